@@ -1,0 +1,199 @@
+"""Checkpoints of the official PyTorch program (znxlwm/UGATIT-pytorch) to ours and back.
+
+The official file is a dict ``{genA2B, genB2A, disGA, disGB, disLA, disLB: state_dict}``.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+NETWORKS = {
+    'genA2B': 'generators.B',
+    'genB2A': 'generators.A',
+    'disGA': 'discriminators.A.scales.global',
+    'disLA': 'discriminators.A.scales.local',
+    'disGB': 'discriminators.B.scales.global',
+    'disLB': 'discriminators.B.scales.local',
+}
+
+# Pairs (official, ours); {n} stands for a number that keeps its value, {n+k} for one moved by k.
+GENERATOR = [
+    ('DownBlock.1.', 'encoder.0.'),
+    ('DownBlock.5.', 'encoder.3.'),
+    ('DownBlock.9.', 'encoder.6.'),
+    ('DownBlock.{n+3}.conv_block.1.', 'encoder.{n}.conv1.'),
+    ('DownBlock.{n+3}.conv_block.5.', 'encoder.{n}.conv2.'),
+    ('gap_fc.', 'cam.gap_fc.'),
+    ('gmp_fc.', 'cam.gmp_fc.'),
+    ('conv1x1.', 'cam.conv1x1.'),
+    ('FC.0.', 'mlp.fc1.'),
+    ('FC.2.', 'mlp.fc2.'),
+    ('gamma.', 'mlp.gamma.'),
+    ('beta.', 'mlp.beta.'),
+    ('UpBlock1_{n+1}.', 'blocks.{n}.'),
+    ('UpBlock2.2.', 'decoder.1.'),
+    ('UpBlock2.3.', 'decoder.2.'),
+    ('UpBlock2.7.', 'decoder.5.'),
+    ('UpBlock2.8.', 'decoder.6.'),
+    ('UpBlock2.11.', 'decoder.8.'),
+]
+DISCRIMINATOR = [
+    ('model.{n}.', 'features.{n}.'),
+    ('gap_fc.', 'cam.gap_fc.'),
+    ('gmp_fc.', 'cam.gmp_fc.'),
+    ('conv1x1.', 'cam.conv1x1.'),
+    ('conv.', 'classifier.1.'),
+]
+SPECTRAL_NORM = [
+    ('weight_orig', 'parametrizations.weight.original'),
+    ('weight_u', 'parametrizations.weight.0.u'),
+    ('weight_v', 'parametrizations.weight.0.v'),
+]
+
+
+def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Rename an official checkpoint's weights to a state dict of :class:`UGATIT`.
+
+    Args:
+        checkpoint: The six state dicts by network. A file without the discriminators is fine.
+
+    Returns:
+        dict: Every tensor under our name.
+
+    Raises:
+        ValueError: A network or a key is unknown, or the generators are missing.
+    """
+    state: dict[str, Tensor] = {}
+    unknown = [name for name in checkpoint if name not in NETWORKS]
+    for network, prefix in NETWORKS.items():
+        for key, tensor in checkpoint.get(network, {}).items():
+            renamed = _rename(key, _table(network), forward=True)
+            if renamed is None:
+                unknown.append(f'{network}.{key}')
+            else:
+                state[f'{prefix}.{renamed}'] = tensor
+    if unknown:
+        raise ValueError(f'not a key of the official PyTorch program: {_listed(unknown)}')
+    if missing := [name for name in ('genA2B', 'genB2A') if not checkpoint.get(name)]:
+        raise ValueError(f'the checkpoint lacks the networks {missing}')
+    return state
+
+
+def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Rename a state dict of :class:`UGATIT` to an official checkpoint.
+
+    Args:
+        state: Weights of a model of recipe ``'pytorch'``.
+
+    Returns:
+        dict: The official networks' state dicts.
+
+    Raises:
+        ValueError: A key has no counterpart in the official program.
+    """
+    checkpoint: dict[str, dict[str, Tensor]] = {}
+    unknown = []
+    for key, tensor in state.items():
+        for network, prefix in NETWORKS.items():
+            if key.startswith(prefix + '.'):
+                renamed = _rename(key[len(prefix) + 1 :], _table(network), forward=False)
+                if renamed is not None:
+                    checkpoint.setdefault(network, {})[renamed] = tensor
+                    break
+        else:
+            unknown.append(key)
+    if unknown:
+        raise ValueError(
+            "the official PyTorch program has no such weights (only models of recipe 'pytorch', "
+            f'without ablation, can be written in its format): {_listed(unknown)}'
+        )
+    return checkpoint
+
+
+def describe(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Read the sizes of the networks off an official checkpoint.
+
+    Args:
+        checkpoint: As for :func:`from_official`.
+
+    Returns:
+        dict: ``generator`` and, where there are any, ``discriminator``: the fields that a config
+        needs to build networks for these weights. ``img_size`` is there for full models only.
+
+    Raises:
+        ValueError: The shapes are not those of U-GAT-IT.
+    """
+    gen = checkpoint['genA2B']
+    try:
+        base = gen['DownBlock.1.weight'].shape[0]
+        blocks = {key.split('.')[0] for key in gen if key.startswith('UpBlock1_')}
+        flat = gen['FC.0.weight'].shape[1]
+        generator = {
+            'in_channels': gen['DownBlock.1.weight'].shape[1],
+            'out_channels': gen['UpBlock2.11.weight'].shape[0],
+            'base_channels': base,
+            'num_blocks': len(blocks),
+            'light': flat == 4 * base,
+        }
+    except KeyError as error:
+        raise ValueError(f'the generator lacks the weight {error}') from error
+    if not generator['light']:
+        side = round((flat / (4 * base)) ** 0.5)
+        if side * side * 4 * base != flat:
+            raise ValueError(f'FC.0.weight takes {flat} inputs, no square of {4 * base} channels')
+        generator['img_size'] = 4 * side
+    sizes = {'generator': generator}
+    if checkpoint.get('disGA'):
+        layers = [
+            # The official n_layers counts the last convolution and the logits too.
+            sum(key.startswith('model.') and key.endswith('.bias') for key in checkpoint[name]) + 1
+            for name in ('disGA', 'disLA')
+        ]
+        kernel = checkpoint['disGA']['model.1.weight_orig']
+        sizes['discriminator'] = {
+            'in_channels': kernel.shape[1],
+            'base_channels': kernel.shape[0],
+            'num_layers': tuple(layers),
+        }
+    return sizes
+
+
+def _table(network: str) -> list[tuple[str, str]]:
+    return GENERATOR if network.startswith('gen') else DISCRIMINATOR
+
+
+def _rename(key: str, table: list[tuple[str, str]], forward: bool) -> str | None:
+    """Rename one key, or return ``None`` if no rule takes it."""
+    for rule in table:
+        source, target = rule if forward else rule[::-1]
+        number = re.search(r'\{n(?:\+(\d+))?\}', source)
+        pattern = re.escape(source)
+        if number:
+            pattern = re.escape(source[: number.start()]) + r'(\d+)' + re.escape(source[number.end() :])
+        match = re.match(pattern, key)
+        if not match:
+            continue
+        if number:
+            value = int(match[1]) - int(number[1] or 0)
+            target = re.sub(r'\{n(?:\+(\d+))?\}', lambda m: str(value + int(m[1] or 0)), target)  # noqa: B023
+        tail = key[match.end() :]
+        for pair in SPECTRAL_NORM:
+            old, new = pair if forward else pair[::-1]
+            if tail == old:
+                return target + new
+        return target + tail if tail in ('weight', 'bias') or _is_norm(tail) else None
+    return None
+
+
+def _is_norm(tail: str) -> bool:
+    return tail.split('.')[-1] in ('rho', 'gamma', 'beta') or re.fullmatch(
+        r'conv[12]\.(weight|bias)', tail
+    ) is not None
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more

@@ -1,0 +1,7 @@
+"""Networks, layers, losses and models; importing this registers them with MMagic."""
+
+from .layers import CAM, LIN, AdaLIN
+from .losses import CAMLoss
+from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
+
+__all__ = ['CAM', 'LIN', 'AdaLIN', 'CAMLoss', 'UGATIT', 'UGATITDiscriminator', 'UGATITGenerator']

@@ -1,0 +1,55 @@
+"""Spectral normalisation as both official programs have it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+
+class SpectralNorm(nn.Module):
+    """Divide a weight by its largest singular value, tracked by power iteration.
+
+    One iteration at each use in training mode, ``v <- W'u, u <- Wv`` and ``sigma = u'Wv`` with the
+    new vectors; none in evaluation mode. PyTorch's own parametrisation iterates in the other order
+    (u before v) and fifteen times at the start, so its numbers are not the official ones.
+
+    Args:
+        weight: The kernel, (C_out, ...), flattened to (C_out, -1).
+        eps: Smallest norm that the vectors are divided by.
+    """
+
+    def __init__(self, weight: Tensor, eps: float = 1e-12) -> None:
+        super().__init__()
+        matrix = weight.flatten(1)
+        self.eps = eps
+        self.register_buffer('u', F.normalize(torch.randn(matrix.size(0)), dim=0, eps=eps))
+        self.register_buffer('v', F.normalize(torch.randn(matrix.size(1)), dim=0, eps=eps))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return ``weight`` / sigma, of the same shape."""
+        # The vectors stay in float32 under autocast: sigma scales every gradient.
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            if self.training:
+                with torch.no_grad():
+                    # New tensors, so that an earlier use in the same graph keeps its own.
+                    v = F.normalize(matrix.t() @ self.u, dim=0, eps=self.eps)
+                    u = F.normalize(matrix @ v, dim=0, eps=self.eps)
+                    self.u.copy_(u)
+                    self.v.copy_(v)
+            else:
+                u, v = self.u.clone(), self.v.clone()
+            return weight / torch.dot(u, matrix @ v)
+
+
+def spectral_norm(layer: nn.Module) -> nn.Module:
+    """Give ``layer.weight`` a :class:`SpectralNorm`; each reading of it is one use."""
+    parametrize.register_parametrization(layer, 'weight', SpectralNorm(layer.weight))
+    return layer
+
+
+def raw_weight(layer: nn.Module) -> nn.Parameter:
+    """Return the kernel of ``layer`` before any spectral normalisation."""
+    if parametrize.is_parametrized(layer, 'weight'):
+        return layer.parametrizations.weight.original
+    return layer.weight

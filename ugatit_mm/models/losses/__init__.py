@@ -1,0 +1,6 @@
+"""Losses of U-GAT-IT."""
+
+from .cam_loss import CAMLoss
+from .lsgan_loss import lsgan_loss
+
+__all__ = ['CAMLoss', 'lsgan_loss']

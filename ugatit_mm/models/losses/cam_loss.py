@@ -1,0 +1,35 @@
+"""The generator's CAM loss (paper section 2.2, eq. 6)."""
+
+import torch.nn.functional as F
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class CAMLoss(nn.Module):
+    """Binary cross-entropy of the generator's domain classifier.
+
+    The classifier of the generator into a domain answers 1 for images of the source domain, which
+    it must change, and 0 for images that are in the target domain already. (The discriminators'
+    CAM loss is the least-squares loss of their logits; the logarithm in the paper's text is a
+    slip, by its author's word.)
+
+    Args:
+        loss_weight: Factor of the result.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, source_logit: Tensor, identity_logit: Tensor) -> Tensor:
+        """Return the scalar loss.
+
+        Args:
+            source_logit: CAM logits of images of the source domain, (N, 2).
+            identity_logit: CAM logits of images of the target domain, (N, 2).
+        """
+        # BCE with target 1 is softplus(-x), with target 0 softplus(x).
+        source = F.softplus(-source_logit.float()).mean()
+        identity = F.softplus(identity_logit.float()).mean()
+        return self.loss_weight * (source + identity)

@@ -1,0 +1,8 @@
+"""U-GAT-IT: networks and model."""
+
+from .recipes import RECIPES
+from .ugatit import UGATIT
+from .ugatit_discriminator import UGATITDiscriminator
+from .ugatit_generator import UGATITGenerator
+
+__all__ = ['RECIPES', 'UGATIT', 'UGATITDiscriminator', 'UGATITGenerator']

@@ -1,0 +1,32 @@
+"""Initial weights."""
+
+from torch import nn
+
+from ..layers import raw_weight
+from .recipes import check_choice
+
+INITS = ('normal', 'default')
+
+
+def init_networks(module: nn.Module, init: str) -> None:
+    """Draw the kernels of every convolution and linear layer inside ``module``.
+
+    Args:
+        module: A network.
+        init: ``'normal'``: N(0, 0.02) and biases 0 (paper section 5.1, TensorFlow program);
+            ``'default'``: what PyTorch's layers draw by themselves (PyTorch program).
+    """
+    check_choice('init', init, INITS)
+    for layer in module.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)):
+            continue
+        if init == 'default':
+            # reset_parameters() cannot be used: it writes to .weight, which a spectral norm shadows.
+            nn.init.kaiming_uniform_(raw_weight(layer), a=5**0.5)
+            if layer.bias is not None:
+                bound = raw_weight(layer)[0].numel() ** -0.5
+                nn.init.uniform_(layer.bias, -bound, bound)
+        else:
+            nn.init.normal_(raw_weight(layer), 0.0, 0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,333 @@
+"""U-GAT-IT as a translation model of MMagic (paper section 2)."""
+
+from typing import Any, Optional, Union
+
+import torch
+import torch.nn.functional as F
+from mmagic.models.base_models import BaseTranslationModel
+from mmagic.models.utils import set_requires_grad
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine import MessageHub
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor
+
+from ..layers import clip_rho
+from ..losses import lsgan_loss
+from .pairs import DOMAINS, DiscriminatorPair, GeneratorPair, other
+from .recipes import resolve
+from .ugatit_discriminator import SCALES
+
+LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
+RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB'}
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Round images in [-1, 1] to 0..255, the one place where pixels become integers.
+
+    The arithmetic is that of torchvision's ``save_image`` after MMagic's inferencer has mapped
+    [-1, 1] to [0, 1], so every way out of the model writes the same pixels.
+    """
+    return ((image.float() + 1) / 2).mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
+
+
+@MODELS.register_module()
+class UGATIT(BaseTranslationModel):
+    """Unpaired translation in both directions between the domains ``A`` and ``B``.
+
+    Inside, images are RGB in [-1, 1]. What leaves through MMagic's doors (``forward`` in test mode,
+    ``val_step``, ``test_step``) is BGR, which its inferencer and visualisers expect.
+
+    Args:
+        generator: Config of the generators, one for each target domain.
+        discriminator: Config of the discriminators, or ``None`` for inference alone.
+        data_preprocessor: Config of the preprocessor, which must give RGB in [-1, 1]; MMagic's
+            ``DataPreprocessor`` does, and is the default.
+        recipe: ``'tensorflow'`` or ``'pytorch'``: fills every field of generator, discriminator
+            and model that is not given.
+        domains: Names of the domains for people, for example ``dict(A='selfie', B='anime')``.
+            Wherever a domain is asked for, the letter and the name both work.
+        default_domain: Target of a translation when none is named.
+        loss_config: Weights ``gan``, ``cycle``, ``identity``, ``cam``; what is left out stays at
+            the paper's 1, 10, 10, 1000.
+        cam_loss: Config of the generators' CAM loss.
+        joint_discrimination: See :class:`DiscriminatorPair`; ``None`` takes the recipe's.
+        discriminator_steps: Updates of the discriminators for one of the generators.
+        disc_init_steps: Iterations at the start that train the discriminators alone.
+
+    Raises:
+        ValueError: An unknown recipe, domain or loss weight.
+    """
+
+    def __init__(
+        self,
+        generator: dict,
+        discriminator: Optional[dict] = None,
+        data_preprocessor: Optional[dict] = None,
+        recipe: str = 'tensorflow',
+        domains: Optional[dict[str, str]] = None,
+        default_domain: str = 'B',
+        loss_config: Optional[dict[str, float]] = None,
+        cam_loss: Optional[dict] = None,
+        joint_discrimination: Optional[bool] = None,
+        discriminator_steps: int = 1,
+        disc_init_steps: int = 0,
+    ) -> None:
+        self.domain_names = _domain_names(domains)
+        loss_config = dict(loss_config or {})
+        if unknown := set(loss_config) - set(LOSS_WEIGHTS):
+            raise ValueError(
+                f'loss_config knows {sorted(LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
+            )
+        fields = resolve(recipe, 'model', joint_discrimination=joint_discrimination)
+        super().__init__(
+            generator={'recipe': recipe, **generator},
+            discriminator=discriminator and {'recipe': recipe, **discriminator},
+            default_domain=self._letter(default_domain),
+            reachable_domains=list(DOMAINS),
+            related_domains=list(DOMAINS),
+            data_preprocessor=MODELS.build(data_preprocessor or RGB_PREPROCESSOR),
+            discriminator_steps=discriminator_steps,
+            disc_init_steps=disc_init_steps,
+            loss_config={**LOSS_WEIGHTS, **loss_config},
+        )
+        self.recipe = recipe
+        self.joint_discrimination = fields['joint_discrimination']
+        self.cam_loss = MODELS.build(cam_loss or {'type': 'CAMLoss'})
+        self.generators = GeneratorPair(self.generators)
+        if self.discriminators is not None:
+            self.discriminators = DiscriminatorPair(self.discriminators)
+
+    # ---------------------------------------------------------------- training
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, float]:
+        """One iteration: translate, update the discriminators, update the generators.
+
+        The official programs generate the translations anew for the generators' update. Its
+        weights are the same at both places, so one translation serves both here.
+
+        Args:
+            data: A batch as the data loader gives it, images under ``img_A`` and ``img_B``.
+            optim_wrapper: Wrappers named ``generators`` and ``discriminators``.
+
+        Returns:
+            dict: Every loss term under its own name before weighting, and the weighted totals
+            ``loss_d`` and ``loss_g`` (absent where the generators' turn is not come).
+        """
+        inputs = self.data_preprocessor(data, True)['inputs']
+        real = {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
+        optim_d, optim_g = optim_wrapper['discriminators'], optim_wrapper['generators']
+        turn_g = self._is_generators_turn(optim_d._accumulative_counts)
+
+        # Translate
+        with optim_g.optim_context(self.generators), torch.set_grad_enabled(turn_g):
+            generators = self.generators if turn_g else self.get_module(self.generators)
+            out = generators(real)
+        fake = {domain: out[f'fake_{domain}'] for domain in DOMAINS}
+
+        # Update D
+        with optim_d.optim_context(self.discriminators):
+            loss, log = self.compute_d_loss(real, {k: v.detach() for k, v in fake.items()})
+        optim_d.update_params(loss)
+
+        # Update G
+        if turn_g:
+            set_requires_grad(self.discriminators, False)
+            with optim_g.optim_context(self.generators):
+                loss, log_g = self.compute_g_loss(real, out)
+            optim_g.update_params(loss)
+            set_requires_grad(self.discriminators, True)
+            clip_rho(self.generators)
+            log.update(log_g)
+        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))
+
+    def compute_d_loss(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Least-squares loss of the logits and of the CAM logits of all four discriminators.
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            fake: Translations by domain, without gradient.
+
+        Returns:
+            The weighted total, and the terms ``loss_gan_d_X_global``, ``loss_gan_d_X_global_cam``
+            and so on, their sum ``loss_gan_d_X``, and the total ``loss_d``.
+        """
+        judged = self.discriminators(real, fake, self.joint_discrimination)
+        log: dict[str, Tensor] = {}
+        for domain in DOMAINS:
+            terms = {}
+            for scale, of_real, of_fake in zip(SCALES, *judged[domain], strict=True):
+                for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
+                    if (on_real := getattr(of_real, field)) is not None:
+                        terms[f'loss_gan_d_{domain}_{scale}{suffix}'] = lsgan_loss(
+                            on_real, 1
+                        ) + lsgan_loss(getattr(of_fake, field), 0)
+            log |= terms | {f'loss_gan_d_{domain}': sum(terms.values())}
+        loss = self.loss_config['gan'] * (log['loss_gan_d_A'] + log['loss_gan_d_B'])
+        return loss, _detach(log | {'loss_d': loss})
+
+    def compute_g_loss(
+        self, real: dict[str, Tensor], out: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adversarial, cycle, identity and CAM losses of both generators.
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            out: What :class:`GeneratorPair` returned.
+
+        Returns:
+            The weighted total, and the terms ``loss_gan_g_X_global`` and so on with their sum
+            ``loss_gan_g_X``, ``loss_cycle_X``, ``loss_identity_X``, ``loss_cam_X`` of the
+            generator into X (the cycle of X ends in X), and the total ``loss_g``.
+        """
+        weight = self.loss_config
+        # Not through the wrapper: nothing of D is to be averaged here.
+        discriminators = self.get_module(self.discriminators)
+        log: dict[str, Tensor] = {}
+        loss = 0.0
+        for domain in DOMAINS:
+            terms = {}
+            for scale, of_fake in zip(
+                SCALES, discriminators[domain](out[f'fake_{domain}']), strict=True
+            ):
+                for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
+                    if (on_fake := getattr(of_fake, field)) is not None:
+                        terms[f'loss_gan_g_{domain}_{scale}{suffix}'] = lsgan_loss(on_fake, 1)
+            parts = {
+                'gan': sum(terms.values()),
+                'cycle': F.l1_loss(out[f'cycle_{domain}'].float(), real[domain]),
+                'identity': F.l1_loss(out[f'identity_{domain}'].float(), real[domain]),
+            }
+            if out[f'cam_source_{domain}'] is not None:
+                parts['cam'] = self.cam_loss(
+                    out[f'cam_source_{domain}'], out[f'cam_identity_{domain}']
+                )
+            loss = loss + sum(weight[kind] * part for kind, part in parts.items())
+            gan = parts.pop('gan')
+            log |= terms | {f'loss_gan_g_{domain}': gan}
+            log |= {f'loss_{kind}_{domain}': part for kind, part in parts.items()}
+        return loss, _detach(log | {'loss_g': loss})
+
+    def _is_generators_turn(self, accumulative_counts: int) -> bool:
+        """Whether the generators learn in this iteration (always, by default).
+
+        With gradient accumulation one update of D is ``accumulative_counts`` iterations.
+        """
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        update = iteration // accumulative_counts
+        return (
+            iteration >= self.disc_init_steps
+            and update % self.discriminator_steps == self.discriminator_steps - 1
+        )
+
+    # ------------------------------------------------------------- translation
+
+    def _letter(self, domain: str) -> str:
+        """Return ``'A'`` or ``'B'`` for a letter or a name."""
+        for letter, name in self.domain_names.items():
+            if domain in (letter, name):
+                return letter
+        known = [*self.domain_names, *self.domain_names.values()]
+        raise ValueError(f'unknown domain {domain!r}: choose one of {known}')
+
+    def is_domain_reachable(self, domain: str) -> bool:
+        """Whether images of this domain, by letter or by name, can be generated."""
+        return domain in self.domain_names or domain in self.domain_names.values()
+
+    def get_other_domains(self, domain: str) -> list[str]:
+        """Return the letter of the other domain, in a list as MMagic has it."""
+        return [other(self._letter(domain))]
+
+    def direction(self, target_domain: Optional[str] = None) -> str:
+        """Return the name of a direction, for example ``'selfie2anime'``."""
+        target = self._letter(target_domain or self._default_domain)
+        return f'{self.domain_names[other(target)]}2{self.domain_names[target]}'
+
+    def translation(
+        self, image: Tensor, target_domain: Optional[str] = None, **kwargs: Any
+    ) -> Union[Tensor, tuple]:
+        """Translate RGB images in [-1, 1], (N, 3, H, W).
+
+        Args:
+            image: Images of the other domain.
+            target_domain: Letter or name; the default domain if not given.
+            kwargs: For the generator, for example ``return_cam=True``.
+
+        Returns:
+            What the generator returns, RGB.
+        """
+        target = self._letter(target_domain or self._default_domain)
+        return self.get_module(self.generators)[target](image, **kwargs)
+
+    @torch.no_grad()
+    def forward_test(
+        self, img: Tensor, target_domain: Optional[str] = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Translate for MMagic's inferencer.
+
+        Args:
+            img: RGB images in [-1, 1], as the data preprocessor gives them.
+            target_domain: Letter or name; the default domain if not given.
+            kwargs: For the generator.
+
+        Returns:
+            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU.
+        """
+        target = self.translation(img, target_domain, **kwargs)
+        return {'source': img.flip(1).cpu(), 'target': target.flip(1).cpu()}
+
+    @torch.no_grad()
+    def val_step(self, data: dict) -> list[DataSample]:
+        """Translate a batch in both directions, without gradients.
+
+        Args:
+            data: A batch as the data loader gives it.
+
+        Returns:
+            A data sample for each pair, with ``fake_A`` and ``fake_B`` added: BGR, uint8,
+            (3, H, W).
+        """
+        data = self.data_preprocessor(data, False)
+        samples = data['data_samples'].split()
+        for domain in DOMAINS:
+            if (source := data['inputs'].get(f'img_{other(domain)}')) is not None:
+                images = to_uint8(self.translation(source, domain)).flip(1).cpu()
+                for sample, image in zip(samples, images, strict=True):
+                    sample.set_tensor_data({f'fake_{domain}': image})
+        return samples
+
+    def test_step(self, data: dict) -> list[DataSample]:
+        """As :meth:`val_step`."""
+        return self.val_step(data)
+
+    def init_weights(self) -> None:
+        """Draw the weights of all networks as their ``init`` fields say."""
+        for networks in (self.generators, self.discriminators):
+            if networks is not None:
+                for network in self.get_module(networks).values():
+                    network.init_weights()
+
+    def get_module(self, module: torch.nn.Module) -> torch.nn.ModuleDict:
+        """Return the networks inside a distributed wrapper, or the module as it is."""
+        return module.module if is_model_wrapper(module) else module
+
+
+def _domain_names(domains: Optional[dict[str, str]]) -> dict[str, str]:
+    names = {'A': 'A', 'B': 'B', **(domains or {})}
+    if set(names) != set(DOMAINS):
+        raise ValueError(f'domains takes names for A and B, got {domains}')
+    if names['A'] == names['B'] or names['A'] == 'B' or names['B'] == 'A':
+        raise ValueError(f'domains must be told apart, got {domains}')
+    for letter, name in names.items():
+        if not isinstance(name, str) or not name or set(name) & set('/\\\0') or name[0] == '.':
+            raise ValueError(
+                f'domains.{letter}={name!r} must be a name that can be part of a folder name'
+            )
+    return names
+
+
+def _detach(log: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in log.items()}

@@ -1,0 +1,189 @@
+"""Discriminator of U-GAT-IT: a global and a local scale, each with CAM attention."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..layers import CAM
+from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
+from .init import INITS, init_networks
+from .recipes import check_choice, resolve
+
+SCALES = ('global', 'local')
+PADDINGS = {'same': (1, 2, 1, 2), 'symmetric': (1, 1, 1, 1)}  # left, right, top, bottom
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What one scale says.
+
+    Attributes:
+        logit: (N, 1, h, w), one for each patch; 1 is real, 0 is fake.
+        cam_logit: (N, 2) of the domain classifier, ``None`` without CAM.
+        heatmap: (N, 1, H / s, W / s), ``None`` without CAM.
+    """
+
+    logit: Tensor
+    cam_logit: Optional[Tensor]
+    heatmap: Optional[Tensor]
+
+
+class PatchDiscriminator(nn.Module):
+    """One scale: ``num_layers - 2`` strided 4x4 convolutions, one more, CAM, and the logits.
+
+    Args:
+        in_channels: Channels of the image.
+        base_channels: Channels of the first convolution, doubled at each further one.
+        num_layers: 7 is the paper's global discriminator, 5 the local one.
+        cam: ``None``, or the fields of :class:`CAM` that the recipe chooses.
+        spectral_norm: Normalise all convolutions but the 1x1.
+        bias: The last convolution has a bias (all others have one).
+        padding: Reflection padding of the two convolutions of stride 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        base_channels: int,
+        num_layers: int,
+        cam: Optional[dict],
+        spectral_norm: bool,
+        bias: bool,
+        padding: tuple[int, int, int, int],
+    ) -> None:
+        super().__init__()
+        if num_layers < 4:
+            raise ValueError(f'num_layers must be 4 or more for each scale, got {num_layers}')
+
+        def conv(width_in: int, width: int, stride: int, pad: tuple, bias: bool) -> list[nn.Module]:
+            layer = nn.Conv2d(width_in, width, 4, stride, bias=bias)
+            return [
+                nn.ReflectionPad2d(pad),
+                apply_spectral_norm(layer) if spectral_norm else layer,
+            ]
+
+        layers = conv(in_channels, base_channels, 2, (1, 1, 1, 1), True) + [nn.LeakyReLU(0.2)]
+        width = base_channels
+        for _ in range(num_layers - 3):
+            layers += conv(width, 2 * width, 2, (1, 1, 1, 1), True) + [nn.LeakyReLU(0.2)]
+            width *= 2
+        layers += conv(width, 2 * width, 1, padding, True) + [nn.LeakyReLU(0.2)]
+        width *= 2
+        self.features = nn.Sequential(*layers)
+        self.cam = (
+            None if cam is None else CAM(width, nn.LeakyReLU(0.2), spectral=spectral_norm, **cam)
+        )
+        self.classifier = nn.Sequential(*conv(width, 1, 1, padding, bias))
+        # The last two convolutions reflect a map of at least 3 pixels, with either padding.
+        self.min_size = 3 * 2 ** (num_layers - 2)
+
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
+        """Judge images (N, C, H, W)."""
+        x = self.features(x)
+        cam_logit = heatmap = None
+        if self.cam is not None:
+            x, cam_logit, heatmap = self.cam(x)
+        return DiscriminatorOutput(self.classifier(x), cam_logit, heatmap)
+
+
+@MODELS.register_module()
+class UGATITDiscriminator(BaseModule):
+    """Tell real images of a domain from translated ones, globally and locally.
+
+    Fields that are ``None`` come from ``recipe``; see the README's table of the recipes.
+
+    Args:
+        in_channels: Channels of the image.
+        base_channels: Channels of the first convolution.
+        num_layers: Layers of the global and of the local scale: receptive fields of 286 and 70
+            pixels with (7, 5). The TensorFlow program's ``n_dis=6`` is the same pair.
+        cam: Attention. Without it (ablation) there are no CAM logits and no 1x1 convolution.
+        spectral_norm: Spectral normalisation of all layers but the 1x1 convolution.
+        recipe: ``'tensorflow'`` or ``'pytorch'``.
+        bias: The CAM classifiers and the last convolution have a bias.
+        shared_cam: One classifier for average and max pooling instead of two.
+        raw_cam_weight: Weight the channels by the un-normalised classifier weight.
+        padding: Of the 4x4 convolutions of stride 1: ``'same'`` pads 1 before and 2 behind and
+            keeps the size, ``'symmetric'`` pads 1 all round and loses a pixel.
+        init: ``'normal'`` or ``'default'``, see :func:`init_networks`.
+
+    Raises:
+        ValueError: An unknown value, or a number of layers that makes no discriminator.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        base_channels: int = 64,
+        num_layers: Sequence[int] = (7, 5),
+        cam: bool = True,
+        spectral_norm: bool = True,
+        recipe: str = 'tensorflow',
+        bias: Optional[bool] = None,
+        shared_cam: Optional[bool] = None,
+        raw_cam_weight: Optional[bool] = None,
+        padding: Optional[str] = None,
+        init: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        fields = resolve(
+            recipe,
+            'discriminator',
+            bias=bias,
+            shared_cam=shared_cam,
+            raw_cam_weight=raw_cam_weight,
+            padding=padding,
+            init=init,
+        )
+        check_choice('padding', fields['padding'], tuple(PADDINGS))
+        check_choice('init', fields['init'], INITS)
+        if len(num_layers) != len(SCALES):
+            raise ValueError(f'num_layers takes one number for each of {SCALES}, got {num_layers}')
+        self.in_channels = in_channels
+        self.init = fields['init']
+        cam_fields = {
+            'shared': fields['shared_cam'],
+            'bias': fields['bias'],
+            'raw_weight': fields['raw_cam_weight'],
+        }
+        self.scales = nn.ModuleDict(
+            {
+                scale: PatchDiscriminator(
+                    in_channels,
+                    base_channels,
+                    layers,
+                    cam_fields if cam else None,
+                    spectral_norm,
+                    fields['bias'],
+                    PADDINGS[fields['padding']],
+                )
+                for scale, layers in zip(SCALES, num_layers, strict=True)
+            }
+        )
+
+    def init_weights(self) -> None:
+        """Draw the kernels anew as ``init`` says; called by the runner before training."""
+        init_networks(self, self.init)
+
+    def forward(self, x: Tensor) -> list[DiscriminatorOutput]:
+        """Judge RGB images in [-1, 1], (N, in_channels, H, W).
+
+        Returns:
+            One :class:`DiscriminatorOutput` for each scale, global first.
+
+        Raises:
+            ValueError: The images have other channels, or are too small for the global scale.
+        """
+        if x.dim() != 4 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f'the discriminator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
+            )
+        smallest = max(scale.min_size for scale in self.scales.values())
+        if min(x.shape[2:]) < smallest:
+            raise ValueError(
+                f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
+                f'needs {smallest}: enlarge img_size or lower num_layers'
+            )
+        return [scale(x) for scale in self.scales.values()]

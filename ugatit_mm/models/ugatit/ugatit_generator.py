@@ -1,0 +1,279 @@
+"""Generator of U-GAT-IT: encoder, CAM attention, AdaLIN decoder (paper section 2.1.1)."""
+
+from typing import Optional, Union
+
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..layers import CAM, LIN, AdaLIN
+from .init import INITS, init_networks
+from .recipes import check_choice, resolve
+
+NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int, bias: bool) -> nn.Conv2d:
+    """A convolution with reflection padding that keeps the size (over the stride)."""
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding=kernel // 2,
+        padding_mode='reflect',
+        bias=bias,
+    )
+
+
+class ResBlock(nn.Module):
+    """Residual block: (conv, norm, ReLU, conv, norm) + input.
+
+    Args:
+        channels: Channels, in and out.
+        norms: Two norms; those that are :class:`AdaLIN` take gamma and beta of the MLP.
+        bias: Biases of the convolutions.
+    """
+
+    def __init__(self, channels: int, norms: tuple[nn.Module, nn.Module], bias: bool) -> None:
+        super().__init__()
+        self.conv1 = conv(channels, channels, 3, 1, bias)
+        self.norm1 = norms[0]
+        self.conv2 = conv(channels, channels, 3, 1, bias)
+        self.norm2 = norms[1]
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor, *style: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape; ``style`` is gamma and beta, or nothing."""
+        out = self.relu(self.norm1(self.conv1(x), *style))
+        return x + self.norm2(self.conv2(out), *style)
+
+
+class StyleMLP(nn.Module):
+    """Computes AdaLIN's gamma and beta from the attended features.
+
+    Light averages the features first and takes any size; full flattens them (C, H, W) and is tied
+    to one size: 268M of the generator's 279M parameters at 256 px are its first layer.
+
+    Args:
+        channels: Channels C of the features, of gamma and of beta.
+        hidden: Width of the hidden layers.
+        size: Height and width of the features; ``None`` for light.
+        bias: Biases of the layers.
+    """
+
+    def __init__(self, channels: int, hidden: int, size: Optional[int], bias: bool) -> None:
+        super().__init__()
+        self.light = size is None
+        self.fc1 = nn.Linear(channels * (1 if size is None else size * size), hidden, bias)
+        self.fc2 = nn.Linear(hidden, hidden, bias)
+        self.gamma = nn.Linear(hidden, channels, bias)
+        self.beta = nn.Linear(hidden, channels, bias)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gamma and beta, (N, C) each."""
+        x = x.mean((2, 3)) if self.light else x.flatten(1)
+        x = self.relu(self.fc2(self.relu(self.fc1(x))))
+        return self.gamma(x), self.beta(x)
+
+
+@MODELS.register_module()
+class UGATITGenerator(BaseModule):
+    """Translate an image into a domain.
+
+    Fields that are ``None`` come from ``recipe``; see the README's table of the recipes.
+
+    Args:
+        in_channels: Channels of the source image.
+        out_channels: Channels of the result.
+        base_channels: Channels of the first convolution; the bottleneck has four times as many.
+        num_blocks: Residual blocks in the encoder, and again in the decoder.
+        img_size: Height and width of the image in pixels. The full variant takes no other size;
+            the light one takes any multiple of 4 from 8 on.
+        light: Average the features before the MLP.
+        norm: Norm in the decoder: ``'adalin'``, or one of the paper's ablation (Table 1):
+            ``'in'``, ``'ln'``, ``'gn'`` are plain affine norms at all sites; ``'adain'`` takes
+            gamma and beta of the MLP with rho fixed at 1 in the blocks, and ``'in'`` in
+            up-sampling.
+        norm_groups: Groups of ``'gn'``.
+        cam: Attention. Without it (ablation) there is no classifier and no 1x1 convolution: the
+            encoder's features go straight on.
+        recipe: ``'tensorflow'`` or ``'pytorch'``.
+        bias: Biases of convolutions, classifiers and MLP (the 1x1 convolution always has one).
+        encoder_affine: Learned scale and shift in the encoder's instance norms.
+        shared_cam: One classifier for average and max pooling instead of two.
+        mlp_width: Hidden width of the MLP: ``'blocks'`` is ``base_channels * num_blocks``,
+            ``'features'`` is ``4 * base_channels``.
+        rho_init: Start of rho in AdaLIN; LIN starts at 0.
+        rho_smoothing: See :class:`AdaLIN`.
+        unbiased: Unbiased variance in AdaLIN and LIN.
+        init: ``'normal'`` or ``'default'``, see :func:`init_networks`.
+
+    Raises:
+        ValueError: An unknown value, or sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        base_channels: int = 64,
+        num_blocks: int = 4,
+        img_size: int = 256,
+        light: bool = False,
+        norm: str = 'adalin',
+        norm_groups: int = 32,
+        cam: bool = True,
+        recipe: str = 'tensorflow',
+        bias: Optional[bool] = None,
+        encoder_affine: Optional[bool] = None,
+        shared_cam: Optional[bool] = None,
+        mlp_width: Optional[str] = None,
+        rho_init: Optional[float] = None,
+        rho_smoothing: Optional[float] = None,
+        unbiased: Optional[bool] = None,
+        init: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        fields = resolve(
+            recipe,
+            'generator',
+            bias=bias,
+            encoder_affine=encoder_affine,
+            shared_cam=shared_cam,
+            mlp_width=mlp_width,
+            rho_init=rho_init,
+            rho_smoothing=rho_smoothing,
+            unbiased=unbiased,
+            init=init,
+        )
+        bias = fields['bias']
+        check_choice('norm', norm, NORMS)
+        check_choice('mlp_width', fields['mlp_width'], ('blocks', 'features'))
+        check_choice('init', fields['init'], INITS)
+        if img_size % 4 or img_size < 8:
+            raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
+        self.in_channels = in_channels
+        self.img_size = img_size
+        self.light = light
+        self.init = fields['init']
+        channels = 4 * base_channels
+
+        def plain_norm(kind: str, features: int) -> nn.Module:
+            if kind == 'in':
+                return nn.InstanceNorm2d(features, affine=True)
+            groups = 1 if kind == 'ln' else norm_groups
+            if features % groups:
+                raise ValueError(
+                    f'norm_groups={groups} does not divide the {features} channels of a decoder '
+                    'layer: choose norm_groups or base_channels so that it does'
+                )
+            return nn.GroupNorm(groups, features)
+
+        def block_norm() -> nn.Module:
+            if norm == 'adalin':
+                return AdaLIN(
+                    channels,
+                    rho_init=fields['rho_init'],
+                    rho_smoothing=fields['rho_smoothing'],
+                    unbiased=fields['unbiased'],
+                )
+            if norm == 'adain':
+                return AdaLIN(
+                    channels,
+                    rho_init=1.0,
+                    rho_smoothing=0.0,
+                    unbiased=fields['unbiased'],
+                    learn_rho=False,
+                )
+            return plain_norm(norm, channels)
+
+        def up_norm(features: int) -> nn.Module:
+            if norm == 'adalin':
+                return LIN(features, unbiased=fields['unbiased'])
+            return plain_norm('in' if norm == 'adain' else norm, features)
+
+        def encoder_norm(features: int) -> nn.Module:
+            return nn.InstanceNorm2d(features, affine=fields['encoder_affine'])
+
+        encoder: list[nn.Module] = [
+            conv(in_channels, base_channels, 7, 1, bias),
+            encoder_norm(base_channels),
+            nn.ReLU(),
+        ]
+        for width in (base_channels, 2 * base_channels):
+            encoder += [conv(width, 2 * width, 3, 2, bias), encoder_norm(2 * width), nn.ReLU()]
+        for _ in range(num_blocks):
+            norms = (encoder_norm(channels), encoder_norm(channels))
+            encoder.append(ResBlock(channels, norms, bias))
+        self.encoder = nn.Sequential(*encoder)
+
+        self.cam = CAM(channels, nn.ReLU(), fields['shared_cam'], bias) if cam else None
+
+        self.mlp = None
+        if norm in ('adalin', 'adain'):
+            hidden = base_channels * (num_blocks if fields['mlp_width'] == 'blocks' else 4)
+            self.mlp = StyleMLP(channels, hidden, None if light else img_size // 4, bias)
+        self.blocks = nn.ModuleList(
+            ResBlock(channels, (block_norm(), block_norm()), bias) for _ in range(num_blocks)
+        )
+
+        decoder: list[nn.Module] = []
+        for width in (channels, channels // 2):
+            decoder += [
+                nn.Upsample(scale_factor=2, mode='nearest'),
+                conv(width, width // 2, 3, 1, bias),
+                up_norm(width // 2),
+                nn.ReLU(),
+            ]
+        self.decoder = nn.Sequential(
+            *decoder, conv(base_channels, out_channels, 7, 1, bias), nn.Tanh()
+        )
+
+    def init_weights(self) -> None:
+        """Draw the kernels anew as ``init`` says; called by the runner before training."""
+        init_networks(self, self.init)
+
+    def forward(
+        self, x: Tensor, return_cam: bool = False
+    ) -> Union[Tensor, tuple[Tensor, Optional[Tensor], Optional[Tensor]]]:
+        """Translate ``x``.
+
+        Args:
+            x: RGB images in [-1, 1], (N, in_channels, H, W).
+            return_cam: Return the attention too.
+
+        Returns:
+            The images in [-1, 1], (N, out_channels, H, W); with ``return_cam`` also the CAM logits
+            (N, 2) and the heatmap (N, 1, H / 4, W / 4), both ``None`` without CAM.
+
+        Raises:
+            ValueError: The images do not have the size or the channels that the network takes.
+        """
+        self._check_input(x)
+        x = self.encoder(x)
+        cam_logit = heatmap = None
+        if self.cam is not None:
+            x, cam_logit, heatmap = self.cam(x)
+        style = () if self.mlp is None else self.mlp(x)
+        for block in self.blocks:
+            x = block(x, *style)
+        image = self.decoder(x)
+        return (image, cam_logit, heatmap) if return_cam else image
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f'the generator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
+            )
+        height, width = x.shape[2:]
+        if self.mlp is not None and not self.light and (height, width) != (self.img_size,) * 2:
+            raise ValueError(
+                f'the full generator is tied to img_size={self.img_size}, got {height}x{width}: '
+                'resize the image, build it with another img_size, or use light=True'
+            )
+        if height % 4 or width % 4 or min(height, width) < 8:
+            raise ValueError(
+                f'height and width must be multiples of 4 from 8 on, got {height}x{width}'
+            )

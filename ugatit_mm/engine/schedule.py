@@ -1,0 +1,59 @@
+"""The learning rate over training."""
+
+from typing import Union
+
+from mmagic.registry import PARAM_SCHEDULERS
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from torch.optim import Optimizer
+
+
+@PARAM_SCHEDULERS.register_module()
+class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
+    """Constant for the first half of training, then linear to 0 (paper section 5.1).
+
+    At iteration i of N the rate is ``lr * min(1, (N - i') / (N - N * constant))`` with
+    ``i' = interval * floor(i / interval)``.
+
+    Args:
+        optimizer: Optimiser or its wrapper.
+        end: Iterations N; the runner fills in ``train_cfg.max_iters``.
+        constant: Share of the iterations at the full rate.
+        interval: Iterations between two changes: 1 as the paper and the PyTorch program; 10,000
+            gives the TensorFlow program's steps of an epoch.
+        last_step: As in MMEngine's schedulers.
+        by_epoch: Must be ``False``, in the config too, so that the runner fills ``end`` in
+            iterations.
+        verbose: Print each change.
+
+    Raises:
+        ValueError: A value out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Union[Optimizer, OptimWrapper],
+        end: int,
+        constant: float = 0.5,
+        interval: int = 1,
+        last_step: int = -1,
+        by_epoch: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        if by_epoch:
+            raise ValueError('LinearDecayLR counts iterations: set param_scheduler.by_epoch=False')
+        if not 0 <= constant < 1:
+            raise ValueError(f'param_scheduler.constant must lie in [0, 1), got {constant}')
+        if interval < 1:
+            raise ValueError(f'param_scheduler.interval must be 1 or more, got {interval}')
+        self.constant = constant
+        self.interval = interval
+        super().__init__(
+            optimizer, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose
+        )
+
+    def _get_value(self) -> list[float]:
+        step = self.interval * (self.last_step // self.interval)
+        factor = min(1.0, (self.end - step) / (self.end * (1 - self.constant)))
+        return [base * factor for base in self.base_values]

@@ -4,6 +4,6 @@ from .compat import apply as _apply_mends
 from .version import __version__
 
 _apply_mends()
-from . import datasets, engine, models  # noqa: E402
+from . import datasets, engine, evaluation, hooks, models  # noqa: E402
 
-__all__ = ["__version__", "datasets", "engine", "models"]
+__all__ = ["__version__", "datasets", "engine", "evaluation", "hooks", "models"]

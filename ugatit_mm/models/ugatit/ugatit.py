@@ -20,7 +20,7 @@ from .recipes import resolve
 from .ugatit_discriminator import SCALES
 
 LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
-RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB'}
+RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -287,16 +287,20 @@ class UGATIT(BaseTranslationModel):
             data: A batch as the data loader gives it.
 
         Returns:
-            A data sample for each pair, with ``fake_A`` and ``fake_B`` added: BGR, uint8,
-            (3, H, W).
+            A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
+            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (3, H, W). Its metainfo
+            ``domains`` holds the names of the domains.
         """
         data = self.data_preprocessor(data, False)
         samples = data['data_samples'].split()
-        for domain in DOMAINS:
-            if (source := data['inputs'].get(f'img_{other(domain)}')) is not None:
-                images = to_uint8(self.translation(source, domain)).flip(1).cpu()
-                for sample, image in zip(samples, images, strict=True):
-                    sample.set_tensor_data({f'fake_{domain}': image})
+        for source in DOMAINS:
+            images = data['inputs'][f'img_{source}']
+            fakes = self.translation(images, other(source))
+            pairs = zip(samples, _to_mmagic(images), _to_mmagic(fakes), strict=True)
+            for sample, image, fake in pairs:
+                sample.set_tensor_data({f'img_{source}': image, f'fake_{other(source)}': fake})
+        for sample in samples:
+            sample.set_metainfo({'domains': dict(self.domain_names)})
         return samples
 
     def test_step(self, data: dict) -> list[DataSample]:
@@ -313,6 +317,11 @@ class UGATIT(BaseTranslationModel):
     def get_module(self, module: torch.nn.Module) -> torch.nn.ModuleDict:
         """Return the networks inside a distributed wrapper, or the module as it is."""
         return module.module if is_model_wrapper(module) else module
+
+
+def _to_mmagic(images: Tensor) -> Tensor:
+    """RGB in [-1, 1] to MMagic's BGR, uint8, on the CPU."""
+    return to_uint8(images).flip(1).cpu()
 
 
 def _domain_names(domains: Optional[dict[str, str]]) -> dict[str, str]:

@@ -1,0 +1,35 @@
+default_scope = 'mmagic'
+custom_imports = dict(imports=['ugatit_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=100, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=10_000, by_epoch=False, max_keep_ckpts=5, save_last=True
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+custom_hooks = [
+    dict(type='TranslationSheetHook', interval=1000, num_images=4),
+    dict(type='InterruptHook'),
+]
+
+val_evaluator = [dict(type='TransStats')]
+test_evaluator = val_evaluator
+
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='mmengine.Visualizer', vis_backends=vis_backends)
+log_processor = dict(type='LogProcessor', window_size=100, by_epoch=False)
+log_level = 'INFO'
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+# Each of the two network pairs has a wrapper of its own, and one forward pass in a step.
+model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel', find_unused_parameters=False)
+randomness = dict(seed=None, diff_rank_seed=False, deterministic=False)
+load_from = None
+resume = False

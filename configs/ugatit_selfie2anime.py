@@ -1,0 +1,13 @@
+# selfie -> anime: 3400 + 3400 training and 100 + 100 test images, 256 x 256.
+_base_ = [
+    '_base_/models/ugatit.py',
+    '_base_/datasets/unpaired_256.py',
+    '_base_/schedules/ugatit_1m.py',
+    '_base_/default_runtime.py',
+]
+data_root = 'data/selfie2anime'
+
+model = dict(domains=dict(A='selfie', B='anime'))
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))

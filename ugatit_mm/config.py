@@ -1,0 +1,74 @@
+"""Loading a config, and the options that stand in several places of it."""
+
+import os
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from mmengine.config import Config
+
+from .datasets import apply_img_size
+
+# Given as options, these are carried to every place that needs them.
+SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
+
+
+def load_config(
+    path: Union[str, os.PathLike], options: Optional[dict[str, Any]] = None
+) -> Config:
+    """Load a config file and merge options into it, as all tools do.
+
+    Args:
+        path: A config file; a name such as ``ugatit_selfie2anime`` or
+            ``light/ugatit_light_selfie2anime.py`` that is no file here is looked for among the
+            configs of the package.
+        options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
+            ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
+            ``load_size=N``) the size in all pipelines and the model, ``domains.A=NAME
+            domains.B=NAME`` the names of the domains. A single place given beside them wins.
+
+    Returns:
+        Config: Resolved; dumping it gives a file that needs no options.
+
+    Raises:
+        FileNotFoundError: There is no such config; the message lists those of the package.
+    """
+    cfg = Config.fromfile(find_config(path))
+    options = dict(options or {})
+    shortcuts = {
+        key: options.pop(key) for key in list(options) if key.split('.')[0] in SHORTCUTS
+    }
+    cfg.merge_from_dict(shortcuts)
+    if 'data_root' in shortcuts:
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if cfg.get(loader):
+                cfg[loader].dataset.data_root = cfg.data_root
+    if {'img_size', 'load_size'} & set(shortcuts):
+        apply_img_size(cfg)
+    if domains := cfg.pop('domains', None):
+        cfg.merge_from_dict({'model.domains': domains})
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def configs_dir() -> Path:
+    """Return the folder of the configs: in the source tree, or inside the installed package."""
+    package = Path(__file__).resolve().parent
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def find_config(path: Union[str, os.PathLike]) -> str:
+    """Return the file that ``path`` names, see :func:`load_config`."""
+    if os.path.isfile(path):
+        return os.fspath(path)
+    root = configs_dir()
+    name = os.fspath(path).removesuffix('.py').removeprefix('configs/')
+    found = root / f'{name}.py'
+    if found.is_file():
+        return str(found)
+    known = sorted(
+        str(config.relative_to(root).with_suffix(''))
+        for config in root.rglob('*.py')
+        if '_base_' not in config.parts
+    )
+    raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')

@@ -1,0 +1,8 @@
+"""Hooks of MMEngine's runner."""
+
+from .interrupt import InterruptHook
+from .progress import ProgressBarHook
+from .sheets import TranslationSheetHook
+from .writer import SaveTranslationsHook
+
+__all__ = ['InterruptHook', 'ProgressBarHook', 'SaveTranslationsHook', 'TranslationSheetHook']

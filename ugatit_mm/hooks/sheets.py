@@ -1,0 +1,66 @@
+"""Picture sheets during training."""
+
+from typing import Any, Optional
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ..models.ugatit.pairs import DOMAINS, other
+from ..visualization import translation_sheet
+
+
+@HOOKS.register_module()
+class TranslationSheetHook(Hook):
+    """Write a sheet (source, attention, translation, cycle) for each direction at an interval.
+
+    The first images of the validation set are shown, in evaluation mode and without gradients,
+    one at a time, so that a sheet needs less memory than a step. The visualiser's backends
+    receive the sheet as ``sheet_<source>2<target>``.
+
+    Args:
+        interval: Iterations between two sheets.
+        num_images: Images of each domain.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, interval: int = 1000, num_images: int = 4) -> None:
+        if interval < 1 or num_images < 1:
+            raise ValueError(
+                f'interval and num_images must be 1 or more, got {interval}, {num_images}'
+            )
+        self.interval = interval
+        self.num_images = num_images
+        self._images: Optional[dict[str, Tensor]] = None
+
+    @master_only
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Write the sheets if it is time."""
+        if self.every_n_train_iters(runner, self.interval):
+            self.write(runner, runner.iter + 1)
+
+    def write(self, runner: Runner, step: int) -> None:
+        """Write the sheets of both directions."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for target in DOMAINS:
+            images = self._validation_images(runner, model)[other(target)]
+            sheet = translation_sheet(model, images, target)
+            runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
+
+    @torch.no_grad()
+    def _validation_images(self, runner: Runner, model: torch.nn.Module) -> dict[str, Tensor]:
+        if self._images is None:
+            dataset = runner.val_loop.dataloader.dataset
+            count = min(self.num_images, len(dataset))
+            batch = pseudo_collate([dataset[index] for index in range(count)])
+            inputs = model.data_preprocessor(batch, False)['inputs']
+            self._images = {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
+        return self._images

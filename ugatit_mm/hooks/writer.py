@@ -1,0 +1,89 @@
+"""Translations as files."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, Optional
+
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from PIL import Image
+
+from ..models.ugatit.pairs import DOMAINS, other
+
+
+@HOOKS.register_module()
+class SaveTranslationsHook(Hook):
+    """Write each translation of the test loop as a PNG under its source's name.
+
+    The translation of ``testA/some/photo.jpg`` becomes ``OUT/selfie2anime/some/photo.png``. Files
+    of one folder that differ in their suffix alone keep it: ``photo.jpg.png``, ``photo.bmp.png``.
+
+    Args:
+        out_dir: Folder that receives a folder for each direction.
+    """
+
+    def __init__(self, out_dir: str) -> None:
+        self.out_dir = Path(out_dir)
+        self.written: set[Path] = set()
+        self._names: Optional[dict[str, dict[str, str]]] = None
+
+    def before_test(self, runner: Runner) -> None:
+        """Choose the file names."""
+        dataset = runner.test_loop.dataloader.dataset
+        self._names = {
+            domain: output_names([info['path'] for info in infos], root)
+            for domain, infos, root in (
+                ('A', dataset.data_infos_a, dataset.dataroot_a),
+                ('B', dataset.data_infos_b, dataset.dataroot_b),
+            )
+        }
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Write what the model gave, each source once."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for sample in outputs:
+            for target in DOMAINS:
+                source = sample.metainfo[f'img_{other(target)}_path']
+                name = self._names[other(target)][source]
+                path = self.out_dir / model.direction(target) / name
+                if path in self.written:  # the shorter domain starts again
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                bgr = sample.get(f'fake_{target}')
+                rgb = bgr.flip(0).permute(1, 2, 0).contiguous().numpy()
+                Image.fromarray(rgb).save(path)
+                self.written.add(path)
+
+
+def output_names(paths: list[str], root: str) -> dict[str, str]:
+    """Choose a PNG name for each source file, relative to the folder of its domain.
+
+    Args:
+        paths: Source files under ``root``.
+        root: Folder of the domain.
+
+    Returns:
+        dict: Relative names by path; no two are equal.
+
+    Raises:
+        ValueError: Two sources would get one name all the same.
+    """
+    relative = {path: os.path.relpath(path, root) for path in paths}
+    count = Counter(_stem(name).lower() for name in relative.values())
+    names = {
+        path: (name if count[_stem(name).lower()] > 1 else _stem(name)) + '.png'
+        for path, name in relative.items()
+    }
+    taken = Counter(names.values())
+    if clash := [path for path, name in names.items() if taken[name] > 1]:
+        raise ValueError(f'these sources would get one name, rename one: {clash}')
+    return names
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]

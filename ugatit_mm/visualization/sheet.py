@@ -1,0 +1,109 @@
+"""Picture sheets: source, attention, translation, and the way back."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Optional
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.ugatit.pairs import other
+from ..models.ugatit.ugatit import to_uint8
+
+if TYPE_CHECKING:
+    from ..models import UGATIT
+
+COLUMNS = ('source', 'attention', 'translation', 'cycle')
+MARGIN = 4
+TITLE = 20
+
+
+def to_rgb(image: Tensor) -> np.ndarray:
+    """Turn an image in [-1, 1], (3, H, W), into uint8 (H, W, 3)."""
+    return to_uint8(image).permute(1, 2, 0).cpu().numpy()
+
+
+def colour_heatmap(heatmap: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Colour a heatmap from blue (its least value) to red (its greatest).
+
+    Args:
+        heatmap: (1, h, w) or (h, w), any finite range; one that is constant comes out blue.
+        size: Height and width of the result.
+
+    Returns:
+        RGB, uint8, (H, W, 3).
+    """
+    values = heatmap.detach().float().cpu().squeeze().numpy()
+    values = values - values.min()
+    top = values.max()
+    if top > 0:
+        values = values / top
+    grey = cv2.resize((255 * values).astype(np.uint8), (size[1], size[0]))
+    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+
+
+def make_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Optional[Sequence[str]] = None):
+    """Lay pictures out in a grid.
+
+    Args:
+        rows: Pictures of one size, RGB, uint8, (H, W, 3).
+        titles: A word above each column.
+
+    Returns:
+        RGB, uint8, with a white margin between the pictures.
+    """
+    height, width = rows[0][0].shape[:2]
+    top = TITLE if titles else 0
+    sheet = np.full(
+        (
+            top + len(rows) * (height + MARGIN) + MARGIN,
+            len(rows[0]) * (width + MARGIN) + MARGIN,
+            3,
+        ),
+        255,
+        np.uint8,
+    )
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            y, x = top + MARGIN + i * (height + MARGIN), MARGIN + j * (width + MARGIN)
+            sheet[y : y + height, x : x + width] = picture
+    for j, title in enumerate(titles or ()):
+        origin = (MARGIN + j * (width + MARGIN), TITLE - 5)
+        cv2.putText(
+            sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
+        )
+    return sheet
+
+
+@torch.no_grad()
+def translation_sheet(model: 'UGATIT', images: Tensor, target_domain: str) -> np.ndarray:
+    """Show what the model makes of some images, in evaluation mode and without gradients.
+
+    Args:
+        model: The translation model; its mode is restored.
+        images: RGB in [-1, 1], (N, 3, H, W), of the other domain.
+        target_domain: Letter or name.
+
+    Returns:
+        A sheet with a row for each image: source, attention of the generator, translation, and
+        the translation's translation back. RGB, uint8.
+    """
+    training = model.training
+    model.eval()
+    try:
+        target = model._letter(target_domain)
+        rows = []
+        for image in images:  # one at a time: a sheet must not need more memory than a step
+            fake, _, heatmap = model.translation(image[None], target, return_cam=True)
+            cycle = model.translation(fake, other(target))
+            row = [to_rgb(image), None, to_rgb(fake[0]), to_rgb(cycle[0])]
+            row[1] = (
+                np.full_like(row[0], 255)
+                if heatmap is None
+                else colour_heatmap(heatmap[0], row[0].shape[:2])
+            )
+            rows.append(row)
+    finally:
+        model.train(training)
+    return make_sheet(rows, COLUMNS)

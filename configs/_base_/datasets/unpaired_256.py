@@ -1,0 +1,73 @@
+# Unpaired data sets with the folders trainA, trainB, testA, testB, at 256 x 256.
+#
+# To change the size, set img_size (and, if you like, load_size), in a child config or by
+# `--cfg-options img_size=128`: the project's tools carry both into every pipeline below and into
+# the model. Set img_size = None if you write pipelines of your own and want them as they are.
+data_root = 'data/selfie2anime'
+img_size = 256
+load_size = None  # side before the random crop; None: img_size + 30, as the official program
+
+# Recorded with each sample; without the channel order MMagic would take the images for BGR.
+meta_keys = [
+    'img_A_path',
+    'img_B_path',
+    'ori_img_A_shape',
+    'ori_img_B_shape',
+    'img_A_channel_order',
+    'img_B_channel_order',
+    'img_A_color_type',
+    'img_B_color_type',
+]
+pack_inputs = dict(
+    type='PackInputs',
+    keys=['img_A', 'img_B'],
+    data_keys=['img_A', 'img_B'],
+    meta_keys=meta_keys,
+)
+
+# As the official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
+# independently. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop
+# draws anew for each key.
+train_pipeline = [
+    dict(type='LoadRGBImage', key='img_A'),
+    dict(type='LoadRGBImage', key='img_B'),
+    dict(type='Flip', keys=['img_A'], flip_ratio=0.5, direction='horizontal'),
+    dict(type='Flip', keys=['img_B'], flip_ratio=0.5, direction='horizontal'),
+    dict(
+        type='Resize',
+        keys=['img_A', 'img_B'],
+        scale=(load_size or img_size + 30, load_size or img_size + 30),
+        interpolation='bilinear',
+        backend='pillow',
+    ),
+    dict(type='Crop', keys=['img_A', 'img_B'], crop_size=(img_size, img_size)),
+    pack_inputs,
+]
+test_pipeline = [
+    dict(type='LoadRGBImage', key='img_A'),
+    dict(type='LoadRGBImage', key='img_B'),
+    dict(
+        type='Resize',
+        keys=['img_A', 'img_B'],
+        scale=(img_size, img_size),
+        interpolation='bilinear',
+        backend='pillow',
+    ),
+    pack_inputs,
+]
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='UnpairedSampler', shuffle=True),
+    dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=test_pipeline, test_mode=True),
+)
+test_dataloader = val_dataloader

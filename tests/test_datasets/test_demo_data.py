@@ -1,0 +1,160 @@
+"""The demo data set: complete, repeatable, disjoint, and two visibly different domains."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ugatit_mm.datasets import UGATITDataset, demo_data
+from ugatit_mm.datasets.demo_data import PHOTOS, make_demo_data, pencil_drawing
+
+TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/make_demo_data.py'
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory) -> Path:
+    out_dir = tmp_path_factory.mktemp('demo') / 'set'
+    assert make_demo_data(out_dir, size=64, num_train=24, num_test=10) is True
+    return out_dir
+
+
+def images(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob('*.png'))])
+
+
+def colourfulness(image: np.ndarray) -> float:
+    """Hasler and Suesstrunk (2003): about 0 for grey, 33 moderately, 80 and more very colourful."""
+    r, g, b = image.astype(float).transpose(2, 0, 1)
+    rg, yb = r - g, (r + g) / 2 - b
+    return np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
+
+
+def test_layout(demo):
+    counts = {path.name: len(list(path.glob('*.png'))) for path in demo.iterdir() if path.is_dir()}
+    assert counts == {'trainA': 24, 'trainB': 24, 'testA': 10, 'testB': 10}
+    assert images(demo / 'trainA').shape == (24, 64, 64, 3)
+    assert len(UGATITDataset(demo, [])) == 24
+    assert len(UGATITDataset(demo, [], test_mode=True)) == 10
+
+
+def test_domains_differ_in_what_a_network_should_learn(demo):
+    for split in ('train', 'test'):
+        photos, drawings = images(demo / f'{split}A'), images(demo / f'{split}B')
+        assert np.mean([colourfulness(x) for x in photos]) > 35
+        assert max(colourfulness(x) for x in drawings) < 12
+        # Paper and pencil: mostly light, with strong dark lines.
+        assert drawings.mean() > photos.mean() + 30
+        steps = [np.abs(np.diff(x.mean(axis=-1), axis=2)).mean() for x in (photos, drawings)]
+        assert steps[1] > 1.5 * steps[0]
+
+
+def test_images_are_varied(demo):
+    for folder in ('trainA', 'trainB'):
+        flat = images(demo / folder).reshape(24, -1).astype(float)
+        distances = np.abs(flat[:, None] - flat[None]).mean(axis=-1)
+        assert distances[~np.eye(24, dtype=bool)].min() > 3
+
+
+def test_photos_are_disjoint_and_test_crops_come_from_another_part():
+    assert not {name for _, name in PHOTOS['A']} & {name for _, name in PHOTOS['B']}
+    # A photo that holds its own column numbers tells where a crop was cut.
+    width = 250
+    ramp = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None], (200, width, 3)).copy()
+    rng = np.random.default_rng(0)
+    train = np.stack([demo_data._random_crop(ramp, False, 32, rng) for _ in range(100)])
+    test = np.stack([demo_data._random_crop(ramp, True, 32, rng) for _ in range(100)])
+    assert train.max() < test.min()
+
+
+def test_image_depends_on_seed_and_number_alone(demo, tmp_path):
+    make_demo_data(tmp_path / 'more', size=64, num_train=26, num_test=11)
+    make_demo_data(tmp_path / 'other', size=64, num_train=24, num_test=10, seed=1)
+    for folder in ('trainA', 'trainB', 'testA', 'testB'):
+        own = images(demo / folder)
+        np.testing.assert_array_equal(images(tmp_path / 'more' / folder)[: len(own)], own)
+        assert (images(tmp_path / 'other' / folder) != own).mean() > 0.3
+
+
+def test_complete_set_is_kept(demo, monkeypatch):
+    monkeypatch.setattr(demo_data, '_draw_all', None)  # drawing again would fail
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob('*')}
+    assert make_demo_data(demo, size=64, num_train=24, num_test=10) is False
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob('*')} == before
+
+
+def test_something_else_is_not_overwritten(demo, tmp_path):
+    with pytest.raises(FileExistsError, match='delete it or choose another folder'):
+        make_demo_data(demo, size=64, num_train=25, num_test=10)
+    (tmp_path / 'mine.txt').write_text('keep')
+    with pytest.raises(FileExistsError, match=str(tmp_path)):
+        make_demo_data(tmp_path, num_train=1, num_test=1)
+    assert (tmp_path / 'mine.txt').read_text() == 'keep'
+
+
+def test_damaged_set_is_noticed(tmp_path):
+    make_demo_data(tmp_path / 'set', size=16, num_train=2, num_test=1)
+    (tmp_path / 'set' / 'trainA' / '0001.png').unlink()
+    with pytest.raises(FileExistsError, match='complete and unchanged'):
+        make_demo_data(tmp_path / 'set', size=16, num_train=2, num_test=1)
+
+
+def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*args):
+        yield 'trainA/0000.png', np.zeros((16, 16, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo_data, '_draw_all', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_demo_data(tmp_path / 'deep' / 'set')
+    assert list((tmp_path / 'deep').iterdir()) == []
+
+
+def test_empty_folder_is_filled(tmp_path):
+    assert make_demo_data(tmp_path, size=16, num_train=1, num_test=1) is True
+    assert (tmp_path / 'testB' / '0000.png').is_file()
+
+
+def test_drawing_of_a_flat_photo_is_paper_and_of_an_edge_a_dark_line():
+    rng = np.random.default_rng(0)
+    paper = pencil_drawing(np.full((64, 64, 3), 255, np.uint8), rng)
+    np.testing.assert_allclose(paper.mean(axis=(0, 1)), (250, 245, 233), atol=5)
+    edge = np.full((64, 64, 3), 230, np.uint8)
+    edge[:, 32:] = 120
+    light = pencil_drawing(edge, rng).mean(axis=(0, 2))
+    assert light[32] < 130  # the dark side of the edge
+    assert light[20:28].mean() > 200
+
+
+@pytest.mark.parametrize('options', [{'size': 15}, {'num_train': 0}, {'num_test': 0}, {'seed': -1}])
+def test_bad_numbers(tmp_path, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make_demo_data(tmp_path / 'set', **options)
+
+
+def test_missing_photo_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_data, 'PHOTOS', {'A': (('skimage', 'data/none.png'),)})
+    with pytest.raises(FileNotFoundError, match=r'none\.png.*another release'):
+        make_demo_data(tmp_path / 'set')
+    monkeypatch.setattr(demo_data, 'PHOTOS', {'A': (('no_such_package', 'x.png'),)})
+    with pytest.raises(FileNotFoundError, match=r'no_such_package.*scikit-image'):
+        make_demo_data(tmp_path / 'set')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tool(tmp_path, monkeypatch, capsys):
+    out_dir = tmp_path / 'set'
+    arguments = ['--size', '16', '--num-train', '2', '--num-test', '1', '--seed', '3']
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(out_dir), *arguments])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    assert capsys.readouterr().out.startswith('Wrote')
+    make_demo_data(tmp_path / 'expected', size=16, num_train=2, num_test=1, seed=3)
+    expected = (tmp_path / 'expected' / 'manifest.json').read_text()
+    assert (out_dir / 'manifest.json').read_text() == expected
+    runpy.run_path(str(TOOL), run_name='__main__')
+    assert capsys.readouterr().out.startswith('Already complete')
+    (out_dir / 'trainA' / '0000.png').unlink()
+    with pytest.raises(SystemExit, match=r'Error: .*delete it'):
+        runpy.run_path(str(TOOL), run_name='__main__')

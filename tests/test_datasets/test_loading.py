@@ -1,0 +1,365 @@
+"""Every kind of image file comes in as the RGB that a viewer would show."""
+
+import io
+import pickle
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from mmagic.registry import TRANSFORMS
+from PIL import Image, ImageCms
+
+from ugatit_mm.datasets import ImageReadError, LoadRGBImage, decode_rgb, read_rgb
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+@pytest.fixture
+def rgb():
+    return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(
+    bits: int, colour_type: int, rows: bytes, size: tuple[int, int], trns: bytes = b''
+) -> bytes:
+    """A PNG by hand, for the kinds that Pillow does not write; rows carry their filter bytes."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+        )
+
+    header = struct.pack('>IIBBBBB', *size, bits, colour_type, 0, 0, 0)
+    transparency = chunk(b'tRNS', trns) if trns else b''
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + transparency
+        + chunk(b'IDAT', zlib.compress(rows))
+        + chunk(b'IEND', b'')
+    )
+
+
+def check_form(image: np.ndarray) -> None:
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert image.flags.writeable
+    assert image.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ('kind', 'options'),
+    [
+        ('PNG', {}),
+        ('BMP', {}),
+        ('WEBP', {'lossless': True}),
+        ('TIFF', {}),
+        ('TIFF', {'compression': 'tiff_lzw'}),
+        ('PPM', {}),
+    ],
+)
+def test_lossless_formats_are_exact(rgb, kind, options):
+    image = decode_rgb(encode(Image.fromarray(rgb), kind, **options))
+    check_form(image)
+    np.testing.assert_array_equal(image, rgb)
+
+
+def test_jpeg_equals_pillow_and_keeps_channel_order():
+    flat = np.full((16, 16, 3), (200, 100, 30), np.uint8)
+    data = encode(Image.fromarray(flat), 'JPEG', quality=95)
+    image = decode_rgb(data)
+    np.testing.assert_array_equal(image, np.asarray(Image.open(io.BytesIO(data))))
+    assert np.abs(image.astype(int) - flat).max() <= 3
+
+
+def test_gif_is_exact():
+    image = Image.new('P', (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putdata([0, 1])
+    np.testing.assert_array_equal(decode_rgb(encode(image, 'GIF')), [[RED, BLUE]])
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'PNG', 'TIFF', 'WEBP'])
+def test_first_frame_of_an_animation(kind):
+    frames = [Image.new('RGB', (4, 4), colour) for colour in (RED, GREEN, BLUE)]
+    options = {'lossless': True} if kind == 'WEBP' else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(decode_rgb(data), np.full((4, 4, 3), RED))
+
+
+def test_grey_and_bilevel():
+    grey = np.array([[0, 77, 255]], np.uint8)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    np.testing.assert_array_equal(decode_rgb(encode(Image.fromarray(grey), 'PNG')), expected)
+    np.testing.assert_array_equal(decode_rgb(encode(Image.fromarray(grey), 'PPM')), expected)  # PGM
+    bilevel = Image.fromarray(grey).point(lambda v: 255 * (v > 50), '1')
+    np.testing.assert_array_equal(decode_rgb(encode(bilevel, 'PNG'))[0, :, 0], [0, 255, 255])
+
+
+def test_grey_with_alpha_is_composited():
+    pixels = np.array([[[0, 255], [0, 0], [100, 128]]], np.uint8)
+    image = decode_rgb(encode(Image.fromarray(pixels, 'LA'), 'PNG'))
+    half = round((100 * 128 + 255 * 127) / 255)
+    np.testing.assert_allclose(image[0, :, 0], [0, 255, half], atol=1)
+    np.testing.assert_array_equal(image[..., 0], image[..., 2])
+
+
+def test_alpha_hides_colours_and_mixes():
+    pixels = np.array([[(*RED, 255), (*RED, 0), (*RED, 51)]], np.uint8)
+    data = encode(Image.fromarray(pixels), 'PNG')
+    white = decode_rgb(data)
+    np.testing.assert_array_equal(white[0, :2], [RED, (255, 255, 255)])
+    np.testing.assert_allclose(white[0, 2], (255, 204, 204), atol=1)
+    tinted = decode_rgb(data, background=(0, 10, 200))
+    np.testing.assert_array_equal(tinted[0, :2], [RED, (0, 10, 200)])
+    np.testing.assert_allclose(tinted[0, 2], (51, 8, 160), atol=1)
+    np.testing.assert_array_equal(decode_rgb(data, background=7)[0, 1], (7, 7, 7))
+
+
+def test_webp_alpha():
+    pixels = np.array([[(*RED, 255), (*GREEN, 0)]], np.uint8)
+    data = encode(Image.fromarray(pixels), 'WEBP', lossless=True, exact=True)
+    np.testing.assert_array_equal(decode_rgb(data), [[RED, (255, 255, 255)]])
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'GIF'])
+def test_transparent_palette_entry(kind):
+    image = Image.new('P', (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([0, 1, 2])
+    data = encode(image, kind, transparency=1)
+    np.testing.assert_array_equal(decode_rgb(data), [[RED, (255, 255, 255), BLUE]])
+
+
+def test_palette_with_an_alpha_each():
+    image = Image.new('P', (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([0, 1, 2])
+    data = encode(image, 'PNG', transparency=bytes([255, 0, 102]))
+    expected = [[RED, (255, 255, 255), (153, 153, 255)]]
+    np.testing.assert_allclose(decode_rgb(data), expected, atol=1)
+
+
+def test_transparent_colour_of_an_rgb_png():
+    data = encode(Image.fromarray(np.array([[RED, GREEN]], np.uint8)), 'PNG', transparency=GREEN)
+    np.testing.assert_array_equal(decode_rgb(data), [[RED, (255, 255, 255)]])
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'TIFF'])
+def test_cmyk(kind):
+    # Inks (cyan, magenta, yellow, black) as shares of 255: plain red, and half black.
+    pixels = np.zeros((16, 32, 4), np.uint8)
+    pixels[:, :16] = (0, 255, 255, 0)
+    pixels[:, 16:] = (0, 0, 0, 128)
+    options = {'quality': 95} if kind == 'JPEG' else {}
+    image = decode_rgb(encode(Image.fromarray(pixels, 'CMYK'), kind, **options)).astype(int)
+    assert np.abs(image[8, 8] - RED).max() <= 3
+    assert np.abs(image[8, 24] - (127, 127, 127)).max() <= 3
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    expected = [0, 1, 128, 255]
+    for kind in ('PNG', 'TIFF'):
+        image = decode_rgb(encode(Image.fromarray(values), kind))
+        check_form(image)
+        np.testing.assert_allclose(image[0, :, 1], expected, atol=1)
+    pgm = b'P5 4 1 65535\n' + values.astype('>u2').tobytes()
+    np.testing.assert_allclose(decode_rgb(pgm)[0, :, 1], expected, atol=1)
+    wide = encode(Image.fromarray(values.astype(np.int32)), 'TIFF')  # mode I
+    np.testing.assert_allclose(decode_rgb(wide)[0, :, 1], expected, atol=1)
+
+
+def test_16_bit_colour_png():
+    pixels = [(65535, 32768, 0), (0, 257, 65535)]
+    row = b'\x00' + b''.join(struct.pack('>HHH', *pixel) for pixel in pixels)
+    image = decode_rgb(png(16, 2, row, (2, 1)))
+    np.testing.assert_allclose(image, [[(255, 128, 0), (0, 1, 255)]], atol=1)
+
+
+def test_16_bit_colour_png_with_alpha():
+    row = b'\x00' + struct.pack('>HHHH', 65535, 0, 0, 0) + struct.pack('>HHHH', 0, 0, 65535, 65535)
+    np.testing.assert_array_equal(decode_rgb(png(16, 6, row, (2, 1))), [[(255, 255, 255), BLUE]])
+
+
+def test_16_bit_colour_png_with_a_transparent_colour():
+    row = b'\x00' + struct.pack('>HHH', 65535, 0, 0) + struct.pack('>HHH', 0, 65535, 0)
+    data = png(16, 2, row, (2, 1), trns=struct.pack('>HHH', 0, 65535, 0))
+    np.testing.assert_array_equal(decode_rgb(data), [[RED, (255, 255, 255)]])
+
+
+def test_16_bit_grey_png_with_a_transparent_value():
+    row = b'\x00' + struct.pack('>HHH', 0, 1000, 65535)
+    image = decode_rgb(png(16, 0, row, (3, 1), trns=struct.pack('>H', 1000)), background=(1, 2, 3))
+    np.testing.assert_array_equal(image, [[(0, 0, 0), (1, 2, 3), (255, 255, 255)]])
+
+
+def test_float_in_unit_range():
+    values = np.array([[0, 0.5, 1]], np.float32)
+    image = decode_rgb(encode(Image.fromarray(values), 'TIFF'))
+    np.testing.assert_allclose(image[0, :, 2], [0, 128, 255], atol=1)
+
+
+@pytest.mark.parametrize('top', [1.5, 255, np.nan, np.inf, -0.1])
+def test_float_of_unknown_scale_is_refused(top):
+    data = encode(Image.fromarray(np.array([[0, top]], np.float32)), 'TIFF')
+    with pytest.raises(ImageReadError, match=r"'depth\.tif' .*floating-point.*convert"):
+        decode_rgb(data, 'depth.tif')
+
+
+def test_integer_of_unknown_scale_is_refused():
+    data = encode(Image.fromarray(np.array([[0, 70000]], np.int32)), 'TIFF')
+    with pytest.raises(ImageReadError, match=r"'wide\.tif' .*70000.*convert"):
+        decode_rgb(data, 'wide.tif')
+
+
+def test_lab():
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB'), 'RGB', 'LAB'
+    )
+    lab = ImageCms.applyTransform(Image.new('RGB', (2, 2), (200, 100, 50)), to_lab)
+    expected = np.broadcast_to((200, 100, 50), (2, 2, 3))
+    np.testing.assert_allclose(decode_rgb(encode(lab, 'TIFF')), expected, atol=3)
+
+
+# Where the stored pixels [[0, 1, 2], [3, 4, 5]] belong, by EXIF orientation.
+ORIENTED = {
+    1: [[0, 1, 2], [3, 4, 5]],
+    2: [[2, 1, 0], [5, 4, 3]],
+    3: [[5, 4, 3], [2, 1, 0]],
+    4: [[3, 4, 5], [0, 1, 2]],
+    5: [[0, 3], [1, 4], [2, 5]],
+    6: [[3, 0], [4, 1], [5, 2]],
+    7: [[5, 2], [4, 1], [3, 0]],
+    8: [[2, 5], [1, 4], [0, 3]],
+}
+
+
+@pytest.mark.parametrize('orientation', ORIENTED)
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'JPEG', 'WEBP'])
+def test_exif_orientation(kind, orientation):
+    scale, block = 40, 16  # greys 0, 40, ... in blocks that survive JPEG
+    stored = (np.array(ORIENTED[1], np.uint8) * scale).repeat(block, 0).repeat(block, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    colour = Image.fromarray(np.repeat(stored[..., None], 3, axis=2))
+    image = decode_rgb(encode(colour, kind, exif=exif))
+    centres = image[block // 2 :: block, block // 2 :: block, 0]
+    np.testing.assert_allclose(centres, np.array(ORIENTED[orientation]) * scale, atol=3)
+
+
+def test_exif_orientation_of_16_bit_grey():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.array(ORIENTED[1], np.uint16) * 40 * 257
+    image = decode_rgb(encode(Image.fromarray(stored), 'PNG', exif=exif))
+    np.testing.assert_array_equal(image[..., 0], np.array(ORIENTED[6]) * 40)
+
+
+def test_16_bit_tiff_of_another_program(tmp_path):
+    path = tmp_path / 'big_endian.tif'
+    tifffile.imwrite(path, np.array([[0, 32768, 65535]], '>u2'), byteorder='>')
+    np.testing.assert_allclose(read_rgb(path)[0, :, 0], [0, 128, 255], atol=1)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ImageReadError, match=r'gone\.png.* does not exist'):
+        read_rgb(tmp_path / 'gone.png')
+
+
+def test_folder_instead_of_file(tmp_path):
+    with pytest.raises(ImageReadError, match=re.escape(str(tmp_path)) + '.*cannot be opened'):
+        read_rgb(tmp_path)
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / 'empty.png').touch()
+    with pytest.raises(ImageReadError, match=r'empty\.png.* is empty .*replace or delete'):
+        read_rgb(tmp_path / 'empty.png')
+
+
+def test_not_an_image(tmp_path):
+    (tmp_path / 'page.jpg').write_text('<html>404</html>')
+    with pytest.raises(ImageReadError, match=r'page\.jpg.* not an image .*replace or delete'):
+        read_rgb(tmp_path / 'page.jpg')
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'GIF', 'PPM'])
+@pytest.mark.parametrize('kept', [0.5, 0.9])
+def test_truncated_file(kind, kept):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    with pytest.raises(ImageReadError, match=r"'cut\.img' is (damaged|not an image)"):
+        decode_rgb(data[: int(kept * len(data))], 'cut.img')
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+@pytest.mark.parametrize('limit', [99, 40])  # Pillow alone only warns at up to twice its limit
+def test_decompression_bomb(monkeypatch, limit):
+    data = encode(Image.new('RGB', (10, 10)), 'PNG')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
+    with pytest.raises(ImageReadError, match=r"'bomb\.png' is too large .*Scale"):
+        decode_rgb(data, 'bomb.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    assert decode_rgb(data).shape == (10, 10, 3)
+
+
+def test_error_survives_a_worker():
+    error = ImageReadError('message')
+    assert str(pickle.loads(pickle.dumps(error))) == 'message'
+    assert str(type(error)('re-raised by torch')) == 're-raised by torch'
+
+
+@pytest.mark.parametrize('background', [-1, 256, (0, 0), (0, 0, 300), (0.5, 0, 0)])
+def test_background_must_be_a_colour(background):
+    with pytest.raises(ValueError, match='background'):
+        LoadRGBImage('img_A', background=background)
+
+
+def test_transform_adds_what_mmagic_expects(tmp_path, rgb):
+    path = tmp_path / 'a.png'
+    Image.fromarray(rgb).save(path)
+    transform = TRANSFORMS.build({'type': 'LoadRGBImage', 'key': 'img_A'})
+    for given in (path, str(path)):
+        results = transform({'img_A_path': given})
+        np.testing.assert_array_equal(results.pop('img_A'), rgb)
+        assert results == {
+            'img_A_path': given,
+            'ori_img_A_shape': (5, 7, 3),
+            'img_A_channel_order': 'RGB',
+            'img_A_color_type': 'color',
+        }
+
+
+def test_transform_keys_equal_those_of_mmagics_loader(tmp_path, rgb):
+    path = tmp_path / 'a.png'
+    Image.fromarray(rgb).save(path)
+    stock = TRANSFORMS.build({'type': 'LoadImageFromFile', 'key': 'img_A', 'channel_order': 'rgb'})
+    theirs = stock({'img_A_path': str(path)})
+    ours = LoadRGBImage('img_A')({'img_A_path': str(path)})
+    assert theirs.keys() == ours.keys()
+    np.testing.assert_array_equal(theirs['img_A'], ours['img_A'])
+
+
+def test_transform_uses_background_and_backend(tmp_path):
+    path = tmp_path / 'clear.png'
+    Image.new('RGBA', (1, 1), (*RED, 0)).save(path)
+    transform = LoadRGBImage('x', background=(1, 2, 3), backend_args={'backend': 'local'})
+    np.testing.assert_array_equal(transform({'x_path': str(path)})['x'], [[(1, 2, 3)]])
+    with pytest.raises(ImageReadError, match=r'gone\.png.* does not exist'):
+        transform({'x_path': str(tmp_path / 'gone.png')})
+
+
+def test_transform_refuses_other_things_than_paths(rgb):
+    with pytest.raises(TypeError, match=r'img_A_path.* ndarray'):
+        LoadRGBImage('img_A')({'img_A_path': rgb})

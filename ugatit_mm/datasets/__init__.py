@@ -1,0 +1,18 @@
+"""Data: loading images, unpaired folders, a resumable sampler, the image size, demo images."""
+
+from .img_size import apply_img_size
+from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
+from .sampler import PairIndex, UnpairedSampler
+from .unpaired import UGATITDataset
+
+__all__ = [
+    'IMAGE_SUFFIXES',
+    'ImageReadError',
+    'LoadRGBImage',
+    'PairIndex',
+    'UGATITDataset',
+    'UnpairedSampler',
+    'apply_img_size',
+    'decode_rgb',
+    'read_rgb',
+]

@@ -1,0 +1,144 @@
+"""Two folders of unpaired images."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+from mmagic.datasets import UnpairedImageDataset
+from mmagic.registry import DATASETS
+
+from .loading import IMAGE_SUFFIXES
+from .random_state import seeded
+from .sampler import PairIndex
+
+
+@DATASETS.register_module()
+class UGATITDataset(UnpairedImageDataset):
+    """Unpaired images in ``trainA``, ``trainB`` or ``testA``, ``testB`` under ``data_root``.
+
+    MMagic's ``UnpairedImageDataset`` with more image formats, messages that say what is wrong with
+    a folder, and samples that can be reproduced:
+
+    - ``dataset[PairIndex(a, b, seed)]``, as :class:`UnpairedSampler` draws it, runs the pipeline
+      on image a of A and b of B with all CPU random generators seeded from ``seed`` and restored
+      afterwards. The sample depends on nothing else: not on the number of workers, not on what
+      was loaded before.
+    - ``dataset[idx]`` works as in MMagic. In training, B is drawn at random. In testing, the
+      length is that of the longer domain and the shorter one starts again from its beginning, so
+      its images repeat: whoever counts or writes them must go by ``img_A_path``, ``img_B_path``.
+
+    Folders are searched recursively, links followed, hidden files and folders left out; the order
+    is that of the sorted paths.
+
+    Args:
+        data_root: Folder that holds the four (in testing, two) folders of images.
+        pipeline: Transforms; they find ``img_{domain_a}_path`` and ``img_{domain_b}_path``.
+        io_backend: MMEngine's storage backend; None infers it from ``data_root``.
+        test_mode: Read ``testA``, ``testB`` rather than ``trainA``, ``trainB``.
+        domain_a: Name of the first domain in the keys of a sample.
+        domain_b: Name of the second.
+        seed: With a seed, ``dataset[idx]`` is a function of (seed, idx) too, for example where a
+            test pipeline has random steps. In training this fixes image idx's partner and
+            augmentation for good; leave it None there.
+
+    Raises:
+        FileNotFoundError: ``data_root`` or a folder is missing.
+        NotADirectoryError: One of them is a file.
+        PermissionError: A folder may not be listed.
+        ValueError: A folder holds no image.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike,
+        pipeline: Sequence[dict | Callable],
+        io_backend: str | None = None,
+        test_mode: bool = False,
+        domain_a: str = 'A',
+        domain_b: str = 'B',
+        seed: int | None = None,
+    ) -> None:
+        if domain_a == domain_b:
+            raise ValueError(f"domain_a and domain_b must differ, both are '{domain_a}'.")
+        self.seed = seed
+        super().__init__(
+            data_root=os.fspath(data_root),
+            pipeline=pipeline,
+            io_backend=io_backend,
+            test_mode=test_mode,
+            domain_a=domain_a,
+            domain_b=domain_b,
+        )
+
+    def __getitem__(self, idx: int | PairIndex) -> dict:
+        """The sample after the pipeline; see the class for the two kinds of index."""
+        with self._random_state(idx):
+            return super().__getitem__(idx)
+
+    def get_data_info(self, idx: int | PairIndex) -> dict:
+        """The two paths of a sample, before the pipeline.
+
+        Raises:
+            IndexError: A PairIndex points outside its domain.
+        """
+        if not isinstance(idx, PairIndex):
+            return super().get_data_info(idx)
+        if not (0 <= idx.a < self.len_a and 0 <= idx.b < self.len_b):
+            raise IndexError(f'{idx} is outside {self.len_a} images of A, {self.len_b} of B.')
+        return {
+            f'img_{self.domain_a}_path': self.data_infos_a[idx.a]['path'],
+            f'img_{self.domain_b}_path': self.data_infos_b[idx.b]['path'],
+        }
+
+    def scan_folder(self, path: str) -> list[str]:
+        """Paths of all images under ``path``, sorted."""
+        try:
+            names = [
+                name
+                for name in self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
+                if _is_visible_image(name)
+            ]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(self._explain(path, 'does not exist')) from error
+        except NotADirectoryError as error:
+            raise NotADirectoryError(self._explain(path, 'is a file, not a folder')) from error
+        except PermissionError as error:
+            reason = f'may not be read ({error})'
+            raise PermissionError(self._explain(path, reason)) from error
+        if not names:
+            raise ValueError(self._explain(path, 'holds no image'))
+        return [self.file_backend.join_path(path, name) for name in sorted(names)]
+
+    def _random_state(self, idx: int | PairIndex) -> AbstractContextManager:
+        if isinstance(idx, PairIndex):
+            return seeded(idx.seed)
+        if self.seed is not None:
+            mixed = np.random.SeedSequence([self.seed, idx % len(self)])
+            return seeded(int(mixed.generate_state(1)[0]))
+        return nullcontext()
+
+    def _explain(self, path: str, reason: str) -> str:
+        wanted = 'testA and testB' if self.test_mode else 'trainA and trainB'
+        if osp.isdir(self.data_root):
+            folders = sorted(entry.name for entry in os.scandir(self.data_root) if entry.is_dir())
+            shown = ', '.join(folders[:8]) + (', ...' if len(folders) > 8 else '')
+            found = f'it holds the folders: {shown}' if folders else 'it holds no folder'
+        else:
+            found = 'which does not exist itself'
+        return (
+            f"The image folder '{path}' {reason}. data_root must hold {wanted} "
+            f'(training needs trainA and trainB, testing testA and testB) with images inside, '
+            f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
+            f"data_root is '{self.data_root}'; {found}."
+        )
+
+
+def _is_visible_image(name: str) -> bool:
+    """Whether a relative path is an image and neither hidden nor an archiver's leftover."""
+    parts = name.replace(os.sep, '/').split('/')
+    hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
+    return not hidden and name.lower().endswith(IMAGE_SUFFIXES)

@@ -23,8 +23,9 @@ def load_config(
             configs of the package.
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
-            ``load_size=N``) the size in all pipelines and the model, ``domains.A=NAME
-            domains.B=NAME`` the names of the domains. A single place given beside them wins.
+            ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
+            where the file says so), ``domains.A=NAME domains.B=NAME`` the names of the domains. A
+            single place given beside them wins.
 
     Returns:
         Config: Resolved; dumping it gives a file that needs no options.
@@ -42,8 +43,7 @@ def load_config(
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(loader):
                 cfg[loader].dataset.data_root = cfg.data_root
-    if {'img_size', 'load_size'} & set(shortcuts):
-        apply_img_size(cfg)
+    apply_img_size(cfg)
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
     cfg.merge_from_dict(options)

@@ -2,7 +2,8 @@ default_scope = 'mmagic'
 custom_imports = dict(imports=['ugatit_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
+    # MMEngine's timer and log processor: MMagic's of the same names leave out the time left.
+    timer=dict(type='mmengine.IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
@@ -20,7 +21,7 @@ test_evaluator = val_evaluator
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='mmengine.Visualizer', vis_backends=vis_backends)
-log_processor = dict(type='LogProcessor', window_size=100, by_epoch=False)
+log_processor = dict(type='mmengine.LogProcessor', window_size=100, by_epoch=False)
 log_level = 'INFO'
 
 env_cfg = dict(

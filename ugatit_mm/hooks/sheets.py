@@ -2,14 +2,14 @@
 
 from typing import Any, Optional
 
-import torch
 from mmagic.registry import HOOKS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ..models.ugatit.pairs import DOMAINS, other
 from ..visualization import translation_sheet
@@ -55,12 +55,24 @@ class TranslationSheetHook(Hook):
             sheet = translation_sheet(model, images, target)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
 
-    @torch.no_grad()
-    def _validation_images(self, runner: Runner, model: torch.nn.Module) -> dict[str, Tensor]:
+    def _validation_images(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:
         if self._images is None:
             dataset = runner.val_loop.dataloader.dataset
-            count = min(self.num_images, len(dataset))
-            batch = pseudo_collate([dataset[index] for index in range(count)])
-            inputs = model.data_preprocessor(batch, False)['inputs']
-            self._images = {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
+            self._images = first_images(dataset, model, self.num_images)
         return self._images
+
+
+def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Tensor]:
+    """Return the first images of each domain as the networks see them.
+
+    Args:
+        dataset: A test or validation set.
+        model: The translation model, for its data preprocessor.
+        count: Images of each domain, at most.
+
+    Returns:
+        RGB in [-1, 1], (N, 3, H, W), by domain, on the model's device.
+    """
+    batch = pseudo_collate([dataset[index] for index in range(min(count, len(dataset)))])
+    inputs = model.data_preprocessor(batch, False)['inputs']
+    return {domain: inputs[f'img_{domain}'] for domain in DOMAINS}

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, Optional
 
 from mmagic.registry import HOOKS
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from PIL import Image
 
 from ..models.ugatit.pairs import DOMAINS, other
+from ..visualization import translation_sheet
+from .sheets import first_images
 
 
 @HOOKS.register_module()
@@ -23,10 +26,15 @@ class SaveTranslationsHook(Hook):
 
     Args:
         out_dir: Folder that receives a folder for each direction.
+        sheet: Write ``sheet_<direction>.png`` as well: source, attention, translation, cycle of
+            the first images.
+        num_images: Images in a sheet.
     """
 
-    def __init__(self, out_dir: str) -> None:
+    def __init__(self, out_dir: str, sheet: bool = False, num_images: int = 8) -> None:
         self.out_dir = Path(out_dir)
+        self.sheet = sheet
+        self.num_images = num_images
         self.written: set[Path] = set()
         self._names: Optional[dict[str, dict[str, str]]] = None
 
@@ -58,6 +66,17 @@ class SaveTranslationsHook(Hook):
                 rgb = bgr.flip(0).permute(1, 2, 0).contiguous().numpy()
                 Image.fromarray(rgb).save(path)
                 self.written.add(path)
+
+    @master_only
+    def after_test(self, runner: Runner) -> None:
+        """Write the sheets."""
+        if not self.sheet:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        images = first_images(runner.test_loop.dataloader.dataset, model, self.num_images)
+        for target in DOMAINS:
+            sheet = translation_sheet(model, images[other(target)], target)
+            Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')
 
 
 def output_names(paths: list[str], root: str) -> dict[str, str]:

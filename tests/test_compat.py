@@ -1,0 +1,327 @@
+"""The mends for MMagic 1.2.0: each works, and each does nothing where its fault is absent."""
+
+import configparser
+import importlib
+import importlib.metadata
+import importlib.util
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel, BaseModule
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import mmcv_full_available
+from packaging.requirements import Requirement
+from packaging.version import Version
+from torch import nn
+
+from ugatit_mm import compat
+
+ROOT = Path(__file__).resolve().parents[1]
+needs_lite = pytest.mark.skipif(
+    compat._installed('mmcv') is not None, reason='the full mmcv is installed: no stand-in'
+)
+
+
+# -- versions ------------------------------------------------------------------------------------
+
+
+def pretend(monkeypatch, **versions):
+    """Let the distributions named be installed in these versions; None: not at all."""
+    real = importlib.metadata.version
+    versions = {name.replace('_', '-'): version for name, version in versions.items()}
+
+    def version(name):
+        if name not in versions:
+            return real(name)
+        if versions[name] is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, 'version', version)
+
+
+def test_the_environment_of_the_tests_is_accepted():
+    compat.check_versions()
+
+
+@pytest.mark.parametrize(
+    ('versions', 'words'),
+    [
+        ({'numpy': '2.0.0'}, ['numpy 2.0.0', "pip install 'numpy>=1.26,<2'"]),
+        ({'mmcv': '2.2.0'}, ['mmcv 2.2.0', "pip install 'mmcv-lite==2.1.0'"]),
+        ({'mmcv': None, 'mmcv_lite': '2.2.0rc1'}, ['mmcv-lite 2.2.0rc1']),
+        ({'mmcv': None, 'mmcv_lite': None}, ['mmcv or mmcv-lite is not installed']),
+        ({'mmagic': None}, ['mmagic is not installed', "'mmagic==1.2.0'"]),
+        (
+            {'numpy': '2.3.1', 'mmengine': '1.0.0'},
+            ['numpy 2.3.1', 'mmengine 1.0.0', "'numpy>=1.26,<2' 'mmengine>=0.10.7,<0.11'"],
+        ),
+    ],
+)
+def test_a_wrong_package_is_named_with_its_mend(monkeypatch, versions, words):
+    pretend(monkeypatch, **versions)
+    with pytest.raises(ImportError) as error:
+        compat.check_versions()
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize('versions', [{'numpy': '1.99.0'}, {'mmcv': '2.1.0', 'mmcv_lite': None}])
+def test_a_right_package_passes(monkeypatch, versions):
+    pretend(monkeypatch, **versions)
+    compat.check_versions()
+
+
+def test_what_the_message_recommends_is_what_setup_cfg_pins():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    pins = [Requirement(x) for x in setup['options']['install_requires'].strip().splitlines()]
+    pins = {pin.name: pin.specifier for pin in pins}
+    for _, limit, _, mend in compat._LIMITS:
+        mend = Requirement(mend)
+        assert mend.specifier == pins[mend.name]
+        assert Version(limit) not in mend.specifier
+
+
+@pytest.mark.parametrize(
+    ('argv', 'orig_argv', 'asked'),
+    [
+        (['-m'], ['python', '-m', 'ugatit_mm.doctor'], True),
+        (['-m'], ['python', '-I', '-mugatit_mm.doctor'], True),
+        (['-m'], ['python', '-m', 'ugatit_mm.other'], False),
+        (['train.py', 'ugatit_mm.doctor'], ['python', 'train.py', 'ugatit_mm.doctor'], False),
+        (['/x/doctor.py'], ['python', '-m', 'ugatit_mm.doctor'], False),
+    ],
+)
+def test_doctor_is_recognised(monkeypatch, argv, orig_argv, asked):
+    monkeypatch.setattr(sys, 'argv', argv)
+    monkeypatch.setattr(sys, 'orig_argv', orig_argv)
+    assert compat.doctor_asked() is asked
+
+
+# -- mmcv.ops ------------------------------------------------------------------------------------
+
+
+@needs_lite
+def test_mmcv_tells_the_truth_after_the_import():
+    assert 'mmagic.models' in sys.modules
+    assert not mmcv_full_available()
+    with pytest.raises(ModuleNotFoundError, match=r'mmcv\._ext'):
+        importlib.import_module('mmcv.ops')
+    assert importlib.import_module('mmcv.utils').collect_env()['MMCV Compiler'] == 'n/a'
+
+
+@needs_lite
+def test_an_operator_that_an_editor_holds_refuses_to_run():
+    from mmagic.models.editors.tdan.tdan_net import deform_conv2d
+
+    with pytest.raises(RuntimeError, match='needs the compiled mmcv, but mmcv-lite is installed'):
+        deform_conv2d(
+            torch.ones(1, 1, 3, 3), torch.zeros(1, 18, 3, 3), torch.ones(1, 1, 3, 3), 1, 1
+        )
+
+
+@needs_lite
+def test_stand_in_goes_even_when_the_import_fails(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'mmagic.models')
+    with pytest.raises(KeyError), compat.mmcv_ext_stand_in():  # noqa: PT012
+        extension = importlib.import_module('mmcv._ext')
+        assert not hasattr(extension, '__wrapped__')
+        with pytest.raises(RuntimeError, match='nms needs the compiled mmcv'):
+            extension.nms()
+        raise KeyError
+    assert 'mmcv._ext' not in sys.modules
+
+
+def test_full_mmcv_is_used_as_it_is(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'mmagic.models')
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
+    before = sys.modules.get('mmcv._ext')
+    with compat.mmcv_ext_stand_in():
+        assert sys.modules.get('mmcv._ext') is before
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def test_import_is_quiet():
+    done = run('import ugatit_mm, mmagic.apis')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@needs_lite
+def test_import_works_after_mmagic_failed_without_it():
+    done = run(
+        'try:\n    import mmagic.models\n'
+        'except ModuleNotFoundError as error:\n    print(error.name)\n'
+        'import ugatit_mm, mmagic.models\n'
+        "print(mmagic.models.BaseTranslationModel.__name__, 'CycleGAN' in mmagic.registry.MODELS)"
+    )
+    assert done.stdout.split() == ['mmcv._ext', 'BaseTranslationModel', 'True'], done.stderr
+
+
+def test_applying_twice_changes_nothing():
+    from mmagic.models.utils import model_utils
+
+    def state():
+        return (
+            list(warnings.filters),
+            set(torch.serialization.get_safe_globals()),
+            model_utils.generation_init_weights,
+        )
+
+    compat.apply()
+    before = state()
+    compat.apply()
+    assert state() == before
+
+
+# -- torch.load ----------------------------------------------------------------------------------
+
+
+class Tiny(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x, mode='tensor'):
+        return {'loss': (self.weight * torch.stack(x)).sum()}
+
+
+def runner(work_dir, max_iters, **kwargs):
+    model = Tiny()
+    return Runner(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader=torch.utils.data.DataLoader(
+            torch.ones(8, 1), collate_fn=lambda x: {'x': x}
+        ),
+        train_cfg={'by_epoch': False, 'max_iters': max_iters},
+        optim_wrapper=OptimWrapper(torch.optim.Adam(model.parameters())),
+        default_hooks={'checkpoint': CheckpointHook(interval=1, by_epoch=False)},
+        experiment_name=f'compat_{work_dir.name}_{max_iters}',
+        log_level='WARNING',
+        **kwargs,
+    )
+
+
+@pytest.fixture
+def only_torchs_globals():
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def test_resume_of_mmengines_checkpoint(tmp_path, only_torchs_globals):
+    first = runner(tmp_path, max_iters=3)
+    first.message_hub.update_info('best', np.float64(0.25))  # what a metric leaves behind
+    first.train()
+    path = tmp_path / 'iter_3.pth'
+    with pytest.raises(pickle.UnpicklingError, match='Weights only load failed'):
+        torch.load(path, weights_only=True)
+
+    compat.allow_mmengine_checkpoints()
+    hub = torch.load(path, weights_only=True)['message_hub']
+    history = first.message_hub.get_scalar('train/loss').data
+    assert isinstance(hub['log_scalars']['train/loss'], HistoryBuffer)
+    assert len(history[0]) == 3
+    np.testing.assert_array_equal(hub['log_scalars']['train/loss'].data, history)
+    assert hub['runtime_info']['best'] == 0.25
+
+    second = runner(tmp_path, max_iters=4, load_from=str(path), resume=True)
+    second.train()
+    assert second.iter == 4
+    assert len(second.message_hub.get_scalar('train/loss').data[0]) == 4
+    assert second.optim_wrapper.optimizer.state_dict()['state'][0]['step'] == 4
+
+
+class Call:
+    """Pickled as a call of any function."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize(
+    ('call', 'refusal'),
+    [
+        (Call(print, 'code out of a checkpoint'), 'print'),
+        (Call(getattr, HistoryBuffer.update, '__globals__'), 'may not ask for getattr'),
+        (Call(getattr, HistoryBuffer, '__init__'), 'may not ask for getattr'),
+        (Call(getattr, np.ndarray, 'tofile'), 'may not ask for getattr'),
+    ],
+)
+def test_code_in_a_checkpoint_is_still_refused(tmp_path, capsys, call, refusal):
+    torch.save({'message_hub': call}, tmp_path / 'bad.pth')
+    compat.allow_mmengine_checkpoints()
+    with pytest.raises(pickle.UnpicklingError, match=refusal):
+        torch.load(tmp_path / 'bad.pth', weights_only=True)
+    assert capsys.readouterr().out == ''
+
+
+# -- initialisation ------------------------------------------------------------------------------
+
+
+def test_mmagics_cyclegan_generator_initialises():
+    from mmagic.models.editors.cyclegan.cyclegan_generator import ResnetGenerator
+
+    generator = ResnetGenerator(3, 3, base_channels=8, num_blocks=1)
+    torch.manual_seed(0)
+    generator.init_weights()
+    assert next(generator.parameters()).std().item() == pytest.approx(0.02, rel=0.1)
+    assert not hasattr(generator, '_params_init_info')
+
+
+class Net(BaseModule):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU()  # what the unmended function stumbles over
+
+
+def test_mended_initialisation_draws_the_same_weights_and_takes_a_note():
+    from mmagic.models.utils import generation_init_weights, model_utils
+
+    assert generation_init_weights is model_utils.generation_init_weights
+    ours, theirs = Net(), Net()
+    notes = {p: {'init_info': '', 'tmp_mean_value': torch.tensor(9.0)} for p in ours.parameters()}
+    for module in ours.modules():
+        module._params_init_info = notes
+    torch.manual_seed(0)
+    generation_init_weights(ours, init_gain=0.5)
+    torch.manual_seed(0)
+    generation_init_weights.__wrapped__(theirs, init_gain=0.5)
+
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=0)
+    assert notes[ours.conv.weight]['init_info'] == 'Initialized by `generation_init_weights`'
+    assert all(module._params_init_info is notes for module in ours.modules())
+
+
+def test_a_sound_initialisation_is_left_alone(monkeypatch):
+    from mmagic.models.utils import model_utils
+
+    def generation_init_weights(module):
+        """A version without the fault."""
+
+    monkeypatch.setattr(model_utils, 'generation_init_weights', generation_init_weights)
+    compat.mend_generation_init_weights()
+    assert model_utils.generation_init_weights is generation_init_weights

@@ -1,0 +1,117 @@
+"""AdaLIN and LIN against closed forms."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ugatit_mm.models import LIN, AdaLIN
+from ugatit_mm.models.layers import clip_rho, instance_layer_norm
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    return torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0)) * 3 + 2
+
+
+def style(n: int, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(n, c, generator=rng), torch.randn(n, c, generator=rng)
+
+
+def written_out(x, rho, gamma, beta, unbiased):
+    """Equation 1 as it stands in the paper."""
+    count_i, count_l = x[0, 0].numel(), x[0].numel()
+    mean_i = x.sum((2, 3), keepdim=True) / count_i
+    var_i = (x - mean_i).square().sum((2, 3), keepdim=True) / (count_i - unbiased)
+    mean_l = x.sum((1, 2, 3), keepdim=True) / count_l
+    var_l = (x - mean_l).square().sum((1, 2, 3), keepdim=True) / (count_l - unbiased)
+    hat_i = (x - mean_i) / (var_i + 1e-5).sqrt()
+    hat_l = (x - mean_l) / (var_l + 1e-5).sqrt()
+    return gamma[:, :, None, None] * (rho * hat_i + (1 - rho) * hat_l) + beta[:, :, None, None]
+
+
+def test_rho_one_is_instance_norm(features):
+    layer = AdaLIN(6, rho_init=1.0, rho_smoothing=0.0)
+    gamma, beta = style(2, 6)
+    expected = F.instance_norm(features) * gamma[:, :, None, None] + beta[:, :, None, None]
+    torch.testing.assert_close(layer(features, gamma, beta), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rho_zero_is_layer_norm(features):
+    layer = AdaLIN(6, rho_init=0.0, rho_smoothing=0.0)
+    gamma, beta = style(2, 6)
+    normal = F.layer_norm(features, features.shape[1:])
+    expected = normal * gamma[:, :, None, None] + beta[:, :, None, None]
+    torch.testing.assert_close(layer(features, gamma, beta), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('unbiased', [False, True])
+def test_equation_one(features, unbiased):
+    layer = AdaLIN(6, rho_smoothing=0.0, unbiased=unbiased).double()
+    rho = torch.linspace(0, 1, 6, dtype=torch.float64).view(1, 6, 1, 1)
+    layer.rho.data.copy_(rho)
+    x, (gamma, beta) = features.double(), (s.double() for s in style(2, 6))
+    expected = written_out(x, rho, gamma, beta, unbiased)
+    torch.testing.assert_close(layer(x, gamma, beta), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_smoothing_uses_rho_less_a_tenth_without_gradient_below(features):
+    layer = AdaLIN(6, rho_smoothing=0.1)
+    layer.rho.data.copy_(torch.tensor([0.0, 0.05, 0.1, 0.5, 0.9, 1.0]).view(1, 6, 1, 1))
+    gamma, beta = style(2, 6)
+    effective = torch.tensor([0.0, 0.0, 0.0, 0.4, 0.8, 0.9]).view(1, 6, 1, 1)
+    expected = written_out(features, effective, gamma, beta, False)
+    out = layer(features, gamma, beta)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    out.square().sum().backward()
+    assert (layer.rho.grad.flatten() == 0).tolist()[:2] == [True, True]
+    assert (layer.rho.grad.flatten()[3:] != 0).all()
+
+
+def test_lin_starts_as_layer_norm_and_uses_its_parameters(features):
+    layer = LIN(6)
+    expected = F.layer_norm(features, features.shape[1:])
+    torch.testing.assert_close(layer(features), expected, atol=1e-5, rtol=1e-5)
+    layer.gamma.data.fill_(2)
+    layer.beta.data.fill_(-1)
+    torch.testing.assert_close(layer(features), 2 * expected - 1, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_are_those_of_the_formula(features):
+    gamma, beta = (s[:, :, None, None].double() for s in style(2, 6))
+    rho = torch.rand(1, 6, 1, 1, dtype=torch.float64)
+    x = features[:, :, :3, :3].double()
+    inputs = [t.clone().requires_grad_() for t in (x, rho, gamma, beta)]
+    assert torch.autograd.gradcheck(lambda *a: instance_layer_norm(*a, 1e-5, True), inputs)
+
+
+def test_large_means_do_not_spoil_the_result(features):
+    layer = LIN(6, rho_init=1.0)
+    torch.testing.assert_close(layer(features + 1000), layer(features), atol=2e-3, rtol=0)
+
+
+def test_bfloat16_keeps_its_type_and_float32_statistics(features):
+    layer = LIN(6, rho_init=0.5)
+    x = features.bfloat16()
+    out = layer(x)
+    assert out.dtype is torch.bfloat16
+    torch.testing.assert_close(out, layer(x.float()).bfloat16())
+
+
+def test_fixed_rho_is_no_parameter_and_not_saved():
+    layer = AdaLIN(6, rho_init=1.0, rho_smoothing=0.0, learn_rho=False)
+    assert not list(layer.parameters()) and not layer.state_dict()
+
+
+def test_clip_rho_reaches_every_layer():
+    net = torch.nn.Sequential(AdaLIN(2), torch.nn.Sequential(LIN(2)))
+    net[0].rho.data.copy_(torch.tensor([1.5, -0.5]).view(1, 2, 1, 1))
+    net[1][0].rho.data.copy_(torch.tensor([0.25, 7.0]).view(1, 2, 1, 1))
+    clip_rho(net)
+    assert net[0].rho.flatten().tolist() == [1.0, 0.0]
+    assert net[1][0].rho.flatten().tolist() == [0.25, 1.0]
+
+
+def test_rho_init_out_of_range_is_refused():
+    with pytest.raises(ValueError, match='rho_init must lie in'):
+        AdaLIN(4, rho_init=1.1)

@@ -1,8 +1,11 @@
 """What the tests share: tiny models, the recorded official numbers, small data sets."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from PIL import Image
 
 import ugatit_mm  # noqa: F401, registers modules
 from ugatit_mm.models import UGATIT
+
+# Tiny networks: a second thread costs more than it brings, above all on a busy machine.
+torch.set_num_threads(1)
 
 DATA = Path(__file__).parent / 'data'
 ROOT = Path(__file__).parents[1]
@@ -89,3 +95,16 @@ def write_images(root: Path, size: tuple[int, int] = (40, 36)) -> None:
             pixels = rng.integers(0, 120, (size[1], size[0], 3))
             pixels[..., channel] += 130
             Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f'{index}.png')
+
+
+def load_tool(name: str) -> ModuleType:
+    """Import a script of ``tools``, for example ``'model_converters/ugatit_pytorch'``."""
+    path = ROOT / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as Python does for a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -12,7 +12,7 @@ import ugatit_mm  # noqa: F401, before MMEngine builds anything: registers modul
 from ugatit_mm.config import load_config
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate the test images in both directions and compute the metrics. '
         'Translations are written as DIR/selfie2anime/NAME.png, one for each source file.'
@@ -27,15 +27,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='of the launcher')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.sheet and not args.out_dir:
         parser.error('--sheet needs --out-dir')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
     if not os.path.isfile(args.checkpoint):
         print(f'no checkpoint file {args.checkpoint}', file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import ugatit_mm  # noqa: F401, before MMEngine builds anything: registers modul
 from ugatit_mm.config import load_config
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train U-GAT-IT.',
         epilog='Options for --cfg-options that set several places at once: data_root=DIR, '
@@ -33,13 +33,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='of the launcher')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:

@@ -1,0 +1,32 @@
+"""Reading checkpoints that may come from anywhere."""
+
+import os
+import pickle
+from typing import Any, Union
+
+import torch
+
+
+def read_checkpoint(path: Union[str, os.PathLike]) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path: A file that ``torch.save`` wrote.
+
+    Returns:
+        dict: Its content, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint, is damaged, or holds more than tensors and plain data.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no file {path}')
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f'not a checkpoint that can be read safely: {reason}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'a dict of weights is expected, the file holds {type(checkpoint)}')
+    return checkpoint

@@ -1,0 +1,71 @@
+"""The learning rate of the paper and of both programs."""
+
+import pytest
+import torch
+
+from ugatit_mm.engine import LinearDecayLR
+
+
+def rates(total: int, **fields) -> list[float]:
+    """The rate of every iteration."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    schedule = LinearDecayLR(optimizer, end=total, **fields)
+    seen = []
+    for _ in range(total):
+        seen.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_constant_then_linear_to_zero():
+    seen = rates(1000)
+    assert seen[:501] == [1e-4] * 501
+    for i in range(500, 1000):
+        assert seen[i] == pytest.approx(1e-4 * (1000 - i) / 500)
+    assert seen[-1] == pytest.approx(1e-4 / 500)
+
+
+def test_steps_of_the_tensorflow_program():
+    """100 epochs; here of 10 instead of 10,000 iterations: lr * (100 - epoch) / 50 from 50 on."""
+    seen = rates(1000, interval=10)
+    for i, rate in enumerate(seen):
+        epoch = i // 10
+        assert rate == pytest.approx(1e-4 if epoch < 50 else 1e-4 * (100 - epoch) / 50)
+    assert seen[-1] == pytest.approx(1e-4 / 50)
+
+
+def test_constant_share():
+    seen = rates(100, constant=0.9)
+    assert seen[90] == pytest.approx(1e-4) and seen[95] == pytest.approx(0.5e-4)
+
+
+def test_state_goes_on_where_it_stopped():
+    whole = rates(40)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    schedule = LinearDecayLR(optimizer, end=40)
+    for _ in range(30):
+        optimizer.step()
+        schedule.step()
+    state, groups = schedule.state_dict(), optimizer.state_dict()
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
+    schedule = LinearDecayLR(optimizer, end=40)
+    schedule.load_state_dict(state)
+    optimizer.load_state_dict(groups)
+    for i in range(30, 40):
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(whole[i])
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'said'),
+    [
+        ({'constant': 1.0}, 'constant must lie in'),
+        ({'interval': 0}, 'interval must be 1 or more'),
+        ({'by_epoch': True}, 'set param_scheduler.by_epoch=False'),
+    ],
+)
+def test_errors(fields, said):
+    with pytest.raises(ValueError, match=said):
+        rates(10, **fields)

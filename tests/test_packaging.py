@@ -1,0 +1,134 @@
+"""What an installed wheel carries: tree -> sdist -> wheel -> another folder, without a network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ('setup.py', 'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md')
+FOLDERS = ('ugatit_mm', 'configs', 'tools')
+CARRIED = ('configs', 'tools', 'model-index.yml')
+
+
+def call(*args, cwd, **env):
+    done = subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory):
+    """A copy of the sources, so that building leaves nothing in the checkout."""
+    tree = tmp_path_factory.mktemp('tree')
+    for name in (*SOURCES, 'model-index.yml'):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tree)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, tree / name)
+    # What a compiled source leaves behind must not travel.
+    (tree / 'tools' / '__pycache__').mkdir(exist_ok=True)
+    (tree / 'tools' / '__pycache__' / 'train.pyc').write_bytes(b'')
+    return tree
+
+
+@pytest.fixture(scope='module')
+def wheel(tree, tmp_path_factory):
+    """The wheel of the sdist: the sdist then holds all that the wheel needs."""
+    out = tmp_path_factory.mktemp('dist')
+    build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
+    call('-c', build, out, cwd=tree)
+    (sdist,) = out.glob('*.tar.gz')
+    with tarfile.open(sdist) as archive:
+        assert not [name for name in archive.getnames() if '__pycache__' in name]
+    flags = ('--no-deps', '--no-index', '--no-build-isolation', '--disable-pip-version-check')
+    call('-m', 'pip', 'wheel', *flags, '--wheel-dir', out, sdist, cwd=out)
+    (wheel,) = out.glob('*.whl')
+    return wheel
+
+
+@pytest.fixture(scope='module')
+def site(wheel, tmp_path_factory):
+    """The folder that the wheel is installed to."""
+    site = tmp_path_factory.mktemp('site')
+    flags = ('--no-deps', '--no-index', '--disable-pip-version-check')
+    call('-m', 'pip', 'install', *flags, '--target', site, wheel, cwd=site)
+    return site
+
+
+def test_configs_and_tools_travel(site):
+    mim = site / 'ugatit_mm' / '.mim'
+    for name in CARRIED:
+        if (ROOT / name).is_dir():
+            assert files(mim / name) == files(ROOT / name)
+            assert len(files(mim / name)) > 0
+        else:
+            assert (mim / name).exists() == (ROOT / name).exists()
+    for name in files(mim / 'configs'):
+        assert (mim / 'configs' / name).read_bytes() == (ROOT / 'configs' / name).read_bytes()
+
+
+def test_the_package_travels_and_the_tests_do_not(site):
+    inside = files(site / 'ugatit_mm')
+    assert {name for name in inside if not name.startswith('.mim/')} >= {
+        name for name in files(ROOT / 'ugatit_mm') if name.endswith('.py')
+    }
+    assert not (site / 'tests').exists()
+    assert not (site / 'tools').exists()
+
+
+def test_metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if '__pycache__' in name]
+        (name,) = [n for n in archive.namelist() if n.endswith('.dist-info/METADATA')]
+        metadata = archive.read(name).decode()
+    version = {}
+    exec((ROOT / 'ugatit_mm' / 'version.py').read_text(), version)
+    assert f'Version: {version["__version__"]}' in metadata
+    assert 'Requires-Python: <3.13,>=3.10' in metadata
+    assert 'Requires-Dist: mmagic==1.2.0' in metadata
+    assert 'Requires-Dist: torch!=2.13.*,<2.16,>=2.11' in metadata
+
+
+def test_the_build_leaves_the_tree_alone(tree, wheel):
+    assert not (tree / 'ugatit_mm' / '.mim').exists()
+    assert not (ROOT / 'ugatit_mm' / '.mim').exists()
+
+
+def test_it_works_from_another_folder(site, tmp_path):
+    code = """
+from pathlib import Path
+import ugatit_mm
+from mmengine.config import Config
+package = Path(ugatit_mm.__file__).parent
+configs = sorted(p for p in (package / '.mim/configs').rglob('*.py') if '_base_' not in p.parts)
+for path in configs:
+    assert Config.fromfile(path).model['type'], path
+print(package, len(configs), ugatit_mm.__version__)
+"""
+    package, count, _ = call('-c', code, cwd=tmp_path, PYTHONPATH=str(site)).split()[-3:]
+    assert Path(package) == site / 'ugatit_mm'
+    assert int(count) == len(
+        [n for n in files(ROOT / 'configs') if '_base_' not in n and n.endswith('.py')]
+    )
+    assert int(count) > 0

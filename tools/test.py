@@ -5,10 +5,8 @@ import os
 import sys
 
 from mmengine.config import DictAction
-from mmengine.runner import Runner
-from train import init_cpu_ranks
 
-import ugatit_mm  # noqa: F401, before MMEngine builds anything: registers modules
+from ugatit_mm.apis import run_test
 from ugatit_mm.config import load_config
 
 
@@ -36,24 +34,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    if not os.path.isfile(args.checkpoint):
-        print(f'no checkpoint file {args.checkpoint}', file=sys.stderr)
-        return 1
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.load_from = args.checkpoint
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('work_dirs', name)
-    # What belongs to training alone is not built.
-    cfg.custom_hooks = []
-    if args.out_dir:
-        hook = dict(type='SaveTranslationsHook', out_dir=args.out_dir, sheet=args.sheet)
-        cfg.custom_hooks.append(hook)
-    init_cpu_ranks(cfg)
-    Runner.from_cfg(cfg).test()
+    try:
+        run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -4,11 +4,9 @@ import argparse
 import os
 import sys
 
-import torch
 from mmengine.config import DictAction
-from mmengine.runner import Runner
 
-import ugatit_mm  # noqa: F401, before MMEngine builds anything: registers modules
+from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
 
 
@@ -53,19 +51,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.amp:
         for name in ('generators', 'discriminators'):
             cfg.optim_wrapper[name].type = 'AutocastOptimWrapper'
-    init_cpu_ranks(cfg)
     try:
-        Runner.from_cfg(cfg).train()
+        run_training(cfg)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
     return 0
-
-
-def init_cpu_ranks(cfg) -> None:
-    """Start gloo where there is no GPU: MMEngine's launcher would ask CUDA for a device."""
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
 
 
 if __name__ == '__main__':

@@ -1,9 +1,13 @@
 """U-GAT-IT for MMagic: importing this package registers everything."""
 
-from .compat import apply as _apply_mends
+from . import compat
 from .version import __version__
 
-_apply_mends()
-from . import datasets, engine, evaluation, hooks, models  # noqa: E402
+__all__ = ['__version__']
 
-__all__ = ["__version__", "datasets", "engine", "evaluation", "hooks", "models"]
+if not compat.doctor_asked():  # the doctor must run where the imports below fail
+    compat.apply()
+    from . import apis, datasets, engine, evaluation, hooks, models
+
+    apis.add_to_mmagic_inferencer()
+    __all__ += ['apis', 'datasets', 'engine', 'evaluation', 'hooks', 'models']

@@ -1,0 +1,33 @@
+# The demo: photographs <-> pencil drawings, light, narrow, 64 px, minutes on two CPU cores.
+# tools/demo.py makes the data and runs everything.
+_base_ = '../light/ugatit_light_selfie2anime.py'
+img_size = 64
+load_size = 72
+
+model = dict(
+    domains=dict(A='photo', B='pencil'),
+    generator=dict(base_channels=16, num_blocks=2),
+    # 256 px and (7, 5) layers are to each other as 64 px and (5, 4).
+    discriminator=dict(base_channels=16, num_layers=(5, 4)),
+)
+train_dataloader = dict(num_workers=1)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = dict(num_workers=0, persistent_workers=False)
+
+# A hundredth of the paper's iterations, at a higher rate, from smaller networks.
+optimizer = dict(lr=4e-4)
+optim_wrapper = dict(
+    generators=dict(optimizer=optimizer), discriminators=dict(optimizer=optimizer)
+)
+train_cfg = dict(max_iters=2500, val_interval=500)
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2)
+)
+custom_hooks = [
+    dict(type='TranslationSheetHook', interval=500, num_images=4),
+    dict(type='ProgressBarHook'),
+    dict(type='InterruptHook'),
+]
+log_processor = dict(window_size=50)
+log_level = 'WARNING'  # the progress bar instead of log lines; vis_data/ has them all
+randomness = dict(seed=0)

@@ -1,0 +1,118 @@
+"""The same file gives the same pixels through every door."""
+
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmagic.apis import MMagicInferencer
+from mmagic.registry import MODELS
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from ugatit_mm.apis import run_test
+from ugatit_mm.config import configs_dir, load_config
+from ugatit_mm.datasets import UGATITDataset
+from ugatit_mm.models.ugatit.ugatit import to_uint8
+
+OPTIONS = {
+    'img_size': 32,
+    'domains.A': 'red',
+    'domains.B': 'blue',
+    'model.generator.light': True,
+    'model.generator.base_channels': 4,
+    'model.generator.num_blocks': 1,
+    'model.discriminator.base_channels': 4,
+    'model.discriminator.num_layers': (5, 4),
+    'test_dataloader.num_workers': 0,
+    'test_dataloader.persistent_workers': False,
+    'visualizer.vis_backends': [],
+}
+
+
+@pytest.fixture
+def trained(data_root: Path, tmp_path: Path):
+    """A config, a model with strong weights, and its checkpoint."""
+    cfg = load_config('ugatit_custom', {**OPTIONS, 'data_root': str(data_root)})
+    cfg.work_dir = str(tmp_path / 'work')
+    init_default_scope('mmagic')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()  # PyTorch's own initial weights: far from grey
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'weights.pth')
+    return cfg, model, tmp_path / 'weights.pth'
+
+
+def test_one_path_for_pixels(trained, data_root: Path, tmp_path: Path):
+    cfg, model, checkpoint = trained
+    run_test(cfg, checkpoint, tmp_path / 'out')
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+
+    dataset = UGATITDataset(data_root, cfg.test_pipeline, test_mode=True)
+    for target, folder, source in (('B', 'red2blue', 'A'), ('A', 'blue2red', 'B')):
+        cfg.model.default_domain = target
+        cfg.dump(config)
+        inferencer = MMagicInferencer(
+            model_name='ugatit', model_config=str(config), model_ckpt=str(checkpoint), device='cpu'
+        )
+        files = sorted((data_root / f'test{source}').iterdir())
+        assert sorted(f.name for f in (tmp_path / 'out' / folder).iterdir()) == [
+            f.name for f in files
+        ]
+        for index, file in enumerate(files):
+            by_test = np.asarray(Image.open(tmp_path / 'out' / folder / file.name))
+
+            sample = dataset[index]
+            batch = {key: [value] for key, value in sample.items()}
+            by_validation = model.val_step(batch)[0].get(f'fake_{target}')
+            assert np.array_equal(by_test, by_validation.flip(0).permute(1, 2, 0).numpy())
+
+            inferencer.infer(img=str(file), result_out_dir=str(tmp_path / 'x' / 'inferred.png'))
+            by_inferencer = np.asarray(Image.open(tmp_path / 'x' / 'inferred.png'))
+            assert np.array_equal(by_test, by_inferencer)
+
+            # And they are what the network makes of the file's RGB.
+            picture = Image.open(file).convert('RGB').resize((32, 32), Image.BILINEAR)
+            rgb = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float()
+            expected = to_uint8(model.translation((rgb[None] - 127.5) / 127.5, target)[0])
+            assert np.array_equal(by_test, expected.permute(1, 2, 0).detach().numpy())
+            # No channel order would go unnoticed here.
+            assert np.abs(by_test[..., 0].astype(int) - by_test[..., 2]).mean() > 5
+
+
+def test_ugatit_is_in_the_lists_of_mmagic():
+    assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
+    assert 'ugatit' in MMagicInferencer.get_task_supported_models('Image2Image')
+    assert 'cyclegan' in MMagicInferencer.get_task_supported_models('Image2Image')
+    names = [
+        setting['Name']
+        for setting in MMagicInferencer.inference_supported_models_cfg['ugatit']['settings']
+    ]
+    assert names[0] == 'ugatit_selfie2anime' and 'ugatit_anime2selfie' in names
+
+
+def test_configs_are_found_through_mmagic():
+    """MMagic joins the config to its own folder; what it gets must be our file."""
+    MMagicInferencer.init_inference_supported_models_cfg()
+    inferencer = object.__new__(MMagicInferencer)
+    kwargs = inferencer._get_inferencer_kwargs(
+        'ugatit', None, 'ugatit_anime2selfie', None, None, None
+    )
+    assert kwargs['task'] == 'Image2Image'
+    assert Path(kwargs['config']).resolve() == configs_dir() / 'ugatit_anime2selfie.py'
+
+
+def test_missing_checkpoint(trained):
+    cfg, _, checkpoint = trained
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*other\.pth'):
+        run_test(cfg, checkpoint.with_name('other.pth'))
+
+
+def test_mmcv_reads_what_was_written(trained, tmp_path: Path):
+    """A PNG of ours is RGB on disk: mmcv's BGR reader sees it turned round."""
+    cfg, _, checkpoint = trained
+    run_test(cfg, checkpoint, tmp_path / 'out', sheet=True)
+    file = tmp_path / 'out' / 'red2blue' / '0.png'
+    assert np.array_equal(mmcv.imread(file)[..., ::-1], np.asarray(Image.open(file)))
+    assert Image.open(tmp_path / 'out' / 'sheet_red2blue.png').size == (4 * 36 + 4, 20 + 3 * 36 + 4)

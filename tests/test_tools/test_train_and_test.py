@@ -1,0 +1,252 @@
+"""The real tools: train, resume, test, interrupt, several ranks."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from options import TINY, as_arguments
+from PIL import Image
+
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+from ugatit_mm.visualization import plot_losses, read_scalars
+
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+
+
+def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def state(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location='cpu', weights_only=True)['state_dict']
+
+
+def train_here(data_root: Path, work_dir: Path, **options) -> Path:
+    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
+    cfg.work_dir = str(work_dir)
+    run_training(cfg)
+    return work_dir
+
+
+def same_weights(one: dict, two: dict) -> bool:
+    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path):
+    tools, work = ROOT / 'tools', tmp_path / 'work'
+    options = as_arguments(
+        {**TINY, 'data_root': data_root, 'domains.A': 'red', 'domains.B': 'blue'}
+    )
+    train = [sys.executable, tools / 'train.py', 'configs/ugatit_custom.py', '--work-dir', work]
+    run(*train, '--cfg-options', *options, 'train_cfg.max_iters=2', cwd=tmp_path)
+    assert (work / 'iter_2.pth').is_file() and not (work / 'iter_4.pth').is_file()
+
+    done = run(*train, '--resume', '--cfg-options', *options, cwd=tmp_path)
+    assert re.search(r'Iter\(train\) +\[3/4\]', done.stdout)
+    assert not re.search(r'Iter\(train\) +\[1/4\]', done.stdout)
+    assert 'eta: ' in done.stdout and 'loss_cycle_A' in done.stdout
+    assert 'red2blue/colour' in done.stdout
+
+    # The config that the run left behind needs no options, and nothing of where it started.
+    out = tmp_path / 'out'
+    run(
+        *(sys.executable, tools / 'test.py', work / 'ugatit_custom.py', work / 'iter_4.pth'),
+        *('--out-dir', out, '--sheet', '--work-dir', tmp_path / 'test'),
+        cwd=tmp_path,
+    )
+    assert sorted(f.name for f in (out / 'red2blue').iterdir()) == ['0.png', '1.png', '2.png']
+    assert sorted(f.name for f in (out / 'blue2red').iterdir()) == ['0.png', '1.png']
+    for file in out.glob('*2*/*.png'):
+        image = np.asarray(Image.open(file))
+        assert image.shape == (32, 32, 3) and image.std() > 0
+    assert (out / 'sheet_red2blue.png').is_file()
+
+    sheets = sorted(f.name for f in work.glob('*/vis_data/vis_image/*.png'))
+    assert sheets == [f'sheet_{d}_{i}.png' for d in ('blue2red', 'red2blue') for i in (2, 4)]
+    assert list(work.glob('*/vis_data/events.out.tfevents*'))
+    losses = read_scalars(work)
+    assert [step for step, _ in losses['loss_g']] == [1, 2, 3, 4]
+    plot_losses(work, tmp_path / 'losses.png')
+    assert Image.open(tmp_path / 'losses.png').size[0] > 500
+
+
+def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_path: Path):
+    whole = train_here(data_root, tmp_path / 'whole')
+    again = train_here(data_root, tmp_path / 'again')
+    assert same_weights(state(whole / 'iter_4.pth'), state(again / 'iter_4.pth'))
+    other = train_here(data_root, tmp_path / 'other', **{'randomness.seed': 1})
+    assert not same_weights(state(whole / 'iter_4.pth'), state(other / 'iter_4.pth'))
+
+    parts = tmp_path / 'parts'
+    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root)})
+    cfg.work_dir, cfg.resume = str(parts), True
+    parts.mkdir()
+    (parts / 'iter_2.pth').write_bytes((whole / 'iter_2.pth').read_bytes())
+    (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))
+    run_training(cfg)
+    assert same_weights(state(whole / 'iter_4.pth'), state(parts / 'iter_4.pth'))
+
+
+def test_old_checkpoints_go(data_root: Path, tmp_path: Path):
+    work = train_here(
+        data_root,
+        tmp_path / 'work',
+        **{'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': 2},
+    )
+    assert sorted(f.name for f in work.glob('*.pth')) == ['iter_3.pth', 'iter_4.pth']
+
+
+def test_gradient_accumulation_and_bfloat16_train(data_root: Path, tmp_path: Path):
+    work = train_here(
+        data_root,
+        tmp_path / 'work',
+        **{
+            'optim_wrapper.generators.accumulative_counts': 2,
+            'optim_wrapper.discriminators.accumulative_counts': 2,
+            'optim_wrapper.generators.type': 'AutocastOptimWrapper',
+            'optim_wrapper.discriminators.type': 'AutocastOptimWrapper',
+            'optim_wrapper.generators.optimizer.lr': 0.5,
+        },
+    )
+    first, last = state(work / 'iter_2.pth'), state(work / 'iter_4.pth')
+    assert not same_weights(first, last)
+    for weights in (first, last):
+        rho = torch.cat([v.flatten() for k, v in weights.items() if k.endswith('rho')])
+        assert 0 <= rho.min() and rho.max() <= 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root: Path, tmp_path: Path, number):
+    work = tmp_path / 'work'
+    options = as_arguments({**TINY, 'data_root': data_root, 'train_cfg.max_iters': 100_000})
+    words = [sys.executable, ROOT / 'tools' / 'train.py', 'ugatit_custom', '--work-dir', work]
+    with open(tmp_path / 'log', 'w') as log:
+        process = subprocess.Popen(
+            [str(w) for w in [*words, '--cfg-options', *options[:-1]]]
+            + ['train_cfg.val_interval=100000', 'default_hooks.checkpoint.interval=100000'],
+            cwd=tmp_path,
+            env=ENV,
+            stdout=log,
+            stderr=log,
+        )
+        deadline = time.time() + 120
+        while '[5/' not in (tmp_path / 'log').read_text() and time.time() < deadline:
+            assert process.poll() is None, (tmp_path / 'log').read_text()[-3000:]
+            time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    assert number.name in (tmp_path / 'log').read_text()
+    saved = Path((work / 'last_checkpoint').read_text())
+    content = torch.load(saved, weights_only=True)
+    assert content['meta']['iter'] == int(saved.stem.split('_')[1]) >= 5
+    assert set(content['optimizer']) == {'generators', 'discriminators'}
+
+
+RANKS = """
+import json, sys, torch
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+options = json.loads(sys.argv[2])
+cfg = load_config('ugatit_custom', options)
+cfg.work_dir, cfg.launcher = sys.argv[1], options and sys.argv[3]
+runner = run_training(cfg)
+model = runner.model
+rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+model = getattr(model, 'module', model)
+state = {k.replace('.module.', '.'): v for k, v in model.state_dict().items()}
+torch.save(state, f'{sys.argv[1]}/rank{rank}.pth')
+"""
+
+
+@pytest.mark.parametrize('recipe', ['tensorflow', 'pytorch'])
+def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path: Path, recipe):
+    """Equal to the last bit between ranks; to 1e-5 to one process with batch 2."""
+    (tmp_path / 'ranks.py').write_text(RANKS)
+    options = {
+        **TINY,
+        'data_root': str(data_root),
+        'model.recipe': recipe,
+        'train_cfg.max_iters': 1,
+        'train_cfg.val_interval': 10,
+        'train_dataloader.sampler.seed': 0,
+        # With plain descent the weights' difference is that of the gradients; Adam's first step
+        # has the size of the rate whatever the gradient is.
+        'optim_wrapper.generators.optimizer': {'type': 'SGD', 'lr': 1e-4},
+        'optim_wrapper.discriminators.optimizer': {'type': 'SGD', 'lr': 1e-1},
+    }
+    for name in ('two', 'one'):
+        (tmp_path / name).mkdir()
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    words = [tmp_path / 'ranks.py', tmp_path / 'two', json.dumps(options), 'pytorch']
+    run(*torchrun, '--nproc_per_node=2', *words, cwd=tmp_path)
+    options['train_dataloader.batch_size'] = 2
+    run(
+        *(sys.executable, tmp_path / 'ranks.py', tmp_path / 'one', json.dumps(options), 'none'),
+        cwd=tmp_path,
+    )
+    first, second = (torch.load(tmp_path / 'two' / f'rank{rank}.pth') for rank in (0, 1))
+    assert same_weights(first, second)
+    one = torch.load(tmp_path / 'one' / 'rank0.pth')
+    assert set(one) == set(first)
+    for key in one:
+        torch.testing.assert_close(first[key], one[key], atol=1e-5, rtol=0, msg=key)
+
+
+def test_dist_train_and_dist_test(data_root: Path, tmp_path: Path):
+    options = as_arguments({**TINY, 'data_root': data_root, 'train_cfg.max_iters': 2})
+    env = {**ENV, 'PORT': '29617'}
+    work = tmp_path / 'work'
+    done = run(
+        *(ROOT / 'tools' / 'dist_train.sh', 'configs/ugatit_custom.py', 2),
+        *('--work-dir', work, '--cfg-options', *options),
+        cwd=tmp_path,
+        env=env,
+    )
+    assert 'Iter(train) [2/2]' in done.stdout + done.stderr
+    weights = state(work / 'iter_2.pth')
+    assert not any('module' in key for key in weights)  # loads into a model without ranks
+    run(
+        *(ROOT / 'tools' / 'dist_test.sh', work / 'ugatit_custom.py', work / 'iter_2.pth', 2),
+        *('--out-dir', tmp_path / 'out', '--work-dir', tmp_path / 'test'),
+        cwd=tmp_path,
+        env=env,
+    )
+    assert len(list((tmp_path / 'out' / 'A2B').iterdir())) == 3
+    assert len(list((tmp_path / 'out' / 'B2A').iterdir())) == 2
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_launchers_tell_their_usage(script, tmp_path: Path):
+    done = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and 'usage:' in done.stderr
+
+
+def test_slurm_asks_for_what_was_set(tmp_path: Path):
+    """With a stand-in for srun that prints its words."""
+    (tmp_path / 'srun').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    env = {**ENV, 'PATH': f'{tmp_path}:{ENV["PATH"]}', 'GPUS': '4', 'PYTHON': 'python3'}
+    env |= {'SRUN_ARGS': '--mem=8G --time=1'}
+    done = run(
+        *(ROOT / 'tools' / 'slurm_train.sh', 'gpu', 'job', 'a config.py', 'work dir', '--amp'),
+        cwd=tmp_path,
+        env=env,
+    )
+    words = done.stdout.splitlines()
+    for word in ('--ntasks=4', '--gres=gpu:4', '--mem=8G', '--time=1', 'a config.py', 'work dir'):
+        assert word in words
+    assert words[-3:] == ['--launcher', 'slurm', '--amp']

@@ -1,0 +1,72 @@
+"""Loss curves of a run."""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Union
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PANELS = {
+    'discriminators': ('loss_gan_d_A', 'loss_gan_d_B'),
+    'generators, adversarial': ('loss_gan_g_A', 'loss_gan_g_B'),
+    'cycle and identity (L1)': (
+        'loss_cycle_A',
+        'loss_cycle_B',
+        'loss_identity_A',
+        'loss_identity_B',
+    ),
+    'generators, CAM': ('loss_cam_A', 'loss_cam_B'),
+}
+
+
+def read_scalars(work_dir: Union[str, os.PathLike]) -> dict[str, list[tuple[int, float]]]:
+    """Read what a run logged, over all its resumes.
+
+    Args:
+        work_dir: Folder of the run, with a folder for each start inside.
+
+    Returns:
+        Pairs (iteration, value) by name, in the order of iterations. What was trained again after
+        a resume counts as it was the last time.
+
+    Raises:
+        FileNotFoundError: Nothing was logged there.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(f'no vis_data/scalars.json under {work_dir}: is it a work dir?')
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    for file in files:
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            step = row.get('step', row.get('iter'))
+            for name, value in row.items():
+                if isinstance(value, (int, float)) and name not in ('step', 'iter'):
+                    values[name][step] = value
+    return {name: sorted(points.items()) for name, points in values.items()}
+
+
+def plot_losses(work_dir: Union[str, os.PathLike], path: Union[str, os.PathLike]) -> None:
+    """Draw the loss terms, before weighting, against the iteration.
+
+    Args:
+        work_dir: As for :func:`read_scalars`.
+        path: Picture to write; the suffix chooses the format.
+    """
+    scalars = read_scalars(work_dir)
+    figure = Figure(figsize=(10, 6), layout='constrained')
+    FigureCanvasAgg(figure)
+    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for name in names:
+            if name in scalars:
+                axes.plot(*zip(*scalars[name], strict=True), label=name)
+        axes.set_title(title)
+        axes.set_xlabel('iteration')
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize='small')
+    figure.savefig(path, dpi=110)

@@ -136,7 +136,7 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root: Path, tmp_path: 
     words = [sys.executable, ROOT / 'tools' / 'train.py', 'ugatit_custom', '--work-dir', work]
     with open(tmp_path / 'log', 'w') as log:
         process = subprocess.Popen(
-            [str(w) for w in [*words, '--cfg-options', *options[:-1]]]
+            [str(w) for w in [*words, '--cfg-options', *options]]
             + ['train_cfg.val_interval=100000', 'default_hooks.checkpoint.interval=100000'],
             cwd=tmp_path,
             env=ENV,
@@ -185,8 +185,8 @@ def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path
         'train_dataloader.sampler.seed': 0,
         # With plain descent the weights' difference is that of the gradients; Adam's first step
         # has the size of the rate whatever the gradient is.
-        'optim_wrapper.generators.optimizer': {'type': 'SGD', 'lr': 1e-4},
-        'optim_wrapper.discriminators.optimizer': {'type': 'SGD', 'lr': 1e-1},
+        'optim_wrapper.generators.optimizer': {'_delete_': True, 'type': 'SGD', 'lr': 1e-4},
+        'optim_wrapper.discriminators.optimizer': {'_delete_': True, 'type': 'SGD', 'lr': 1e-1},
     }
     for name in ('two', 'one'):
         (tmp_path / name).mkdir()

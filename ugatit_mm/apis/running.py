@@ -56,7 +56,9 @@ def run_test(
 
 
 def _start_ranks(cfg: Config) -> None:
-    """Start gloo where there is no GPU: MMEngine's launcher would ask CUDA for a device."""
-    distributed = cfg.get('launcher', 'none') == 'pytorch'
-    if distributed and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+    """Start gloo where there is no GPU: MMEngine's launcher would ask CUDA for devices."""
+    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
+        return
+    cfg.model_wrapper_cfg.device_ids = None
+    if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')

@@ -4,8 +4,11 @@ import signal
 from types import FrameType
 from typing import Any, Optional
 
+import torch
 from mmagic.registry import HOOKS
-from mmengine.hooks import Hook
+from mmengine.device import get_device
+from mmengine.dist import all_reduce
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,23 +39,24 @@ class InterruptHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save and stop if a signal came."""
-        if self._asked is None:
+        """Save and stop if a signal came, to any of the ranks."""
+        if not self._asked_anywhere(runner):
             return
-        name = f'iter_{runner.iter + 1}.pth'
-        hook = next(hook for hook in runner.hooks if hasattr(hook, 'max_keep_ckpts'))
-        runner.save_checkpoint(
-            runner.work_dir,
-            name,
-            file_client_args=None,
-            save_optimizer=hook.save_optimizer,
-            save_param_scheduler=hook.save_param_scheduler,
-            meta={'epoch': runner.epoch, 'iter': runner.iter + 1},
-            by_epoch=False,
-        )
         self._restore()
-        runner.logger.info(f'{self._asked.name}: saved {name}; go on with --resume')
+        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        # Names, prunes and records it as any other checkpoint.
+        hook._save_checkpoint(runner)
+        name = self._asked.name if self._asked else 'a signal to another rank'
+        runner.logger.warning(f'{name}: saved iteration {runner.iter + 1}; go on with --resume')
         raise KeyboardInterrupt
+
+    def _asked_anywhere(self, runner: Runner) -> bool:
+        if not runner.distributed:
+            return self._asked is not None
+        # Ranks must stop at the same iteration, or one waits for the other for ever.
+        asked = torch.tensor(int(self._asked is not None), device=get_device())
+        all_reduce(asked, 'max')
+        return bool(asked)
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back."""

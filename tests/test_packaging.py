@@ -99,7 +99,6 @@ def test_the_package_travels_and_the_tests_do_not(site):
 
 def test_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if '__pycache__' in name]
         (name,) = [n for n in archive.namelist() if n.endswith('.dist-info/METADATA')]
         metadata = archive.read(name).decode()
     version = {}
@@ -108,6 +107,15 @@ def test_metadata(wheel):
     assert 'Requires-Python: <3.13,>=3.10' in metadata
     assert 'Requires-Dist: mmagic==1.2.0' in metadata
     assert 'Requires-Dist: torch!=2.13.*,<2.16,>=2.11' in metadata
+
+
+def test_nothing_compiled_travels(tree, wheel, tmp_path):
+    call('setup.py', '--quiet', 'build', '--build-base', tmp_path, cwd=tree)  # without an sdist
+    (mim,) = tmp_path.glob('lib*/ugatit_mm/.mim')
+    assert (mim / 'tools' / 'train.py').is_file()
+    assert not list(mim.rglob('__pycache__'))
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if '__pycache__' in name]
 
 
 def test_the_build_leaves_the_tree_alone(tree, wheel):

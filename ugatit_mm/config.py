@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 from mmengine.config import Config
 
@@ -12,9 +12,7 @@ from .datasets import apply_img_size
 SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
 
 
-def load_config(
-    path: Union[str, os.PathLike], options: Optional[dict[str, Any]] = None
-) -> Config:
+def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
     """Load a config file and merge options into it, as all tools do.
 
     Args:
@@ -35,9 +33,7 @@ def load_config(
     """
     cfg = Config.fromfile(find_config(path))
     options = dict(options or {})
-    shortcuts = {
-        key: options.pop(key) for key in list(options) if key.split('.')[0] in SHORTCUTS
-    }
+    shortcuts = {key: options.pop(key) for key in list(options) if key.split('.')[0] in SHORTCUTS}
     cfg.merge_from_dict(shortcuts)
     if 'data_root' in shortcuts:
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -57,7 +53,7 @@ def configs_dir() -> Path:
     return installed if installed.is_dir() else package.parent / 'configs'
 
 
-def find_config(path: Union[str, os.PathLike]) -> str:
+def find_config(path: str | os.PathLike) -> str:
     """Return the file that ``path`` names, see :func:`load_config`."""
     if os.path.isfile(path):
         return os.fspath(path)

@@ -16,13 +16,9 @@ test_dataloader = dict(num_workers=0, persistent_workers=False)
 
 # A hundredth of the paper's iterations, at a higher rate, from smaller networks.
 optimizer = dict(lr=4e-4)
-optim_wrapper = dict(
-    generators=dict(optimizer=optimizer), discriminators=dict(optimizer=optimizer)
-)
+optim_wrapper = dict(generators=dict(optimizer=optimizer), discriminators=dict(optimizer=optimizer))
 train_cfg = dict(max_iters=2500, val_interval=500)
-default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2)
-)
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='TranslationSheetHook', interval=500, num_images=4),
     dict(type='ProgressBarHook'),

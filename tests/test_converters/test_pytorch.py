@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, load_tool
+from helpers import ROOT, load_tool
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint

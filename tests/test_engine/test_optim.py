@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import batch
+from helpers import batch
 from torch import nn
 
 from ugatit_mm.engine import AutocastOptimWrapper, UGATITOptimWrapperConstructor

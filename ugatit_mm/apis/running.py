@@ -1,7 +1,7 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
 import os
-from typing import Optional, Union
+from typing import Union
 
 import torch
 from mmengine.config import Config
@@ -23,7 +23,7 @@ def run_training(cfg: Config) -> Runner:
 
 
 def run_test(
-    cfg: Config, checkpoint: PathLike, out_dir: Optional[PathLike] = None, sheet: bool = False
+    cfg: Config, checkpoint: PathLike, out_dir: PathLike | None = None, sheet: bool = False
 ) -> dict[str, float]:
     """Translate the test set in both directions and compute the metrics.
 

@@ -2,12 +2,12 @@
 
 import os
 import pickle
-from typing import Any, Union
+from typing import Any
 
 import torch
 
 
-def read_checkpoint(path: Union[str, os.PathLike]) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
     Args:

@@ -171,7 +171,9 @@ def _rename(key: str, table: list[tuple[str, str]], forward: bool) -> str | None
         number = re.search(r'\{n(?:\+(\d+))?\}', source)
         pattern = re.escape(source)
         if number:
-            pattern = re.escape(source[: number.start()]) + r'(\d+)' + re.escape(source[number.end() :])
+            pattern = (
+                re.escape(source[: number.start()]) + r'(\d+)' + re.escape(source[number.end() :])
+            )
         match = re.match(pattern, key)
         if not match:
             continue
@@ -188,9 +190,10 @@ def _rename(key: str, table: list[tuple[str, str]], forward: bool) -> str | None
 
 
 def _is_norm(tail: str) -> bool:
-    return tail.split('.')[-1] in ('rho', 'gamma', 'beta') or re.fullmatch(
-        r'conv[12]\.(weight|bias)', tail
-    ) is not None
+    return (
+        tail.split('.')[-1] in ('rho', 'gamma', 'beta')
+        or re.fullmatch(r'conv[12]\.(weight|bias)', tail) is not None
+    )
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

@@ -1,7 +1,7 @@
 """Optimisers: weight decay as the recipes have it, and bfloat16."""
 
 from contextlib import contextmanager
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 from mmagic.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
@@ -33,14 +33,14 @@ class UGATITOptimWrapperConstructor:
         ValueError: A key is missing or unknown.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         if paramwise_cfg is not None:
             raise ValueError(
                 'paramwise_cfg is not supported; optim_wrapper.weight_decay_scope chooses what '
                 'weight decay takes'
             )
         cfg = dict(optim_wrapper_cfg)
-        self.scope: Optional[str] = cfg.pop('weight_decay_scope', None)
+        self.scope: str | None = cfg.pop('weight_decay_scope', None)
         if set(cfg) != {'generators', 'discriminators'}:
             raise ValueError(
                 'optim_wrapper takes generators, discriminators and weight_decay_scope, got '
@@ -100,7 +100,7 @@ class AutocastOptimWrapper(OptimWrapper):
         kwargs: For ``OptimWrapper``.
     """
 
-    def __init__(self, dtype: Union[str, torch.dtype] = 'bfloat16', **kwargs: Any) -> None:
+    def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         if self.dtype is not torch.bfloat16:

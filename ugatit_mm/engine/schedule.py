@@ -1,7 +1,5 @@
 """The learning rate over training."""
 
-from typing import Union
-
 from mmagic.registry import PARAM_SCHEDULERS
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -33,7 +31,7 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
 
     def __init__(
         self,
-        optimizer: Union[Optimizer, OptimWrapper],
+        optimizer: Optimizer | OptimWrapper,
         end: int,
         constant: float = 0.5,
         interval: int = 1,

@@ -2,7 +2,7 @@
 
 import signal
 from types import FrameType
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmagic.registry import HOOKS
@@ -25,7 +25,7 @@ class InterruptHook(Hook):
     priority = 'VERY_LOW'  # after the checkpoint hook
 
     def __init__(self) -> None:
-        self._asked: Optional[signal.Signals] = None
+        self._asked: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -62,7 +62,7 @@ class InterruptHook(Hook):
         """Give the signals back."""
         self._restore()
 
-    def _ask(self, number: int, frame: Optional[FrameType]) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = signal.Signals(number)
         self._restore()  # the second signal does what it always did
 

@@ -1,7 +1,7 @@
 """A progress bar with the time that is left."""
 
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
@@ -22,7 +22,7 @@ class ProgressBarHook(Hook):
 
     def __init__(self, interval: float = 20.0) -> None:
         self.interval = interval
-        self.bar: Optional[tqdm] = None
+        self.bar: tqdm | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Start the bar at the iteration that training goes on from."""

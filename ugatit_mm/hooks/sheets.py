@@ -1,6 +1,6 @@
 """Picture sheets during training."""
 
-from typing import Any, Optional
+from typing import Any
 
 from mmagic.registry import HOOKS
 from mmengine.dataset import pseudo_collate
@@ -37,7 +37,7 @@ class TranslationSheetHook(Hook):
             )
         self.interval = interval
         self.num_images = num_images
-        self._images: Optional[dict[str, Tensor]] = None
+        self._images: dict[str, Tensor] | None = None
 
     @master_only
     def after_train_iter(

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from mmagic.registry import HOOKS
 from mmengine.dist import master_only
@@ -36,7 +36,7 @@ class SaveTranslationsHook(Hook):
         self.sheet = sheet
         self.num_images = num_images
         self.written: set[Path] = set()
-        self._names: Optional[dict[str, dict[str, str]]] = None
+        self._names: dict[str, dict[str, str]] | None = None
 
     def before_test(self, runner: Runner) -> None:
         """Choose the file names."""

@@ -4,4 +4,4 @@ from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
 
-__all__ = ['CAM', 'LIN', 'AdaLIN', 'CAMLoss', 'UGATIT', 'UGATITDiscriminator', 'UGATITGenerator']
+__all__ = ['CAM', 'LIN', 'UGATIT', 'AdaLIN', 'CAMLoss', 'UGATITDiscriminator', 'UGATITGenerator']

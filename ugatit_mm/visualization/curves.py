@@ -4,7 +4,6 @@ import json
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Union
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ PANELS = {
 }
 
 
-def read_scalars(work_dir: Union[str, os.PathLike]) -> dict[str, list[tuple[int, float]]]:
+def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:
     """Read what a run logged, over all its resumes.
 
     Args:
@@ -49,7 +48,7 @@ def read_scalars(work_dir: Union[str, os.PathLike]) -> dict[str, list[tuple[int,
     return {name: sorted(points.items()) for name, points in values.items()}
 
 
-def plot_losses(work_dir: Union[str, os.PathLike], path: Union[str, os.PathLike]) -> None:
+def plot_losses(work_dir: str | os.PathLike, path: str | os.PathLike) -> None:
     """Draw the loss terms, before weighting, against the iteration.
 
     Args:

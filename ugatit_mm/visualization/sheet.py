@@ -1,7 +1,7 @@
 """Picture sheets: source, attention, translation, and the way back."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ def colour_heatmap(heatmap: Tensor, size: tuple[int, int]) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 
 
-def make_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Optional[Sequence[str]] = None):
+def make_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] | None = None):
     """Lay pictures out in a grid.
 
     Args:
@@ -70,9 +70,7 @@ def make_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Optional[Sequence[s
             sheet[y : y + height, x : x + width] = picture
     for j, title in enumerate(titles or ()):
         origin = (MARGIN + j * (width + MARGIN), TITLE - 5)
-        cv2.putText(
-            sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        cv2.putText(sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return sheet
 
 

@@ -103,7 +103,9 @@ def test_without_cam_there_is_no_1x1_convolution():
         UGATITDiscriminator(base_channels=4, num_layers=(5, 4), cam=False),
     ):
         assert count(net, CAM) == 0
-        assert not [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+        assert not [
+            m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)
+        ]
 
 
 def test_spectral_norm_can_be_left_out_and_spares_the_1x1_convolution():

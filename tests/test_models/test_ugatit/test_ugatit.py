@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import batch
+from helpers import batch
 from mmengine import MessageHub
 from torch import nn
 
@@ -123,9 +123,7 @@ def test_recipe_reaches_the_networks_and_single_fields_win(tiny):
     norm = next(layer for layer in model.generators.modules() if isinstance(layer, AdaLIN))
     assert (norm.rho_smoothing, norm.unbiased) == (0.0, True)
     assert hasattr(model.discriminators['B'].scales['local'].cam, 'gap_fc')
-    model = tiny(
-        generator={'unbiased': False}, recipe='pytorch', joint_discrimination=True
-    )
+    model = tiny(generator={'unbiased': False}, recipe='pytorch', joint_discrimination=True)
     norm = next(layer for layer in model.generators.modules() if isinstance(layer, AdaLIN))
     assert (norm.rho_smoothing, norm.unbiased, model.joint_discrimination) == (0.0, False, True)
 
@@ -142,7 +140,7 @@ def test_rho_stays_in_its_range(tiny, fields):
         MessageHub.get_current_instance().update_info('iter', iteration)
         model.train_step(batch(seed=iteration), optim)
         rho = torch.cat([p.flatten() for n, p in model.named_parameters() if n.endswith('rho')])
-        assert 0 <= rho.min() and rho.max() <= 1
+        assert rho.min() >= 0 and rho.max() <= 1
     assert (rho < 0.9).any()
 
 
@@ -280,7 +278,9 @@ def test_validation_needs_no_gradients_and_changes_nothing(tiny):
 
 
 def test_to_uint8_rounds_and_clamps():
-    values = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0, 0.5 / 127.5 - 1 - 1e-4, 0.5 / 127.5 - 1 + 1e-4])
+    values = torch.tensor(
+        [-2.0, -1.0, 0.0, 1.0, 3.0, 0.5 / 127.5 - 1 - 1e-4, 0.5 / 127.5 - 1 + 1e-4]
+    )
     assert to_uint8(values).tolist() == [0, 0, 128, 255, 255, 0, 1]
     whole = torch.arange(256.0)
     assert torch.equal(to_uint8(whole / 127.5 - 1).float(), whole)

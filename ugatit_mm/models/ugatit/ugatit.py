@@ -1,6 +1,6 @@
 """U-GAT-IT as a translation model of MMagic (paper section 2)."""
 
-from typing import Any, Optional, Union
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,14 +63,14 @@ class UGATIT(BaseTranslationModel):
     def __init__(
         self,
         generator: dict,
-        discriminator: Optional[dict] = None,
-        data_preprocessor: Optional[dict] = None,
+        discriminator: dict | None = None,
+        data_preprocessor: dict | None = None,
         recipe: str = 'tensorflow',
-        domains: Optional[dict[str, str]] = None,
+        domains: dict[str, str] | None = None,
         default_domain: str = 'B',
-        loss_config: Optional[dict[str, float]] = None,
-        cam_loss: Optional[dict] = None,
-        joint_discrimination: Optional[bool] = None,
+        loss_config: dict[str, float] | None = None,
+        cam_loss: dict | None = None,
+        joint_discrimination: bool | None = None,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
     ) -> None:
@@ -98,6 +98,7 @@ class UGATIT(BaseTranslationModel):
         self.generators = GeneratorPair(self.generators)
         if self.discriminators is not None:
             self.discriminators = DiscriminatorPair(self.discriminators)
+        self.register_state_dict_post_hook(_without_wrappers)
 
     # ---------------------------------------------------------------- training
 
@@ -241,14 +242,14 @@ class UGATIT(BaseTranslationModel):
         """Return the letter of the other domain, in a list as MMagic has it."""
         return [other(self._letter(domain))]
 
-    def direction(self, target_domain: Optional[str] = None) -> str:
+    def direction(self, target_domain: str | None = None) -> str:
         """Return the name of a direction, for example ``'selfie2anime'``."""
         target = self._letter(target_domain or self._default_domain)
         return f'{self.domain_names[other(target)]}2{self.domain_names[target]}'
 
     def translation(
-        self, image: Tensor, target_domain: Optional[str] = None, **kwargs: Any
-    ) -> Union[Tensor, tuple]:
+        self, image: Tensor, target_domain: str | None = None, **kwargs: Any
+    ) -> Tensor | tuple:
         """Translate RGB images in [-1, 1], (N, 3, H, W).
 
         Args:
@@ -264,7 +265,7 @@ class UGATIT(BaseTranslationModel):
 
     @torch.no_grad()
     def forward_test(
-        self, img: Tensor, target_domain: Optional[str] = None, **kwargs: Any
+        self, img: Tensor, target_domain: str | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
         """Translate for MMagic's inferencer.
 
@@ -319,12 +320,21 @@ class UGATIT(BaseTranslationModel):
         return module.module if is_model_wrapper(module) else module
 
 
+def _without_wrappers(module: torch.nn.Module, state: dict, prefix: str, _: dict) -> None:
+    """Name the weights as without ranks: MMEngine loads such names into a wrapped model too."""
+    for key in list(state):
+        for networks in ('generators', 'discriminators'):
+            wrapped = f'{prefix}{networks}.module.'
+            if key.startswith(wrapped):
+                state[f'{prefix}{networks}.{key[len(wrapped) :]}'] = state.pop(key)
+
+
 def _to_mmagic(images: Tensor) -> Tensor:
     """RGB in [-1, 1] to MMagic's BGR, uint8, on the CPU."""
     return to_uint8(images).flip(1).cpu()
 
 
-def _domain_names(domains: Optional[dict[str, str]]) -> dict[str, str]:
+def _domain_names(domains: dict[str, str] | None) -> dict[str, str]:
     names = {'A': 'A', 'B': 'B', **(domains or {})}
     if set(names) != set(DOMAINS):
         raise ValueError(f'domains takes names for A and B, got {domains}')

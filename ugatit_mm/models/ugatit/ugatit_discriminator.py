@@ -1,7 +1,7 @@
 """Discriminator of U-GAT-IT: a global and a local scale, each with CAM attention."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
@@ -26,8 +26,8 @@ class DiscriminatorOutput(NamedTuple):
     """
 
     logit: Tensor
-    cam_logit: Optional[Tensor]
-    heatmap: Optional[Tensor]
+    cam_logit: Tensor | None
+    heatmap: Tensor | None
 
 
 class PatchDiscriminator(nn.Module):
@@ -48,7 +48,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: int,
         base_channels: int,
         num_layers: int,
-        cam: Optional[dict],
+        cam: dict | None,
         spectral_norm: bool,
         bias: bool,
         padding: tuple[int, int, int, int],
@@ -121,11 +121,11 @@ class UGATITDiscriminator(BaseModule):
         cam: bool = True,
         spectral_norm: bool = True,
         recipe: str = 'tensorflow',
-        bias: Optional[bool] = None,
-        shared_cam: Optional[bool] = None,
-        raw_cam_weight: Optional[bool] = None,
-        padding: Optional[str] = None,
-        init: Optional[str] = None,
+        bias: bool | None = None,
+        shared_cam: bool | None = None,
+        raw_cam_weight: bool | None = None,
+        padding: str | None = None,
+        init: str | None = None,
     ) -> None:
         super().__init__()
         fields = resolve(

@@ -1,7 +1,5 @@
 """Generator of U-GAT-IT: encoder, CAM attention, AdaLIN decoder (paper section 2.1.1)."""
 
-from typing import Optional, Union
-
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -62,7 +60,7 @@ class StyleMLP(nn.Module):
         bias: Biases of the layers.
     """
 
-    def __init__(self, channels: int, hidden: int, size: Optional[int], bias: bool) -> None:
+    def __init__(self, channels: int, hidden: int, size: int | None, bias: bool) -> None:
         super().__init__()
         self.light = size is None
         self.fc1 = nn.Linear(channels * (1 if size is None else size * size), hidden, bias)
@@ -126,14 +124,14 @@ class UGATITGenerator(BaseModule):
         norm_groups: int = 32,
         cam: bool = True,
         recipe: str = 'tensorflow',
-        bias: Optional[bool] = None,
-        encoder_affine: Optional[bool] = None,
-        shared_cam: Optional[bool] = None,
-        mlp_width: Optional[str] = None,
-        rho_init: Optional[float] = None,
-        rho_smoothing: Optional[float] = None,
-        unbiased: Optional[bool] = None,
-        init: Optional[str] = None,
+        bias: bool | None = None,
+        encoder_affine: bool | None = None,
+        shared_cam: bool | None = None,
+        mlp_width: str | None = None,
+        rho_init: float | None = None,
+        rho_smoothing: float | None = None,
+        unbiased: bool | None = None,
+        init: str | None = None,
     ) -> None:
         super().__init__()
         fields = resolve(
@@ -237,7 +235,7 @@ class UGATITGenerator(BaseModule):
 
     def forward(
         self, x: Tensor, return_cam: bool = False
-    ) -> Union[Tensor, tuple[Tensor, Optional[Tensor], Optional[Tensor]]]:
+    ) -> Tensor | tuple[Tensor, Tensor | None, Tensor | None]:
         """Translate ``x``.
 
         Args:

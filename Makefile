@@ -1,0 +1,72 @@
+# Works on a fresh clone with Python 3.10-3.12, make and pip's registry. `make help` lists the targets.
+
+VENV   = .venv
+PY     = $(VENV)/bin/python
+STAMP  = $(VENV)/.ugatit_mm-installed
+# One interpreter to use, PYTHON=/path/to/python; without it the first below that fits.
+PYTHON =
+PYTHONS = python3.12 python3.11 python3.10 python3
+RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
+.PHONY: help demo test lint format doctor install clean
+
+help:
+	@echo 'make demo     translate with U-GAT-IT, end to end (tools/demo.py)'
+	@echo 'make test     ruff and pytest'
+	@echo 'make lint     ruff alone'
+	@echo 'make format   rewrite the sources in the one format'
+	@echo 'make doctor   check the environment'
+	@echo 'make install  build $(VENV); the targets above do so by themselves'
+	@echo 'make clean    remove caches and build folders, never $(VENV), data or results'
+
+demo: $(STAMP)
+	@$(PY) tools/demo.py
+
+test: lint
+	@$(PY) -m pytest || { \
+	    status=$$?; \
+	    if [ $$status -eq 5 ]; then echo 'make test: pytest found no tests' >&2; fi; \
+	    exit $$status; }
+
+lint: $(STAMP)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: $(STAMP)
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+doctor: $(STAMP)
+	@$(PY) -m ugatit_mm.doctor
+
+install: $(STAMP)
+
+# The stamp is written last: an interrupted install is done again.
+$(STAMP): setup.cfg setup.py pyproject.toml
+	@rm -f $@
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    found=; \
+	    for python in $(if $(PYTHON),'$(PYTHON)',$(PYTHONS)); do \
+	        if "$$python" -c 'import venv, ensurepip; $(RANGE)' >/dev/null 2>&1; then \
+	            found=$$python; break; \
+	        fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo 'No usable Python found (tried: $(if $(PYTHON),$(PYTHON),$(PYTHONS))).' >&2; \
+	        echo 'Install Python 3.10, 3.11 or 3.12 with its venv module (Debian: apt install' >&2; \
+	        echo 'python3 python3-venv), or name one: make PYTHON=/path/to/python3.12' >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Making $(VENV) with $$($$found --version)"; \
+	    "$$found" -m venv $(VENV); \
+	fi
+	@$(PY) -c '$(RANGE)' || { \
+	    echo '$(VENV) holds a Python other than 3.10-3.12: remove it and try again' >&2; exit 1; }
+	@echo 'Installing ugatit_mm and what it needs into $(VENV): minutes and about 6 GB at first'
+	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
+	@$(PY) -m pip install --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf build dist ugatit_mm.egg-info .pytest_cache .ruff_cache .hypothesis
+	find ugatit_mm configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""What setup.cfg cannot say: a built package carries configs and tools, as OpenMMLab's do.
+
+They are copied to ``ugatit_mm/.mim`` of the build folder, where ``mim`` and our own code look for
+them; the source tree stays as it is, and an editable install uses it directly.
+"""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+CARRIED = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithMim(build_py):
+    """``build_py`` that adds ``ugatit_mm/.mim``."""
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self, 'editable_mode', False):
+            return
+        target = Path(self.build_lib) / 'ugatit_mm' / '.mim'
+        shutil.rmtree(target, ignore_errors=True)  # nothing of an earlier build stays
+        target.mkdir(parents=True)
+        for name in CARRIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(
+                    source, target / name, ignore=shutil.ignore_patterns('__pycache__', '*.py[co]')
+                )
+            elif source.is_file():
+                shutil.copy2(source, target)
+
+
+setup(cmdclass={'build_py': BuildWithMim})

@@ -1,0 +1,53 @@
+"""Functions that several tests call."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).parent / 'data'
+
+
+def batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
+    """A batch as the data loader gives it: uint8, BGR (MMagic's default order)."""
+    rng = torch.Generator().manual_seed(seed)
+    return {
+        'inputs': {
+            f'img_{domain}': torch.randint(0, 256, (count, 3, size, size), generator=rng).float()
+            for domain in 'AB'
+        }
+    }
+
+
+def write_images(root: Path, size: tuple[int, int] = (40, 36)) -> None:
+    rng = np.random.default_rng(0)
+    for folder, count, channel in (
+        ('trainA', 6, 0),
+        ('trainB', 5, 2),
+        ('testA', 3, 0),
+        ('testB', 2, 2),
+    ):
+        os.makedirs(root / folder)
+        for index in range(count):
+            pixels = rng.integers(0, 120, (size[1], size[0], 3))
+            pixels[..., channel] += 130
+            Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f'{index}.png')
+
+
+def load_tool(name: str) -> ModuleType:
+    """Import a script of ``tools``, for example ``'model_converters/ugatit_pytorch'``."""
+    path = ROOT / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as Python does for a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -1,0 +1,255 @@
+"""The few mends that today's packages need for MMagic 1.2.0.
+
+MMagic 1.2.0 (December 2023) is the newest release; the packages below it went on. Each mend here is
+one function that states its symptom and when it may go, and does nothing where the fault is absent.
+:func:`apply` runs them all; importing ``ugatit_mm`` calls it before anything of MMagic is used.
+
+Only the standard library is imported at the top, so that this module loads in a broken environment.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import pickle
+import re
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+DOCTOR = 'ugatit_mm.doctor'
+
+
+def apply() -> None:
+    """Make MMagic importable and usable on the installed packages, and import its models.
+
+    Calling it again changes nothing.
+
+    Raises:
+        ImportError: a package is missing or of a version that MMagic 1.2.0 cannot work with; the
+            message names it, the version found and the command that mends it.
+    """
+    check_versions()
+    hush_import_warnings()
+    allow_mmengine_checkpoints()
+    with mmcv_ext_stand_in():
+        importlib.import_module('mmagic.models')
+    mend_generation_init_weights()
+
+
+def doctor_asked() -> bool:
+    """Whether the interpreter was started as ``python -m ugatit_mm.doctor``.
+
+    Python imports a package before the module of it that ``-m`` names, so the package's own imports
+    would fail just where the doctor is needed. While ``-m`` looks for its module, ``sys.argv[0]``
+    is documented to be ``'-m'``.
+    """
+    return sys.argv[:1] == ['-m'] and any(
+        argument in (DOCTOR, f'-m{DOCTOR}') for argument in sys.orig_argv
+    )
+
+
+# -- versions ------------------------------------------------------------------------------------
+
+# What breaks outright, whatever setup.cfg pins: (names of the distribution, first version that
+# fails, symptom, what to install instead).
+_LIMITS = (
+    (('numpy',), '2', 'MMagic uses numpy.bool8, which NumPy 2 removed', 'numpy>=1.26,<2'),
+    (('mmcv', 'mmcv-lite'), '2.2', 'MMagic asserts mmcv < 2.2.0', 'mmcv-lite==2.1.0'),
+    (('mmengine',), '1', 'MMagic asserts mmengine < 1.0.0', 'mmengine>=0.10.7,<0.11'),
+    (('mmagic',), '1.3', 'the mends here are written for MMagic 1.2.0', 'mmagic==1.2.0'),
+)
+
+
+def check_versions() -> None:
+    """Refuse packages that MMagic 1.2.0 cannot be imported with.
+
+    Symptom without it: ``module 'numpy' has no attribute 'bool8'``, or an AssertionError from
+    ``mmagic/__init__.py``, neither of which says what to do. May go with MMagic 1.2.0 itself.
+
+    Raises:
+        ImportError: naming every wrong package, the version found and the command that mends it.
+    """
+    wrong, mends = [], []
+    for names, limit, symptom, mend in _LIMITS:
+        found = {name: version for name in names if (version := _installed(name))}
+        if not found:
+            wrong.append(f'{" or ".join(names)} is not installed')
+            mends.append(mend)
+        for name, version in found.items():
+            if _release(version) >= _release(limit):
+                wrong.append(f'{name} {version} is installed, below {limit} is needed ({symptom})')
+                mends.append(mend)
+    if wrong:
+        packages = ' '.join(f"'{mend}'" for mend in dict.fromkeys(mends))
+        raise ImportError(
+            f'ugatit_mm cannot work with the installed packages: {"; ".join(wrong)}. '
+            f'Mend it with: {sys.executable} -m pip install {packages}\n'
+            f'For a full check: {sys.executable} -m {DOCTOR}'
+        )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Leading numbers of a version: ``'2.1.0rc1'`` gives ``(2, 1, 0)``."""
+    release = re.match(r'\d+(\.\d+)*', version)
+    return tuple(int(part) for part in release[0].split('.')) if release else ()
+
+
+# -- noise ---------------------------------------------------------------------------------------
+
+
+def hush_import_warnings() -> None:
+    """Ignore the warnings that other packages give about their own code while being imported.
+
+    Symptom: a dozen lines at every start that a user can do nothing about. Each filter goes with
+    the package's pin.
+    """
+    for message, category, module in (
+        ('`torch.utils._pytree._register_pytree_node`', FutureWarning, 'transformers|diffusers'),
+        (r'`\w+` is deprecated and will be removed in version', FutureWarning, 'diffusers'),
+        ('`torch.jit.script` is deprecated', FutureWarning, 'torch.jit'),
+        ('Importing from timm', FutureWarning, 'timm'),
+        ('Overwriting tiny_vit_', UserWarning, 'controlnet_aux'),
+    ):
+        warnings.filterwarnings('ignore', message, category, module)
+
+
+# -- torch.load ----------------------------------------------------------------------------------
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read the log history in MMEngine's checkpoints.
+
+    Symptom: resuming fails with ``Weights only load failed ... HistoryBuffer``, as torch >= 2.6
+    reads little more than tensors and MMEngine 0.10.7 does not list its own class. It is listed
+    here with the parts of NumPy that it holds. Code in a checkpoint is still refused, which
+    ``weights_only=False`` would run. May go when MMEngine lists them itself.
+    """
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    array = np.zeros(1)
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (_history_statistic, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            array.__reduce__()[0],  # numpy.core.multiarray._reconstruct
+            array[0].__reduce__()[0],  # numpy.core.multiarray.scalar
+            *{type(np.dtype(code)) for code in '?bBhHiIlLqQefd'},  # numpy.dtypes.Float64DType, ...
+        ]
+    )
+
+
+def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
+    """What a checkpoint gets for ``getattr``, which would open every module to it.
+
+    A HistoryBuffer is saved with its statistics, and pickle writes such a method as
+    ``getattr(HistoryBuffer, 'mean')``.
+
+    Raises:
+        pickle.UnpicklingError: anything but these methods is asked for.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'a checkpoint may not ask for getattr({owner!r}, {name!r})')
+
+
+# -- mmcv.ops ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mmcv_ext_stand_in() -> Iterator[None]:
+    """Put a stand-in for ``mmcv._ext`` in place while MMagic's models are imported.
+
+    Symptom: ``No module named 'mmcv._ext'`` on ``import mmagic.models`` with mmcv-lite, as three
+    editors (none of them U-GAT-IT) import ``mmcv.ops``, whose compiled part mmcv-lite lacks. Where
+    the full mmcv is installed, nothing is done.
+
+    The stand-in is taken away afterwards, together with the ``mmcv.ops`` that was built on it: mmcv
+    then tells the truth about itself (``mmcv_full_available()`` is False, ``import mmcv.ops`` fails
+    as it does in mmcv-lite), and an operator that an editor has already imported raises
+    :class:`RuntimeError` when it is called. May go when MMagic imports ``mmcv.ops`` lazily.
+    """
+    if 'mmagic.models' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
+        yield
+        return
+
+    def missing(operator: str) -> Callable[..., Any]:
+        if operator.startswith('__'):
+            raise AttributeError(operator)  # what import machinery and inspection ask for
+
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError(
+                f'mmcv.ops: {operator} needs the compiled mmcv, but mmcv-lite is installed. '
+                f'Mend it with: {sys.executable} -m pip uninstall -y mmcv-lite && '
+                f'{sys.executable} -m pip install --no-binary mmcv mmcv==2.1.0'
+            )
+
+        return refuse
+
+    stand_in = types.ModuleType('mmcv._ext', 'Stand-in for the part that mmcv-lite lacks.')
+    stand_in.__getattr__ = missing
+    sys.modules['mmcv._ext'] = stand_in
+    try:
+        yield
+    finally:
+        for name in list(sys.modules):
+            if f'{name}.'.startswith(('mmcv._ext.', 'mmcv.ops.')):
+                del sys.modules[name]
+        vars(sys.modules['mmcv']).pop('ops', None)
+
+
+# -- initialisation ------------------------------------------------------------------------------
+
+
+def mend_generation_init_weights() -> None:
+    """Let MMagic's own CycleGAN and Pix2Pix initialise themselves, as they do in training.
+
+    Symptom: ``UnboundLocalError: ... 'init_info'`` from ``generation_init_weights``, which notes
+    what it did for every module, but words the note for convolutions and BatchNorm alone. The
+    mended function leaves the note to be written once, at the end; the weights drawn are the same.
+    May go when MMagic's function survives the probe below.
+    """
+    from mmagic.models.utils import model_utils
+    from mmengine.model.weight_init import update_init_info
+    from torch import nn
+
+    original = model_utils.generation_init_weights
+    probe = nn.Identity()
+    probe._params_init_info = {}  # what MMEngine gives every module while it initialises
+    try:
+        original(probe)
+        return
+    except UnboundLocalError:
+        pass
+
+    @functools.wraps(original)
+    def generation_init_weights(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        notes = [(m, vars(m).pop('_params_init_info', None)) for m in module.modules()]
+        try:
+            original(module, *args, **kwargs)
+        finally:
+            for m, note in notes:
+                if note is not None:
+                    m._params_init_info = note
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info='Initialized by `generation_init_weights`')
+
+    for name, user in list(sys.modules.items()):
+        if name.startswith('mmagic.') and vars(user).get(original.__name__) is original:
+            setattr(user, original.__name__, generation_init_weights)

@@ -192,7 +192,7 @@ def test_unknown_and_missing_keys_are_named(official):
 
 
 def test_tool_both_ways_into_the_config(official, tmp_path: Path, capsys):
-    """The converted file loads strictly into a model built from the config; the way back is exact."""
+    """What is converted loads strictly into a model of the config; the way back is exact."""
     weights = checkpoint(official, 'light.weights.')
     source, ours, back = (str(tmp_path / name) for name in ('official.pt', 'ours.pth', 'back.pt'))
     torch.save(weights, source)

@@ -1,13 +1,12 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
 import os
-from typing import Union
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-PathLike = Union[str, os.PathLike]
+PathLike = str | os.PathLike
 
 
 def run_training(cfg: Config) -> Runner:

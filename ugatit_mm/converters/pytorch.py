@@ -3,7 +3,6 @@
 The official file is a dict ``{genA2B, genB2A, disGA, disGB, disLA, disLB: state_dict}``.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,39 +17,46 @@ NETWORKS = {
     'disLB': 'discriminators.B.scales.local',
 }
 
-# Pairs (official, ours); {n} stands for a number that keeps its value, {n+k} for one moved by k.
-GENERATOR = [
-    ('DownBlock.1.', 'encoder.0.'),
-    ('DownBlock.5.', 'encoder.3.'),
-    ('DownBlock.9.', 'encoder.6.'),
-    ('DownBlock.{n+3}.conv_block.1.', 'encoder.{n}.conv1.'),
-    ('DownBlock.{n+3}.conv_block.5.', 'encoder.{n}.conv2.'),
-    ('gap_fc.', 'cam.gap_fc.'),
-    ('gmp_fc.', 'cam.gmp_fc.'),
-    ('conv1x1.', 'cam.conv1x1.'),
-    ('FC.0.', 'mlp.fc1.'),
-    ('FC.2.', 'mlp.fc2.'),
-    ('gamma.', 'mlp.gamma.'),
-    ('beta.', 'mlp.beta.'),
-    ('UpBlock1_{n+1}.', 'blocks.{n}.'),
-    ('UpBlock2.2.', 'decoder.1.'),
-    ('UpBlock2.3.', 'decoder.2.'),
-    ('UpBlock2.7.', 'decoder.5.'),
-    ('UpBlock2.8.', 'decoder.6.'),
-    ('UpBlock2.11.', 'decoder.8.'),
-]
-DISCRIMINATOR = [
-    ('model.{n}.', 'features.{n}.'),
-    ('gap_fc.', 'cam.gap_fc.'),
-    ('gmp_fc.', 'cam.gmp_fc.'),
-    ('conv1x1.', 'cam.conv1x1.'),
-    ('conv.', 'classifier.1.'),
-]
-SPECTRAL_NORM = [
-    ('weight_orig', 'parametrizations.weight.original'),
-    ('weight_u', 'parametrizations.weight.0.u'),
-    ('weight_v', 'parametrizations.weight.0.v'),
-]
+MAX_BLOCKS = 64
+
+# Beginnings of names, official to ours. The numbers are places in the two nn.Sequential.
+GENERATOR = {
+    'DownBlock.1.': 'encoder.0.',
+    'DownBlock.5.': 'encoder.3.',
+    'DownBlock.9.': 'encoder.6.',
+    'gap_fc.': 'cam.gap_fc.',
+    'gmp_fc.': 'cam.gmp_fc.',
+    'conv1x1.': 'cam.conv1x1.',
+    'FC.0.': 'mlp.fc1.',
+    'FC.2.': 'mlp.fc2.',
+    'gamma.': 'mlp.gamma.',
+    'beta.': 'mlp.beta.',
+    'UpBlock2.2.': 'decoder.1.',
+    'UpBlock2.3.': 'decoder.2.',
+    'UpBlock2.7.': 'decoder.5.',
+    'UpBlock2.8.': 'decoder.6.',
+    'UpBlock2.11.': 'decoder.8.',
+}
+for _i in range(MAX_BLOCKS):
+    GENERATOR[f'DownBlock.{12 + _i}.conv_block.1.'] = f'encoder.{9 + _i}.conv1.'
+    GENERATOR[f'DownBlock.{12 + _i}.conv_block.5.'] = f'encoder.{9 + _i}.conv2.'
+    GENERATOR |= {
+        f'UpBlock1_{1 + _i}.{part}.': f'blocks.{_i}.{part}.'
+        for part in ('conv1', 'norm1', 'conv2', 'norm2')
+    }
+DISCRIMINATOR = {
+    'gap_fc.': 'cam.gap_fc.',
+    'gmp_fc.': 'cam.gmp_fc.',
+    'conv1x1.': 'cam.conv1x1.',
+    'conv.': 'classifier.1.',
+} | {f'model.{1 + 3 * i}.': f'features.{1 + 3 * i}.' for i in range(MAX_BLOCKS)}
+
+# Ends of names.
+ENDS = {
+    'weight_orig': 'parametrizations.weight.original',
+    'weight_u': 'parametrizations.weight.0.u',
+    'weight_v': 'parametrizations.weight.0.v',
+} | {end: end for end in ('weight', 'bias', 'rho', 'gamma', 'beta')}
 
 
 def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
@@ -69,7 +75,7 @@ def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     unknown = [name for name in checkpoint if name not in NETWORKS]
     for network, prefix in NETWORKS.items():
         for key, tensor in checkpoint.get(network, {}).items():
-            renamed = _rename(key, _table(network), forward=True)
+            renamed = _rename(key, network)
             if renamed is None:
                 unknown.append(f'{network}.{key}')
             else:
@@ -98,7 +104,7 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     for key, tensor in state.items():
         for network, prefix in NETWORKS.items():
             if key.startswith(prefix + '.'):
-                renamed = _rename(key[len(prefix) + 1 :], _table(network), forward=False)
+                renamed = _rename(key[len(prefix) + 1 :], network, reverse=True)
                 if renamed is not None:
                     checkpoint.setdefault(network, {})[renamed] = tensor
                     break
@@ -160,40 +166,16 @@ def describe(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return sizes
 
 
-def _table(network: str) -> list[tuple[str, str]]:
-    return GENERATOR if network.startswith('gen') else DISCRIMINATOR
-
-
-def _rename(key: str, table: list[tuple[str, str]], forward: bool) -> str | None:
-    """Rename one key, or return ``None`` if no rule takes it."""
-    for rule in table:
-        source, target = rule if forward else rule[::-1]
-        number = re.search(r'\{n(?:\+(\d+))?\}', source)
-        pattern = re.escape(source)
-        if number:
-            pattern = (
-                re.escape(source[: number.start()]) + r'(\d+)' + re.escape(source[number.end() :])
-            )
-        match = re.match(pattern, key)
-        if not match:
-            continue
-        if number:
-            value = int(match[1]) - int(number[1] or 0)
-            target = re.sub(r'\{n(?:\+(\d+))?\}', lambda m: str(value + int(m[1] or 0)), target)  # noqa: B023
-        tail = key[match.end() :]
-        for pair in SPECTRAL_NORM:
-            old, new = pair if forward else pair[::-1]
-            if tail == old:
-                return target + new
-        return target + tail if tail in ('weight', 'bias') or _is_norm(tail) else None
+def _rename(key: str, network: str, reverse: bool = False) -> str | None:
+    """Rename one key, or return ``None`` if it is unknown."""
+    starts, ends = (GENERATOR if network.startswith('gen') else DISCRIMINATOR), ENDS
+    if reverse:
+        starts, ends = ({new: old for old, new in table.items()} for table in (starts, ends))
+    for start, renamed in starts.items():
+        if key.startswith(start):
+            end = ends.get(key[len(start) :])
+            return end and renamed + end
     return None
-
-
-def _is_norm(tail: str) -> bool:
-    return (
-        tail.split('.')[-1] in ('rho', 'gamma', 'beta')
-        or re.fullmatch(r'conv[12]\.(weight|bias)', tail) is not None
-    )
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:

@@ -1,5 +1,6 @@
 """CAM attention on a hand-computed case, and its fields."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -52,13 +53,12 @@ def test_channels_are_weighted_by_the_raw_or_the_normalised_weight():
         torch.testing.assert_close(features, expected)
 
 
-def test_each_classifier_makes_one_power_iteration_in_a_pass():
-    for shared, expected in ((True, ['fc']), (False, ['gap_fc', 'gmp_fc'])):
-        cam = CAM(8, nn.ReLU(), shared=shared, spectral=True)
-        calls = []
-        for name, child in cam.named_children():
-            if isinstance(child, nn.Linear):
-                norm = child.parametrizations.weight[0]
-                norm.register_forward_hook(lambda *_, name=name: calls.append(name))
-        cam(torch.randn(1, 8, 4, 4))
-        assert calls == expected
+@pytest.mark.parametrize(('shared', 'names'), [(True, ['fc']), (False, ['gap_fc', 'gmp_fc'])])
+def test_each_classifier_makes_one_power_iteration_in_a_pass(shared, names):
+    cam = CAM(8, nn.ReLU(), shared=shared, spectral=True)
+    calls = []
+    for name in names:
+        norm = getattr(cam, name).parametrizations.weight[0]
+        norm.register_forward_hook(lambda *_, name=name: calls.append(name))
+    cam(torch.randn(1, 8, 4, 4))
+    assert calls == names

@@ -21,7 +21,7 @@ def init_networks(module: nn.Module, init: str) -> None:
         if not isinstance(layer, (nn.Conv2d, nn.Linear)):
             continue
         if init == 'default':
-            # reset_parameters() cannot be used: it writes to .weight, which a spectral norm shadows.
+            # Not by reset_parameters(): it writes to .weight, which a spectral norm shadows.
             nn.init.kaiming_uniform_(raw_weight(layer), a=5**0.5)
             if layer.bias is not None:
                 bound = raw_weight(layer)[0].numel() ** -0.5

@@ -1,0 +1,46 @@
+"""What the hooks promise beyond the end-to-end tests."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ugatit_mm.hooks import ProgressBarHook, TranslationSheetHook
+from ugatit_mm.hooks.writer import output_names
+
+
+def test_each_source_gets_a_name_of_its_own():
+    paths = ['/d/testA/x.jpg', '/d/testA/y.jpg', '/d/testA/y.PNG', '/d/testA/sub/x.jpg']
+    assert list(output_names(paths, '/d/testA').values()) == [
+        'x.png',
+        'y.jpg.png',
+        'y.PNG.png',
+        'sub/x.png',
+    ]
+
+
+def test_names_that_differ_in_case_alone_stay_apart():
+    """They would be one file where the file system does not tell them apart."""
+    assert list(output_names(['/d/A.jpg', '/d/a.bmp'], '/d').values()) == ['A.jpg.png', 'a.bmp.png']
+
+
+def test_names_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match='rename one'):
+        output_names(['/d/a.jpg', '/d/a.bmp', '/d/a.jpg.tif'], '/d')
+
+
+def test_sheet_hook_refuses_what_it_cannot_do():
+    for fields in ({'interval': 0}, {'num_images': 0}):
+        with pytest.raises(ValueError, match='must be 1 or more'):
+            TranslationSheetHook(**fields)
+
+
+def test_progress_bar_shows_iterations_time_left_and_losses(capsys):
+    hook = ProgressBarHook(interval=0)
+    runner = SimpleNamespace(max_iters=4, iter=1)
+    hook.before_train(runner)
+    for loss in (12.5, 11.25, 10.125):
+        hook.after_train_iter(runner, 0, outputs={'loss_g': loss, 'loss_cycle_A': 1.0})
+    hook.after_train(runner)
+    shown = capsys.readouterr().err
+    assert '4/4' in shown and '<' in shown and 'loss_g=10.12' in shown
+    assert 'loss_cycle_A' not in shown

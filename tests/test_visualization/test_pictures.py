@@ -1,0 +1,62 @@
+"""Sheets and curves."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.visualization import colour_heatmap, make_sheet, read_scalars, translation_sheet
+
+
+def test_heatmap_goes_from_blue_to_red():
+    picture = colour_heatmap(torch.tensor([[[0.0, 5.0], [5.0, 10.0]]]), (2, 2))
+    low, high = picture[0, 0].astype(int), picture[1, 1].astype(int)
+    assert low[2] > 100 and low[0] == 0 and high[0] > 100 and high[2] == 0
+    assert picture.shape == (2, 2, 3) and picture.dtype == np.uint8
+
+
+def test_constant_heatmap_is_not_divided_by_zero():
+    picture = colour_heatmap(torch.full((1, 4, 4), 3.0), (8, 8))
+    assert (picture == picture[0, 0]).all() and picture[0, 0, 2] > 100
+
+
+def test_sheet_holds_its_pictures_in_their_places():
+    pictures = [[np.full((4, 6, 3), 10 * i + j, np.uint8) for j in range(2)] for i in range(3)]
+    sheet = make_sheet(pictures)
+    assert sheet.shape == (3 * 8 + 4, 2 * 10 + 4, 3)
+    for i in range(3):
+        for j in range(2):
+            part = sheet[4 + 8 * i : 8 + 8 * i, 4 + 10 * j : 10 + 10 * j]
+            assert (part == 10 * i + j).all()
+    assert (sheet[:4] == 255).all() and (sheet[:, :4] == 255).all()
+    assert (make_sheet(pictures, ['one', 'two'])[:20] < 100).any()  # the words
+
+
+@pytest.mark.parametrize('cam', [True, False])
+def test_translation_sheet(tiny, cam):
+    model = tiny({'cam': cam}).train()
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    sheet = translation_sheet(model, images, 'B')
+    assert model.training
+    assert sheet.shape == (20 + 2 * 36 + 4, 4 * 36 + 4, 3)
+    for row in range(2):
+        cells = [sheet[24 + 36 * row : 56 + 36 * row, 4 + 36 * c : 36 + 36 * c] for c in range(4)]
+        fake = model.generators['B'](images[row : row + 1])
+        back = model.generators['A'](fake)
+        for cell, image in ((0, images[row]), (2, fake[0]), (3, back[0])):
+            expected = to_uint8(image).permute(1, 2, 0).numpy()
+            assert np.array_equal(cells[cell], expected)
+        assert (cells[1] == 255).all() != cam
+
+
+def test_scalars_of_a_resumed_run(tmp_path):
+    for start, rows in (('1', [(1, 5.0), (2, 4.0), (3, 9.0)]), ('2', [(3, 3.0), (4, 2.0)])):
+        folder = tmp_path / start / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [json.dumps({'loss_g': value, 'step': step, 'mode': 'x'}) for step, value in rows]
+        (folder / 'scalars.json').write_text('\n'.join(lines) + '\n')
+    assert read_scalars(tmp_path) == {'loss_g': [(1, 5.0), (2, 4.0), (3, 3.0), (4, 2.0)]}
+    with pytest.raises(FileNotFoundError, match='is it a work dir'):
+        read_scalars(tmp_path / '1' / 'vis_data')

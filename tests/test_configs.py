@@ -91,9 +91,8 @@ def test_one_option_switches_the_recipe():
         load_config('ugatit_selfie2anime', {**TINY, 'model.recipe': 'pytorch'}).model
     )
     assert hasattr(model.generators['A'].cam, 'gap_fc') and not model.joint_discrimination
-    wrapper = load_config('ugatit_selfie2anime').optim_wrapper
-    wrapper.pop('constructor')
-    groups = UGATITOptimWrapperConstructor(wrapper)(model)['generators'].param_groups
+    cfg.optim_wrapper.pop('constructor')
+    groups = UGATITOptimWrapperConstructor(cfg.optim_wrapper)(model)['generators'].param_groups
     assert [group['weight_decay'] for group in groups] == [1e-4]
 
 

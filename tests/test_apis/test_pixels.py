@@ -115,4 +115,7 @@ def test_mmcv_reads_what_was_written(trained, tmp_path: Path):
     run_test(cfg, checkpoint, tmp_path / 'out', sheet=True)
     file = tmp_path / 'out' / 'red2blue' / '0.png'
     assert np.array_equal(mmcv.imread(file)[..., ::-1], np.asarray(Image.open(file)))
-    assert Image.open(tmp_path / 'out' / 'sheet_red2blue.png').size == (4 * 36 + 4, 20 + 3 * 36 + 4)
+    assert Image.open(tmp_path / 'out' / 'sheet_red2blue.png').size == (
+        4 * 132 + 4,
+        20 + 3 * 132 + 4,
+    )

@@ -32,6 +32,8 @@ def test_sheet_holds_its_pictures_in_their_places():
             assert (part == 10 * i + j).all()
     assert (sheet[:4] == 255).all() and (sheet[:, :4] == 255).all()
     assert (make_sheet(pictures, ['one', 'two'])[:20] < 100).any()  # the words
+    zoomed = make_sheet(pictures, zoom=3)
+    assert (zoomed[4 : 4 + 12, 4 + 22 : 4 + 40] == 1).all()
 
 
 @pytest.mark.parametrize('cam', [True, False])
@@ -40,9 +42,11 @@ def test_translation_sheet(tiny, cam):
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     sheet = translation_sheet(model, images, 'B')
     assert model.training
-    assert sheet.shape == (20 + 2 * 36 + 4, 4 * 36 + 4, 3)
+    # 32 pixels are shown as 128, with a margin of 4
+    assert sheet.shape == (20 + 2 * 132 + 4, 4 * 132 + 4, 3)
     for row in range(2):
-        cells = [sheet[24 + 36 * row : 56 + 36 * row, 4 + 36 * c : 36 + 36 * c] for c in range(4)]
+        y = 24 + 132 * row
+        cells = [sheet[y : y + 128 : 4, 4 + 132 * c : 132 + 132 * c : 4] for c in range(4)]
         fake = model.generators['B'](images[row : row + 1])
         back = model.generators['A'](fake)
         for cell, image in ((0, images[row]), (2, fake[0]), (3, back[0])):

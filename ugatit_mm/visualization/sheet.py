@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COLUMNS = ('source', 'attention', 'translation', 'cycle')
 MARGIN = 4
 TITLE = 20
+READABLE = 128  # smaller pictures are enlarged, so that the titles fit
 
 
 def to_rgb(image: Tensor) -> np.ndarray:
@@ -43,31 +44,31 @@ def colour_heatmap(heatmap: Tensor, size: tuple[int, int]) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 
 
-def make_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] | None = None):
+def make_sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] | None = None, zoom: int = 1
+) -> np.ndarray:
     """Lay pictures out in a grid.
 
     Args:
         rows: Pictures of one size, RGB, uint8, (H, W, 3).
         titles: A word above each column.
+        zoom: Each pixel becomes a square of so many.
 
     Returns:
         RGB, uint8, with a white margin between the pictures.
     """
-    height, width = rows[0][0].shape[:2]
+    height, width = (zoom * side for side in rows[0][0].shape[:2])
     top = TITLE if titles else 0
-    sheet = np.full(
-        (
-            top + len(rows) * (height + MARGIN) + MARGIN,
-            len(rows[0]) * (width + MARGIN) + MARGIN,
-            3,
-        ),
-        255,
-        np.uint8,
+    shape = (
+        top + len(rows) * (height + MARGIN) + MARGIN,
+        len(rows[0]) * (width + MARGIN) + MARGIN,
+        3,
     )
+    sheet = np.full(shape, 255, np.uint8)
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
             y, x = top + MARGIN + i * (height + MARGIN), MARGIN + j * (width + MARGIN)
-            sheet[y : y + height, x : x + width] = picture
+            sheet[y : y + height, x : x + width] = picture.repeat(zoom, 0).repeat(zoom, 1)
     for j, title in enumerate(titles or ()):
         origin = (MARGIN + j * (width + MARGIN), TITLE - 5)
         cv2.putText(sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
@@ -104,4 +105,4 @@ def translation_sheet(model: 'UGATIT', images: Tensor, target_domain: str) -> np
             rows.append(row)
     finally:
         model.train(training)
-    return make_sheet(rows, COLUMNS)
+    return make_sheet(rows, COLUMNS, zoom=max(1, READABLE // images.shape[-1]))

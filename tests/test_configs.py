@@ -87,10 +87,10 @@ def test_a_reverse_config_changes_the_default_direction_and_nothing_else():
 
 
 def test_one_option_switches_the_recipe():
-    model = MODELS.build(
-        load_config('ugatit_selfie2anime', {**TINY, 'model.recipe': 'pytorch'}).model
-    )
-    assert hasattr(model.generators['A'].cam, 'gap_fc') and not model.joint_discrimination
+    cfg = load_config('ugatit_selfie2anime', {**TINY, 'model.recipe': 'pytorch'})
+    model = MODELS.build(cfg.model)
+    assert hasattr(model.generators['A'].cam, 'gap_fc')
+    assert not model.joint_discrimination
     cfg.optim_wrapper.pop('constructor')
     groups = UGATITOptimWrapperConstructor(cfg.optim_wrapper)(model)['generators'].param_groups
     assert [group['weight_decay'] for group in groups] == [1e-4]

@@ -49,9 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         options['train_cfg.max_iters'] = args.iters
     cfg = load_config('demo/ugatit_demo', options)
     cfg.work_dir = str(work_dir / 'run')
-    cfg.resume = not args.restart
+    last = work_dir / 'run' / 'last_checkpoint'
     if args.restart:
-        (work_dir / 'run' / 'last_checkpoint').unlink(missing_ok=True)
+        last.unlink(missing_ok=True)
+    cfg.resume = last.is_file()
 
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
@@ -65,8 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     minutes = (time.time() - started) / 60
 
     print('3/4  translating the test images in both directions')
-    checkpoint = (work_dir / 'run' / 'last_checkpoint').read_text()
-    run_test(cfg, checkpoint, work_dir / 'translations', sheet=True)
+    run_test(cfg, last.read_text(), work_dir / 'translations', sheet=True)
     after = evaluate(runner)
     write_sheet(runner, work_dir / 'sheet.png')
     plot_losses(work_dir / 'run', work_dir / 'losses.png')

@@ -46,6 +46,11 @@ def same_weights(one: dict, two: dict) -> bool:
     return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
 
 
+def assert_rho_in_range(weights: dict) -> None:
+    rho = torch.cat([value.flatten() for key, value in weights.items() if key.endswith('rho')])
+    assert rho.min() >= 0 and rho.max() <= 1
+
+
 def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path):
     tools, work = ROOT / 'tools', tmp_path / 'work'
     options = as_arguments(
@@ -85,20 +90,22 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path):
 
 
 def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_path: Path):
-    whole = train_here(data_root, tmp_path / 'whole')
-    again = train_here(data_root, tmp_path / 'again')
+    rate = {'optim_wrapper.generators.optimizer.lr': 0.5}  # throws rho out of [0, 1] at each step
+    whole = train_here(data_root, tmp_path / 'whole', **rate)
+    again = train_here(data_root, tmp_path / 'again', **rate)
     assert same_weights(state(whole / 'iter_4.pth'), state(again / 'iter_4.pth'))
-    other = train_here(data_root, tmp_path / 'other', **{'randomness.seed': 1})
+    other = train_here(data_root, tmp_path / 'other', **rate, **{'randomness.seed': 1})
     assert not same_weights(state(whole / 'iter_4.pth'), state(other / 'iter_4.pth'))
 
     parts = tmp_path / 'parts'
-    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root)})
+    cfg = load_config('ugatit_custom', {**TINY, **rate, 'data_root': str(data_root)})
     cfg.work_dir, cfg.resume = str(parts), True
     parts.mkdir()
     (parts / 'iter_2.pth').write_bytes((whole / 'iter_2.pth').read_bytes())
     (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))
     run_training(cfg)
     assert same_weights(state(whole / 'iter_4.pth'), state(parts / 'iter_4.pth'))
+    assert_rho_in_range(state(parts / 'iter_4.pth'))
 
 
 def test_old_checkpoints_go(data_root: Path, tmp_path: Path):
@@ -200,6 +207,7 @@ def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path
     )
     first, second = (torch.load(tmp_path / 'two' / f'rank{rank}.pth') for rank in (0, 1))
     assert same_weights(first, second)
+    assert_rho_in_range(first)
     one = torch.load(tmp_path / 'one' / 'rank0.pth')
     assert set(one) == set(first)
     for key in one:

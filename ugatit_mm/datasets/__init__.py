@@ -4,6 +4,7 @@ from .img_size import apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
 from .unpaired import UGATITDataset
+from .workers import shield_worker
 
 __all__ = [
     'IMAGE_SUFFIXES',
@@ -15,4 +16,5 @@ __all__ = [
     'apply_img_size',
     'decode_rgb',
     'read_rgb',
+    'shield_worker',
 ]

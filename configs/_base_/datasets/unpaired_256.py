@@ -60,6 +60,7 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='UnpairedSampler', shuffle=True),
     dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=train_pipeline),
 )
@@ -67,6 +68,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
+    worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=test_pipeline, test_mode=True),
 )

@@ -28,6 +28,8 @@ class TransStats(BaseMetric):
         prefix: As in MMEngine.
     """
 
+    default_prefix = ''  # the directions are prefix enough
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Measure the real images and the translations of a batch, BGR as the model gives them."""
         for sample in data_samples:

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from ugatit_mm.apis import add_run_arguments, config_of, run_test
+from ugatit_mm.converters import CheckpointError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -26,8 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         run_test(config_of(args), args.checkpoint, args.out_dir, args.sheet)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
+    except (FileNotFoundError, CheckpointError) as error:
+        print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
 

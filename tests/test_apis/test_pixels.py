@@ -13,6 +13,7 @@ from PIL import Image
 
 from ugatit_mm.apis import run_test
 from ugatit_mm.config import configs_dir, load_config
+from ugatit_mm.converters import CheckpointError
 from ugatit_mm.datasets import UGATITDataset
 from ugatit_mm.models.ugatit.ugatit import to_uint8
 
@@ -107,6 +108,24 @@ def test_missing_checkpoint(trained):
     cfg, _, checkpoint = trained
     with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*other\.pth'):
         run_test(cfg, checkpoint.with_name('other.pth'))
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ({'model.generator.base_channels': 8}, r'of another shape \(A.encoder.0.weight \(4, 3'),
+        ({'model.recipe': 'pytorch'}, r'missing \(A.cam.gap_fc.weight\).*unknown \(A.encoder'),
+        ({'model.generator.num_blocks': 2}, 'missing'),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(trained, data_root: Path, option, said):
+    """MMEngine's own loading would go on with what fits."""
+    cfg, _, checkpoint = trained
+    other = load_config('ugatit_custom', {**OPTIONS, 'data_root': str(data_root), **option})
+    other.work_dir = cfg.work_dir
+    with pytest.raises(CheckpointError, match=said) as error:
+        run_test(other, checkpoint)
+    assert 'weights.pth' in str(error.value) and 'Check model.recipe' in str(error.value)
 
 
 def test_mmcv_reads_what_was_written(trained, tmp_path: Path):

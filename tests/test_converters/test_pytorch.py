@@ -231,10 +231,10 @@ def test_tool_names_a_bad_file_and_writes_nothing(tmp_path: Path, capsys):
     torch.save({'code': print}, tmp_path / 'code.pt')
     target = tmp_path / 'ours.pth'
     for name, said in (
-        ('missing.pt', 'no file'),
-        ('broken.pt', 'not a checkpoint'),
+        ('missing.pt', 'no checkpoint file'),
+        ('broken.pt', 'is not a checkpoint'),
         ('list.pt', 'a dict of weights is expected'),
-        ('code.pt', 'not a checkpoint that can be read safely'),
+        ('code.pt', 'is not a checkpoint that can be read safely'),
     ):
         assert convert([str(tmp_path / name), str(target)]) == 1
         error = capsys.readouterr().err

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             converted = {'state_dict': state, 'meta': {'recipe': 'pytorch', 'networks': sizes}}
         torch.save(converted, args.target)
     except (OSError, ValueError) as error:
-        print(f'{args.source}: {error}', file=sys.stderr)
+        print(f'error: {args.source}: {error}', file=sys.stderr)
         return 1
     generator = dict(sizes['generator'])
     print(

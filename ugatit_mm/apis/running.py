@@ -1,10 +1,15 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
 import os
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from ..converters import CheckpointError, read_checkpoint
+from ..models import UGATIT
 
 PathLike = str | os.PathLike
 
@@ -38,11 +43,11 @@ def run_test(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
+        CheckpointError: The file is no checkpoint, or its weights do not fit the config.
     """
-    if not os.path.isfile(checkpoint):
-        raise FileNotFoundError(f'no checkpoint file {checkpoint}')
+    weights = read_checkpoint(checkpoint)
     cfg = cfg.copy()
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.load_from, cfg.resume = None, False
     # What belongs to training alone is not built.
     cfg.custom_hooks = []
     if out_dir is not None:
@@ -51,7 +56,42 @@ def run_test(
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     _start_ranks(cfg)
-    return dict(Runner.from_cfg(cfg).test())
+    runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_generators(model, weights, checkpoint)
+    return dict(runner.test())
+
+
+def load_generators(model: UGATIT, weights: dict[str, Any], name: PathLike) -> None:
+    """Load the generators' weights, all of them or none.
+
+    Args:
+        model: The model to fill.
+        weights: A checkpoint of training or of a converter, or a bare state dict.
+        name: What the error calls it.
+
+    Raises:
+        CheckpointError: The weights do not fit the model.
+    """
+    state = weights.get('state_dict', weights)
+    prefix = 'generators.'
+    mine = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    expected = model.get_module(model.generators).state_dict()
+    missing = [key for key in expected if key not in mine]
+    unknown = [key for key in mine if key not in expected]
+    shapes = [
+        f'{key} {tuple(mine[key].shape)} instead of {tuple(expected[key].shape)}'
+        for key in expected
+        if key in mine and mine[key].shape != expected[key].shape
+    ]
+    if missing or unknown or shapes:
+        parts = (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
+        said = '; '.join(f'{len(keys)} {what} ({keys[0]})' for what, keys in parts if keys)
+        raise CheckpointError(
+            f'{name}: the weights do not fit the config: {said}. Check model.recipe and '
+            'model.generator (light, base_channels, num_blocks, img_size, norm, cam).'
+        )
+    model.get_module(model.generators).load_state_dict(mine)
 
 
 def _start_ranks(cfg: Config) -> None:

@@ -22,7 +22,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: It is not a checkpoint, is damaged, or holds more than tensors and plain data.
+        CheckpointError: It is no checkpoint, is damaged, or holds more than tensors and plain
+            data.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'no checkpoint file {path}')

@@ -14,6 +14,35 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'
 
 
+# Options that make a training tiny: seconds on one core.
+TINY = {
+    'img_size': 32,
+    'load_size': 36,
+    'model.generator.light': True,
+    'model.generator.base_channels': 4,
+    'model.generator.num_blocks': 1,
+    'model.discriminator.base_channels': 4,
+    'model.discriminator.num_layers': (5, 4),
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'val_dataloader.num_workers': 0,
+    'val_dataloader.persistent_workers': False,
+    'test_dataloader.num_workers': 0,
+    'test_dataloader.persistent_workers': False,
+    'train_cfg.max_iters': 4,
+    'train_cfg.val_interval': 2,
+    'default_hooks.logger.interval': 1,
+    'default_hooks.checkpoint.interval': 2,
+    'custom_hooks.0.interval': 2,
+    'randomness.seed': 0,
+}
+
+
+def as_arguments(options: dict) -> list[str]:
+    """The options as words behind ``--cfg-options``."""
+    return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
+
+
 def batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
     """A batch as the data loader gives it: uint8, BGR (MMagic's default order)."""
     rng = torch.Generator().manual_seed(seed)

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import ROOT, TINY, as_arguments
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ('setup.py', 'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md')
 FOLDERS = ('ugatit_mm', 'configs', 'tools')
 CARRIED = ('configs', 'tools', 'model-index.yml')
@@ -140,3 +140,17 @@ print(package, len(configs), ugatit_mm.__version__)
         [n for n in files(ROOT / 'configs') if '_base_' not in n and n.endswith('.py')]
     )
     assert int(count) > 0
+
+
+def test_it_trains_from_another_folder(site, data_root, tmp_path):
+    tool = site / 'ugatit_mm' / '.mim' / 'tools' / 'train.py'
+    options = as_arguments({**TINY, 'data_root': data_root, 'train_cfg.max_iters': 1})
+    call(
+        *(tool, 'ugatit_custom', '--work-dir', 'run', '--cfg-options', *options),
+        cwd=tmp_path,
+        PYTHONPATH=str(site),
+        OMP_NUM_THREADS='1',
+    )
+    assert (tmp_path / 'run' / 'iter_1.pth').is_file()
+    config = (tmp_path / 'run' / 'ugatit_custom.py').read_text()
+    assert str(data_root) in config and str(ROOT) not in config

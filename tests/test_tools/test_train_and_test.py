@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
-from options import TINY, as_arguments
+from helpers import ROOT, TINY, as_arguments
 from PIL import Image
 
 from ugatit_mm.apis import run_training

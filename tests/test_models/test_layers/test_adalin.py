@@ -77,6 +77,19 @@ def test_lin_starts_as_layer_norm_and_uses_its_parameters(features):
     torch.testing.assert_close(layer(features), 2 * expected - 1, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('unbiased', [False, True])
+def test_lin_fields(features, unbiased):
+    layer = LIN(6, eps=0.5, rho_init=0.25, unbiased=unbiased)
+    n = features[0].numel()
+    plane = features[0, 0].numel()
+    mean_i, mean_l = features.mean((2, 3), keepdim=True), features.mean((1, 2, 3), keepdim=True)
+    var_i = (features - mean_i).square().sum((2, 3), keepdim=True) / (plane - unbiased)
+    var_l = (features - mean_l).square().sum((1, 2, 3), keepdim=True) / (n - unbiased)
+    expected = 0.25 * (features - mean_i) / (var_i + 0.5).sqrt()
+    expected = expected + 0.75 * (features - mean_l) / (var_l + 0.5).sqrt()
+    torch.testing.assert_close(layer(features), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_are_those_of_the_formula(features):
     gamma, beta = (s[:, :, None, None].double() for s in style(2, 6))
     rho = torch.rand(1, 6, 1, 1, dtype=torch.float64)

@@ -71,6 +71,14 @@ def test_totals_are_the_weighted_sums_of_the_logged_terms(tiny):
     )
 
 
+def test_cam_loss_is_built_from_its_config(tiny):
+    one, two = (tiny(cam_loss={'type': 'CAMLoss', 'loss_weight': w}).train() for w in (1.0, 2.0))
+    first, second = (model.train_step(batch(), wrappers(model)) for model in (one, two))
+    for domain in 'AB':
+        name = f'loss_cam_{domain}'
+        assert second[name] == pytest.approx(2 * first[name], rel=1e-5)
+
+
 def test_discriminators_see_detached_fakes_and_get_no_gradient_of_the_generators(tiny):
     model = tiny().train()
     optim = wrappers(model)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -224,7 +225,9 @@ def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path
 
 def test_dist_train_and_dist_test(data_root: Path, tmp_path: Path):
     options = as_arguments({**TINY, 'data_root': data_root, 'train_cfg.max_iters': 2})
-    env = {**ENV, 'PORT': '29617'}
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        env = {**ENV, 'PORT': str(free.getsockname()[1])}
     work = tmp_path / 'work'
     done = run(
         *(ROOT / 'tools' / 'dist_train.sh', 'configs/ugatit_custom.py', 2),

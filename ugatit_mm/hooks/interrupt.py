@@ -30,6 +30,9 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the signals over; only the main thread may."""
+        if not any(isinstance(hook, CheckpointHook) for hook in runner.hooks):
+            runner.logger.warning('there is no CheckpointHook: Ctrl-C will not save a checkpoint')
+            return
         try:
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._ask)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmagic.registry import HOOKS
-from mmengine.dist import master_only
+from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -64,7 +64,10 @@ class SaveTranslationsHook(Hook):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 bgr = sample.get(f'fake_{target}')
                 rgb = bgr.flip(0).permute(1, 2, 0).contiguous().numpy()
-                Image.fromarray(rgb).save(path)
+                # Another rank may write the same file: whole or not at all.
+                partial = path.with_suffix(f'.{get_rank()}.part')
+                Image.fromarray(rgb).save(partial, 'PNG')
+                partial.replace(path)
                 self.written.add(path)
 
     @master_only

@@ -9,7 +9,6 @@ from mmagic.models.utils import set_requires_grad
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine import MessageHub
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from ..layers import clip_rho
 from ..losses import lsgan_loss
 from .pairs import DOMAINS, DiscriminatorPair, GeneratorPair, other
 from .recipes import resolve
-from .ugatit_discriminator import SCALES
+from .ugatit_discriminator import SCALES, DiscriminatorOutput
 
 LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
 RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
@@ -159,14 +158,10 @@ class UGATIT(BaseTranslationModel):
         judged = self.discriminators(real, fake, self.joint_discrimination)
         log: dict[str, Tensor] = {}
         for domain in DOMAINS:
-            terms = {}
-            for scale, of_real, of_fake in zip(SCALES, *judged[domain], strict=True):
-                for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
-                    if (on_real := getattr(of_real, field)) is not None:
-                        terms[f'loss_gan_d_{domain}_{scale}{suffix}'] = lsgan_loss(
-                            on_real, 1
-                        ) + lsgan_loss(getattr(of_fake, field), 0)
-            log |= terms | {f'loss_gan_d_{domain}': sum(terms.values())}
+            of_real, of_fake = judged[domain]
+            name = f'loss_gan_d_{domain}'
+            terms = _gan_terms(name, (of_real, 1), (of_fake, 0))
+            log |= terms | {name: sum(terms.values())}
         loss = self.loss_config['gan'] * (log['loss_gan_d_A'] + log['loss_gan_d_B'])
         return loss, _detach(log | {'loss_d': loss})
 
@@ -184,19 +179,13 @@ class UGATIT(BaseTranslationModel):
             ``loss_gan_g_X``, ``loss_cycle_X``, ``loss_identity_X``, ``loss_cam_X`` of the
             generator into X (the cycle of X ends in X), and the total ``loss_g``.
         """
-        weight = self.loss_config
         # Not through the wrapper: nothing of D is to be averaged here.
         discriminators = self.get_module(self.discriminators)
         log: dict[str, Tensor] = {}
         loss = 0.0
         for domain in DOMAINS:
-            terms = {}
-            for scale, of_fake in zip(
-                SCALES, discriminators[domain](out[f'fake_{domain}']), strict=True
-            ):
-                for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
-                    if (on_fake := getattr(of_fake, field)) is not None:
-                        terms[f'loss_gan_g_{domain}_{scale}{suffix}'] = lsgan_loss(on_fake, 1)
+            of_fake = discriminators[domain](out[f'fake_{domain}'])
+            terms = _gan_terms(f'loss_gan_g_{domain}', (of_fake, 1))
             parts = {
                 'gan': sum(terms.values()),
                 'cycle': F.l1_loss(out[f'cycle_{domain}'].float(), real[domain]),
@@ -206,9 +195,8 @@ class UGATIT(BaseTranslationModel):
                 parts['cam'] = self.cam_loss(
                     out[f'cam_source_{domain}'], out[f'cam_identity_{domain}']
                 )
-            loss = loss + sum(weight[kind] * part for kind, part in parts.items())
-            gan = parts.pop('gan')
-            log |= terms | {f'loss_gan_g_{domain}': gan}
+            loss = loss + sum(self.loss_config[kind] * part for kind, part in parts.items())
+            log |= terms | {f'loss_gan_g_{domain}': parts.pop('gan')}
             log |= {f'loss_{kind}_{domain}': part for kind, part in parts.items()}
         return loss, _detach(log | {'loss_g': loss})
 
@@ -315,9 +303,25 @@ class UGATIT(BaseTranslationModel):
                 for network in self.get_module(networks).values():
                     network.init_weights()
 
-    def get_module(self, module: torch.nn.Module) -> torch.nn.ModuleDict:
-        """Return the networks inside a distributed wrapper, or the module as it is."""
-        return module.module if is_model_wrapper(module) else module
+
+def _gan_terms(name: str, *judged: tuple[list[DiscriminatorOutput], float]) -> dict[str, Tensor]:
+    """Least-squares terms of the logits and of the CAM logits of every scale.
+
+    Args:
+        name: Beginning of the terms' names.
+        judged: Pairs of what the scales said and what they should say; a term is the sum.
+
+    Returns:
+        ``name_global``, ``name_global_cam``, ``name_local``, ``name_local_cam``; those of CAM are
+        left out where there is none.
+    """
+    terms = {}
+    for index, scale in enumerate(SCALES):
+        for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
+            logits = [(getattr(outputs[index], field), target) for outputs, target in judged]
+            if logits[0][0] is not None:
+                terms[f'{name}_{scale}{suffix}'] = sum(lsgan_loss(*pair) for pair in logits)
+    return terms
 
 
 def _without_wrappers(module: torch.nn.Module, state: dict, prefix: str, _: dict) -> None:

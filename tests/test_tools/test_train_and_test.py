@@ -136,8 +136,9 @@ def test_gradient_accumulation_and_bfloat16_train(data_root: Path, tmp_path: Pat
         assert rho.min() >= 0 and rho.max() <= 1
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('ranks', [1, 2])
+@pytest.mark.parametrize(
+    ('number', 'ranks'), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+)
 def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, number, ranks):
     """The signal goes to all processes, as a terminal and a cluster send it."""
     work, log = tmp_path / 'work', tmp_path / 'log'

@@ -62,7 +62,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	fi
 	@$(PY) -c '$(RANGE)' || { \
 	    echo '$(VENV) holds a Python other than 3.10-3.12: remove it and try again' >&2; exit 1; }
-	@echo 'Installing ugatit_mm and what it needs into $(VENV): minutes and about 6 GB at first'
+	@echo 'Installing ugatit_mm and what it needs into $(VENV): minutes and about 7 GB at first'
 	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
 	@$(PY) -m pip install --disable-pip-version-check -e '.[test]'
 	@touch $@

@@ -29,7 +29,7 @@ from ugatit_mm import compat
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_lite = pytest.mark.skipif(
-    compat._installed('mmcv') is not None, reason='the full mmcv is installed: no stand-in'
+    compat.installed('mmcv') is not None, reason='the full mmcv is installed: no stand-in'
 )
 
 

@@ -75,7 +75,7 @@ def check_versions() -> None:
     """
     wrong, mends = [], []
     for names, limit, symptom, mend in _LIMITS:
-        found = {name: version for name in names if (version := _installed(name))}
+        found = {name: version for name in names if (version := installed(name))}
         if not found:
             wrong.append(f'{" or ".join(names)} is not installed')
             mends.append(mend)
@@ -92,7 +92,8 @@ def check_versions() -> None:
         )
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, ``None`` where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
 """``python -m ugatit_mm.doctor``: what of the environment is wrong, and the command that mends it.
 
-It runs where ``import ugatit_mm`` fails: only the standard library is imported here, and
+It runs where ``import ugatit_mm`` fails: nothing but the standard library is imported here, and
 everything heavy in a process of its own, whose crash is a line of the report. Exit code 1 when a
 line is wrong.
 """
@@ -24,6 +24,8 @@ try:
 except ImportError:  # one of the packages to report on; pip carries its own copy
     from pip._vendor.packaging.requirements import Requirement
     from pip._vendor.packaging.specifiers import SpecifierSet
+
+from .compat import installed
 
 PACKAGE = 'ugatit_mm'
 PIP = f'{sys.executable} -m pip'
@@ -122,14 +124,6 @@ def declared() -> tuple[str, list[Requirement]]:
         texts = metadata.get_all('Requires-Dist') or []
     requirements = [Requirement(text) for text in texts]
     return python, [r for r in requirements if r.marker is None or r.marker.evaluate({'extra': ''})]
-
-
-def installed(name: str) -> str | None:
-    """The version of a distribution, None where it is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 # -- the checks ----------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..converters import CheckpointError, read_checkpoint
 from ..models import UGATIT
+from ..models.ugatit.pairs import unwrap
 
 PathLike = str | os.PathLike
 
@@ -57,8 +57,7 @@ def run_test(
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     _start_ranks(cfg)
     runner = Runner.from_cfg(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_generators(model, weights, checkpoint)
+    load_generators(unwrap(runner.model), weights, checkpoint)
     return dict(runner.test())
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from mmagic.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
 from ..models.layers import raw_weight
+from ..models.ugatit.pairs import unwrap
 from ..models.ugatit.recipes import check_choice, resolve
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
@@ -50,7 +50,7 @@ class UGATITOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         """Return the wrappers by name; ``model`` is a :class:`UGATIT`, wrapped or not."""
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(model)
         scope = resolve(model.recipe, 'optimizer', weight_decay_scope=self.scope)[
             'weight_decay_scope'
         ]

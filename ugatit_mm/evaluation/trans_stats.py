@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from mmagic.registry import METRICS
 from mmengine.evaluator import BaseMetric
-from torch import Tensor
 
 from ..models.ugatit.pairs import DOMAINS, other
+from ..models.ugatit.ugatit import to_picture
 from .image_stats import colourfulness, edge_strength, gap_closed
 
 STATS = {'colour': colourfulness, 'edges': edge_strength}
@@ -34,8 +34,8 @@ class TransStats(BaseMetric):
         """Measure the real images and the translations of a batch, BGR as the model gives them."""
         for sample in data_samples:
             for domain in DOMAINS:
-                real = _rgb(sample[f'img_{domain}'])
-                fake = _rgb(sample[f'fake_{other(domain)}'])
+                real = to_picture(sample[f'img_{domain}'])
+                fake = to_picture(sample[f'fake_{other(domain)}'])
                 self.results.append(
                     {
                         'domain': domain,
@@ -64,7 +64,3 @@ class TransStats(BaseMetric):
                     mean(source, f'real_{name}'), fake, mean(other(source), f'real_{name}')
                 )
         return metrics
-
-
-def _rgb(image: Tensor) -> np.ndarray:
-    return image.flip(0).permute(1, 2, 0).cpu().numpy()

@@ -6,12 +6,11 @@ from mmagic.registry import HOOKS
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..models.ugatit.pairs import DOMAINS, other
+from ..models.ugatit.pairs import DOMAINS, other, unwrap
 from ..visualization import translation_sheet
 
 
@@ -49,7 +48,7 @@ class TranslationSheetHook(Hook):
 
     def write(self, runner: Runner, step: int) -> None:
         """Write the sheets of both directions."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         for target in DOMAINS:
             images = self._validation_images(runner, model)[other(target)]
             sheet = translation_sheet(model, images, target)

@@ -8,11 +8,11 @@ from typing import Any
 from mmagic.registry import HOOKS
 from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..models.ugatit.pairs import DOMAINS, other
+from ..models.ugatit.pairs import DOMAINS, other, unwrap
+from ..models.ugatit.ugatit import to_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
 
@@ -53,7 +53,7 @@ class SaveTranslationsHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Write what the model gave, each source once."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         for sample in outputs:
             for target in DOMAINS:
                 source = sample.metainfo[f'img_{other(target)}_path']
@@ -62,11 +62,9 @@ class SaveTranslationsHook(Hook):
                 if path in self.written:  # the shorter domain starts again
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
-                bgr = sample.get(f'fake_{target}')
-                rgb = bgr.flip(0).permute(1, 2, 0).contiguous().numpy()
                 # Another rank may write the same file: whole or not at all.
                 partial = path.with_suffix(f'.{get_rank()}.part')
-                Image.fromarray(rgb).save(partial, 'PNG')
+                Image.fromarray(to_picture(sample.get(f'fake_{target}'))).save(partial, 'PNG')
                 partial.replace(path)
                 self.written.add(path)
 
@@ -75,7 +73,7 @@ class SaveTranslationsHook(Hook):
         """Write the sheets."""
         if not self.sheet:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         images = first_images(runner.test_loop.dataloader.dataset, model, self.num_images)
         for target in DOMAINS:
             sheet = translation_sheet(model, images[other(target)], target)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmagic.models.base_models import BaseTranslationModel
@@ -29,6 +30,11 @@ def to_uint8(image: Tensor) -> Tensor:
     [-1, 1] to [0, 1], so every way out of the model writes the same pixels.
     """
     return ((image.float() + 1) / 2).mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
+
+
+def to_picture(bgr: Tensor) -> np.ndarray:
+    """Turn what :meth:`UGATIT.val_step` gives, BGR (3, H, W), into RGB (H, W, 3)."""
+    return bgr.flip(0).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 @MODELS.register_module()

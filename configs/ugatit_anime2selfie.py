@@ -1,3 +1,3 @@
-# The same training; only the default direction differs.
+# The same training as selfie2anime; only the default direction differs.
 _base_ = 'ugatit_selfie2anime.py'
 model = dict(default_domain='A')

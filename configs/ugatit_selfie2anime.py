@@ -1,4 +1,4 @@
-# selfie -> anime: 3400 + 3400 training and 100 + 100 test images, 256 x 256.
+# selfie -> anime: 3400 + 3400 training and 100 + 100 test images, all 256 x 256.
 _base_ = [
     '_base_/models/ugatit.py',
     '_base_/datasets/unpaired_256.py',
@@ -6,6 +6,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 data_root = 'data/selfie2anime'
+paper_images = dict(trainA=3400, trainB=3400, testA=100, testB=100)  # the paper's counts
 
 model = dict(domains=dict(A='selfie', B='anime'))
 train_dataloader = dict(dataset=dict(data_root=data_root))

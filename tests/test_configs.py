@@ -1,5 +1,7 @@
 """Every config loads, builds at tiny width, and says what the paper says."""
 
+import itertools
+
 import pytest
 import torch
 from helpers import ROOT, batch
@@ -15,6 +17,12 @@ CONFIGS = sorted(
     for path in (ROOT / 'configs').rglob('*.py')
     if '_base_' not in path.parts
 )
+# One of each kind of model; the directions differ in names and data alone (test_data_of_the_paper).
+KINDS = [
+    path
+    for path in CONFIGS
+    if path.parent.name in ('ablation', 'demo') or path.stem.endswith(('custom', 'anime2selfie'))
+]
 TINY = {
     'img_size': 32,
     'load_size': 36,
@@ -25,13 +33,17 @@ TINY = {
     'model.discriminator.num_layers': (5, 4),
 }
 
+TINY_MODEL = {key: value for key, value in TINY.items() if key.startswith('model.')} | {
+    'model.generator.img_size': TINY['img_size']
+}
+
 
 @pytest.fixture(autouse=True)
 def scope():
     init_default_scope('mmagic')
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=str)
+@pytest.mark.parametrize('path', KINDS, ids=str)
 def test_builds_and_trains_at_tiny_width(path):
     cfg = load_config(ROOT / 'configs' / path, TINY)
     torch.manual_seed(0)
@@ -48,42 +60,142 @@ def test_loads_with_mmengine_alone_and_needs_one_import(path):
     cfg = Config.fromfile(ROOT / 'configs' / path)
     assert cfg.custom_imports == {'imports': ['ugatit_mm'], 'allow_failed_imports': False}
     assert cfg.default_scope == 'mmagic'
+
+
+@pytest.mark.parametrize('path', KINDS, ids=str)
+def test_a_dumped_config_is_the_config(path):
+    cfg = Config.fromfile(ROOT / 'configs' / path)
     dumped = Config.fromstring(cfg.pretty_text, '.py')
     assert dumped.to_dict() == cfg.to_dict()
 
 
-def test_values_of_the_paper():
-    cfg = load_config('ugatit_selfie2anime')
+# train A, train B, test A, test B as the paper has them (section 5.3 and appendix), domain A first.
+PAPER = {
+    ('selfie', 'anime'): (3400, 3400, 100, 100),
+    ('horse', 'zebra'): (1067, 1334, 120, 140),
+    ('cat', 'dog'): (871, 1364, 120, 140),
+    ('photo', 'portrait'): (6452, 1811, 751, 400),
+    ('photo', 'vangogh'): (6287, 400, 751, 400),
+}
+FORWARD = ['2'.join(domains) for domains in PAPER]
+DIRECTIONS = FORWARD + ['2'.join(reversed(domains)) for domains in PAPER]
+OF_THE_PAPER = (
+    [f'ugatit_{name}' for name in DIRECTIONS]
+    + [f'light/ugatit_light_{name}' for name in DIRECTIONS]
+    + [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
+)
+
+
+def test_all_directions_are_there():
+    assert len(set(DIRECTIONS)) == 10 and len(OF_THE_PAPER) == 28
+    names = {str(path.with_suffix('')) for path in CONFIGS}
+    assert names == {*OF_THE_PAPER, 'ugatit_custom', 'demo/ugatit_demo'}
+
+
+@pytest.mark.parametrize('name', OF_THE_PAPER)
+def test_settings_of_the_paper(name):
+    """Section 5.1 of the paper, in the resolved config of every direction and ablation."""
+    cfg = load_config(name)
     assert cfg.train_cfg.max_iters == 1_000_000
     assert cfg.train_dataloader.batch_size == 1
-    assert cfg.param_scheduler.constant == 0.5
-    for name in ('generators', 'discriminators'):
-        assert cfg.optim_wrapper[name].optimizer == {
+    # constant for 500,000 iterations, then linear to 0 at the end
+    assert cfg.param_scheduler == dict(
+        type='LinearDecayLR', by_epoch=False, constant=0.5, interval=1
+    )
+    for wrapper in ('generators', 'discriminators'):
+        assert cfg.optim_wrapper[wrapper].optimizer == {
             'type': 'Adam',
             'lr': 1e-4,
             'betas': (0.5, 0.999),
             'weight_decay': 1e-4,
         }
+        assert cfg.optim_wrapper[wrapper].get('accumulative_counts', 1) == 1
     assert cfg.model.loss_config == {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
     generator, discriminator = cfg.model.generator, cfg.model.discriminator
     assert (generator.base_channels, generator.num_blocks, generator.img_size) == (64, 4, 256)
-    assert not generator.light and generator.cam and generator.norm == 'adalin'
+    assert generator.light == name.startswith('light/')
+    if not name.startswith('ablation/'):
+        assert generator.cam and generator.norm == 'adalin' and discriminator.cam
     assert (discriminator.base_channels, discriminator.num_layers) == (64, (7, 5))
-    steps = {step['type']: step for step in cfg.train_pipeline}
-    assert steps['Flip']['flip_ratio'] == 0.5
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    flips = [step for step in pipeline if step['type'] == 'Flip']
+    assert [(step['keys'], step['flip_ratio']) for step in flips] == [
+        (['img_A'], 0.5),
+        (['img_B'], 0.5),
+    ]
+    steps = {step['type']: step for step in pipeline}
     assert steps['Resize']['scale'] == (286, 286) and steps['Crop']['crop_size'] == (256, 256)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        steps = {step['type']: step for step in loader.dataset.pipeline}
+        assert steps['Resize']['scale'] == (256, 256) and 'Flip' not in steps
     assert cfg.default_hooks.checkpoint.max_keep_ckpts > 0
     assert cfg.model.recipe == 'tensorflow'
 
 
-def test_a_reverse_config_changes_the_default_direction_and_nothing_else():
-    forward = load_config('ugatit_selfie2anime').to_dict()
-    reverse = load_config('ugatit_anime2selfie').to_dict()
+@pytest.mark.parametrize('name', OF_THE_PAPER)
+def test_data_of_the_paper(name):
+    cfg = load_config(name)
+    a, b = cfg.model.domains['A'], cfg.model.domains['B']
+    counts = dict(zip(('trainA', 'trainB', 'testA', 'testB'), PAPER[a, b], strict=True))
+    assert cfg.paper_images == counts
+    direction = f'{b}2{a}' if cfg.model.default_domain == 'A' else f'{a}2{b}'
+    assert name.endswith(f'_{direction}')
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert cfg[loader].dataset.data_root == f'data/{a}2{b}'
+
+
+@pytest.mark.parametrize('light', ['ugatit_', 'light/ugatit_light_'])
+@pytest.mark.parametrize('domains', PAPER, ids='2'.join)
+def test_a_reverse_config_changes_the_default_direction_and_nothing_else(domains, light):
+    forward, reverse = (
+        load_config(f'{light}{"2".join(order)}').to_dict() for order in (domains, domains[::-1])
+    )
     assert forward['model'].pop('default_domain') == 'B'
     assert reverse['model'].pop('default_domain') == 'A'
     assert forward == reverse
-    model = MODELS.build(load_config('ugatit_anime2selfie', TINY).model)
-    assert model.direction() == 'anime2selfie'
+
+
+def test_the_model_takes_the_default_direction():
+    for name in ('ugatit_anime2selfie', 'ugatit_vangogh2photo', 'ugatit_cat2dog'):
+        model = MODELS.build(load_config(name, TINY).model)
+        assert model.direction() == name.removeprefix('ugatit_')
+
+
+def test_the_ablations_are_the_eight_rows_and_differ():
+    """Table 1: what each row changes, by what is built."""
+    rows = {
+        path.stem.split('_', 1)[1].rsplit('_', 1)[0]: load_config(f'ablation/{path.stem}')
+        for path in CONFIGS
+        if path.parent.name == 'ablation'
+    }
+    fields = {
+        name: (cfg.model.generator.norm, cfg.model.generator.cam, cfg.model.discriminator.cam)
+        for name, cfg in rows.items()
+    }
+    assert fields == {
+        'adalin': ('adalin', True, True),
+        'in': ('in', True, True),
+        'ln': ('ln', True, True),
+        'adain': ('adain', True, True),
+        'gn': ('gn', True, True),
+        'no_cam': ('adalin', False, False),
+        'no_g_cam': ('adalin', False, True),
+        'no_d_cam': ('adalin', True, False),
+    }
+    full = load_config('ugatit_selfie2anime').to_dict()
+    assert rows['adalin'].to_dict() == full
+    assert rows['gn'].model.generator.norm_groups == 32
+    seen = []
+    for cfg in rows.values():
+        assert cfg.to_dict() | {'model': None} == full | {'model': None}  # the model alone differs
+        cfg.merge_from_dict(TINY_MODEL)
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        with torch.no_grad():
+            images = model.translation(torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32), 'B')
+        seen.append((str(model), [round(value, 6) for value in images.flatten()[:50].tolist()]))
+    assert all(a != b for a, b in itertools.combinations(seen, 2))
 
 
 def test_one_option_switches_the_recipe():

@@ -1,12 +1,12 @@
 # The demo: photographs <-> pencil drawings, light, narrow, 64 px, minutes on two CPU cores.
 # tools/demo.py makes the data and runs everything.
-_base_ = '../light/ugatit_light_selfie2anime.py'
+_base_ = '../ugatit_custom.py'
 img_size = 64
 load_size = 72
 
 model = dict(
     domains=dict(A='photo', B='pencil'),
-    generator=dict(base_channels=16, num_blocks=2),
+    generator=dict(light=True, base_channels=16, num_blocks=2),
     # 256 px and (7, 5) layers are to each other as 64 px and (5, 4).
     discriminator=dict(base_channels=16, num_layers=(5, 4)),
     # At the paper's 1000 the attention takes most of so short a training.

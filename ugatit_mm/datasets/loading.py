@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+from mmengine.fileio import LocalBackend
 from mmengine.fileio import get as get_bytes
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -40,6 +41,39 @@ Colour = int | tuple[int, int, int]
 
 class ImageReadError(OSError):
     """A file that cannot be read as an image; the message names it, the reason and a remedy."""
+
+
+def find_images(folder: str | os.PathLike) -> list[str]:
+    """Find the images under a local folder, as :class:`UGATITDataset` does.
+
+    Args:
+        folder: Searched recursively; links are followed, hidden files and folders left out.
+
+    Returns:
+        Paths in the order of their names relative to the folder.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+        ValueError: It holds no image.
+    """
+    if not os.path.isdir(folder):
+        if os.path.exists(folder):
+            raise NotADirectoryError(f"'{folder}' is a file; a folder of images is expected.")
+        raise FileNotFoundError(f"There is no folder '{folder}'.")
+    found = LocalBackend().list_dir_or_file(folder, list_dir=False, recursive=True)
+    names = sorted(name for name in found if is_visible_image(name))
+    if not names:
+        suffixes = ' '.join(IMAGE_SUFFIXES)
+        raise ValueError(f"The folder '{folder}' holds no image ({suffixes}).")
+    return [os.path.join(folder, name) for name in names]
+
+
+def is_visible_image(name: str) -> bool:
+    """Whether a relative path is an image and neither hidden nor an archiver's leftover."""
+    parts = name.replace(os.sep, '/').split('/')
+    hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
+    return not hidden and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def read_rgb(path: str | os.PathLike, background: Colour = 255) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from mmagic.datasets import UnpairedImageDataset
 from mmagic.registry import DATASETS
 
-from .loading import IMAGE_SUFFIXES
+from .loading import IMAGE_SUFFIXES, is_visible_image
 from .random_state import seeded
 from .sampler import PairIndex
 
@@ -100,7 +100,7 @@ class UGATITDataset(UnpairedImageDataset):
             names = [
                 name
                 for name in self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
-                if _is_visible_image(name)
+                if is_visible_image(name)
             ]
         except FileNotFoundError as error:
             raise FileNotFoundError(self._explain(path, 'does not exist')) from error
@@ -135,10 +135,3 @@ class UGATITDataset(UnpairedImageDataset):
             f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
             f"data_root is '{self.data_root}'; {found}."
         )
-
-
-def _is_visible_image(name: str) -> bool:
-    """Whether a relative path is an image and neither hidden nor an archiver's leftover."""
-    parts = name.replace(os.sep, '/').split('/')
-    hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
-    return not hidden and name.lower().endswith(IMAGE_SUFFIXES)

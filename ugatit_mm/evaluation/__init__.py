@@ -1,6 +1,22 @@
 """Evaluation of translations."""
 
+from .extractors import ColourHOGFeatures, InceptionFeatures, WeightsError
+from .figures import Figure, Protocol
 from .image_stats import colourfulness, edge_strength, gap_closed
+from .trans_kid import TransKID
+from .trans_metric import TransMetric
 from .trans_stats import TransStats
 
-__all__ = ['TransStats', 'colourfulness', 'edge_strength', 'gap_closed']
+__all__ = [
+    'ColourHOGFeatures',
+    'Figure',
+    'InceptionFeatures',
+    'Protocol',
+    'TransKID',
+    'TransMetric',
+    'TransStats',
+    'WeightsError',
+    'colourfulness',
+    'edge_strength',
+    'gap_closed',
+]

@@ -1,0 +1,346 @@
+"""The metric, the extractors and the command line."""
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from helpers import batch
+from mmagic.registry import METRICS, MODELS
+from mmagic.structures import DataSample
+from PIL import Image
+from torch_fidelity import calculate_metrics
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from ugatit_mm.evaluation import ColourHOGFeatures, TransKID, WeightsError, extractors, kid
+from ugatit_mm.evaluation.__main__ import compare_folders, main
+from ugatit_mm.evaluation.extractors import Extractor
+from ugatit_mm.evaluation.figures import Figure, Protocol
+
+PROTOCOL = dict(subset_size=4, num_subsets=5, block_size=4)
+
+
+class Means(Extractor):
+    """Mean colours: three features that a test can compute."""
+
+    name, weights, resize = 'means', 'none', 'none'
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        self.calls.append(len(images))
+        return images.double().mean((2, 3)).numpy() / 100
+
+
+def pictures(count: int, seed: int, size: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def samples(a: np.ndarray, b: np.ndarray, fake_a: np.ndarray, fake_b: np.ndarray) -> list[dict]:
+    """Data samples as the model gives them, the shorter domain starting again."""
+
+    def bgr(image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+
+    return [
+        {
+            'img_A_path': f'a{i % len(a):02}',
+            'img_B_path': f'b{i % len(b):02}',
+            'domains': {'A': 'cat', 'B': 'dog'},
+            'img_A': bgr(a[i % len(a)]),
+            'img_B': bgr(b[i % len(b)]),
+            'fake_B': bgr(fake_b[i % len(a)]),
+            'fake_A': bgr(fake_a[i % len(b)]),
+        }
+        for i in range(max(len(a), len(b)))
+    ]
+
+
+@pytest.fixture
+def domains() -> tuple[np.ndarray, ...]:
+    """7 of A, 5 of B, their translations."""
+    return pictures(7, 0), pictures(5, 1) // 2, pictures(5, 2), pictures(7, 3) // 3
+
+
+def features(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float64).mean((1, 2)) / 100
+
+
+def test_figures_of_both_directions(domains):
+    a, b, fake_a, fake_b = domains
+    metric = TransKID(Means(), **PROTOCOL)
+    assert metric.protocol.seed == 2020
+    for sample in samples(a, b, fake_a, fake_b):
+        metric.process(None, [sample])
+    got = metric.evaluate(size=7)
+    for direction, fake, target, source in (('cat2dog', fake_b, b, a), ('dog2cat', fake_a, a, b)):
+        f, t, s = features(fake), features(target), features(source)
+        subsets = kid.kid(f, t, 4, 5)
+        blocks = kid.kid_blocks(f, t, 4)
+        both = kid.mean_with_source(blocks, kid.kid_blocks(f, s, 4))
+        assert got[f'{direction}/means_kid'] == pytest.approx(subsets.value)
+        assert got[f'{direction}/means_kid_std'] == pytest.approx(subsets.spread)
+        assert got[f'{direction}/means_kid_blocks'] == pytest.approx(blocks.value)
+        assert got[f'{direction}/means_kid_blocks_stderr'] == pytest.approx(blocks.spread)
+        assert got[f'{direction}/means_kid_with_source'] == pytest.approx(both.value)
+        assert got[f'{direction}/means_kid_with_source_stderr'] == pytest.approx(both.spread)
+        assert got[f'{direction}/means_fid'] == pytest.approx(kid.fid(f, t))
+    assert len(got) == 14
+    counts = {(f.direction, f.protocol): f.images for f in metric.figures}
+    assert counts['cat2dog', 'kid'] == {'fake': 7, 'target': 5}
+    assert counts['dog2cat', 'kid_with_source'] == {'fake': 5, 'target': 7, 'source': 5}
+    assert {f.resize for f in metric.figures} == {'pipeline to 16x16, then none'}
+
+
+def test_a_file_is_measured_once_and_again_in_the_next_test(domains):
+    everything = samples(*domains)
+    extractor = Means()
+    metric = TransKID(extractor, **PROTOCOL)
+    metric.process(None, everything[:4])
+    metric.process(None, everything[4:])
+    assert extractor.calls == [16, 8]  # 2 x (4 + 4), then 2 x (3 of A and b04)
+    first = metric.evaluate(size=7)
+    metric.process(None, everything)
+    assert metric.evaluate(size=7) == first
+
+
+def test_several_ranks_equal_one(domains):
+    """What MMEngine gathers from ranks: interleaved, padded with repeats, cut to the set's size."""
+    everything = samples(*domains)
+    one = TransKID(Means(), **PROTOCOL)
+    one.process(None, everything)
+    expected = one.compute_metrics(one.results)
+    ranks = [TransKID(Means(), **PROTOCOL) for _ in range(2)]
+    padded = [*everything, everything[0]]
+    for rank, metric in enumerate(ranks):
+        for sample in padded[rank::2]:
+            metric.process(None, [sample])
+    gathered = [row for rows in zip(*(m.results for m in ranks), strict=True) for row in rows][:7]
+    assert TransKID(Means(), **PROTOCOL).compute_metrics(gathered) == expected
+
+
+def test_inceptions_names_are_plain_and_others_carry_theirs(domains):
+    extractor = Means()
+    extractor.name = 'inception'
+    metric = TransKID(extractor, **PROTOCOL)
+    metric.process(None, samples(*domains))
+    assert 'cat2dog/kid' in metric.evaluate(size=7)
+
+
+def test_registered_and_through_val_step(tiny):
+    """Built from a config, fed with what the model gives: RGB to the extractor."""
+    model = tiny(domains={'A': 'cat', 'B': 'dog'})
+    extractor = dict(type='ColourHOGFeatures')
+    metric = METRICS.build(dict(type='TransKID', extractor=extractor, **PROTOCOL))
+    for seed in range(6):
+        data = batch(seed=seed)
+        paths = {f'img_{domain}_path': f'{domain}{seed}' for domain in 'AB'}
+        data['data_samples'] = [DataSample(metainfo=paths)]
+        metric.process(data, [sample.to_dict() for sample in model.val_step(data)])
+    bgr = torch.cat([batch(seed=seed)['inputs']['img_B'] for seed in range(6)])
+    real = ColourHOGFeatures()(bgr.flip(1).to(torch.uint8))
+    assert np.allclose([row['B']['real'] for row in metric.results], real, atol=1e-6)
+    assert set(metric.evaluate(size=6)) >= {'cat2dog/colour_hog_kid', 'dog2cat/colour_hog_fid'}
+
+
+def test_too_few_images_are_told_with_the_field(domains):
+    metric = TransKID(Means(), subset_size=6)
+    metric.process(None, samples(*domains))
+    with pytest.raises(ValueError, match='subset_size=6 .* 7 and 5 images: lower it'):
+        metric.evaluate(size=7)
+
+
+def test_figures_go_to_json_and_back(domains):
+    metric = TransKID(Means(), **PROTOCOL)
+    metric.process(None, samples(*domains))
+    metric.evaluate(size=7)
+    for figure in metric.figures:
+        entry = json.loads(json.dumps(figure.to_dict()))
+        assert entry['value_x100'] == pytest.approx(100 * figure.value)
+        assert Figure.from_dict(entry) == figure
+
+
+# Extractors
+
+
+def test_colour_hog_of_flat_and_striped_pictures():
+    flat = np.zeros((1, 64, 64, 3), np.uint8)
+    flat[..., 0] = 255
+    got = ColourHOGFeatures()(torch.from_numpy(flat).permute(0, 3, 1, 2))[0]
+    assert got.shape == (352,)
+    # red is level 3 of 0 to 3, the others 0: bin 3 * 16; no edges
+    assert got[48] == pytest.approx(8) and np.count_nonzero(got) == 1
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::8] = 255
+    across = ColourHOGFeatures()(torch.from_numpy(stripes).permute(0, 3, 1, 2))[0]
+    along = ColourHOGFeatures()(torch.from_numpy(stripes).permute(0, 3, 2, 1))[0]
+    assert np.allclose(across[:64], along[:64])  # the same colours
+    assert (across[64:] ** 2).mean() == pytest.approx(1)
+    directions = across[64:].reshape(-1, 8).sum(0), along[64:].reshape(-1, 8).sum(0)
+    assert np.argmax(directions[0]) != np.argmax(directions[1])
+
+
+@pytest.fixture(scope='session')
+def inception_weights(tmp_path_factory):
+    """Random weights in the form of the real file, and their SHA-256."""
+    network = FeatureExtractorInceptionV3.__new__(FeatureExtractorInceptionV3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, 'load', lambda *args, **kwargs: {})
+        patch.setattr(torch.nn.Module, 'load_state_dict', lambda self, state: None)
+        torch.manual_seed(0)
+        network.__init__('inception', ['2048'], feature_extractor_weights_path='-')
+    # Unscaled random layers would fade out; He's keeps the features apart.
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    path = tmp_path_factory.mktemp('weights') / 'inception.pth'
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def known(inception_weights, monkeypatch):
+    """Take the random weights for the real ones."""
+    digest = hashlib.sha256(inception_weights.read_bytes()).hexdigest()
+    monkeypatch.setattr(extractors, 'INCEPTION_SHA256', digest)
+    return inception_weights
+
+
+def write(folder, images: np.ndarray) -> None:
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f'{index:03}.png')
+
+
+def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
+    """An independent program on the same files and weights: features, KID and FID."""
+    write(tmp_path / 'fake', pictures(4, 0, 48))
+    write(tmp_path / 'real', pictures(5, 1, 48) // 2)
+    theirs = calculate_metrics(
+        input1=str(tmp_path / 'fake'),
+        input2=str(tmp_path / 'real'),
+        kid=True,
+        fid=True,
+        kid_subset_size=4,
+        kid_subsets=5,
+        feature_extractor_weights_path=str(known),
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,
+    )
+    figures = compare_folders(
+        tmp_path / 'fake',
+        tmp_path / 'real',
+        extractor=dict(type='InceptionFeatures', weights=known, device='cpu'),
+        protocol=Protocol(**PROTOCOL),
+    )
+    ours = {figure.protocol: figure for figure in figures}
+    assert set(ours) == {'kid', 'kid_blocks', 'fid'}
+    mean, std = (theirs[f'kernel_inception_distance_{what}'] for what in ('mean', 'std'))
+    assert ours['kid'].value == pytest.approx(mean, rel=1e-4) and mean > 0
+    assert ours['kid'].spread == pytest.approx(std, rel=1e-3)  # theirs in float32
+    assert ours['fid'].value == pytest.approx(theirs['frechet_inception_distance'], rel=1e-3)
+
+
+def test_weights_are_found_in_torchs_cache(tmp_path, known, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(WeightsError, match=r'(?s)2015-12-05-6726825d\.pth or .*--weights FILE'):
+        MODELS.build(dict(type='InceptionFeatures'))
+    (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
+    file = tmp_path / 'hub' / 'checkpoints' / 'pt_inception-2015-12-05-6726825d.pth'
+    file.symlink_to(known)
+    built = MODELS.build(dict(type='InceptionFeatures', device='cpu'))
+    assert built.weights.startswith('pt_inception-2015-12-05-6726825d.pth, SHA-256 ')
+
+
+def test_other_weights_are_refused(tmp_path):
+    file = tmp_path / 'other.pth'
+    file.write_bytes(b'not Inception')
+    with pytest.raises(WeightsError, match='other.pth: SHA-256 is [0-9a-f]{64} instead of 67268'):
+        MODELS.build(dict(type='InceptionFeatures', weights=file))
+
+
+# The command line
+
+
+def test_command_line(tmp_path, capsys):
+    write(tmp_path / 'fake', pictures(12, 0))
+    write(tmp_path / 'real', pictures(14, 1) // 2)
+    write(tmp_path / 'source', pictures(12, 2))
+    arguments = [str(tmp_path / 'fake'), str(tmp_path / 'real'), '--num-workers', '0']
+    options = ['--extractor', 'ColourHOGFeatures', '--subset-size', '8']
+    source = ['--source', str(tmp_path / 'source'), '--json', str(tmp_path / 'out.json')]
+    assert main([*arguments, *options, *source]) == 0
+    printed = capsys.readouterr().out
+    assert "(weights: none; resize: antialiased bilinear to 64). Not Inception's" in printed
+    assert '12 fake, 14 target, 12 source' in printed and '100 subsets of 8, seed 2020' in printed
+    entries = json.loads((tmp_path / 'out.json').read_text())
+    assert [entry['protocol'] for entry in entries] == [
+        'kid',
+        'kid_blocks',
+        'kid_with_source',
+        'fid',
+    ]
+    extract = ColourHOGFeatures()
+    fake, real = (
+        extract(torch.from_numpy(images).permute(0, 3, 1, 2))
+        for images in (pictures(12, 0), pictures(14, 1) // 2)
+    )
+    assert entries[0]['value'] == pytest.approx(kid.kid(fake, real, 8).value)
+    assert f'{100 * entries[0]["value"]:.2f} ± {100 * entries[0]["spread"]:.2f}' in printed
+
+
+def test_mixed_sizes_and_resize(tmp_path):
+    """Pictures of other sizes go one by one, or are resized as the test pipeline does."""
+    write(tmp_path / 'fake', pictures(4, 0))
+    write(tmp_path / 'real', pictures(4, 1))
+    Image.fromarray(pictures(1, 2, 24)[0]).save(tmp_path / 'real' / 'wide.png')
+    means, protocol = Means(), Protocol(**PROTOCOL)
+    compare_folders(tmp_path / 'fake', tmp_path / 'real', extractor=means, protocol=protocol)
+    assert means.calls == [4, 1, 1, 1, 1, 1]
+    means.calls.clear()
+    figures = compare_folders(
+        tmp_path / 'fake',
+        tmp_path / 'real',
+        extractor=means,
+        protocol=Protocol(**PROTOCOL),
+        size=16,
+    )
+    assert means.calls == [4, 5] and figures[0].resize == 'Pillow bilinear to 16, then none'
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (['nowhere', 'real'], "error: There is no folder '.*nowhere'"),
+        (['fake', 'empty'], "error: The folder '.*empty' holds no image"),
+        (['fake', 'broken'], r"error: '.*broken/0.png' is not an image"),
+        (
+            ['fake', 'real', '--extractor', 'Vgg'],
+            "error: no extractor 'Vgg' is registered; there",
+        ),
+        (
+            ['fake', 'real', '--weights', 'none.pth'],
+            r'error: no Inception weights: none.pth',
+        ),
+        (
+            ['fake', 'real', '--extractor', 'ColourHOGFeatures'],
+            'error: subset_size=50 must be',
+        ),
+    ],
+)
+def test_command_line_says_what_is_wrong(tmp_path, monkeypatch, capsys, change, message):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / 'fake', pictures(3, 0))
+    write(tmp_path / 'real', pictures(3, 1))
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / '0.png').write_bytes(b'text')
+    if '--extractor' not in change and '--weights' not in change:
+        change = [*change, '--extractor', 'ColourHOGFeatures']
+    assert main([*change, '--num-workers', '0']) == 1
+    assert re.match(message, capsys.readouterr().err)

@@ -1,0 +1,94 @@
+"""What the metrics of translations share: both directions, each file once, several ranks."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from ..models.ugatit.pairs import DOMAINS, other
+from ..models.ugatit.ugatit import to_picture
+
+Rows = dict[str, list[dict]]
+
+
+class TransMetric(BaseMetric):
+    """A metric over the samples that :meth:`UGATIT.val_step` gives.
+
+    Every file counts once, also where the shorter domain starts again, a rank repeats a sample, or
+    ranks share the work; files go in the order of their paths.
+
+    Args:
+        collect_device: As in MMEngine.
+        prefix: As in MMEngine.
+    """
+
+    default_prefix = ''  # the directions are prefix enough
+
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self._seen: set[tuple[str, str]] = set()
+
+    @abstractmethod
+    def measure(self, images: list[np.ndarray]) -> list[dict]:
+        """Measure RGB uint8 pictures, (H, W, 3) each."""
+
+    @abstractmethod
+    def summarise(self, direction: str, real: list[dict], fake: list[dict], target: list[dict]):
+        """Turn the measures of one direction into metrics.
+
+        Args:
+            direction: Such as ``selfie2anime``.
+            real: Measures of the sources, in the order of their paths.
+            fake: Measures of their translations, in the same order.
+            target: Measures of the real images of the target domain, in the order of their paths.
+
+        Returns:
+            dict: Metrics by name, without the direction.
+        """
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Measure the real images and the translations of a batch, BGR as the model gives them."""
+        keys, pictures = [], []
+        # MMEngine cuts what all ranks found to the data set's length: one result for each sample.
+        results: list[dict] = [{} for _ in data_samples]
+        for result, sample in zip(results, data_samples, strict=True):
+            for domain in DOMAINS:
+                path = sample[f'img_{domain}_path']
+                if (domain, path) in self._seen:
+                    continue
+                self._seen.add((domain, path))
+                direction = '2'.join(sample['domains'][end] for end in (domain, other(domain)))
+                result[domain] = {'path': path, 'direction': direction}
+                for key, name in (('real', f'img_{domain}'), ('fake', f'fake_{other(domain)}')):
+                    keys.append((result[domain], key))
+                    pictures.append(to_picture(sample[name]))
+        measures = self.measure(pictures) if pictures else []
+        for (row, key), measured in zip(keys, measures, strict=True):
+            row[key] = measured
+        self.results.extend(results)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """As in MMEngine; the files may come again afterwards."""
+        try:
+            return super().evaluate(size)
+        finally:
+            self._seen.clear()
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Summarise both directions."""
+        once = {(domain, row['path']): row for result in results for domain, row in result.items()}
+        rows: Rows = {domain: [] for domain in DOMAINS}
+        for domain, path in sorted(once):
+            rows[domain].append(once[domain, path])
+        metrics = {}
+        for domain in DOMAINS:
+            if not rows[domain]:
+                continue
+            direction = rows[domain][0]['direction']
+            real, fake = ([row[key] for row in rows[domain]] for key in ('real', 'fake'))
+            target = [row['real'] for row in rows[other(domain)]]
+            for name, value in self.summarise(direction, real, fake, target).items():
+                metrics[f'{direction}/{name}'] = value
+        return metrics

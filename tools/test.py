@@ -3,19 +3,29 @@
 import argparse
 import sys
 
-from ugatit_mm.apis import add_run_arguments, config_of, run_test
+from ugatit_mm.apis import add_kid, add_run_arguments, config_of, run_test
 from ugatit_mm.converters import CheckpointError
+from ugatit_mm.evaluation import TooFewImagesError, WeightsError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate the test images in both directions and compute the metrics. '
-        'Translations are written as DIR/selfie2anime/NAME.png, one for each source file.'
+        'Translations are written as DIR/selfie2anime/NAME.png, one for each source file, '
+        'and all figures to WORK_DIR/results_CKPT.json.'
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
     parser.add_argument('checkpoint', help='weights, from training or from a converter')
     parser.add_argument('--out-dir', help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
+    parser.add_argument(
+        '--kid',
+        nargs='?',
+        const='InceptionFeatures',
+        metavar='EXTRACTOR',
+        help="compute KID and FID, too, with Inception's features (the weights must be there, see "
+        'the README) or those of another registered extractor: ColourHOGFeatures needs no weights',
+    )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     if args.sheet and not args.out_dir:
@@ -25,9 +35,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    cfg = config_of(args)
+    if args.kid:
+        add_kid(cfg, args.kid)
     try:
-        run_test(config_of(args), args.checkpoint, args.out_dir, args.sheet)
-    except (FileNotFoundError, CheckpointError) as error:
+        run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
+    except (FileNotFoundError, CheckpointError, TooFewImagesError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -14,8 +14,10 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='TranslationSheetHook', interval=1000, num_images=4),
     dict(type='InterruptHook'),
+    dict(type='ProvenanceHook'),
 ]
 
+# KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.
 val_evaluator = [dict(type='TransStats')]
 test_evaluator = val_evaluator
 

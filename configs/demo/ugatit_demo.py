@@ -25,6 +25,14 @@ custom_hooks = [
     dict(type='TranslationSheetHook', interval=250, num_images=4),
     dict(type='ProgressBarHook'),
     dict(type='InterruptHook'),
+    dict(type='ProvenanceHook'),
+]
+test_evaluator = [
+    dict(type='TransStats'),
+    # Features that need no download; their KID is not Inception's.
+    dict(
+        type='TransKID', extractor=dict(type='ColourHOGFeatures'), subset_size=10, num_subsets=100
+    ),
 ]
 log_processor = dict(window_size=50)
 log_level = 'WARNING'  # the progress bar instead of log lines; vis_data/ has them all

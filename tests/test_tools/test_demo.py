@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import load_tool
 
+import ugatit_mm
 from ugatit_mm.visualization import read_scalars
 
 
@@ -31,6 +32,14 @@ def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     figures = json.loads((tmp_path / 'figures.json').read_text())
     assert set(figures['start']) == set(figures['end']) >= {'cycle/A', 'photo2pencil/colour_gap'}
     assert figures['start'] != figures['end']
+    assert 'KID with colour_hog features' in printed and "not Inception's KID" in printed
+    results = json.loads((tmp_path / 'run' / 'results_iter_2.json').read_text())
+    for entry in results['figures']:
+        if entry['protocol'] == 'kid':  # two ways to the same figure
+            measured = figures['end'][f'{entry["direction"]}/colour_hog_kid']
+            assert entry['value'] == pytest.approx(measured) and entry['features'] == 'colour_hog'
+    assert results['iterations'] == 2 and results['seed'] == 0
+    assert results['trained']['version'] == ugatit_mm.__version__
 
     assert demo.main([*words, '--iters', '3']) == 0
     steps = [step for step, _ in read_scalars(tmp_path / 'run')['loss_g']]

@@ -35,3 +35,12 @@ def config_of(args: argparse.Namespace) -> Config:
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = os.path.join('work_dirs', name)
     return cfg
+
+
+def add_kid(cfg: Config, extractor: str) -> None:
+    """Let the test compute :class:`TransKID` with an extractor, whatever the config says of it."""
+    evaluators = [e for e in cfg.test_evaluator if e['type'] != 'TransKID']
+    chosen = next((e for e in cfg.test_evaluator if e['type'] == 'TransKID'), {})
+    if chosen.get('extractor', {}).get('type') != extractor:
+        chosen = {**chosen, 'extractor': dict(type=extractor)}
+    cfg.test_evaluator = [*evaluators, {**chosen, 'type': 'TransKID'}]

@@ -1,13 +1,16 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from ..converters import CheckpointError, read_checkpoint
+from ..evaluation.results import results_of, write_results
 from ..models import UGATIT
 from ..models.ugatit.pairs import unwrap
 
@@ -30,6 +33,9 @@ def run_test(
     cfg: Config, checkpoint: PathLike, out_dir: PathLike | None = None, sheet: bool = False
 ) -> dict[str, float]:
     """Translate the test set in both directions and compute the metrics.
+
+    The results are written to ``results_<checkpoint>.json`` in the work dir
+    (:mod:`ugatit_mm.evaluation.results`).
 
     Args:
         cfg: Config of the run; it is not changed.
@@ -58,7 +64,21 @@ def run_test(
     _start_ranks(cfg)
     runner = Runner.from_cfg(cfg)
     load_generators(unwrap(runner.model), weights, checkpoint)
-    return dict(runner.test())
+    metrics = dict(runner.test())
+    if is_main_process():
+        figures = [
+            figure
+            for metric in runner.test_loop.evaluator.metrics
+            for figure in getattr(metric, 'figures', ())
+        ]
+        results = results_of(cfg, checkpoint, weights.get('meta', {}), metrics, figures)
+        write_results(results_path(cfg, checkpoint), results)
+    return metrics
+
+
+def results_path(cfg: Config, checkpoint: PathLike) -> Path:
+    """Where :func:`run_test` writes its results."""
+    return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
 
 
 def load_generators(model: UGATIT, weights: dict[str, Any], name: PathLike) -> None:

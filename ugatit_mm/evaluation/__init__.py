@@ -3,6 +3,7 @@
 from .extractors import ColourHOGFeatures, InceptionFeatures, WeightsError
 from .figures import Figure, Protocol
 from .image_stats import colourfulness, edge_strength, gap_closed
+from .kid import TooFewImagesError
 from .trans_kid import TransKID
 from .trans_metric import TransMetric
 from .trans_stats import TransStats
@@ -12,6 +13,7 @@ __all__ = [
     'Figure',
     'InceptionFeatures',
     'Protocol',
+    'TooFewImagesError',
     'TransKID',
     'TransMetric',
     'TransStats',

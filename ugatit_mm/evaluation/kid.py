@@ -17,6 +17,10 @@ BLOCK_SIZE = 10
 SEED = 2020
 
 
+class TooFewImagesError(ValueError):
+    """There are fewer images than a protocol asks for; the message says what to change."""
+
+
 class Estimate(NamedTuple):
     """A figure and its spread; what kind of spread, the function that returns it says."""
 
@@ -76,11 +80,12 @@ def kid(
         the subsets overlap, and at a subset size of M = N it is 0.
 
     Raises:
-        ValueError: No features, or fewer than a subset wants.
+        TooFewImagesError: Fewer images than a subset wants.
+        ValueError: No features, or settings out of range.
     """
     fake, real = _checked(fake, real)
     if not 2 <= subset_size <= min(len(fake), len(real)):
-        raise ValueError(
+        raise TooFewImagesError(
             f'subset_size={subset_size} must be from 2 to the smaller of the two sets, '
             f'{len(fake)} and {len(real)} images: lower it, or add images'
         )
@@ -112,14 +117,15 @@ def kid_blocks(fake: ArrayLike, real: ArrayLike, block_size: int = BLOCK_SIZE) -
         Mean over the blocks and its standard error: NaN for a single block.
 
     Raises:
-        ValueError: No features, or so few in one set that a block would have less than 2.
+        TooFewImagesError: So few in one set that a block would have less than 2.
+        ValueError: No features, or a setting out of range.
     """
     fake, real = _checked(fake, real)
     if block_size < 2:
         raise ValueError(f'block_size={block_size} must be 2 or more')
     num_blocks = -(-max(len(fake), len(real)) // block_size)
     if min(len(fake), len(real)) < 2 * num_blocks:
-        raise ValueError(
+        raise TooFewImagesError(
             f'{len(fake)} and {len(real)} images make {num_blocks} blocks of at most {block_size}, '
             'in which the smaller set has fewer than 2 images: add images to it or leave some of '
             'the other out'
@@ -162,7 +168,8 @@ def fid(fake: ArrayLike, real: ArrayLike) -> float:
         real: Features of the images they are held against, (N, d).
 
     Raises:
-        ValueError: No features, or fewer than 2 images.
+        TooFewImagesError: Fewer than 2 images.
+        ValueError: No features.
     """
     fake, real = _checked(fake, real)
     distance = np.sum((fake.mean(0) - real.mean(0)) ** 2)
@@ -181,7 +188,9 @@ def _checked(fake: ArrayLike, real: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             f'features must be (images, d) with one d, got {fake.shape} and {real.shape}'
         )
     if min(len(fake), len(real)) < 2:
-        raise ValueError(f'at least 2 images are needed of each, got {len(fake)} and {len(real)}')
+        raise TooFewImagesError(
+            f'at least 2 images are needed of each, got {len(fake)} and {len(real)}'
+        )
     if not (np.isfinite(fake).all() and np.isfinite(real).all()):
         raise ValueError('features must be finite')
     return fake, real

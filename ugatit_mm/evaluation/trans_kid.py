@@ -37,7 +37,7 @@ class TransKID(TransMetric):
 
     Raises:
         WeightsError: Inception's weights are not there or wrong.
-        ValueError: On evaluation, too few images.
+        TooFewImagesError: On evaluation, see :mod:`ugatit_mm.evaluation.kid`.
     """
 
     def __init__(
@@ -83,7 +83,9 @@ class TransKID(TransMetric):
     ) -> dict[str, float]:
         """Compute the figures of one direction."""
         if not target:
-            raise ValueError(f'{direction}: there are no real images of the target to measure with')
+            raise kid.TooFewImagesError(
+                f'{direction}: no real images of the target'
+            )
         figures = self.protocol.measure(direction, self.extractor, fake, target, real, self._resize)
         self.figures += figures
         return metrics(figures)

@@ -1,0 +1,94 @@
+"""The results of a test as a file: figures together with all that they depend on."""
+
+import hashlib
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..provenance import provenance
+from .figures import Figure
+
+FORMAT = 'ugatit_mm results 1'
+
+
+class ResultsError(ValueError):
+    """A file that holds no results; the message names it."""
+
+
+def results_of(
+    cfg: Config,
+    checkpoint: str | os.PathLike,
+    meta: dict[str, Any],
+    metrics: dict[str, float],
+    figures: list[Figure],
+) -> dict[str, Any]:
+    """Gather what belongs to the figures of a test.
+
+    Args:
+        cfg: Config of the test.
+        checkpoint: The file that was tested.
+        meta: Its ``meta``, as MMEngine's checkpoints hold it; empty for converted weights.
+        metrics: All metrics of the test.
+        figures: Those with a protocol.
+
+    Returns:
+        dict: ``config`` (name), ``domains``, ``model`` (its dict in the config), ``data`` (the
+        folder's name), ``img_size``, ``iterations``, ``seed``, ``trained`` (see
+        :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
+        (name and SHA-256), ``evaluated`` (:func:`provenance` and date), ``metrics``, ``figures``.
+    """
+    checkpoint = Path(checkpoint)
+    return {
+        'format': FORMAT,
+        'config': Path(cfg.filename).stem if cfg.filename else None,
+        'domains': dict(cfg.model.domains),
+        'model': cfg.model.to_dict(),
+        'data': Path(cfg.test_dataloader.dataset.data_root).name,
+        'img_size': cfg.model.generator.img_size,
+        'iterations': meta.get('iter'),
+        'seed': meta.get('seed'),
+        'trained': meta.get('provenance'),
+        'checkpoint': {
+            'name': checkpoint.name,
+            'sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        },
+        'evaluated': {
+            **provenance(),
+            'date': datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+        },
+        'metrics': metrics,
+        'figures': [figure.to_dict() for figure in figures],
+    }
+
+
+def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
+    """Write results as JSON, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix('.part')
+    partial.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n')
+    partial.replace(path)
+
+
+def read_results(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what :func:`write_results` wrote, with the figures as :class:`Figure`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ResultsError: It holds something else.
+    """
+    try:
+        results = json.loads(Path(path).read_text())
+        if results['format'] != FORMAT:
+            raise ResultsError(
+                f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
+            )
+        return results | {'figures': [Figure.from_dict(entry) for entry in results['figures']]}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ResultsError(
+            f'{path} holds no results of tools/test.py ({type(error).__name__}: {error})'
+        ) from error

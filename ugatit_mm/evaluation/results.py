@@ -70,7 +70,7 @@ def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n')
+    partial.write_text(json.dumps(results, indent=1) + '\n')
     partial.replace(path)
 
 

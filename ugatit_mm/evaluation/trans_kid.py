@@ -83,9 +83,7 @@ class TransKID(TransMetric):
     ) -> dict[str, float]:
         """Compute the figures of one direction."""
         if not target:
-            raise kid.TooFewImagesError(
-                f'{direction}: no real images of the target'
-            )
+            raise kid.TooFewImagesError(f'{direction}: no real images of the target')
         figures = self.protocol.measure(direction, self.extractor, fake, target, real, self._resize)
         self.figures += figures
         return metrics(figures)

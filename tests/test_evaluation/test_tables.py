@@ -1,0 +1,201 @@
+"""The paper's tables from results files."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, load_tool
+
+from ugatit_mm.config import load_config
+from ugatit_mm.evaluation import paper
+from ugatit_mm.evaluation.figures import Figure
+from ugatit_mm.evaluation.results import read_results, results_of, write_results
+from ugatit_mm.evaluation.tables import Results, table_1, table_3
+
+
+def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
+    fields = dict(
+        direction=direction,
+        protocol=protocol,
+        value=value,
+        spread=value / 10,
+        spread_kind='spread',
+        settings='settings',
+        images={'fake': 100, 'target': 90, 'source': 80},
+        features='inception',
+        weights='file',
+        resize='resize',
+    )
+    return Figure(**(fields | changes))
+
+
+def write(
+    folder: Path, config: str, values: dict[str, float], iterations: int = 1_000_000, **changes
+) -> Path:
+    """Results of a test of a config: KID to the target by direction, others derived from it."""
+    checkpoint = folder / 'iter.pth'
+    checkpoint.write_bytes(b'weights')
+    figures = [
+        figure(direction, protocol, value + add, **changes)
+        for direction, value in values.items()
+        for protocol, add in (('kid', 0), ('kid_blocks', 0.001), ('kid_with_source', 0.002))
+    ]
+    trained = {'commit': 'abc', 'hardware': 'GPU', 'processes': 8}
+    meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
+    results = results_of(load_config(config), checkpoint, meta, {'x/colour': 1.0}, figures)
+    path = folder / f'results_{config.replace("/", "_")}_{iterations}.json'
+    write_results(path, results)
+    return path
+
+
+def rows(markdown: str) -> list[list[str]]:
+    return [line.strip('| ').split(' | ') for line in markdown.splitlines() if line[:1] == '|']
+
+
+def test_results_hold_what_the_figures_depend_on(tmp_path: Path):
+    path = write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.07})
+    got = read_results(path)
+    assert (got['config'], got['data'], got['img_size']) == ('ugatit_light_cat2dog', 'cat2dog', 256)
+    assert got['domains'] == {'A': 'cat', 'B': 'dog'} and got['model']['generator']['light']
+    assert (got['iterations'], got['seed'], got['trained']['processes']) == (1_000_000, 3, 8)
+    digest = hashlib.sha256(b'weights').hexdigest()
+    assert got['checkpoint'] == {'name': 'iter.pth', 'sha256': digest}
+    assert got['evaluated']['torch'] and got['evaluated']['hardware']
+    assert [f.value for f in got['figures']] == pytest.approx([0.07, 0.071, 0.072])
+    assert json.loads(path.read_text())['figures'][0]['value_x100'] == pytest.approx(7)
+
+
+def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.0712, 'dog2cat': 0.08})
+    write(tmp_path, 'ugatit_selfie2anime', {'selfie2anime': 0.1})
+    markdown, table = table_3(Results([tmp_path]))
+    ours = 'U-GAT-IT, ours: full, 256 px, 1,000,000 iterations, seed 3; '
+    got = {row[0]: row[1:] for row in rows(markdown)[:12]}
+    assert got['model'] == [
+        'selfie2anime',
+        'horse2zebra',
+        'cat2dog',
+        'photo2portrait',
+        'photo2vangogh',
+    ]
+    assert got['U-GAT-IT, paper'][:3] == ['11.61 ± 0.57', '7.06 ± 0.80', '7.07 ± 0.65']
+    assert got['CartoonGAN, paper'] == ['15.85 ± 0.69', '-', '-', '-', '-']
+    none = 'not trained'
+    assert got[ours + 'target'] == ['10.00 ± 1.00', none, '7.12 ± 0.71', none, none]
+    assert got[ours + 'target, blocks'][2] == '7.22 ± 0.72'
+    assert got[ours + 'with source'][2] == '7.32 ± 0.73'
+    cells = {(c['direction'], c['protocol']): c for c in csv.DictReader(io.StringIO(table))}
+    assert len(cells) == 30
+    assert float(cells['dog2cat', 'kid']['ours_x100']) == pytest.approx(8)
+    assert cells['dog2cat', 'kid']['paper_x100'] == '8.15'
+    assert cells['zebra2horse', 'kid']['ours_x100'] == none
+
+
+def test_table_1_has_the_eight_rows(tmp_path: Path):
+    for index, name in enumerate(('adalin', 'in', 'no_g_cam', 'no_cam')):
+        values = {'selfie2anime': 0.1 + index / 100, 'anime2selfie': 0.2}
+        write(tmp_path, f'ablation/ugatit_{name}_selfie2anime', values)
+    markdown, table = table_1(Results([tmp_path]))
+    assert '### Full, 256 px, 1,000,000 iterations, seed 3' in markdown
+    got = {row[0]: row[1:] for row in rows(markdown)}
+    assert [row[0] for row in rows(markdown)[2:]] == [name for name, _ in paper.TABLE_1.values()]
+    assert got['w/o CAM'] == [
+        '12.85 ± 0.82',
+        '14.06 ± 0.75',
+        '13.00 ± 1.30',
+        '13.10 ± 1.31',
+        '13.20 ± 1.32',
+        '20.00 ± 2.00',
+        '20.10 ± 2.01',
+        '20.20 ± 2.02',
+    ]
+    assert got['w/ LN'][2:] == ['not trained'] * 6
+    assert len(list(csv.DictReader(io.StringIO(table)))) == 8 * 2 * 3
+
+
+def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
+    """Other iterations, light, other features: a row of their own, named."""
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.09}, iterations=1000)
+    write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.08}, features='colour_hog')
+    markdown, _ = table_3(Results([tmp_path]))
+    ours = {row[0].split(': ')[1]: row[3] for row in rows(markdown)[:20] if 'ours' in row[0]}
+    assert ours['full, 256 px, 1,000,000 iterations, seed 3; target'] == '7.00 ± 0.70'
+    assert ours['full, 256 px, 1,000 iterations, seed 3; target'] == '9.00 ± 0.90'
+    light = "light, 256 px, 1,000,000 iterations, seed 3, colour_hog features, not Inception's"
+    assert ours[f'{light}; target'] == '8.00 ± 0.80'
+
+
+def test_other_data_get_columns_of_their_own(tmp_path: Path):
+    write(tmp_path, 'ugatit_cat2dog', {'daisy2sunflower': 0.3})
+    markdown, _ = table_3(Results([tmp_path]))
+    assert rows(markdown)[-5] == ['model', 'daisy2sunflower']
+    assert rows(markdown)[-3][1] == '30.00 ± 3.00'
+
+
+def test_the_tool_without_results_says_not_trained(tmp_path: Path, capsys):
+    tool = load_tool('analysis/paper_table')
+    assert tool.main(['--out-dir', str(tmp_path / 'tables')]) == 0
+    printed = capsys.readouterr().out
+    assert '| U-GAT-IT, ours | not trained | not trained |' in printed
+    assert '| w/ GN | 12.76 ± 0.64 | 12.30 ± 0.77 | not trained |' in printed
+    names = sorted(path.name for path in (tmp_path / 'tables').iterdir())
+    assert names == ['table1.csv', 'table1.md', 'table3.csv', 'table3.md']
+
+
+def test_the_tool_tells_where_figures_come_from(tmp_path: Path, capsys):
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
+    assert load_tool('analysis/paper_table').main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert 'cat2dog, 1,000,000 iterations, seed 3: trained at commit abc' in printed
+    assert 'on 8 processes, GPU; measured at commit' in printed
+    assert 'cat2dog: 100 fake, 90 target, 80 source images' in printed
+
+
+def test_the_tool_names_what_is_wrong(tmp_path: Path, capsys):
+    tool = load_tool('analysis/paper_table')
+    other = tmp_path / 'results_x.json'
+    for content, message in (
+        ('text', 'results_x.json holds no results of tools/test.py'),
+        ('{"format": "2"}', "results_x.json: format '2', this program reads"),
+    ):
+        other.write_text(content)
+        assert tool.main([str(tmp_path)]) == 1
+        assert message in capsys.readouterr().err
+    assert tool.main([str(tmp_path / 'nowhere')]) == 1
+    assert 'no results at' in capsys.readouterr().err
+    (tmp_path / 'empty').mkdir()
+    assert tool.main([str(tmp_path / 'empty')]) == 1
+    assert 'holds no results_*.json' in capsys.readouterr().err
+
+
+def test_the_papers_numbers():
+    """Against the recorded tables."""
+    source = ROOT.parent / 'shared' / 'reference' / 'paper-tables.md'
+    if not source.is_file():
+        pytest.skip('no ../shared/reference: the tables were compared where it is')
+    text = source.read_text()
+    header = None
+    seen = 0
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip('| ').split('|')]
+        if cells[0] == 'model':
+            header = cells[1:]
+        elif header and cells[0] in paper.TABLE_3 and 'selfie' not in cells[0] and '±' in line:
+            for direction, cell in zip(header, cells[1:], strict=True):
+                if '±' in cell:
+                    value, spread = map(float, cell.split('±'))
+                    table = paper.TABLE_3[cells[0]]
+                    assert table[direction] == (value, spread), (cells[0], direction)
+                    seen += 1
+        elif header and '±' in line:
+            name = cells[0].split(' (')[0].replace('G-CAM', 'G_CAM').replace('D-CAM', 'D_CAM')
+            row = dict(paper.TABLE_1.values())[name]
+            values = [tuple(map(float, cell.split('±'))) for cell in cells[1:]]
+            assert [row[direction] for direction in header] == values
+            seen += 2
+    assert seen == 61 + 2 + 14  # Table 3; U-GAT-IT again and seven more rows of Table 1
+    assert paper.TABLE_1['adalin'][1]['anime2selfie'] == paper.TABLE_3['U-GAT-IT']['anime2selfie']

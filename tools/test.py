@@ -26,8 +26,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="compute KID and FID, too, with Inception's features (the weights must be there, see "
         'the README) or those of another registered extractor: ColourHOGFeatures needs no weights',
     )
+    parser.add_argument(
+        '--subset-size',
+        type=int,
+        help='images in a subset of KID (50), at most the smaller set',
+    )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
+    if args.subset_size and not args.kid:
+        parser.error('--subset-size needs --kid')
     if args.sheet and not args.out_dir:
         parser.error('--sheet needs --out-dir')
     return args
@@ -37,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     cfg = config_of(args)
     if args.kid:
-        add_kid(cfg, args.kid)
+        add_kid(cfg, args.kid, args.subset_size)
     try:
         run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
     except (FileNotFoundError, CheckpointError, TooFewImagesError, WeightsError) as error:

@@ -37,10 +37,13 @@ def config_of(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def add_kid(cfg: Config, extractor: str) -> None:
+def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None:
     """Let the test compute :class:`TransKID` with an extractor, whatever the config says of it."""
-    evaluators = [e for e in cfg.test_evaluator if e['type'] != 'TransKID']
-    chosen = next((e for e in cfg.test_evaluator if e['type'] == 'TransKID'), {})
-    if chosen.get('extractor', {}).get('type') != extractor:
-        chosen = {**chosen, 'extractor': dict(type=extractor)}
-    cfg.test_evaluator = [*evaluators, {**chosen, 'type': 'TransKID'}]
+    others = [metric for metric in cfg.test_evaluator if metric['type'] != 'TransKID']
+    kid = next((dict(m) for m in cfg.test_evaluator if m['type'] == 'TransKID'), {})
+    kid['type'] = 'TransKID'
+    if kid.get('extractor', {}).get('type') != extractor:
+        kid['extractor'] = dict(type=extractor)
+    if subset_size is not None:
+        kid['subset_size'] = subset_size
+    cfg.test_evaluator = [*others, kid]

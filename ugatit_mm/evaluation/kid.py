@@ -87,7 +87,7 @@ def kid(
     if not 2 <= subset_size <= min(len(fake), len(real)):
         raise TooFewImagesError(
             f'subset_size={subset_size} must be from 2 to the smaller of the two sets, '
-            f'{len(fake)} and {len(real)} images: lower it, or add images'
+            f'{len(fake)} and {len(real)} images: lower it (--subset-size), or add images'
         )
     if num_subsets < 1:
         raise ValueError(f'num_subsets={num_subsets} must be 1 or more')

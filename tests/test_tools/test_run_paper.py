@@ -1,0 +1,174 @@
+"""The whole of a table at tiny size."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, TINY, as_arguments, load_tool, write_images
+
+from ugatit_mm.evaluation.paper import TABLE_1
+
+OPTIONS = {key: value for key, value in TINY.items() if key != 'train_cfg.max_iters'} | {
+    'model.generator.norm_groups': 4
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    for name in ('selfie2anime', 'cat2dog', 'horse2zebra'):
+        write_images(tmp_path / 'data' / name)
+    return tmp_path / 'data'
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """The tool, with trainings and tests in this process: importing takes longer than they do."""
+    module = load_tool('run_paper')
+    module.calls = []
+
+    def call(name: str, words: list[str], processes: int) -> int:
+        module.calls.append((name, words[0]))
+        return load_tool(name).main(words)
+
+    monkeypatch.setattr(module, 'call', call)
+    return module
+
+
+def words(data_dir: Path, what: str, work_dir: Path, iters: int = 2) -> list[str]:
+    return [
+        *('--what', what, '--data-dir', str(data_dir), '--work-dir', str(work_dir)),
+        *('--iters', str(iters), '--kid', 'ColourHOGFeatures', '--light', '--no-probe'),
+        *('--subset-size', '2', '--cfg-options', *as_arguments(OPTIONS)),
+    ]
+
+
+def test_the_ablation_runs_whole_and_is_not_run_again(data_dir, tmp_path, tool, capsys):
+    arguments = words(data_dir, 'ablation', tmp_path / 'work')
+    assert tool.main(arguments) == 0
+    rows = [f'ablation/ugatit_{row}_selfie2anime' for row in TABLE_1]
+    assert tool.calls == [(name, row) for row in rows for name in ('train', 'test')]
+    printed = capsys.readouterr().out
+    assert '0 of 8 runs are done; 16 iterations are left' in printed
+    table = (tmp_path / 'work' / 'table.md').read_text()
+    cells = [line.split(' | ')[3:] for line in table.splitlines() if line.startswith('| w/')]
+    assert len(cells) == 7 and 'not trained' not in table
+    assert len({tuple(row) for row in cells}) == 7  # seven models, seven figures
+    tool.calls.clear()
+    assert tool.main(arguments) == 0
+    assert tool.calls == [] and '8 of 8 runs are done' in capsys.readouterr().out
+
+
+def test_table_3_goes_on_where_it_stopped(data_dir, tmp_path, tool, capsys):
+    arguments = words(data_dir, 'table3', tmp_path / 'work', iters=4)
+    arguments[:0] = ['--datasets', 'cat2dog', 'horse2zebra']
+    train = load_tool('train')
+
+    def interrupted(name: str, given: list[str], processes: int) -> int:
+        """The first training stops after two of its four iterations."""
+        assert train.main([*given, 'train_cfg.max_iters=2']) == 0
+        raise KeyboardInterrupt
+
+    call, tool.call = tool.call, interrupted
+    assert tool.main(arguments) == 130
+    assert 'the same command goes on' in capsys.readouterr().err
+    tool.call = call
+    assert tool.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert '0 of 2 runs are done; 6 iterations are left' in printed
+    assert 'to go on at iteration 2' in printed and 's an iteration' in printed
+    folder = tmp_path / 'work' / 'ugatit_light_cat2dog'
+    assert json.loads((folder / 'results_iter_4.json').read_text())['iterations'] == 4
+    logged = [
+        json.loads(line)['step']
+        for log in sorted(folder.glob('*/vis_data/scalars.json'))
+        for line in log.read_text().splitlines()
+        if 'loss_g' in line
+    ]
+    assert logged == [1, 2, 3, 4]  # trained once each
+    table = (tmp_path / 'work' / 'table.md').read_text()
+    ours = [line.split(' | ') for line in table.splitlines() if '; target |' in line]
+    assert [cell != 'not trained' for cell in ours[0][1:4]] == [False, True, True]
+    assert [cell != 'not trained' for cell in ours[1][1:4]] == [False, True, True]
+
+
+def test_a_failed_run_does_not_keep_the_others(data_dir, tmp_path, tool, capsys):
+    arguments = words(data_dir, 'table3', tmp_path / 'work')
+    arguments[:0] = ['--datasets', 'cat2dog', 'horse2zebra']
+    call = tool.call
+    tool.call = lambda *given: 1 if 'horse' in given[1][0] else call(*given)
+    assert tool.main(arguments) == 1
+    assert 'horse2zebra failed' in capsys.readouterr().err
+    assert (tmp_path / 'work' / 'ugatit_light_cat2dog' / 'results_iter_2.json').is_file()
+
+
+def test_refuses_before_it_starts(data_dir, tmp_path, tool, capsys, monkeypatch):
+    arguments = words(data_dir, 'table3', tmp_path / 'work')
+    assert tool.main(arguments) == 1  # all five data sets, of which two are here
+    assert 'no folder trainA, trainB, testA, testB in' in capsys.readouterr().err
+    chosen = ['--datasets', 'cat2dog', *arguments]
+    shutil.rmtree(data_dir / 'cat2dog' / 'testB')
+    assert tool.main(chosen) == 1
+    assert 'no folder testB in' in capsys.readouterr().err
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    assert tool.main([word.replace('ColourHOG', 'Inception') for word in chosen]) == 1
+    assert 'no Inception weights' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool.main(['--datasets', 'cat2dog', *words(data_dir, 'ablation', tmp_path)])
+    assert tool.calls == []
+
+
+def test_a_folder_of_other_options_is_refused(data_dir, tmp_path, tool, capsys):
+    arguments = ['--datasets', 'cat2dog', *words(data_dir, 'table3', tmp_path / 'work')]
+    assert tool.main(arguments) == 0
+    arguments[arguments.index('2')] = '3'
+    assert tool.main(arguments) == 1
+    assert 'holds a run with other options' in capsys.readouterr().err
+
+
+def test_the_estimate(data_dir, tmp_path, tool, capsys, monkeypatch):
+    arguments = ['--datasets', 'cat2dog', 'horse2zebra', '--price', '2', '--gpus', '4', '--dry-run']
+    arguments += [w for w in words(data_dir, 'table3', tmp_path / 'work') if w != '--no-probe']
+    monkeypatch.setattr(tool, 'probe', lambda run, args: 900.0)
+    assert tool.main(arguments) == 0
+    # 2 runs of 2 iterations of 900 s are an hour, on 4 GPUs at 2 an hour
+    said = 'at 900 s an iteration: 1.0 hours (0.0 days), 4.0 GPU-hours, price 8.00'
+    assert said in capsys.readouterr().out
+    assert tool.calls == []
+
+
+def test_the_probe_times_later_iterations(data_dir, tmp_path, tool, capsys, monkeypatch):
+    monkeypatch.setattr(tool, 'PROBE', 4)
+    arguments = ['--datasets', 'cat2dog', '--dry-run']
+    arguments += [w for w in words(data_dir, 'table3', tmp_path / 'work') if w != '--no-probe']
+    assert tool.main(arguments) == 0
+    assert tool.calls == [('train', 'light/ugatit_light_cat2dog')]
+    assert 'timing 4 iterations' in capsys.readouterr().out
+    assert not (tmp_path / 'work' / 'ugatit_light_cat2dog').exists()
+    times = tool.read_scalars(tmp_path / 'work' / 'probe')['time']
+    assert tool.seconds_per_iteration(tmp_path / 'work' / 'probe') == max(t for _, t in times[2:])
+
+
+def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
+    """The real processes: a signal to the tool reaches the training, which saves."""
+    work = tmp_path / 'work'
+    arguments = ['--datasets', 'cat2dog', *words(data_dir, 'table3', work, iters=400)]
+    command = [sys.executable, ROOT / 'tools' / 'run_paper.py', *arguments]
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    log = tmp_path / 'log'
+    with open(log, 'w') as stream:
+        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=stream, stderr=stream)
+        deadline = time.time() + 120
+        while 'Iter(train) [  2/400]' not in log.read_text():
+            assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130, log.read_text()[-3000:]
+    last = (work / 'ugatit_light_cat2dog' / 'last_checkpoint').read_text()
+    assert Path(last).is_file()
+    assert 'the same command goes on' in log.read_text()

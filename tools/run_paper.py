@@ -1,0 +1,329 @@
+"""Train and measure what a table of the paper takes, and write the table.
+
+The same command goes on where it stopped: what is done is skipped, what was interrupted is resumed.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ugatit_mm.apis import add_run_arguments, config_of, results_path
+from ugatit_mm.evaluation import WeightsError
+from ugatit_mm.evaluation.extractors import build_extractor
+from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
+from ugatit_mm.evaluation.results import ResultsError, read_results
+from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.visualization import read_scalars
+
+TOOLS = Path(__file__).resolve().parent
+DATASETS = DIRECTIONS[:5]
+PROBE = 20  # iterations that are timed, the first half of them left out
+
+
+class PlanError(ValueError):
+    """The runs cannot be started; the message says why and what to do."""
+
+
+@dataclass
+class Run:
+    """One training and its test.
+
+    Args:
+        config: Name of the config.
+        options: Words behind ``--cfg-options``.
+        work_dir: Folder of the run.
+    """
+
+    config: str
+    options: list[str]
+    work_dir: Path
+
+    @cached_property
+    def cfg(self) -> Config:
+        """The resolved config."""
+        parser = argparse.ArgumentParser()
+        parser.add_argument('config')
+        add_run_arguments(parser)
+        words = [self.config, '--work-dir', str(self.work_dir), '--cfg-options', *self.options]
+        return config_of(parser.parse_args(words))
+
+    @property
+    def iterations(self) -> int:
+        return self.cfg.train_cfg.max_iters
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.work_dir / f'iter_{self.iterations}.pth'
+
+    @property
+    def results(self) -> Path:
+        return results_path(self.cfg, self.checkpoint)
+
+    def trained(self) -> int:
+        """Iterations that the last checkpoint has."""
+        last = self.work_dir / 'last_checkpoint'
+        if not last.is_file():
+            return 0
+        return int(Path(last.read_text().strip()).stem.removeprefix('iter_'))
+
+    def is_done(self, features: str) -> bool:
+        """Whether it was trained to the end and measured with these features."""
+        if not self.results.is_file():
+            return False
+        try:
+            figures = read_results(self.results)['figures']
+        except ResultsError:
+            return False
+        return any(figure.features == features for figure in figures)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog='Example: tools/run_paper.py --what ablation --light --iters 100000 --gpus 4',
+    )
+    parser.add_argument('--what', choices=['table3', 'ablation'], required=True)
+    parser.add_argument(
+        '--datasets',
+        nargs='+',
+        choices=DATASETS,
+        metavar='NAME',
+        help=f'for table3, some of {", ".join(DATASETS)} (all); each is trained once for both '
+        'directions',
+    )
+    parser.add_argument('--data-dir', default='data', help='folder of the data sets (%(default)s)')
+    parser.add_argument('--iters', type=int, default=1_000_000, help='(%(default)s, the paper)')
+    parser.add_argument('--light', action='store_true', help='the light generators')
+    parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument('--work-dir', help='folder of the runs (work_dirs/paper/WHAT)')
+    parser.add_argument(
+        '--kid', default='InceptionFeatures', help='extractor of the figures (%(default)s)'
+    )
+    parser.add_argument('--subset-size', type=int, help='of KID, as in tools/test.py')
+    parser.add_argument('--price', type=float, help='price of a GPU for an hour, for the estimate')
+    parser.add_argument('--dry-run', action='store_true', help='plan and estimate, start nothing')
+    parser.add_argument('--no-probe', action='store_true', help='do not time a few iterations')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for all runs'
+    )
+    args = parser.parse_args(argv)
+    if args.datasets and args.what == 'ablation':
+        parser.error(
+            '--datasets is for table3: the ablation is on selfie2anime (other data by '
+            '--cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
+        )
+    for name in ('iters', 'gpus'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be 1 or more')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    work_dir = Path(args.work_dir or f'work_dirs/paper/{args.what}')
+    try:
+        features = build_extractor({'type': args.kid}).name
+        runs = plan(args, work_dir)
+        pending = [run for run in runs if not run.is_done(features)]
+        check(pending, args)
+    except (ValueError, WeightsError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    describe(runs, pending, args)
+    if args.dry_run:
+        return 0
+    failed = []
+    try:
+        for number, run in enumerate(pending, 1):
+            print(f'== {number}/{len(pending)}  {run.config} in {run.work_dir}', flush=True)
+            if not carry_out(run, args):
+                failed.append(run)
+    except KeyboardInterrupt:
+        print('interrupted; the same command goes on', file=sys.stderr)
+        return 130
+    write_table(args.what, [run.results for run in runs if run.is_done(features)], work_dir)
+    for run in failed:
+        print(f'error: {run.config} failed, see above and {run.work_dir}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
+    """List the runs of a table."""
+    common = [f'train_cfg.max_iters={args.iters}', f'randomness.seed={args.seed}']
+    if args.what == 'ablation':
+        common += [f'data_root={Path(args.data_dir) / "selfie2anime"}']
+        common += ['model.generator.light=True'] if args.light else []
+        configs = {f'ablation/ugatit_{row}_selfie2anime': [] for row in TABLE_1}
+    else:
+        kind = 'light/ugatit_light_' if args.light else 'ugatit_'
+        configs = {
+            f'{kind}{name}': [f'data_root={Path(args.data_dir) / name}']
+            for name in args.datasets or DATASETS
+        }
+    return [
+        Run(config, [*common, *special, *args.cfg_options], work_dir / Path(config).name)
+        for config, special in configs.items()
+    ]
+
+
+def check(pending: list[Run], args: argparse.Namespace) -> None:
+    """Find out before days of training what would stop them.
+
+    Raises:
+        PlanError: Data is missing, or a folder belongs to a run with other options.
+    """
+    for run in pending:
+        root = Path(run.cfg.train_dataloader.dataset.data_root)
+        missing = [
+            name for name in ('trainA', 'trainB', 'testA', 'testB') if not (root / name).is_dir()
+        ]
+        if missing:
+            raise PlanError(
+                f'{run.config}: no folder {", ".join(missing)} in {root}. Prepare the data with '
+                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets.'
+            )
+        stated = run.work_dir / 'run_paper.json'
+        if stated.is_file() and json.loads(stated.read_text()) != statement(run, args):
+            raise PlanError(
+                f'{run.work_dir} holds a run with other options ({stated}): give those, or another '
+                '--work-dir.'
+            )
+
+
+def statement(run: Run, args: argparse.Namespace) -> dict:
+    """What must be the same for a run to go on."""
+    return {'config': run.config, 'options': run.options, 'processes': args.gpus}
+
+
+def describe(runs: list[Run], pending: list[Run], args: argparse.Namespace) -> None:
+    """Print the plan and what it takes."""
+    for run in runs:
+        state = 'done'
+        if run in pending:
+            state = f'to go on at iteration {run.trained():,}' if run.trained() else 'to start'
+        print(f'{state:32} {run.config} -> {run.work_dir}')
+    left = sum(run.iterations - run.trained() for run in pending)
+    print(f'{len(runs) - len(pending)} of {len(runs)} runs are done; {left:,} iterations are left')
+    if not left:
+        return
+    seconds = None
+    for run in pending:
+        seconds = seconds or seconds_per_iteration(run.work_dir)
+    if seconds is None and not args.no_probe:
+        seconds = probe(pending[0], args)
+    if seconds is None:
+        print('no estimate: nothing of it has run yet')
+        return
+    hours = left * seconds / 3600
+    said = f'at {seconds:.3g} s an iteration: {hours:.1f} hours ({hours / 24:.1f} days)'
+    if args.gpus > 1:
+        said += f', {hours * args.gpus:.1f} GPU-hours'
+    if args.price is not None:
+        said += f', price {hours * args.gpus * args.price:.2f}'
+    print(f'{said}; the tests come on top', flush=True)
+
+
+def seconds_per_iteration(work_dir: Path) -> float | None:
+    """The median time of the later half of what was logged; ``None`` without logs."""
+    try:
+        times = [value for _, value in read_scalars(work_dir).get('time', [])]
+    except FileNotFoundError:
+        return None
+    later = sorted(times[len(times) // 2 :])
+    return later[len(later) // 2] if later else None
+
+
+def probe(run: Run, args: argparse.Namespace) -> float | None:
+    """Time a few iterations of a run in a folder of their own."""
+    folder = run.work_dir.parent / 'probe'
+    print(f'timing {PROBE} iterations of {run.config} in {folder}', flush=True)
+    options = [
+        *run.options,
+        f'train_cfg.max_iters={PROBE}',
+        'default_hooks.logger.interval=1',
+        'log_processor.window_size=1',
+    ]
+    words = [run.config, '--work-dir', str(folder), '--cfg-options', *options]
+    if call('train', words, args.gpus) != 0:
+        raise SystemExit('error: the timing failed, see above; nothing was started')
+    return seconds_per_iteration(folder)
+
+
+def carry_out(run: Run, args: argparse.Namespace) -> bool:
+    """Train, or go on, and test; whether it succeeded.
+
+    Raises:
+        KeyboardInterrupt: The training was interrupted; it has saved a checkpoint.
+    """
+    run.work_dir.mkdir(parents=True, exist_ok=True)
+    stated = run.work_dir / 'run_paper.json'
+    stated.write_text(json.dumps(statement(run, args), indent=1) + '\n')
+    options = ['--work-dir', str(run.work_dir), '--cfg-options', *run.options]
+    if run.trained() < run.iterations:
+        status = call('train', [run.config, '--resume', *options], args.gpus)
+        if status:
+            return False
+    words = [run.config, str(run.checkpoint), '--kid', args.kid]
+    if args.subset_size:
+        words += ['--subset-size', str(args.subset_size)]
+    return call('test', [*words, *options], args.gpus) == 0
+
+
+def call(tool: str, words: list[str], processes: int) -> int:
+    """Run ``train.py`` or ``test.py`` in a process of its own, or in several.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+    """
+    script = [sys.executable, '-u', str(TOOLS / f'{tool}.py')]
+    if processes > 1:
+        split = 1 if tool == 'train' else 2  # CONFIG GPUS, CONFIG CHECKPOINT GPUS
+        script = ['bash', str(TOOLS / f'dist_{tool}.sh')]
+        words = [*words[:split], str(processes), *words[split:]]
+    print('+', shlex.join([*script, *words]), flush=True)
+    with subprocess.Popen([*script, *words], env={**os.environ, 'PYTHON': sys.executable}) as child:
+        # Ctrl-C reaches the child by itself; it then saves a checkpoint, which is waited for.
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        asked = []
+        signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+        signal.signal(
+            signal.SIGTERM, lambda number, frame: (asked.append(number), child.terminate())
+        )
+        try:
+            status = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if asked or status == 130:
+        raise KeyboardInterrupt
+    return status
+
+
+def write_table(what: str, files: list[Path], work_dir: Path) -> None:
+    """Write the table of what is done so far, beside the runs."""
+    make = table_1 if what == 'ablation' else table_3
+    results = Results(files)
+    markdown, table = make(results)
+    if files:
+        markdown += f'\n\nWhere the figures come from:\n\n{results.origins()}'
+    work_dir.mkdir(parents=True, exist_ok=True)
+    (work_dir / 'table.md').write_text(markdown + '\n')
+    (work_dir / 'table.csv').write_text(table)
+    print(f'{markdown}\n\nwritten to {work_dir}/table.md and table.csv')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

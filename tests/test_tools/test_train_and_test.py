@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, as_arguments
+from helpers import ROOT, TINY, as_arguments, load_tool
 from PIL import Image
 
-from ugatit_mm.apis import run_training
+from ugatit_mm.apis import add_kid, run_test, run_training
 from ugatit_mm.config import load_config
+from ugatit_mm.evaluation import Protocol
+from ugatit_mm.evaluation.__main__ import compare_folders
+from ugatit_mm.evaluation.results import read_results
 from ugatit_mm.visualization import plot_losses, read_scalars
 
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
@@ -265,11 +268,52 @@ def test_dist_train_and_dist_test(data_root: Path, tmp_path: Path):
     run(
         *(ROOT / 'tools' / 'dist_test.sh', work / 'ugatit_custom.py', work / 'iter_2.pth', 2),
         *('--out-dir', tmp_path / 'out', '--work-dir', tmp_path / 'test'),
+        *('--kid', 'ColourHOGFeatures', '--subset-size', 2),
         cwd=tmp_path,
         env=env,
     )
     assert len(list((tmp_path / 'out' / 'A2B').iterdir())) == 3
     assert len(list((tmp_path / 'out' / 'B2A').iterdir())) == 2
+
+    # Two ranks measure what one process does, and what is measured on the files they wrote.
+    cfg = load_config(work / 'ugatit_custom.py')
+    cfg.work_dir, cfg.launcher = str(tmp_path / 'one'), 'none'
+    add_kid(cfg, 'ColourHOGFeatures', 2)
+    metrics = run_test(cfg, work / 'iter_2.pth')
+    two, one = (
+        read_results(tmp_path / folder / 'results_iter_2.json') for folder in ('test', 'one')
+    )
+    assert len(metrics) == 2 * (4 + 7) and metrics == pytest.approx(one['metrics'], nan_ok=True)
+    assert two['metrics'] == pytest.approx(metrics, nan_ok=True)
+    assert (two['trained']['processes'], two['iterations']) == (2, 2)
+    assert (two['evaluated']['processes'], one['evaluated']['processes']) == (2, 1)
+    for fake, real, source in (('A2B', 'testB', 'testA'), ('B2A', 'testA', 'testB')):
+        measured = compare_folders(
+            *(tmp_path / 'out' / fake, data_root / real, data_root / source),
+            extractor={'type': 'ColourHOGFeatures'},
+            protocol=Protocol(subset_size=2),
+            size=32,
+        )
+        assert [(f.direction, f.protocol, f.images) for f in measured] == [
+            (f.direction, f.protocol, f.images) for f in one['figures'] if f.direction == fake
+        ]
+        assert [f.value for f in measured] == pytest.approx(
+            [f.value for f in one['figures'] if f.direction == fake]
+        )
+
+
+def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, capsys):
+    work = train_here(data_root, tmp_path / 'work', **{'train_cfg.max_iters': 1})
+    words = [str(work / 'ugatit_custom.py'), str(work / 'iter_1.pth'), '--work-dir', str(tmp_path)]
+    words += ['--out-dir', str(tmp_path / 'out')]
+    tool = load_tool('test')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    assert tool.main([*words, '--kid']) == 1
+    assert 'no Inception weights' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()  # told before anything was translated
+    assert tool.main([*words, '--kid', 'ColourHOGFeatures']) == 1
+    assert 'subset_size=50 must be from 2' in capsys.readouterr().err
+    assert len(list((tmp_path / 'out' / 'A2B').iterdir())) == 3  # nothing is lost
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

@@ -1,0 +1,524 @@
+"""What is wrong with a data set, and moving that aside.
+
+A picture counts as readable exactly when training can read it, and the folders are listed as
+training lists them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.fileio import list_dir_or_file
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
+from tqdm import tqdm
+
+from ..loading import ImageReadError, decode_rgb, is_visible_image, read_rgb
+from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
+
+SPLITS = ('trainA', 'trainB', 'testA', 'testB')
+ASIDE = 'set_aside'
+LOG = 'moves.csv'
+MIN_SIZE = 64
+"""Shorter side in pixels, a quarter of the paper's 256: enlarged fourfold, nothing is sharp."""
+
+MOVED, PROBLEM, NOTE = 'moved by --fix', 'problem', 'note'
+KINDS = {
+    'missing': (PROBLEM, 'no such folder'),
+    'empty': (PROBLEM, 'folder without a picture'),
+    'unreadable': (MOVED, 'training would stop here'),
+    'tiny': (MOVED, 'too small to show anything once enlarged'),
+    'blank': (MOVED, 'one flat colour'),
+    'leak': (
+        MOVED,
+        'training picture that is a test picture too (photo2vangogh: --allow-leak B)',
+    ),
+    'near-leak': (MOVED, 'training picture that is nearly a test picture'),
+    'duplicate': (MOVED, 'the same pixels twice in a split'),
+    'near-duplicate': (MOVED, 'nearly the same picture twice in a split'),
+    'overlap': (PROBLEM, 'the same pixels in both domains: take one out by hand'),
+    'near-overlap': (NOTE, 'nearly the same picture in both domains'),
+    'suffix': (NOTE, 'format and name disagree; read all the same'),
+    'rotated': (NOTE, 'turned upright by its EXIF tag when read'),
+    'animated': (NOTE, 'the first frame alone is read'),
+}
+"""Kind of finding: whether it is moved, a problem left to the user or no problem; its meaning."""
+
+_PARALLEL_FROM = 500  # files; below, starting processes costs more than it brings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a file or folder.
+
+    Args:
+        kind: A key of :data:`KINDS`.
+        file: Path below the root, with slashes.
+        text: The reason, or the other file.
+        other: The other file, which stays.
+    """
+
+    kind: str
+    file: str
+    text: str
+    other: str | None = None
+
+
+@dataclass
+class Report:
+    """A data set as it was found.
+
+    Args:
+        root: Its folder.
+        splits: Figures of each of :data:`SPLITS` that is there.
+        findings: In the order of :data:`KINDS`, then by file.
+    """
+
+    root: str
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def of(self, *severities: str) -> list[Finding]:
+        """The findings of these severities."""
+        return [finding for finding in self.findings if KINDS[finding.kind][0] in severities]
+
+    def as_dict(self) -> dict:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What one pass over a file gives; of an unreadable one, the error alone."""
+
+    file: str
+    error: str = ''
+    size: tuple[int, int] = (0, 0)  # width, height, upright
+    mode: str = ''
+    format: str = ''
+    rotated: bool = False
+    frames: int = 1
+    monochrome: bool = False
+    blank: bool = False
+    content: str = ''  # digest of the file
+    pixels: str = ''  # digest of size and pixels
+    hash: np.ndarray | None = None
+
+    @property
+    def split(self) -> str:
+        return self.file.split('/')[0]
+
+    @property
+    def domain(self) -> str:
+        return self.split[-1]
+
+
+def check_dataset(
+    root: str | os.PathLike,
+    min_size: int = MIN_SIZE,
+    near: int = NEAR,
+    allow_leak: Collection[str] = (),
+    workers: int | None = None,
+) -> Report:
+    """Look at every picture of a data set once and compare all of them; nothing is changed.
+
+    Args:
+        root: Folder with ``trainA``, ``trainB``, ``testA``, ``testB`` or some of them.
+        min_size: Least shorter side in pixels.
+        near: Greatest distance, of 256 bits, of nearly the same pictures; -1 finds identical ones
+            alone. See :data:`.similarity.NEAR`.
+        allow_leak: Domains, 'A' or 'B', whose training pictures may be test pictures too.
+        workers: Processes that read; None: one for each core, 8 at most.
+
+    Raises:
+        FileNotFoundError: None of the four folders is there.
+    """
+    root = Path(root)
+    present = [split for split in SPLITS if (root / split).is_dir()]
+    if not present:
+        raise FileNotFoundError(f"'{root}' holds none of the folders {', '.join(SPLITS)}.")
+    names = {split: list_files(root / split) for split in present}
+    images = [
+        f'{split}/{name}' for split in present for name in names[split] if is_visible_image(name)
+    ]
+    pictures = _look_at_all(root, images, workers)
+
+    report = Report(os.fspath(root))
+    found = [Finding('missing', split, '') for split in SPLITS if split not in present]
+    good = []
+    for picture in pictures:
+        problem = _own_problem(picture, min_size)
+        if problem is None:
+            good.append(picture)
+        else:
+            found.append(problem)
+        found += _notes(picture)
+    found += _find_copies(sorted(good, key=partial(_precedence, root)), near, allow_leak)
+    for split in present:
+        mine = [picture for picture in pictures if picture.split == split]
+        if not mine:
+            found.append(Finding('empty', split, ''))
+        others = [name for name in names[split] if not is_visible_image(name)]
+        report.splits[split] = _figures(mine, others)
+    kinds = list(KINDS)
+    report.findings = sorted(found, key=lambda finding: (kinds.index(finding.kind), finding.file))
+    return report
+
+
+def list_files(folder: str | os.PathLike) -> list[str]:
+    """Files in a folder and below, sorted, without hidden ones; paths below it, with slashes.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+    """
+    names = list_dir_or_file(os.fspath(folder), list_dir=False, recursive=True)
+    return sorted(name.replace(os.sep, '/') for name in names)
+
+
+def _look_at_all(root: Path, files: list[str], workers: int | None) -> list[_Picture]:
+    look = partial(_look_at, root)
+    progress = partial(tqdm, total=len(files), unit='file', disable=None)  # silent in a pipe
+    workers = workers or min(os.cpu_count() or 1, 8)
+    if workers == 1 or len(files) < _PARALLEL_FROM:
+        return list(progress(map(look, files)))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(progress(pool.map(look, files, chunksize=16)))
+
+
+def _look_at(root: Path, file: str) -> _Picture:
+    path = root / file
+    try:
+        data = path.read_bytes()
+        pixels = decode_rgb(data, os.fspath(path))
+    except OSError as error:  # ImageReadError is one
+        return _Picture(file, error=str(error))
+    one_tint = is_monochrome(pixels)
+    with Image.open(io.BytesIO(data)) as image:
+        # A colour image of 16 bits has Pillow's mode for 8; its decoder's arguments tell.
+        deep = any(';16' in str(tile[3]) for tile in image.tile) and ';16' not in image.mode
+        return _Picture(
+            file,
+            size=(pixels.shape[1], pixels.shape[0]),
+            mode=f'{image.mode};16' if deep else image.mode,
+            format='JPEG' if image.format == 'MPO' else image.format,  # a camera's, with a preview
+            rotated=image.getexif().get(ExifTags.Base.Orientation, 1) != 1,
+            frames=getattr(image, 'n_frames', 1),
+            monochrome=one_tint,
+            blank=one_tint and is_blank(pixels),
+            content=hashlib.sha256(data).hexdigest(),
+            pixels=f'{pixels.shape} {hashlib.sha256(pixels).hexdigest()}',
+            hash=perceptual_hash(pixels),
+        )
+
+
+def _own_problem(picture: _Picture, min_size: int) -> Finding | None:
+    if picture.error:
+        return Finding('unreadable', picture.file, picture.error)
+    if min(picture.size) < min_size:
+        width, height = picture.size
+        return Finding('tiny', picture.file, f'{width}x{height}, below {min_size}')
+    if picture.blank:
+        return Finding('blank', picture.file, '')
+    return None
+
+
+def _notes(picture: _Picture) -> list[Finding]:
+    if picture.error:
+        return []
+    notes = []
+    if _named_format(picture.file) != picture.format:
+        notes.append(Finding('suffix', picture.file, f'is {picture.format}'))
+    if picture.rotated:
+        notes.append(Finding('rotated', picture.file, ''))
+    if picture.frames > 1:
+        notes.append(Finding('animated', picture.file, f'{picture.frames} frames'))
+    return notes
+
+
+def _named_format(file: str) -> str | None:
+    return Image.registered_extensions().get(os.path.splitext(file)[1].lower())
+
+
+def _precedence(root: Path, picture: _Picture) -> tuple:
+    """Which of two copies stays: the test picture, the file rather than a link, the first name."""
+    return (
+        picture.domain,
+        picture.split.startswith('train'),
+        (root / picture.file).is_symlink(),
+        picture.file,
+    )
+
+
+def _find_copies(
+    pictures: Sequence[_Picture], near: int, allow_leak: Collection[str]
+) -> list[Finding]:
+    """Compare every picture with those before it that stay."""
+    digests = list(dict.fromkeys(picture.pixels for picture in pictures))
+    hashes = {picture.pixels: picture.hash for picture in pictures}
+    similar = defaultdict(list)  # digest to (distance, digest) of others
+    bits = np.reshape([hashes[digest] for digest in digests], (len(digests), HASH_BITS))
+    for (i, j), distance in zip(*near_pairs(bits, near)):
+        similar[digests[i]].append((int(distance), digests[j]))
+        similar[digests[j]].append((int(distance), digests[i]))
+
+    staying = defaultdict(list)  # digest to the pictures that stay
+    found = []
+    for picture in pictures:
+        others = [
+            (distance, other)
+            for distance, digest in [(-1, picture.pixels), *sorted(similar[picture.pixels])]
+            for other in staying[digest]
+            if other.split == picture.split
+            or other.domain != picture.domain
+            or picture.domain not in allow_leak
+        ]
+        same_domain = [(d, other) for d, other in others if other.domain == picture.domain]
+        if same_domain:
+            kind = 'duplicate' if same_domain[0][1].split == picture.split else 'leak'
+            found.append(_copy(kind, picture, *same_domain[0]))
+        else:
+            found += [_copy('overlap', picture, *other) for other in others]
+            staying[picture.pixels].append(picture)
+    return found
+
+
+def _copy(kind: str, picture: _Picture, distance: int, other: _Picture) -> Finding:
+    if distance >= 0:
+        kind, text = f'near-{kind}', f'nearly {other.file} ({distance} of 256)'
+    elif picture.content == other.content:
+        text = f'the same file as {other.file}'
+    else:
+        text = f'the same pixels as {other.file}'
+    return Finding(kind, picture.file, text, other.file)
+
+
+def _figures(pictures: list[_Picture], others: list[str]) -> dict[str, Any]:
+    """What the report says of a split; sizes are (width, height)."""
+    readable = [picture for picture in pictures if not picture.error]
+    figures = {
+        'images': len(pictures),
+        'other_files': dict(Counter(os.path.splitext(name)[1].lower() or name for name in others)),
+    }
+    if readable:
+        by_area = sorted((p.size for p in readable), key=lambda size: (size[0] * size[1], size))
+        figures |= {
+            'smallest': by_area[0],
+            'median': by_area[(len(by_area) - 1) // 2],
+            'largest': by_area[-1],
+            'not_square': sum(width != height for width, height in by_area),
+            'modes': dict(Counter(p.mode for p in readable).most_common()),
+            'formats': dict(Counter(p.format for p in readable).most_common()),
+            'monochrome': sum(p.monochrome for p in readable),
+        }
+    return figures
+
+
+def describe(report: Report, shown: int = 10) -> str:
+    """The report in words.
+
+    Args:
+        report: What was found.
+        shown: Findings of each kind that are listed.
+    """
+    lines = [report.root]
+    for split, figures in report.splits.items():
+        lines += _describe_split(split, figures)
+    for kind, (severity, meaning) in KINDS.items():
+        found = [finding for finding in report.findings if finding.kind == kind]
+        if not found:
+            continue
+        lines.append(f'{kind} ({len(found)}, {severity}): {meaning}')
+        lines += [f'  {f.file}{": " if f.text else ""}{f.text}' for f in found[:shown]]
+        if len(found) > shown:
+            lines.append(f'  and {len(found) - shown} more')
+    if not report.of(MOVED, PROBLEM):
+        lines.append('no problem found')
+    return '\n'.join(lines)
+
+
+def _describe_split(split: str, figures: dict[str, Any]) -> list[str]:
+    lines = [f'  {split}: {figures["images"]} images']
+    if 'median' in figures:
+        sizes = (figures[key] for key in ('smallest', 'median', 'largest'))
+        lines[0] += f', {figures["not_square"]} not square, {figures["monochrome"]} of one tint'
+        lines.append('    least, median, most: ' + ', '.join(f'{w}x{h}' for w, h in sizes))
+    for key in ('formats', 'modes', 'other_files'):
+        if figures.get(key):
+            counts = ', '.join(f'{name} {count}' for name, count in figures[key].items())
+            lines.append(f'    {key.replace("_files", " files, not read")}: {counts}')
+    return lines
+
+
+# -- moving aside --------------------------------------------------------------------------------
+
+
+def planned_moves(report: Report) -> list[tuple[str, str, Finding]]:
+    """Where ``--fix`` puts what it moves: pairs of paths below the root, and why.
+
+    A file stays where moving it would break a link that stays.
+    """
+    root = Path(report.root)
+    moves, taken = [], set()
+    for finding in report.of(MOVED):
+        source = root / finding.file
+        if finding.other and not source.is_symlink() and _same_path(source, root / finding.other):
+            continue
+        target = _free_name(root, f'{ASIDE}/{finding.kind}/{finding.file}', taken)
+        taken.add(target)
+        moves.append((finding.file, target, finding))
+    return moves
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _free_name(root: Path, name: str, taken: Collection[str]) -> str:
+    stem, suffix = os.path.splitext(name)
+    number, free = 1, name
+    while free in taken or os.path.lexists(root / free):
+        number += 1
+        free = f'{stem}~{number}{suffix}'
+    return free
+
+
+def move_aside(report: Report) -> list[tuple[str, str, Finding]]:
+    """Move what :func:`planned_moves` says to ``set_aside/KIND/SPLIT`` under the root.
+
+    Nothing is deleted or overwritten. Each move is noted in ``set_aside/moves.csv`` before it is
+    made; :func:`move_back` takes them back.
+    """
+    root = Path(report.root)
+    moves = planned_moves(report)
+    if not moves:
+        return moves
+    (root / ASIDE).mkdir(exist_ok=True)
+    log = root / ASIDE / LOG
+    is_new = not log.exists()
+    with open(log, 'a', newline='', encoding='utf-8', errors='surrogateescape') as stream:
+        writer = csv.writer(stream)
+        if is_new:
+            writer.writerow(['from', 'to', 'kind', 'reason'])
+        for source, target, finding in moves:
+            (root / target).parent.mkdir(parents=True, exist_ok=True)
+            writer.writerow([source, target, finding.kind, finding.text])
+            stream.flush()
+            os.rename(root / source, root / target)
+    return moves
+
+
+def move_back(root: str | os.PathLike) -> list[tuple[str, str]]:
+    """Take back the moves of :func:`move_aside`, the last first.
+
+    Returns:
+        Pairs of paths below the root, from and to.
+
+    Raises:
+        FileNotFoundError: There is no log of moves.
+        FileExistsError: Another file stands where one would go back; those before it are back.
+    """
+    root = Path(root)
+    log = root / ASIDE / LOG
+    if not log.is_file():
+        raise FileNotFoundError(f"'{log}' does not exist: nothing was moved aside here.")
+    with open(log, newline='', encoding='utf-8', errors='surrogateescape') as stream:
+        rows = list(csv.DictReader(stream))
+    moves = []
+    for row in reversed(rows):
+        aside, home = root / row['to'], root / row['from']
+        if not os.path.lexists(aside):
+            continue  # moved back before
+        if os.path.lexists(home):
+            raise FileExistsError(f"'{home}' exists: rename it, so that '{aside}' can go back.")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(aside, home)
+        moves.append((row['to'], row['from']))
+    return moves
+
+
+# -- contact sheet -------------------------------------------------------------------------------
+
+_TILE, _GAP, _LINE = 112, 6, 14
+
+
+def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 0) -> Image.Image:
+    """Some pictures of every split, drawn at random, and below them those with problems.
+
+    Args:
+        report: What was found; the files are still where they were.
+        columns: Pictures in a row.
+        rows: Rows of problems at most.
+        seed: Draws the pictures.
+    """
+    root, rng = Path(report.root), np.random.default_rng(seed)
+    bad = [f for f in report.of(MOVED, PROBLEM) if f.kind not in ('missing', 'empty')]
+    bad_files = {finding.file for finding in bad}
+    sections = []
+    for split, figures in report.splits.items():
+        files = [f'{split}/{name}' for name in list_files(root / split) if is_visible_image(name)]
+        fine = [file for file in files if file not in bad_files]
+        drawn = rng.permutation(len(fine))[:columns]
+        tiles = [(fine[i], fine[i].removeprefix(f'{split}/')) for i in sorted(drawn)]
+        sections.append((f'{split}: {figures["images"]} images', tiles))
+    limit = columns * rows
+    if bad:
+        title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')
+        picked = sorted(rng.permutation(len(bad))[:limit])
+        sections.append((title, [(bad[i].file, f'{bad[i].kind}\n{bad[i].file}') for i in picked]))
+    return _lay_out(root, sections, columns)
+
+
+def _lay_out(
+    root: Path, sections: Iterable[tuple[str, list[tuple[str, str]]]], columns: int
+) -> Image.Image:
+    """Titled blocks of tiles, each tile a file and its label of one or two lines."""
+    sections = list(sections)
+    step = _TILE + 2 * _LINE + _GAP
+    height = sum(_LINE + 2 * _GAP + step * -(-len(tiles) // columns) for _, tiles in sections)
+    sheet = Image.new('RGB', (columns * (_TILE + _GAP) + _GAP, height + _GAP), 'white')
+    draw = ImageDraw.Draw(sheet)
+    title_font, font = ImageFont.load_default(13), ImageFont.load_default(10)
+    top = _GAP
+    for title, tiles in sections:
+        draw.text((_GAP, top), title, 'black', title_font)
+        top += _LINE + _GAP
+        for i, (file, label) in enumerate(tiles):
+            x, y = _GAP + i % columns * (_TILE + _GAP), top + i // columns * step
+            sheet.paste(_thumbnail(root / file), (x, y))
+            for n, line in enumerate(label.split('\n')):
+                colour = 'firebrick' if '\n' in label and n == 0 else 'black'
+                draw.text((x, y + _TILE + n * _LINE), _cut(line, font), colour, font)
+        top += step * -(-len(tiles) // columns) + _GAP
+    return sheet
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    """The picture within a square, on grey; crossed out if it cannot be read."""
+    try:
+        image = Image.fromarray(read_rgb(path))
+    except ImageReadError:
+        tile = Image.new('RGB', (_TILE, _TILE), 'lightgrey')
+        draw = ImageDraw.Draw(tile)
+        draw.line((0, 0, _TILE, _TILE), 'firebrick', 2)
+        draw.line((0, _TILE, _TILE, 0), 'firebrick', 2)
+        return tile
+    return ImageOps.pad(image, (_TILE, _TILE), Image.Resampling.LANCZOS, 'lightgrey')
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """The end of a text, as much as fits under a tile."""
+    text = text.encode('ascii', 'replace').decode()  # what Pillow's own font can draw
+    while font.getlength(text) > _TILE:
+        text = '..' + text.removeprefix('..')[1:]
+    return text

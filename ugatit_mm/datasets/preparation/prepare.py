@@ -20,8 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from ugatit_mm.config import load_config
-
+from ...config import load_config
 from ..loading import ImageReadError, decode_rgb, is_visible_image
 from .archives import iter_entries
 from .layout import FOLDERS, Layout, count_folders, find_layout

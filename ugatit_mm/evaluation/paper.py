@@ -1,6 +1,6 @@
-"""The paper's Tables 1 and 3 (ICLR 2020, arXiv 1907.10830): KID times 100 and its spread.
+"""The paper's tables (ICLR 2020, arXiv 1907.10830).
 
-The paper does not say which KID; most likely it is the mean with the source
+Tables 1 and 3 are KID times 100 and its spread. The paper does not say which KID; most likely it is the mean with the source
 (:func:`ugatit_mm.evaluation.kid.mean_with_source`), see the README.
 """
 
@@ -91,6 +91,46 @@ TABLE_1 = {
     'no_cam': ('w/o CAM', {'selfie2anime': (12.85, 0.82), 'anime2selfie': (14.06, 0.75)}),
     'no_g_cam': ('w/o G_CAM', {'selfie2anime': (12.33, 0.68), 'anime2selfie': (13.86, 0.75)}),
     'no_d_cam': ('w/o D_CAM', {'selfie2anime': (12.49, 0.74), 'anime2selfie': (13.33, 0.89)}),
+}
+
+# The user study: share of preference in %.
+TABLE_2_PERSONS = 135
+TABLE_2 = {
+    'U-GAT-IT': {
+        'selfie2anime': 73.15,
+        'horse2zebra': 73.56,
+        'cat2dog': 58.22,
+        'photo2portrait': 30.59,
+        'photo2vangogh': 48.96,
+    },
+    'CycleGAN': {
+        'selfie2anime': 20.07,
+        'horse2zebra': 23.07,
+        'cat2dog': 6.19,
+        'photo2portrait': 26.59,
+        'photo2vangogh': 27.33,
+    },
+    'UNIT': {
+        'selfie2anime': 1.48,
+        'horse2zebra': 0.85,
+        'cat2dog': 18.63,
+        'photo2portrait': 32.11,
+        'photo2vangogh': 11.93,
+    },
+    'MUNIT': {
+        'selfie2anime': 3.41,
+        'horse2zebra': 1.04,
+        'cat2dog': 14.48,
+        'photo2portrait': 8.22,
+        'photo2vangogh': 2.07,
+    },
+    'DRIT': {
+        'selfie2anime': 1.89,
+        'horse2zebra': 1.48,
+        'cat2dog': 2.48,
+        'photo2portrait': 2.48,
+        'photo2vangogh': 9.70,
+    },
 }
 
 DIRECTIONS = tuple(TABLE_3['U-GAT-IT'])

@@ -1,0 +1,103 @@
+"""User study: `python tools/user_study.py SOURCES METHOD=DIR METHOD=DIR…`, then `--report DB`."""
+
+import argparse
+import csv
+import sys
+
+QUESTION = 'Which result is the best translation of the source?'
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Ask people which result they prefer, as for Table 2 of the paper. A web page '
+        'shows each source with the results of the methods, in random order and without names; '
+        'each choice is stored at once, and who comes back goes on where they stopped. '
+        'A result belongs to the source of the same name, whatever its suffix.',
+        usage='%(prog)s SOURCES METHOD=DIR METHOD=DIR… [options]\n'
+        '       %(prog)s --report DB [DB …] [--csv FILE]',
+    )
+    parser.add_argument('sources', nargs='?', metavar='SOURCES', help='folder of source pictures')
+    parser.add_argument(
+        'methods', nargs='*', metavar='METHOD=DIR', help="a method's name, folder of its results"
+    )
+    parser.add_argument('--db', default='study.sqlite', help='votes go here (default: %(default)s)')
+    parser.add_argument(
+        '--dataset', default='study', help="the table's column (default: %(default)s)"
+    )
+    parser.add_argument(
+        '--question',
+        default=QUESTION,
+        help='what is asked; best names the target domain, as "Which is the best anime picture of '
+        'this selfie?" (default: "%(default)s")',
+    )
+    parser.add_argument(
+        '--per-person', type=int, metavar='N', help='questions for each person (default: all)'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the orders; with --report, of the bootstrap'
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to serve at; 0.0.0.0 for the whole local network (default: %(default)s)',
+    )
+    parser.add_argument('--port', type=int, default=8000, help='(default: %(default)s)')
+    parser.add_argument('--report', nargs='+', metavar='DB', help='print the table and end')
+    parser.add_argument('--csv', metavar='FILE', help='with --report: write the table here as well')
+    args = parser.parse_intermixed_args(argv)
+    if args.report and args.sources:
+        parser.error('--report takes databases alone, no SOURCES')
+    if not args.report and not args.sources:
+        parser.error('give SOURCES and METHOD=DIR, or --report DB')
+    if args.csv and not args.report:
+        parser.error('--csv needs --report')
+    if not 0 <= args.port < 2**16:
+        parser.error('--port must be from 0 to 65535')
+    pairs = [word.partition('=') for word in args.methods]
+    if bad := [''.join(pair) for pair in pairs if not all(pair)]:
+        parser.error(f'not of the form METHOD=DIR: {bad[0]}')
+    args.methods = {name: folder for name, _, folder in pairs}
+    if len(args.methods) < len(pairs):
+        parser.error('two methods have the same name')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        from ugatit_mm.user_study import collect, serve
+    except ModuleNotFoundError as error:
+        print(f"error: {error}: pip install 'ugatit_mm[study]'", file=sys.stderr)
+        return 1
+    try:
+        if args.report:
+            report(args.report, args.csv, args.seed)
+        else:
+            study = collect(
+                *(args.sources, args.methods, args.dataset, args.question),
+                *(args.seed, args.per_person),
+            )
+            print(f'{len(study.sources)} sources, each with {len(study.methods)} results')
+            serve(study, args.db, args.host, args.port)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(databases: list[str], csv_file: str | None, seed: int) -> None:
+    """Print Table 2, and write it as CSV."""
+    from ugatit_mm.user_study import columns, csv_rows, markdown
+
+    table = columns(databases, seed)
+    print(markdown(table, seed))
+    if csv_file:
+        try:
+            with open(csv_file, 'x', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerows(csv_rows(table))
+        except FileExistsError as error:
+            raise FileExistsError(f"'{csv_file}' exists: choose another name.") from error
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -172,3 +172,14 @@ def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
     last = (work / 'ugatit_light_cat2dog' / 'last_checkpoint').read_text()
     assert Path(last).is_file()
     assert 'the same command goes on' in log.read_text()
+
+
+def test_several_processes_go_through_the_launchers(tmp_path, monkeypatch):
+    module = load_tool('run_paper')
+    monkeypatch.setattr(module, 'TOOLS', tmp_path)
+    for name in ('dist_train.sh', 'dist_test.sh'):
+        (tmp_path / name).write_text('echo "$@" > "$(dirname "$0")/words"; exit 3')
+    assert module.call('train', ['config', '--resume'], 4) == 3
+    assert (tmp_path / 'words').read_text() == 'config 4 --resume\n'
+    assert module.call('test', ['config', 'checkpoint', '--kid', 'X'], 2) == 3
+    assert (tmp_path / 'words').read_text() == 'config checkpoint 2 --kid X\n'

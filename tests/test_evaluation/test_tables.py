@@ -33,7 +33,12 @@ def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
 
 
 def write(
-    folder: Path, config: str, values: dict[str, float], iterations: int = 1_000_000, **changes
+    folder: Path,
+    config: str,
+    values: dict[str, float],
+    iterations: int = 1_000_000,
+    options: dict | None = None,
+    **changes,
 ) -> Path:
     """Results of a test of a config: KID to the target by direction, others derived from it."""
     checkpoint = folder / 'iter.pth'
@@ -45,7 +50,7 @@ def write(
     ]
     trained = {'commit': 'abc', 'hardware': 'GPU', 'processes': 8}
     meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
-    results = results_of(load_config(config), checkpoint, meta, {'x/colour': 1.0}, figures)
+    results = results_of(load_config(config, options), checkpoint, meta, {'x/colour': 1.0}, figures)
     path = folder / f'results_{config.replace("/", "_")}_{iterations}.json'
     write_results(path, results)
     return path
@@ -127,6 +132,23 @@ def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
     assert ours['full, 256 px, 1,000 iterations, seed 3; target'] == '9.00 ± 0.90'
     light = "light, 256 px, 1,000,000 iterations, seed 3, colour_hog features, not Inception's"
     assert ours[f'{light}; target'] == '8.00 ± 0.80'
+
+
+def test_what_is_not_the_papers_is_named(tmp_path: Path):
+    """Sizes, loss weights and rate stand beside the figures."""
+    options = {
+        'img_size': 64,
+        'model.generator.base_channels': 32,
+        'model.discriminator.base_channels': 16,
+        'model.discriminator.num_layers': (5, 4),
+        'model.loss_config.cam': 100.0,
+        'optim_wrapper.generators.optimizer.lr': 2e-4,
+    }
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
+    assert Results([tmp_path]).variants() == [
+        'full, 64 px, 32 and 16 channels, 5 and 4 discriminator layers, cam loss 100, '
+        'learning rate 0.0002, 1,000,000 iterations, seed 3'
+    ]
 
 
 def test_other_data_get_columns_of_their_own(tmp_path: Path):

@@ -36,8 +36,8 @@ def results_of(
         figures: Those with a protocol.
 
     Returns:
-        dict: ``config`` (name), ``domains``, ``model`` (its dict in the config), ``data`` (the
-        folder's name), ``img_size``, ``iterations``, ``seed``, ``trained`` (see
+        dict: ``config`` (name), ``domains``, ``model`` and
+        ``optimizer`` (their dicts in the config), ``data`` (the folder's name), ``img_size``, ``iterations``, ``seed``, ``trained`` (see
         :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
         (name and SHA-256), ``evaluated`` (:func:`provenance` and date), ``metrics``, ``figures``.
     """
@@ -47,6 +47,7 @@ def results_of(
         'config': Path(cfg.filename).stem if cfg.filename else None,
         'domains': dict(cfg.model.domains),
         'model': cfg.model.to_dict(),
+        'optimizer': cfg.optim_wrapper.generators.optimizer.to_dict(),
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
         'img_size': cfg.model.generator.img_size,
         'iterations': meta.get('iter'),

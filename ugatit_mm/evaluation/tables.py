@@ -13,6 +13,8 @@ from .results import read_results
 
 KIDS = ('kid', 'kid_blocks', 'kid_with_source')
 NOT_TRAINED = 'not trained'
+PAPER_LOSSES = {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
+PAPER_RATE = 1e-4
 _ABLATIONS = {
     ('adalin', True, True): 'adalin',
     ('in', True, True): 'in',
@@ -189,15 +191,24 @@ def _ablation(test: dict[str, Any]) -> str:
 
 
 def _variant(test: dict[str, Any], figure: Figure) -> str:
-    """What must agree between two runs for their figures to share a table."""
-    generator = test['model']['generator']
+    """What must agree between two runs for their figures to share a table, in words."""
+    model = test['model']
+    generator, discriminator = model['generator'], model['discriminator']
     words = ['light' if generator['light'] else 'full', f'{test["img_size"]} px']
-    if generator['base_channels'] != 64:
-        words.append(f'{generator["base_channels"]} channels')
+    # What differs from the paper's.
+    if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
+        words.append(f'{g} channels' if g == d else f'{g} and {d} channels')
     if generator['num_blocks'] != 4:
         words.append(f'{generator["num_blocks"]} blocks')
-    if test['model']['recipe'] != 'tensorflow':
-        words.append(f'{test["model"]["recipe"]} recipe')
+    if (layers := tuple(discriminator['num_layers'])) != (7, 5):
+        words.append(f'{layers[0]} and {layers[1]} discriminator layers')
+    if model['recipe'] != 'tensorflow':
+        words.append(f'{model["recipe"]} recipe')
+    for name, weight in PAPER_LOSSES.items():
+        if model['loss_config'][name] != weight:
+            words.append(f'{name} loss {model["loss_config"][name]:g}')
+    if (rate := test['optimizer']['lr']) != PAPER_RATE:
+        words.append(f'learning rate {rate:g}')
     words += [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
     if figure.features != 'inception':
         words.append(f"{figure.features} features, not Inception's")

@@ -36,10 +36,11 @@ def results_of(
         figures: Those with a protocol.
 
     Returns:
-        dict: ``config`` (name), ``domains``, ``model`` and
-        ``optimizer`` (their dicts in the config), ``data`` (the folder's name), ``img_size``, ``iterations``, ``seed``, ``trained`` (see
-        :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
-        (name and SHA-256), ``evaluated`` (:func:`provenance` and date), ``metrics``, ``figures``.
+        dict: ``config`` (name), ``domains``, ``model`` and ``optimizer`` (their dicts in the
+        config), ``data`` (the folder's name), ``img_size``, ``iterations``, ``seed``, ``trained``
+        (see :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``),
+        ``checkpoint`` (name and SHA-256), ``evaluated`` (:func:`provenance` and date),
+        ``metrics``, ``figures``.
     """
     checkpoint = Path(checkpoint)
     return {
@@ -47,7 +48,7 @@ def results_of(
         'config': Path(cfg.filename).stem if cfg.filename else None,
         'domains': dict(cfg.model.domains),
         'model': cfg.model.to_dict(),
-        'optimizer': cfg.optim_wrapper.generators.optimizer.to_dict(),
+        'optimizer': dict(cfg.get('optim_wrapper', {}).get('generators', {}).get('optimizer', {})),
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
         'img_size': cfg.model.generator.img_size,
         'iterations': meta.get('iter'),

@@ -207,7 +207,7 @@ def _variant(test: dict[str, Any], figure: Figure) -> str:
     for name, weight in PAPER_LOSSES.items():
         if model['loss_config'][name] != weight:
             words.append(f'{name} loss {model["loss_config"][name]:g}')
-    if (rate := test['optimizer']['lr']) != PAPER_RATE:
+    if (rate := test['optimizer'].get('lr', PAPER_RATE)) != PAPER_RATE:
         words.append(f'learning rate {rate:g}')
     words += [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
     if figure.features != 'inception':

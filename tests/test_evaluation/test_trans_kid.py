@@ -14,8 +14,15 @@ from PIL import Image
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from ugatit_mm.evaluation import ColourHOGFeatures, TransKID, WeightsError, extractors, kid
-from ugatit_mm.evaluation.__main__ import compare_folders, main
+from ugatit_mm.evaluation import (
+    ColourHOGFeatures,
+    TransKID,
+    WeightsError,
+    compare_folders,
+    extractors,
+    kid,
+)
+from ugatit_mm.evaluation.__main__ import main
 from ugatit_mm.evaluation.extractors import Extractor
 from ugatit_mm.evaluation.figures import Figure, Protocol
 
@@ -292,6 +299,31 @@ def test_command_line(tmp_path, capsys):
     )
     assert entries[0]['value'] == pytest.approx(kid.kid(fake, real, 8).value)
     assert f'{100 * entries[0]["value"]:.2f} ± {100 * entries[0]["spread"]:.2f}' in printed
+
+
+def test_an_extractor_of_ones_own(tmp_path, monkeypatch, capsys):
+    """Registered by a module that the command names; its name stands in the table."""
+    (tmp_path / 'my_extractor.py').write_text(
+        'from mmagic.registry import MODELS\n'
+        'from ugatit_mm.evaluation.extractors import Extractor\n'
+        '@MODELS.register_module(force=True)\n'
+        'class MyExtractor(Extractor):\n'
+        '    name, weights, resize = "mine", "none", "none"\n'
+        '    def __call__(self, images):\n'
+        '        return images.double().mean((2, 3)).numpy() / 100\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path / 'fake', pictures(6, 0))
+    write(tmp_path / 'real', pictures(6, 1) // 2)
+    words = [str(tmp_path / 'fake'), str(tmp_path / 'real'), '--num-workers', '0']
+    words += ['--subset-size', '4', '--extractor', 'MyExtractor']
+    assert main([*words, '--import', 'my_extractor', '--json', str(tmp_path / 'out.json')]) == 0
+    assert 'Features: mine (weights: none; resize: none). Not Inc' in capsys.readouterr().out
+    entries = json.loads((tmp_path / 'out.json').read_text())
+    expected = kid.kid(features(pictures(6, 0)), features(pictures(6, 1) // 2), 4)
+    assert entries[0]['value'] == pytest.approx(expected.value)
+    assert main([*words, '--import', 'no_such_module']) == 1
+    assert "error: No module named 'no_such_module'" in capsys.readouterr().err
 
 
 def test_mixed_sizes_and_resize(tmp_path):

@@ -18,8 +18,7 @@ from PIL import Image
 
 from ugatit_mm.apis import add_kid, run_test, run_training
 from ugatit_mm.config import load_config
-from ugatit_mm.evaluation import Protocol
-from ugatit_mm.evaluation.__main__ import compare_folders
+from ugatit_mm.evaluation import Protocol, compare_folders
 from ugatit_mm.evaluation.results import read_results
 from ugatit_mm.visualization import plot_losses, read_scalars
 

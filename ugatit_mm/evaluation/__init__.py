@@ -2,6 +2,7 @@
 
 from .extractors import ColourHOGFeatures, InceptionFeatures, WeightsError
 from .figures import Figure, Protocol
+from .folders import compare_folders, folder_features
 from .image_stats import colourfulness, edge_strength, gap_closed
 from .kid import TooFewImagesError
 from .trans_kid import TransKID
@@ -19,6 +20,8 @@ __all__ = [
     'TransStats',
     'WeightsError',
     'colourfulness',
+    'compare_folders',
     'edge_strength',
+    'folder_features',
     'gap_closed',
 ]

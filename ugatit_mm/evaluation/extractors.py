@@ -150,9 +150,10 @@ def _find_weights(path: str | os.PathLike | None) -> Path:
         f'no Inception weights: {" or ".join(map(str, candidates))} is not there. Download\n'
         f'  {INCEPTION_URL}\n'
         f'(91 MB, SHA-256 {INCEPTION_SHA256})\n'
-        f'into {hub}, or give the file by path (--weights FILE, or extractor.weights in a '
-        'config). To measure with something else, name it: ColourHOGFeatures needs no weights, '
-        'and its figures are not comparable to published ones.'
+        f'into {hub}, or give the file by path: python -m ugatit_mm.evaluation --weights FILE, in '
+        "a config TransKID's extractor=dict(type='InceptionFeatures', weights=FILE). To measure "
+        'with something else, name it: ColourHOGFeatures needs no weights, and its figures are not '
+        'comparable to published ones.'
     )
 
 

@@ -32,7 +32,7 @@ def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     figures = json.loads((tmp_path / 'figures.json').read_text())
     assert set(figures['start']) == set(figures['end']) >= {'cycle/A', 'photo2pencil/colour_gap'}
     assert figures['start'] != figures['end']
-    assert 'KID with colour_hog features' in printed and "not Inception's KID" in printed
+    assert 'KID, colour_hog features, photo' in printed and "not Inception's" in printed
     results = json.loads((tmp_path / 'run' / 'results_iter_2.json').read_text())
     for entry in results['figures']:
         if entry['protocol'] == 'kid':  # two ways to the same figure

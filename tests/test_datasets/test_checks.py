@@ -20,13 +20,11 @@ from ugatit_mm.datasets.preparation.checks import (
     KINDS,
     MOVED,
     check_dataset,
-    contact_sheet,
     describe,
     list_files,
-    move_aside,
-    move_back,
-    planned_moves,
 )
+from ugatit_mm.datasets.preparation.contact_sheet import contact_sheet
+from ugatit_mm.datasets.preparation.set_aside import move_aside, move_back, planned_moves
 from ugatit_mm.datasets.preparation.similarity import (
     NEAR,
     find_repeats,

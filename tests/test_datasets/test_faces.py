@@ -15,18 +15,16 @@ from PIL import Image, ImageOps
 from ugatit_mm.datasets import read_rgb
 from ugatit_mm.datasets.preparation import faces
 from ugatit_mm.datasets.preparation.faces import (
-    SELFIE_ATTRIBUTES,
-    Upscaler,
-    choose_by_attributes,
     detect,
     draw_test,
     find_faces,
     load_cascade,
     make_faces,
-    resize,
     square_around,
 )
+from ugatit_mm.datasets.preparation.selfie_attributes import SELFIE_ATTRIBUTES, choose_by_attributes
 from ugatit_mm.datasets.preparation.similarity import NEAR, perceptual_hash
+from ugatit_mm.datasets.preparation.upscaling import Upscaler, resize
 
 SKIMAGE = Path(find_spec('skimage').submodule_search_locations[0]) / 'data'
 FACE = (224, 120)  # centre of the face in skimage's astronaut.png, 512 x 512

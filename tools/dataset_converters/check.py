@@ -13,12 +13,10 @@ from ugatit_mm.datasets.preparation.checks import (
     MOVED,
     PROBLEM,
     check_dataset,
-    contact_sheet,
     describe,
-    move_aside,
-    move_back,
-    planned_moves,
 )
+from ugatit_mm.datasets.preparation.contact_sheet import contact_sheet
+from ugatit_mm.datasets.preparation.set_aside import move_aside, move_back, planned_moves
 from ugatit_mm.datasets.preparation.similarity import NEAR
 
 EPILOG = """

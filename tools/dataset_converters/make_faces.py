@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ugatit_mm.datasets.preparation.faces import SELFIE_ATTRIBUTES, Upscaler, make_faces
+from ugatit_mm.datasets.preparation.faces import make_faces
+from ugatit_mm.datasets.preparation.selfie_attributes import SELFIE_ATTRIBUTES
 from ugatit_mm.datasets.preparation.similarity import NEAR
+from ugatit_mm.datasets.preparation.upscaling import Upscaler
 
 
 def condition(text: str) -> tuple[str, int]:

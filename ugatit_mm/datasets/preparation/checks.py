@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and moving that aside.
+"""What is wrong with a data set.
 
 A picture counts as readable exactly when training can read it, and the folders are listed as
 training lists them.
@@ -6,12 +6,11 @@ training lists them.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,15 +19,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.fileio import list_dir_or_file
-from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from ..loading import ImageReadError, decode_rgb, is_visible_image, read_rgb
+from ..loading import decode_rgb, is_visible_image
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
 SPLITS = ('trainA', 'trainB', 'testA', 'testB')
-ASIDE = 'set_aside'
-LOG = 'moves.csv'
 MIN_SIZE = 64
 """Shorter side in pixels, a quarter of the paper's 256: enlarged fourfold, nothing is sharp."""
 
@@ -358,167 +355,3 @@ def _describe_split(split: str, figures: dict[str, Any]) -> list[str]:
             counts = ', '.join(f'{name} {count}' for name, count in figures[key].items())
             lines.append(f'    {key.replace("_files", " files, not read")}: {counts}')
     return lines
-
-
-# -- moving aside --------------------------------------------------------------------------------
-
-
-def planned_moves(report: Report) -> list[tuple[str, str, Finding]]:
-    """Where ``--fix`` puts what it moves: pairs of paths below the root, and why.
-
-    A file stays where moving it would break a link that stays.
-    """
-    root = Path(report.root)
-    moves, taken = [], set()
-    for finding in report.of(MOVED):
-        source = root / finding.file
-        if finding.other and not source.is_symlink() and _same_path(source, root / finding.other):
-            continue
-        target = _free_name(root, f'{ASIDE}/{finding.kind}/{finding.file}', taken)
-        taken.add(target)
-        moves.append((finding.file, target, finding))
-    return moves
-
-
-def _same_path(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _free_name(root: Path, name: str, taken: Collection[str]) -> str:
-    stem, suffix = os.path.splitext(name)
-    number, free = 1, name
-    while free in taken or os.path.lexists(root / free):
-        number += 1
-        free = f'{stem}~{number}{suffix}'
-    return free
-
-
-def move_aside(report: Report) -> list[tuple[str, str, Finding]]:
-    """Move what :func:`planned_moves` says to ``set_aside/KIND/SPLIT`` under the root.
-
-    Nothing is deleted or overwritten. Each move is noted in ``set_aside/moves.csv`` before it is
-    made; :func:`move_back` takes them back.
-    """
-    root = Path(report.root)
-    moves = planned_moves(report)
-    if not moves:
-        return moves
-    (root / ASIDE).mkdir(exist_ok=True)
-    log = root / ASIDE / LOG
-    is_new = not log.exists()
-    with open(log, 'a', newline='', encoding='utf-8', errors='surrogateescape') as stream:
-        writer = csv.writer(stream)
-        if is_new:
-            writer.writerow(['from', 'to', 'kind', 'reason'])
-        for source, target, finding in moves:
-            (root / target).parent.mkdir(parents=True, exist_ok=True)
-            writer.writerow([source, target, finding.kind, finding.text])
-            stream.flush()
-            os.rename(root / source, root / target)
-    return moves
-
-
-def move_back(root: str | os.PathLike) -> list[tuple[str, str]]:
-    """Take back the moves of :func:`move_aside`, the last first.
-
-    Returns:
-        Pairs of paths below the root, from and to.
-
-    Raises:
-        FileNotFoundError: There is no log of moves.
-        FileExistsError: Another file stands where one would go back; those before it are back.
-    """
-    root = Path(root)
-    log = root / ASIDE / LOG
-    if not log.is_file():
-        raise FileNotFoundError(f"'{log}' does not exist: nothing was moved aside here.")
-    with open(log, newline='', encoding='utf-8', errors='surrogateescape') as stream:
-        rows = list(csv.DictReader(stream))
-    moves = []
-    for row in reversed(rows):
-        aside, home = root / row['to'], root / row['from']
-        if not os.path.lexists(aside):
-            continue  # moved back before
-        if os.path.lexists(home):
-            raise FileExistsError(f"'{home}' exists: rename it, so that '{aside}' can go back.")
-        home.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(aside, home)
-        moves.append((row['to'], row['from']))
-    return moves
-
-
-# -- contact sheet -------------------------------------------------------------------------------
-
-_TILE, _GAP, _LINE = 112, 6, 14
-
-
-def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 0) -> Image.Image:
-    """Some pictures of every split, drawn at random, and below them those with problems.
-
-    Args:
-        report: What was found; the files are still where they were.
-        columns: Pictures in a row.
-        rows: Rows of problems at most.
-        seed: Draws the pictures.
-    """
-    root, rng = Path(report.root), np.random.default_rng(seed)
-    bad = [f for f in report.of(MOVED, PROBLEM) if f.kind not in ('missing', 'empty')]
-    bad_files = {finding.file for finding in bad}
-    sections = []
-    for split, figures in report.splits.items():
-        files = [f'{split}/{name}' for name in list_files(root / split) if is_visible_image(name)]
-        fine = [file for file in files if file not in bad_files]
-        drawn = rng.permutation(len(fine))[:columns]
-        tiles = [(fine[i], fine[i].removeprefix(f'{split}/')) for i in sorted(drawn)]
-        sections.append((f'{split}: {figures["images"]} images', tiles))
-    limit = columns * rows
-    if bad:
-        title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')
-        picked = sorted(rng.permutation(len(bad))[:limit])
-        sections.append((title, [(bad[i].file, f'{bad[i].kind}\n{bad[i].file}') for i in picked]))
-    return _lay_out(root, sections, columns)
-
-
-def _lay_out(
-    root: Path, sections: Iterable[tuple[str, list[tuple[str, str]]]], columns: int
-) -> Image.Image:
-    """Titled blocks of tiles, each tile a file and its label of one or two lines."""
-    sections = list(sections)
-    step = _TILE + 2 * _LINE + _GAP
-    height = sum(_LINE + 2 * _GAP + step * -(-len(tiles) // columns) for _, tiles in sections)
-    sheet = Image.new('RGB', (columns * (_TILE + _GAP) + _GAP, height + _GAP), 'white')
-    draw = ImageDraw.Draw(sheet)
-    title_font, font = ImageFont.load_default(13), ImageFont.load_default(10)
-    top = _GAP
-    for title, tiles in sections:
-        draw.text((_GAP, top), title, 'black', title_font)
-        top += _LINE + _GAP
-        for i, (file, label) in enumerate(tiles):
-            x, y = _GAP + i % columns * (_TILE + _GAP), top + i // columns * step
-            sheet.paste(_thumbnail(root / file), (x, y))
-            for n, line in enumerate(label.split('\n')):
-                colour = 'firebrick' if '\n' in label and n == 0 else 'black'
-                draw.text((x, y + _TILE + n * _LINE), _cut(line, font), colour, font)
-        top += step * -(-len(tiles) // columns) + _GAP
-    return sheet
-
-
-def _thumbnail(path: Path) -> Image.Image:
-    """The picture within a square, on grey; crossed out if it cannot be read."""
-    try:
-        image = Image.fromarray(read_rgb(path))
-    except ImageReadError:
-        tile = Image.new('RGB', (_TILE, _TILE), 'lightgrey')
-        draw = ImageDraw.Draw(tile)
-        draw.line((0, 0, _TILE, _TILE), 'firebrick', 2)
-        draw.line((0, _TILE, _TILE, 0), 'firebrick', 2)
-        return tile
-    return ImageOps.pad(image, (_TILE, _TILE), Image.Resampling.LANCZOS, 'lightgrey')
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The end of a text, as much as fits under a tile."""
-    text = text.encode('ascii', 'replace').decode()  # what Pillow's own font can draw
-    while font.getlength(text) > _TILE:
-        text = '..' + text.removeprefix('..')[1:]
-    return text

@@ -16,31 +16,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from mmagic.registry import MODELS
-from mmengine.config import Config
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from ...converters import read_checkpoint
-from ..loading import IMAGE_SUFFIXES, ImageReadError, find_images, read_rgb
+from ..loading import ImageReadError, find_images, read_rgb
+from .selfie_attributes import bare_name, choose_by_attributes
 from .similarity import HASH_BITS, NEAR, find_repeats, is_monochrome, near_pairs, perceptual_hash
+from .upscaling import Upscaler, resize
 
 OPENCV_CASCADE = os.path.join(cv2.data.haarcascades, 'haarcascade_frontalface_default.xml')
-
-SELFIE_ATTRIBUTES = (  # noqa: SIM905, a list takes 36 lines
-    'partial_faces is_female baby child teenager youth middle_age senior white black asian '
-    'oval_face round_face heart_face smiling mouth_open frowning wearing_glasses '
-    'wearing_sunglasses wearing_lipstick tongue_out duck_face black_hair blond_hair brown_hair '
-    'red_hair curly_hair straight_hair braid_hair showing_cellphone using_earphone using_mirror '
-    'braces wearing_hat harsh_lighting dim_lighting'
-).split()
-"""Columns of the Selfie data set's ``selfie_dataset.txt`` behind a name and a popularity score.
-
-The file has no header. The order is the one that published programs reading the file agree on.
-"""
 
 
 @dataclass(frozen=True)
@@ -76,60 +62,6 @@ class Skipped:
     detail: str = ''
     x: int | None = None
     y: int | None = None
-
-
-# -- choosing by attribute -----------------------------------------------------------------------
-
-
-def choose_by_attributes(
-    path: str | os.PathLike, wanted: dict[str, int]
-) -> tuple[set[str], set[str]]:
-    """Read an attribute file like the Selfie data set's and choose by it.
-
-    A line has a name, a popularity score and 36 attributes, each -1, 0 or 1, apart by blanks.
-
-    Args:
-        path: The file.
-        wanted: Attributes and the value that each must have.
-
-    Returns:
-        Names that have all of them, and all names of the file, without suffixes.
-
-    Raises:
-        ValueError: An attribute is unknown, or a line is not as said.
-        OSError: The file cannot be read.
-    """
-    unknown = [name for name in wanted if name not in SELFIE_ATTRIBUTES]
-    if unknown:
-        raise ValueError(f'unknown attribute {unknown[0]}; known: {" ".join(SELFIE_ATTRIBUTES)}')
-    columns = 2 + len(SELFIE_ATTRIBUTES)
-    chosen, known = set(), set()
-    with open(path, encoding='utf-8') as stream:
-        for number, line in enumerate(stream, 1):
-            words = line.split()
-            if not words:
-                continue
-            if len(words) != columns or not {'-1', '0', '1'}.issuperset(words[2:]):
-                raise ValueError(
-                    f"'{path}', line {number}: a name, a score and {len(SELFIE_ATTRIBUTES)} "
-                    f'values of -1, 0 or 1 are expected, got {len(words)} columns: '
-                    f'{line.strip()[:60]}'
-                )
-            name = _bare(words[0])
-            values = dict(zip(SELFIE_ATTRIBUTES, map(int, words[2:])))
-            known.add(name)
-            if all(values[attribute] == value for attribute, value in wanted.items()):
-                chosen.add(name)
-    return chosen, known
-
-
-def _bare(file: str) -> str:
-    """The name of an image without folder and suffix, with any other dots."""
-    stem, suffix = os.path.splitext(os.path.basename(file))
-    return stem if suffix.lower() in IMAGE_SUFFIXES else stem + suffix
-
-
-# -- finding -------------------------------------------------------------------------------------
 
 
 def load_cascade(path: str | os.PathLike = OPENCV_CASCADE) -> cv2.CascadeClassifier:
@@ -303,88 +235,6 @@ def draw_test(groups: Sequence[int], count: int, seed: int) -> set[int]:
     return {index for index, group in enumerate(groups) if group in drawn}
 
 
-# -- resizing ------------------------------------------------------------------------------------
-
-
-class Upscaler:
-    """A super-resolution network of MMagic: SRCNN, EDSR, RDN, ESRGAN, Real-ESRGAN, SwinIR, ...
-
-    The network alone is built, ``model.generator`` of the config, as the losses beside it would
-    download weights of their own. All of its weights must be in the checkpoint, which is read
-    without running code from it; of an averaged generator, the average is taken.
-
-    Args:
-        config: MMagic's config of a model that reads RGB, as all of its super-resolution does.
-        checkpoint: Weights.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: They do not fit together, or the network does not enlarge pictures.
-    """
-
-    def __init__(self, config: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-        cfg = Config.fromfile(config)
-        weights = read_checkpoint(checkpoint)
-        weights = weights.get('state_dict', weights)
-        prefixes = [f'{name}.' for name in ('generator_ema', 'generator')]
-        prefix = next((p for p in prefixes if any(key.startswith(p) for key in weights)), '')
-        state = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        try:
-            self.net = MODELS.build(cfg.model.generator).eval()
-            self.net.load_state_dict(state)
-        except (AttributeError, KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"'{checkpoint}' does not fit '{config}': {error}") from error
-        self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        self.net.to(self.device)
-        norm = cfg.model.get('data_preprocessor') or {}
-        self.mean = self._channels(norm.get('mean', (0, 0, 0)))
-        self.std = self._channels(norm.get('std', (255, 255, 255)))
-        side = 48
-        try:
-            self.scale = len(self(np.zeros((side, side, 3), np.uint8))) / side
-        except Exception as error:  # whatever a network of another kind does with a picture
-            raise ValueError(f"'{config}' is no network for single pictures: {error}") from error
-        if self.scale <= 1:
-            raise ValueError(f"'{config}' does not enlarge: {side} pixels give {self.scale:g}x")
-        kind = cfg.model.generator.type
-        self.name = f'{kind} x{self.scale:g} ({os.path.basename(checkpoint)})'
-
-    def _channels(self, values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self.device).view(-1, 1, 1)
-
-    @torch.no_grad()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Enlarge a picture, RGB, uint8, (H, W, 3)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        out = self.net(((pixels.permute(2, 0, 1) - self.mean) / self.std)[None])[0]
-        out = (out * self.std + self.mean).clamp(0, 255).round().byte()
-        return out.permute(1, 2, 0).cpu().numpy()
-
-
-def resize(crop: np.ndarray, size: int, upscaler: Upscaler | None = None) -> tuple[np.ndarray, str]:
-    """Bring a square to ``size`` pixels.
-
-    Args:
-        crop: RGB, uint8, (S, S, 3).
-        size: Wanted side.
-        upscaler: Enlarges what is smaller than wanted; what then remains is done by Lanczos.
-
-    Returns:
-        RGB, uint8, (size, size, 3), and what did it.
-    """
-    done = []
-    if upscaler is not None and len(crop) < size:
-        crop = upscaler(crop)
-        done.append(upscaler.name)
-    if len(crop) != size:
-        crop = np.array(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS))
-        done.append('Lanczos')
-    return crop, ' + '.join(done) or 'nothing'
-
-
-# -- the whole -----------------------------------------------------------------------------------
-
-
 def make_faces(
     source: str | os.PathLike,
     out: str | os.PathLike,
@@ -441,13 +291,15 @@ def make_faces(
     left_out, counts = [], Counter()
     if attributes is not None:
         chosen, known = choose_by_attributes(attributes, wanted)
-        counts['chosen, but no picture of that name'] = len(chosen.difference(map(_bare, files)))
+        counts['chosen, but no picture of that name'] = len(
+            chosen.difference(map(bare_name, files))
+        )
         left_out = [
-            Skipped(name, 'not chosen' if _bare(name) in known else 'not in the attribute file')
+            Skipped(name, 'not chosen' if bare_name(name) in known else 'not in the attribute file')
             for name in files
-            if _bare(name) not in chosen
+            if bare_name(name) not in chosen
         ]
-        files = [name for name in files if _bare(name) in chosen]
+        files = [name for name in files if bare_name(name) in chosen]
     faces, groups, skipped = find_faces(source, files, detector, **finding)
     skipped = left_out + skipped
     if not faces:

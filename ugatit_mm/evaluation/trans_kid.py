@@ -56,10 +56,10 @@ class TransKID(TransMetric):
         self.figures: list[Figure] = []
         self._resize: str | None = None
 
-    def measure(self, images: list[np.ndarray]) -> list[dict]:
+    def measure(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the features of pictures, all of one size in one pass."""
         self._resize = f'pipeline to {images[0].shape[1]}x{images[0].shape[0]}'
-        features: list[dict] = [{} for _ in images]
+        features: list[np.ndarray | None] = [None] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
             chosen = [index for index, image in enumerate(images) if image.shape == shape]
             batch = torch.from_numpy(np.stack([images[index] for index in chosen]))

@@ -31,11 +31,11 @@ class TransMetric(BaseMetric):
         self._seen: set[tuple[str, str]] = set()
 
     @abstractmethod
-    def measure(self, images: list[np.ndarray]) -> list[dict]:
-        """Measure RGB uint8 pictures, (H, W, 3) each."""
+    def measure(self, images: list[np.ndarray]) -> list:
+        """Measure RGB uint8 pictures, (H, W, 3) each; one result for each."""
 
     @abstractmethod
-    def summarise(self, direction: str, real: list[dict], fake: list[dict], target: list[dict]):
+    def summarise(self, direction: str, real: list, fake: list, target: list) -> dict[str, float]:
         """Turn the measures of one direction into metrics.
 
         Args:

@@ -153,6 +153,17 @@ def test_registered_and_through_val_step(tiny):
     assert set(metric.evaluate(size=6)) >= {'cat2dog/colour_hog_kid', 'dog2cat/colour_hog_fid'}
 
 
+def test_pictures_of_several_sizes_are_measured_and_told(domains):
+    a, b, fake_a, fake_b = domains
+    metric = TransKID(Means(), **PROTOCOL)
+    wide = np.repeat(b, 2, axis=2)  # each column twice: the same means
+    metric.process(None, samples(a, wide, np.repeat(fake_a, 2, axis=2), fake_b))
+    got = metric.evaluate(size=7)
+    assert metric.figures[0].resize == 'pipeline to 16x16, 32x16, then none'
+    expected = kid.kid(features(fake_b), features(b), 4, 5)
+    assert got['cat2dog/means_kid'] == pytest.approx(expected.value)
+
+
 def test_too_few_images_are_told_with_the_field(domains):
     metric = TransKID(Means(), subset_size=6)
     metric.process(None, samples(*domains))

@@ -54,11 +54,11 @@ class TransKID(TransMetric):
         self.extractor = build_extractor(extractor)
         self.protocol = Protocol(subset_size, num_subsets, block_size, seed)
         self.figures: list[Figure] = []
-        self._resize: str | None = None
+        self._sizes: set[str] = set()
 
     def measure(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the features of pictures, all of one size in one pass."""
-        self._resize = f'pipeline to {images[0].shape[1]}x{images[0].shape[0]}'
+        self._sizes.update(f'{image.shape[1]}x{image.shape[0]}' for image in images)
         features: list[np.ndarray | None] = [None] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
             chosen = [index for index, image in enumerate(images) if image.shape == shape]
@@ -84,6 +84,7 @@ class TransKID(TransMetric):
         """Compute the figures of one direction."""
         if not target:
             raise kid.TooFewImagesError(f'{direction}: no real images of the target')
-        figures = self.protocol.measure(direction, self.extractor, fake, target, real, self._resize)
+        resize = f'pipeline to {", ".join(sorted(self._sizes))}'
+        figures = self.protocol.measure(direction, self.extractor, fake, target, real, resize)
         self.figures += figures
         return metrics(figures)

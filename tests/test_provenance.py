@@ -1,5 +1,6 @@
 """Commit and hardware of a run."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -63,3 +64,9 @@ def test_what_is_told_can_be_stored():
     told = provenance.provenance()
     assert told['processes'] == 1 and told['torch'] == torch.__version__
     assert {type(value) for value in told.values()} <= {str, int, type(None)}
+
+
+def test_sha256_of_a_file_of_several_parts(tmp_path: Path):
+    content = bytes(range(256)) * 10_000
+    (tmp_path / 'file').write_bytes(content)
+    assert provenance.sha256(tmp_path / 'file') == hashlib.sha256(content).hexdigest()

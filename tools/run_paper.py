@@ -17,6 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ugatit_mm.apis import add_run_arguments, config_of, results_path
+from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
@@ -184,9 +185,7 @@ def check(pending: list[Run], args: argparse.Namespace) -> None:
     """
     for run in pending:
         root = Path(run.cfg.train_dataloader.dataset.data_root)
-        missing = [
-            name for name in ('trainA', 'trainB', 'testA', 'testB') if not (root / name).is_dir()
-        ]
+        missing = [name for name in FOLDERS if not (root / name).is_dir()]
         if missing:
             raise PlanError(
                 f'{run.config}: no folder {", ".join(missing)} in {root}. Prepare the data with '
@@ -315,10 +314,7 @@ def call(tool: str, words: list[str], processes: int) -> int:
 def write_table(what: str, files: list[Path], work_dir: Path) -> None:
     """Write the table of what is done so far, beside the runs."""
     make = table_1 if what == 'ablation' else table_3
-    results = Results(files)
-    markdown, table = make(results)
-    if files:
-        markdown += f'\n\nWhere the figures come from:\n\n{results.origins()}'
+    markdown, table = make(Results(files))
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / 'table.md').write_text(markdown + '\n')
     (work_dir / 'table.csv').write_text(table)

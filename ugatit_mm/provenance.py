@@ -1,13 +1,15 @@
 """Where a figure comes from: commit, versions, hardware."""
 
+import hashlib
+import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
 
+from .compat import installed
 from .version import __version__
 
 
@@ -22,7 +24,7 @@ def provenance() -> dict[str, str | int | None]:
         'version': __version__,
         'commit': commit(),
         'torch': str(torch.__version__),  # a subclass of str, which checkpoints would not take
-        'mmagic': _version('mmagic'),
+        'mmagic': installed('mmagic'),
         'python': platform.python_version(),
         'hardware': hardware(),
         'processes': get_world_size(),
@@ -50,6 +52,15 @@ def commit() -> str | None:
     return f'{head}-dirty' if changed else head
 
 
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, hexadecimal; read in parts, as checkpoints can be large."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def hardware() -> str:
     """The processors that torch computes with, in words."""
     if torch.cuda.is_available():
@@ -65,10 +76,3 @@ def _cpu_name() -> str:
         lines = []
     names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

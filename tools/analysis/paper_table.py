@@ -30,8 +30,6 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     for name, make in (('table1', table_1), ('table3', table_3)):
         markdown, table = make(results)
-        if origins := results.origins():
-            markdown += f'\n\nWhere the figures come from:\n\n{origins}'
         print(markdown, end='\n\n')
         if args.out_dir:
             folder = Path(args.out_dir)

@@ -4,7 +4,6 @@ Another one is a subclass of :class:`Extractor`, registered with MMagic's ``MODE
 ``TransKID(extractor=dict(type=...))``.
 """
 
-import hashlib
 import inspect
 import os
 from abc import ABC, abstractmethod
@@ -16,6 +15,8 @@ from mmagic.registry import MODELS
 from mmengine.device import get_device
 from torch import Tensor
 from torch.nn import functional
+
+from ..provenance import sha256
 
 # The network of 2015-12-05 that FID and KID are defined with, as torch-fidelity and pytorch-fid
 # publish it: one file under two names.
@@ -158,7 +159,7 @@ def _find_weights(path: str | os.PathLike | None) -> Path:
 
 
 def _check_sha256(file: Path) -> str:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = sha256(file)
     if digest != INCEPTION_SHA256:
         raise WeightsError(
             f'{file}: SHA-256 is {digest} instead of {INCEPTION_SHA256}, so this is not the '

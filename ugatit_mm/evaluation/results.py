@@ -1,6 +1,5 @@
 """The results of a test as a file: figures together with all that they depend on."""
 
-import hashlib
 import json
 import os
 from datetime import datetime, timezone
@@ -9,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..provenance import provenance
+from ..provenance import provenance, sha256
 from .figures import Figure
 
 FORMAT = 'ugatit_mm results 1'
@@ -56,7 +55,7 @@ def results_of(
         'trained': meta.get('provenance'),
         'checkpoint': {
             'name': checkpoint.name,
-            'sha256': hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            'sha256': sha256(checkpoint),
         },
         'evaluated': {
             **provenance(),

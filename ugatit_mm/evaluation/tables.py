@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .figures import PROTOCOLS, Figure
+from .figures import PROTOCOLS, Figure, plus_minus
 from .paper import DIRECTIONS, TABLE_1, TABLE_3
 from .results import read_results
 
@@ -71,8 +71,8 @@ class Results:
         ]
         return found[-1] if found else None
 
-    def origins(self) -> str:
-        """A line for each test: what was trained, with what, where."""
+    def origins(self) -> list[str]:
+        """Paragraphs that say of each test what was trained and where; none without tests."""
         lines = []
         for test in self.tests:
             trained, evaluated = test['trained'] or {}, test['evaluated']
@@ -88,7 +88,7 @@ class Results:
             for used in dict.fromkeys((f.features, f.weights, f.resize) for f in test['figures']):
                 line += '; features {}, weights {}, resize {}'.format(*used)
             lines.append(line)
-        return '\n'.join(dict.fromkeys(lines))
+        return ['Where the figures come from:', '\n'.join(dict.fromkeys(lines))] if lines else []
 
 
 def table_1(results: Results) -> tuple[str, str]:
@@ -104,7 +104,7 @@ def table_1(results: Results) -> tuple[str, str]:
         measured = dict.fromkeys(c.figure.direction for c in results.cells if c.variant == variant)
         ours = list(measured) or list(TABLE_1['adalin'][1])
         header = ['model', 'paper: selfie2anime', 'paper: anime2selfie']
-        header += [f'{direction}: {_short(protocol)}' for direction in ours for protocol in KIDS]
+        header += [f'{direction}: {_SHORT[protocol]}' for direction in ours for protocol in KIDS]
         lines = []
         for key, (name, paper) in TABLE_1.items():
             line = [name, *(_pair(paper[direction]) for direction in paper)]
@@ -115,7 +115,8 @@ def table_1(results: Results) -> tuple[str, str]:
                     rows.append(_csv_row(1, name, variant, direction, protocol, paper, figure))
             lines.append(line)
         parts.append(f'### {_capital(variant)}\n\n{_markdown(header, lines)}')
-    return '\n\n'.join(['## Table 1, ablation', _LEGEND, *parts]), _csv(rows)
+    parts = ['## Table 1, ablation', _LEGEND, *parts, *results.origins()]
+    return '\n\n'.join(parts), _csv(rows)
 
 
 def table_3(results: Results) -> tuple[str, str]:
@@ -142,36 +143,28 @@ def table_3(results: Results) -> tuple[str, str]:
         for variant in variants:
             for protocol in KIDS:
                 figures = [results.find('adalin', variant, d, protocol) for d in directions]
-                name = f'U-GAT-IT, ours: {variant}; {_short(protocol)}'
+                name = f'U-GAT-IT, ours: {variant}; {_SHORT[protocol]}'
                 lines.append([name, *(_cell(figure) for figure in figures)])
                 rows += [
                     _csv_row(3, 'U-GAT-IT', variant, d, protocol, TABLE_3['U-GAT-IT'], figure)
                     for d, figure in zip(directions, figures, strict=True)
                 ]
         blocks.append(_markdown(['model', *directions], lines))
-    return '\n\n'.join(['## Table 3, five data sets in both directions', _LEGEND, *blocks]), _csv(
-        rows
-    )
+    parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *results.origins()]
+    return '\n\n'.join(parts), _csv(rows)
 
 
+_SHORT = {'kid': 'target', 'kid_blocks': 'target, blocks', 'kid_with_source': 'with source'}
+_SPREAD = {
+    'kid': '± is the population std over the subsets',
+    'kid_blocks': '± is the standard error over the blocks',
+    'kid_with_source': '± is the mean of the two standard errors',
+}
 _LEGEND = (
     'KID times 100, lower is better. The paper does not state its protocol; most likely it is the '
     'mean with the source, on which an untranslated copy scores well. Ours, each on its own:\n\n'
-    + '\n'.join(
-        f'- {short}: {PROTOCOLS[key]}; {spread}'
-        for key, short, spread in (
-            ('kid', 'target', '± is the population std over the subsets'),
-            ('kid_blocks', 'target, blocks', '± is the standard error over the blocks'),
-            ('kid_with_source', 'with source', '± is the mean of the two standard errors'),
-        )
-    )
+    + '\n'.join(f'- {_SHORT[key]}: {PROTOCOLS[key]}; {_SPREAD[key]}' for key in KIDS)
 )
-
-
-def _short(protocol: str) -> str:
-    return {'kid': 'target', 'kid_blocks': 'target, blocks', 'kid_with_source': 'with source'}[
-        protocol
-    ]
 
 
 def _files(path: Path) -> list[Path]:
@@ -236,10 +229,7 @@ def _pair(pair: tuple[float, float] | None) -> str:
 
 
 def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return NOT_TRAINED
-    spread = figure.to_dict()['spread_x100']
-    return f'{100 * figure.value:.2f}' + ('' if spread is None else f' ± {spread:.2f}')
+    return NOT_TRAINED if figure is None else plus_minus(figure, 100)
 
 
 def _csv_row(

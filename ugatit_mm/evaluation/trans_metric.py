@@ -10,8 +10,6 @@ from mmengine.evaluator import BaseMetric
 from ..models.ugatit.pairs import DOMAINS, other
 from ..models.ugatit.ugatit import to_picture
 
-Rows = dict[str, list[dict]]
-
 
 class TransMetric(BaseMetric):
     """A metric over the samples that :meth:`UGATIT.val_step` gives.
@@ -79,7 +77,7 @@ class TransMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Summarise both directions."""
         once = {(domain, row['path']): row for result in results for domain, row in result.items()}
-        rows: Rows = {domain: [] for domain in DOMAINS}
+        rows: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
         for domain, path in sorted(once):
             rows[domain].append(once[domain, path])
         metrics = {}

@@ -23,9 +23,9 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from ..loading import decode_rgb, is_visible_image
+from .layout import FOLDERS as SPLITS
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
-SPLITS = ('trainA', 'trainB', 'testA', 'testB')
 MIN_SIZE = 64
 """Shorter side in pixels, a quarter of the paper's 256: enlarged fourfold, nothing is sharp."""
 

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from ...config import load_config
+from ...provenance import sha256
 from ..loading import ImageReadError, decode_rgb, is_visible_image
 from .archives import iter_entries
 from .layout import FOLDERS, Layout, count_folders, find_layout
@@ -442,11 +443,7 @@ def _hash_source(source: Path, facts: dict[str, dict]) -> str:
     """SHA-256 of an archive; for a folder of the names and hashes of its images."""
     if source.is_dir():
         return _hash_text('\n'.join(f'{name}\t{facts[name]["sha256"]}' for name in sorted(facts)))
-    digest = hashlib.sha256()
-    with open(source, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(source)
 
 
 def _hash_text(text: str) -> str:

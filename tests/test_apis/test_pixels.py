@@ -113,7 +113,7 @@ def test_missing_checkpoint(trained):
 @pytest.mark.parametrize(
     ('option', 'said'),
     [
-        ({'model.generator.base_channels': 8}, r'of another shape \(A.encoder.0.weight \(4, 3'),
+        ({'model.generator.base_channels': 8}, r'another shape \(A.encoder.0.conv.weight \(4, 3'),
         ({'model.recipe': 'pytorch'}, r'missing \(A.cam.gap_fc.weight\).*unknown \(A.encoder'),
         ({'model.generator.num_blocks': 2}, 'missing'),
     ],

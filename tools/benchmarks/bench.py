@@ -1,6 +1,7 @@
 """What the benchmarks share: timing in turns, peak memory, rows with their origin."""
 
 import argparse
+import contextlib
 import csv
 import ctypes
 import gc
@@ -90,10 +91,8 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    try:
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL('libc.so.6').malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        pass
 
 
 class PeakMemory:

@@ -19,11 +19,11 @@ NETWORKS = {
 
 MAX_BLOCKS = 64
 
-# Beginnings of names, official to ours. The numbers are places in the two nn.Sequential.
+# Beginnings of names, official to ours. The numbers are places in an nn.Sequential.
 GENERATOR = {
-    'DownBlock.1.': 'encoder.0.',
-    'DownBlock.5.': 'encoder.3.',
-    'DownBlock.9.': 'encoder.6.',
+    'DownBlock.1.': 'encoder.0.conv.',
+    'DownBlock.5.': 'encoder.1.conv.',
+    'DownBlock.9.': 'encoder.2.conv.',
     'gap_fc.': 'cam.gap_fc.',
     'gmp_fc.': 'cam.gmp_fc.',
     'conv1x1.': 'cam.conv1x1.',
@@ -31,15 +31,15 @@ GENERATOR = {
     'FC.2.': 'mlp.fc2.',
     'gamma.': 'mlp.gamma.',
     'beta.': 'mlp.beta.',
-    'UpBlock2.2.': 'decoder.1.',
-    'UpBlock2.3.': 'decoder.2.',
-    'UpBlock2.7.': 'decoder.5.',
-    'UpBlock2.8.': 'decoder.6.',
-    'UpBlock2.11.': 'decoder.8.',
+    'UpBlock2.2.': 'decoder.0.conv.',
+    'UpBlock2.3.': 'decoder.0.norm.',
+    'UpBlock2.7.': 'decoder.1.conv.',
+    'UpBlock2.8.': 'decoder.1.norm.',
+    'UpBlock2.11.': 'decoder.2.',
 }
 for _i in range(MAX_BLOCKS):
-    GENERATOR[f'DownBlock.{12 + _i}.conv_block.1.'] = f'encoder.{9 + _i}.conv1.'
-    GENERATOR[f'DownBlock.{12 + _i}.conv_block.5.'] = f'encoder.{9 + _i}.conv2.'
+    GENERATOR[f'DownBlock.{12 + _i}.conv_block.1.'] = f'encoder.{3 + _i}.conv1.'
+    GENERATOR[f'DownBlock.{12 + _i}.conv_block.5.'] = f'encoder.{3 + _i}.conv2.'
     GENERATOR |= {
         f'UpBlock1_{1 + _i}.{part}.': f'blocks.{_i}.{part}.'
         for part in ('conv1', 'norm1', 'conv2', 'norm2')

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from ugatit_mm.models import LIN, AdaLIN
-from ugatit_mm.models.layers import clip_rho, instance_layer_norm
+from ugatit_mm.models.layers import InstanceNorm, clip_rho, instance_layer_norm
+from ugatit_mm.models.layers.adalin import plain_instance_layer_norm
 
 
 @pytest.fixture
@@ -90,17 +91,64 @@ def test_lin_fields(features, unbiased):
     torch.testing.assert_close(layer(features), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_are_those_of_the_formula(features):
-    gamma, beta = (s[:, :, None, None].double() for s in style(2, 6))
-    rho = torch.rand(1, 6, 1, 1, dtype=torch.float64)
-    x = features[:, :, :3, :3].double()
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('unbiased', [False, True])
+def test_gradients_are_those_of_the_formula(features, unbiased, relu, layout):
+    rng = torch.Generator().manual_seed(2)
+    x = features[:, :3, :3].double().contiguous(memory_format=layout)
+    rho = torch.rand(1, 3, dtype=torch.float64, generator=rng)
+    gamma, beta = (s[:, :3].double() for s in style(2, 6))
     inputs = [t.clone().requires_grad_() for t in (x, rho, gamma, beta)]
-    assert torch.autograd.gradcheck(lambda *a: instance_layer_norm(*a, 1e-5, True), inputs)
+    assert inputs[0].is_contiguous(memory_format=layout)
+
+    def ours(*factors):
+        return instance_layer_norm(*factors, 1e-5, unbiased, relu)
+
+    assert torch.autograd.gradcheck(ours, inputs)
+    assert torch.autograd.gradcheck(ours, [*inputs[:2], *(t[:1] for t in inputs[2:])])
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('relu', [False, True])
+def test_float32_is_the_plain_formula_forwards_and_backwards(features, relu, layout):
+    rng = torch.Generator().manual_seed(2)
+    features = torch.randn(2, 6, 9, 16, generator=rng)
+    rho, weights = torch.rand(1, 6, generator=rng), torch.randn(features.shape, generator=rng)
+    results = []
+    for norm, dtype in (
+        (instance_layer_norm, torch.float32),
+        (plain_instance_layer_norm, torch.float64),
+    ):
+        inputs = [features.contiguous(memory_format=layout), rho, *style(2, 6)]
+        inputs = [t.to(dtype).clone().requires_grad_() for t in inputs]
+        out = norm(*inputs, 1e-5, False, relu)
+        out.backward(weights.to(dtype))
+        results.append([out.detach(), *(t.grad for t in inputs)])
+    for got, expected in zip(*results, strict=True):
+        scale = expected.abs().max()
+        torch.testing.assert_close(got / scale, (expected / scale).float(), atol=1e-6, rtol=0)
+
+
+def test_instance_norm_is_torchs(features):
+    ours, theirs = InstanceNorm(6, affine=True), torch.nn.InstanceNorm2d(6, affine=True)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.copy_(torch.rand(6) - 0.3)
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(ours(features), theirs(features), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        ours(features, relu=True), theirs(features).relu(), atol=1e-5, rtol=1e-5
+    )
+    plain = torch.nn.InstanceNorm2d(6)
+    torch.testing.assert_close(InstanceNorm(6)(features), plain(features), atol=1e-5, rtol=1e-5)
 
 
 def test_large_means_do_not_spoil_the_result(features):
     layer = LIN(6, rho_init=1.0)
-    torch.testing.assert_close(layer(features + 1000), layer(features), atol=2e-3, rtol=0)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = features.contiguous(memory_format=layout)
+        torch.testing.assert_close(layer(x + 1000), layer(features), atol=2e-3, rtol=0)
 
 
 def test_bfloat16_keeps_its_type_and_float32_statistics(features):
@@ -109,6 +157,19 @@ def test_bfloat16_keeps_its_type_and_float32_statistics(features):
     out = layer(x)
     assert out.dtype is torch.bfloat16
     torch.testing.assert_close(out, layer(x.float()).bfloat16())
+
+
+def test_bfloat16_gradients_are_float32s_rounded(features):
+    layer = LIN(6, rho_init=0.5)
+    grads = []
+    for dtype in (torch.bfloat16, torch.float32):
+        x = features.bfloat16().to(dtype).requires_grad_()
+        layer(x, relu=True).backward(torch.ones_like(x))
+        assert x.grad.dtype is dtype
+        grads.append((x.grad.float(), layer.rho.grad, layer.gamma.grad))
+        layer.zero_grad()
+    for got, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-2)
 
 
 def test_fixed_rho_is_no_parameter_and_not_saved():

@@ -38,14 +38,14 @@ def generator_state(variables: dict[str, np.ndarray], blocks: int) -> dict[str, 
                 value if ours in ('weight', 'bias') else value.view(1, -1, 1, 1)
             )
 
-    for place, suffix in ((0, ''), (3, '_0'), (6, '_1')):
-        layer(f'encoder.{place}', f'conv{suffix}/conv2d')
-        norm(f'encoder.{place + 1}', f'ins_norm{suffix}', weight='gamma', bias='beta')
+    for place, suffix in enumerate(('', '_0', '_1')):
+        layer(f'encoder.{place}.conv', f'conv{suffix}/conv2d')
+        norm(f'encoder.{place}.norm', f'ins_norm{suffix}', weight='gamma', bias='beta')
     for i in range(blocks):
         for j in (1, 2):
             block = f'resblock_{i}/res{j}'
-            layer(f'encoder.{9 + i}.conv{j}', f'{block}/conv_0/conv2d')
-            norm(f'encoder.{9 + i}.norm{j}', f'{block}/instance_norm', weight='gamma', bias='beta')
+            layer(f'encoder.{3 + i}.conv{j}', f'{block}/conv_0/conv2d')
+            norm(f'encoder.{3 + i}.norm{j}', f'{block}/instance_norm', weight='gamma', bias='beta')
             block = f'adaptive_resblock{i}/res{j}'
             layer(f'blocks.{i}.conv{j}', f'{block}/conv_0/conv2d')
             norm(f'blocks.{i}.norm{j}', f'{block}/instance_layer_norm', rho='rho')
@@ -58,10 +58,10 @@ def generator_state(variables: dict[str, np.ndarray], blocks: int) -> dict[str, 
         ('beta', 'beta'),
     ):
         layer(f'mlp.{ours}', f'MLP/{theirs}/dense')
-    for place, i in ((1, 0), (5, 1)):
-        layer(f'decoder.{place}', f'up_conv_{i}/conv2d')
-        norm(f'decoder.{place + 1}', f'layer_ins_norm_{i}', rho='rho', gamma='gamma', beta='beta')
-    layer('decoder.8', 'G_logit/conv2d')
+    for i in range(2):
+        layer(f'decoder.{i}.conv', f'up_conv_{i}/conv2d')
+        norm(f'decoder.{i}.norm', f'layer_ins_norm_{i}', rho='rho', gamma='gamma', beta='beta')
+    layer('decoder.2', 'G_logit/conv2d')
     assert not variables  # every one is used
     return state
 

@@ -1,14 +1,20 @@
 """Parts that the networks share and that ablations swap."""
 
-from .adalin import LIN, AdaLIN, clip_rho, instance_layer_norm
+from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .cam import CAM
+from .conv import PatchConv2d, ReflectConv2d, UpConv2d
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
 
 __all__ = [
     'CAM',
     'LIN',
     'AdaLIN',
+    'GroupNorm',
+    'InstanceNorm',
+    'PatchConv2d',
+    'ReflectConv2d',
     'SpectralNorm',
+    'UpConv2d',
     'clip_rho',
     'instance_layer_norm',
     'raw_weight',

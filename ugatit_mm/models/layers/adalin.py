@@ -4,9 +4,17 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .fused_norm import InstanceLayerNorm
+
 
 def instance_layer_norm(
-    x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor, eps: float, unbiased: bool
+    x: Tensor,
+    rho: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    unbiased: bool,
+    relu: bool = False,
 ) -> Tensor:
     """Blend instance and layer normalisation, then scale and shift.
 
@@ -17,15 +25,35 @@ def instance_layer_norm(
 
     Args:
         x: Features, (N, C, H, W).
-        rho: Share of instance norm in [0, 1], (1, C, 1, 1).
-        gamma: Scale, (N or 1, C, 1, 1).
-        beta: Shift, (N or 1, C, 1, 1).
+        rho: Share of instance norm in [0, 1], (1, C).
+        gamma: Scale, (N or 1, C).
+        beta: Shift, (N or 1, C).
         eps: Added to both variances.
         unbiased: Divide the variances by n - 1 (PyTorch program) instead of n (TensorFlow).
+        relu: Follow with a ReLU.
 
     Returns:
         Tensor (N, C, H, W) of the type of ``x``.
     """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    factors = (rho.to(wide), gamma.to(wide), beta.to(wide))
+    # A compiler and an exporter take the formula apart by themselves.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return plain_instance_layer_norm(x, *factors, eps, unbiased, relu)
+    return InstanceLayerNorm.apply(x, *factors, eps, unbiased, relu)
+
+
+def plain_instance_layer_norm(
+    x: Tensor,
+    rho: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    unbiased: bool,
+    relu: bool = False,
+) -> Tensor:
+    """Compute :func:`instance_layer_norm` with torch's own gradients, the tests' reference."""
+    rho, gamma, beta = (factor[:, :, None, None] for factor in (rho, gamma, beta))
     features = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     var_i, mean_i = torch.var_mean(features, (2, 3), correction=int(unbiased), keepdim=True)
     var_l, mean_l = torch.var_mean(features, (1, 2, 3), correction=int(unbiased), keepdim=True)
@@ -34,7 +62,8 @@ def instance_layer_norm(
     scale = gamma * (weight_i + weight_l)
     shift = gamma * weight_l * (mean_i - mean_l) + beta
     # x - m_I first: exact for features with a mean far from 0.
-    return ((features - mean_i) * scale + shift).to(x.dtype)
+    y = (features - mean_i) * scale + shift
+    return (y.relu() if relu else y).to(x.dtype)
 
 
 class _Rho(nn.Module):
@@ -90,11 +119,11 @@ class AdaLIN(_Rho):
         super().__init__(num_features, eps, rho_init, unbiased, learn_rho)
         self.rho_smoothing = rho_smoothing
 
-    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Normalise ``x`` (N, C, H, W) with ``gamma`` and ``beta`` (N, C)."""
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor, relu: bool = False) -> Tensor:
+        """Normalise ``x`` (N, C, H, W) with ``gamma`` and ``beta`` (N, C), then ReLU if asked."""
         rho = (self.rho - self.rho_smoothing).clamp(0, 1) if self.rho_smoothing else self.rho
-        gamma, beta = gamma[:, :, None, None], beta[:, :, None, None]
-        return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased)
+        rho = rho.flatten(1)
+        return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased, relu)
 
 
 @MODELS.register_module()
@@ -121,9 +150,38 @@ class LIN(_Rho):
         self.gamma = nn.Parameter(torch.ones(1, num_features, 1, 1))
         self.beta = nn.Parameter(torch.zeros(1, num_features, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x`` (N, C, H, W)."""
-        return instance_layer_norm(x, self.rho, self.gamma, self.beta, self.eps, self.unbiased)
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
+        rho, gamma, beta = (factor.flatten(1) for factor in (self.rho, self.gamma, self.beta))
+        return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased, relu)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """``nn.InstanceNorm2d`` that can follow with a ReLU; instance-layer norm with rho = 1.
+
+    Args:
+        num_features: Channels C.
+        affine: Learned scale and shift.
+    """
+
+    def __init__(self, num_features: int, affine: bool = False) -> None:
+        super().__init__(num_features, affine=affine)
+        self.register_buffer('one', torch.ones(1, num_features), persistent=False)
+        self.register_buffer('zero', torch.zeros(1, num_features), persistent=False)
+
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
+        gamma, beta = (self.weight[None], self.bias[None]) if self.affine else (self.one, self.zero)
+        return instance_layer_norm(x, self.one, gamma, beta, self.eps, False, relu)
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm`` that can follow with a ReLU."""
+
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
+        x = super().forward(x)
+        return x.relu_() if relu else x
 
 
 def clip_rho(module: nn.Module) -> None:

@@ -52,16 +52,19 @@ class CAM(nn.Module):
             Features (N, C, H, W), CAM logits (N, 2) in the order average, max pooling, and the
             heatmap (N, 1, H, W), the sum of the features over channels (unbounded, not scaled).
         """
-        pooled = (x.mean((2, 3)), x.amax((2, 3)))
-        # One reading per classifier: a reading moves the vectors of the spectral norm.
-        weights = {name: getattr(self, name).weight for name in dict.fromkeys(self.classifiers)}
-        logits, attended = [], []
-        for name, pool in zip(self.classifiers, pooled, strict=True):
-            fc = getattr(self, name)
-            logits.append(F.linear(pool, weights[name], fc.bias))
-            channel = raw_weight(fc) if self.raw_weight else weights[name]
-            if fc.bias is not None:
-                channel = channel + fc.bias
-            attended.append(x * channel[:, :, None, None])
-        features = self.activation(self.conv1x1(torch.cat(attended, 1)))
+        # The logits stay in float32 under autocast.
+        with torch.autocast(x.device.type, enabled=False):
+            pooled = (x.mean((2, 3)), x.amax((2, 3)))
+            # One reading per classifier: a reading moves the vectors of the spectral norm.
+            weights = {name: getattr(self, name).weight for name in dict.fromkeys(self.classifiers)}
+            logits, channels = [], []
+            for name, pool in zip(self.classifiers, pooled, strict=True):
+                fc = getattr(self, name)
+                logits.append(F.linear(pool.to(weights[name].dtype), weights[name], fc.bias))
+                channel = raw_weight(fc) if self.raw_weight else weights[name]
+                channels.append(channel if fc.bias is None else channel + fc.bias)
+            # K [w x; w' x] = (K_1 diag(w) + K_2 diag(w')) x, with the kernel K = [K_1 K_2].
+            halves = zip(self.conv1x1.weight.chunk(2, 1), channels, strict=True)
+            kernel = sum(half * channel[:, :, None, None] for half, channel in halves)
+        features = self.activation(F.conv2d(x, kernel, self.conv1x1.bias))
         return features, torch.cat(logits, 1), features.sum(1, keepdim=True)

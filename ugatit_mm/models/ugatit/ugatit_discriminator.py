@@ -7,7 +7,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..layers import CAM
+from ..layers import CAM, PatchConv2d
 from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
 from .init import INITS, init_networks
 from .recipes import check_choice, resolve
@@ -58,7 +58,7 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(f'num_layers must be 4 or more for each scale, got {num_layers}')
 
         def conv(width_in: int, width: int, stride: int, pad: tuple, bias: bool) -> list[nn.Module]:
-            layer = nn.Conv2d(width_in, width, 4, stride, bias=bias)
+            layer = PatchConv2d(width_in, width, 4, stride, bias=bias)
             return [
                 nn.ReflectionPad2d(pad),
                 apply_spectral_norm(layer) if spectral_norm else layer,

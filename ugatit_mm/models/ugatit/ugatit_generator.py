@@ -4,24 +4,29 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..layers import CAM, LIN, AdaLIN
+from ..layers import CAM, LIN, AdaLIN, GroupNorm, InstanceNorm, ReflectConv2d, UpConv2d
 from .init import INITS, init_networks
 from .recipes import check_choice, resolve
 
 NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int, bias: bool) -> nn.Conv2d:
-    """A convolution with reflection padding that keeps the size (over the stride)."""
-    return nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel,
-        stride,
-        padding=kernel // 2,
-        padding_mode='reflect',
-        bias=bias,
-    )
+class ConvNorm(nn.Module):
+    """Convolution, norm, ReLU.
+
+    Args:
+        conv: The convolution.
+        norm: One that takes ``relu=True``.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the convolution's shape."""
+        return self.norm(self.conv(x), relu=True)
 
 
 class ResBlock(nn.Module):
@@ -35,15 +40,14 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int, norms: tuple[nn.Module, nn.Module], bias: bool) -> None:
         super().__init__()
-        self.conv1 = conv(channels, channels, 3, 1, bias)
+        self.conv1 = ReflectConv2d(channels, channels, 3, bias=bias)
         self.norm1 = norms[0]
-        self.conv2 = conv(channels, channels, 3, 1, bias)
+        self.conv2 = ReflectConv2d(channels, channels, 3, bias=bias)
         self.norm2 = norms[1]
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape; ``style`` is gamma and beta, or nothing."""
-        out = self.relu(self.norm1(self.conv1(x), *style))
+        out = self.norm1(self.conv1(x), *style, relu=True)
         return x + self.norm2(self.conv2(out), *style)
 
 
@@ -160,14 +164,14 @@ class UGATITGenerator(BaseModule):
 
         def plain_norm(kind: str, features: int) -> nn.Module:
             if kind == 'in':
-                return nn.InstanceNorm2d(features, affine=True)
+                return InstanceNorm(features, affine=True)
             groups = 1 if kind == 'ln' else norm_groups
             if features % groups:
                 raise ValueError(
                     f'norm_groups={groups} does not divide the {features} channels of a decoder '
                     'layer: choose norm_groups or base_channels so that it does'
                 )
-            return nn.GroupNorm(groups, features)
+            return GroupNorm(groups, features)
 
         def block_norm() -> nn.Module:
             if norm == 'adalin':
@@ -193,15 +197,13 @@ class UGATITGenerator(BaseModule):
             return plain_norm('in' if norm == 'adain' else norm, features)
 
         def encoder_norm(features: int) -> nn.Module:
-            return nn.InstanceNorm2d(features, affine=fields['encoder_affine'])
+            return InstanceNorm(features, affine=fields['encoder_affine'])
 
-        encoder: list[nn.Module] = [
-            conv(in_channels, base_channels, 7, 1, bias),
-            encoder_norm(base_channels),
-            nn.ReLU(),
-        ]
+        first = ReflectConv2d(in_channels, base_channels, 7, bias=bias)
+        encoder: list[nn.Module] = [ConvNorm(first, encoder_norm(base_channels))]
         for width in (base_channels, 2 * base_channels):
-            encoder += [conv(width, 2 * width, 3, 2, bias), encoder_norm(2 * width), nn.ReLU()]
+            down = ReflectConv2d(width, 2 * width, 3, 2, bias)
+            encoder.append(ConvNorm(down, encoder_norm(2 * width)))
         for _ in range(num_blocks):
             norms = (encoder_norm(channels), encoder_norm(channels))
             encoder.append(ResBlock(channels, norms, bias))
@@ -217,17 +219,12 @@ class UGATITGenerator(BaseModule):
             ResBlock(channels, (block_norm(), block_norm()), bias) for _ in range(num_blocks)
         )
 
-        decoder: list[nn.Module] = []
-        for width in (channels, channels // 2):
-            decoder += [
-                nn.Upsample(scale_factor=2, mode='nearest'),
-                conv(width, width // 2, 3, 1, bias),
-                up_norm(width // 2),
-                nn.ReLU(),
-            ]
-        self.decoder = nn.Sequential(
-            *decoder, conv(base_channels, out_channels, 7, 1, bias), nn.Tanh()
-        )
+        decoder: list[nn.Module] = [
+            ConvNorm(UpConv2d(width, width // 2, bias), up_norm(width // 2))
+            for width in (channels, channels // 2)
+        ]
+        last = ReflectConv2d(base_channels, out_channels, 7, bias=bias)
+        self.decoder = nn.Sequential(*decoder, last, nn.Tanh())
 
     def init_weights(self) -> None:
         """Draw the kernels anew as ``init`` says; called by the runner before training."""

@@ -1,0 +1,75 @@
+"""The convolutions against the plain forms that they replace."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ugatit_mm.models.layers import PatchConv2d, ReflectConv2d, UpConv2d, spectral_norm
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def run(function, x: torch.Tensor, module: nn.Module) -> list[torch.Tensor]:
+    """What a function gives for ``x``, and all gradients of a sum that weighs each place."""
+    x = x.clone().requires_grad_()
+    module.zero_grad()
+    out = function(x)
+    weights = torch.sin(torch.arange(out.numel(), dtype=out.dtype)).view(out.shape)
+    (out * weights).sum().backward()
+    return [out.detach(), x.grad, *(p.grad.clone() for p in module.parameters())]
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('bias', [False, True])
+@pytest.mark.parametrize('size', [(2, 2), (3, 5), (8, 4)])
+def test_upsampling_before_the_convolution_is_exact(size, bias, layout):
+    torch.manual_seed(0)
+    up = UpConv2d(3, 4, bias).double().to(memory_format=layout)
+    x = torch.randn(2, 3, *size, dtype=torch.float64).contiguous(memory_format=layout)
+    for got, expected in zip(run(up, x, up), run(up.plain, x, up), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+    assert up(x).is_contiguous(memory_format=layout)
+
+
+def test_upsampling_in_float32_and_as_torchs_modules():
+    torch.manual_seed(0)
+    up = UpConv2d(8, 5)
+    modules = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(8, 5, 3))
+    modules[2].load_state_dict(up.state_dict())
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(up(x), modules(x), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('normed', [False, True])
+def test_a_small_map_by_matrices_is_the_convolution(stride, normed):
+    torch.manual_seed(0)
+    conv = PatchConv2d(6, 12, 4, stride)
+    if normed:
+        spectral_norm(conv).eval()
+    conv.double()
+    x = torch.randn(2, 6, 7, 6, dtype=torch.float64)
+    assert conv.weight.numel() > x.numel()  # the way by matrices
+
+    def plain(x):
+        return F.conv2d(x, conv.weight, conv.bias, stride)
+
+    for got, expected in zip(run(conv, x, conv), run(plain, x, conv), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_a_large_map_takes_torchs_convolution(monkeypatch):
+    monkeypatch.setattr(F, 'unfold', None)  # would fail if it were called
+    conv = PatchConv2d(2, 2, 4)
+    x = torch.randn(1, 2, 16, 16)
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias))
+
+
+def test_reflecting_convolution_keeps_the_size():
+    torch.manual_seed(0)
+    conv = ReflectConv2d(2, 3, 7, stride=2)
+    x = torch.randn(1, 2, 8, 10)
+    expected = F.conv2d(F.pad(x, (3, 3, 3, 3), mode='reflect'), conv.weight, conv.bias, 2)
+    torch.testing.assert_close(conv(x), expected)
+    assert conv(x).shape == (1, 3, 4, 5)

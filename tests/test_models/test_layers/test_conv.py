@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ugatit_mm.models.layers import PatchConv2d, ReflectConv2d, UpConv2d, spectral_norm
+from ugatit_mm.models.layers.conv import pad
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -64,6 +65,22 @@ def test_a_large_map_takes_torchs_convolution(monkeypatch):
     conv = PatchConv2d(2, 2, 4)
     x = torch.randn(1, 2, 16, 16)
     torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias))
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize(('width', 'mode'), [(1, 'reflect'), (3, 'reflect'), (1, 'replicate')])
+def test_padding_is_torchs_and_keeps_nothing(width, mode, layout):
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64).contiguous(memory_format=layout)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda kept: kept):
+        pad(x.clone().requires_grad_(), width, mode)
+    assert not kept
+    none = nn.Identity()
+    ours = run(lambda x: pad(x, width, mode), x, none)
+    theirs = run(lambda x: F.pad(x, (width,) * 4, mode=mode), x, none)
+    for got, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, expected)
+        assert got.is_contiguous(memory_format=layout)
 
 
 def test_reflecting_convolution_keeps_the_size():

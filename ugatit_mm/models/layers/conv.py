@@ -7,6 +7,53 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def pad(x: Tensor, width: int, mode: str = 'reflect') -> Tensor:
+    """Pad (N, C, H, W) by ``width`` all round, keeping nothing for the backward pass.
+
+    torch's own padding keeps its input, of which it needs the shape alone.
+
+    Args:
+        x: Features.
+        width: Pixels; 1 with ``'replicate'``.
+        mode: ``'reflect'`` or ``'replicate'``.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return F.pad(x, (width,) * 4, mode=mode)
+    return Pad.apply(x, width, mode)
+
+
+class Pad(torch.autograd.Function):
+    """See :func:`pad`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, width: int, mode: str) -> Tensor:
+        """Pad ``x``."""
+        ctx.width = width
+        ctx.edge = 1 if mode == 'reflect' else 0  # the border line is not repeated, or is
+        return F.pad(x, (width,) * 4, mode=mode)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Add the frame to the places that it shows."""
+        width, edge = ctx.width, ctx.edge
+        inside = slice(width, -width)
+        # Places in grad, the places they show, whether mirrored; before, inside and behind.
+        parts = (
+            (slice(None, width), slice(edge, edge + width), True),
+            (inside, slice(None), False),
+            (slice(-width, None), slice(-edge - width, -edge or None), True),
+        )
+        out = grad[:, :, inside, inside].clone(memory_format=_memory_format(grad))
+        for rows, shown_rows, flip_rows in parts:
+            for columns, shown_columns, flip_columns in parts:
+                dims = [dim for dim, flip in ((2, flip_rows), (3, flip_columns)) if flip]
+                if dims:
+                    frame = grad[:, :, rows, columns].flip(dims)
+                    out[:, :, shown_rows, shown_columns].add_(frame)
+        return out, None, None
+
+
 class ReflectConv2d(nn.Conv2d):
     """A convolution with reflection padding that keeps the size (over the stride).
 
@@ -36,6 +83,10 @@ class ReflectConv2d(nn.Conv2d):
             bias=bias,
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (N, C_in, H, W)."""
+        return F.conv2d(pad(x, self.padding[0]), self.weight, self.bias, self.stride)
+
 
 class UpConv2d(nn.Conv2d):
     """Nearest up-sampling to twice the size, then a 3x3 convolution with reflection padding.
@@ -58,7 +109,7 @@ class UpConv2d(nn.Conv2d):
         """Map (N, C_in, H, W) to (N, C_out, 2 H, 2 W)."""
         if torch.jit.is_tracing():  # exporters know the plain form
             return self.plain(x)
-        x = F.pad(x, (1, 1, 1, 1), mode='replicate')
+        x = pad(x, 1, 'replicate')
         bias = None if self.bias is None else self.bias.repeat(4)
         quarters = F.conv2d(x, quarter_kernels(self.weight), bias)
         return Interleave.apply(quarters)

@@ -216,7 +216,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 def _strides(x: Tensor) -> tuple[int, int, int] | None:
     """Strides of sample, channel and position, if rows follow each other without a gap."""
     batch, channel, row, column = x.stride()
-    if x.size(3) == 1:
+    if x.size(3) == 1:  # the stride of a single row or column may be any number
         return batch, channel, row
     if x.size(2) > 1 and row != x.size(3) * column:
         return None
@@ -225,11 +225,10 @@ def _strides(x: Tensor) -> tuple[int, int, int] | None:
 
 def _flatten(x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     """``x`` and its strides; a cut-out, whose rows have gaps, is copied first."""
-    strides = _strides(x)
-    if strides is None:
-        x = x.contiguous()
-        strides = _strides(x)
-    return x, strides
+    if _strides(x) is None:
+        last = x.stride(1) < x.stride(3)
+        x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return x, _strides(x)
 
 
 def _tile(*tensors: Tensor) -> tuple[int, int]:
@@ -259,7 +258,7 @@ def _cut(x: Tensor, block_c: int, block_p: int) -> tuple[int, int, int]:
     return blocks, triton.cdiv(tiles, steps), steps
 
 
-# In the kernels a tile is (BLOCK_C, BLOCK_P), and what belongs to a channel (BLOCK_C, 1). Program ids
+# In the kernels a tile is (BLOCK_C, BLOCK_P), what belongs to a channel (BLOCK_C, 1). Program ids
 # count tiles (or slices) of positions fastest, then blocks of channels, then samples.
 
 
@@ -274,8 +273,12 @@ def _split(parts, channels, BLOCK_C: tl.constexpr):
 
 
 @_jit
-def _load(x, sample, channel, position, inside, stride_n, stride_c, stride_p):
-    offset = sample * stride_n + channel * stride_c + position.to(tl.int64) * stride_p
+def _offset(sample, channel, position, stride_n, stride_c, stride_p):
+    return sample * stride_n + channel * stride_c + position.to(tl.int64) * stride_p
+
+
+@_jit
+def _load(x, offset, inside):
     return tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
 
 
@@ -288,13 +291,13 @@ def _vector(x, sample, line, channels):
 @_jit
 def _affine(centred, scale, shift):
     # The same rounding in forward and backward, so that both agree where ReLU cuts.
-    return tl.fma(tl.broadcast_to(scale, centred.shape), centred, shift + tl.zeros_like(centred))
+    scale, shift = tl.broadcast_to(scale, centred.shape), tl.broadcast_to(shift, centred.shape)
+    return tl.fma(scale, centred, shift)
 
 
 @_jit
-def _merge(mean, square, count):
-    """Mean and population variance of all, (BLOCK, 1), of groups along the last axis (Chan)."""
-    total = tl.sum(count, 1, keep_dims=True)
+def _merge(mean, square, count, total):
+    """Chan's formula: from groups along the last axis to mean and variance of all, (BLOCK, 1)."""
     merged = tl.sum(mean * count, 1, keep_dims=True) / total
     distance = mean - merged
     return merged, tl.sum(square + count * distance * distance, 1, keep_dims=True) / total
@@ -326,14 +329,14 @@ def _stats_kernel(
     seen = tl.zeros((1, 1), tl.float32)
     for start in range(first, last, BLOCK_P):
         position = start + lane
-        inside = (channel < channels) & (position < last)
-        value = _load(x, sample, channel, position, inside, stride_n, stride_c, stride_p)
+        inside = (channel < channels) & (position < positions)
+        value = _load(x, _offset(sample, channel, position, stride_n, stride_c, stride_p), inside)
         seen += 1
         distance = tl.where(inside, value - mean, 0.0)
         mean += distance / seen
         square += distance * distance * ((seen - 1) / seen)
     count = ((last - first - lane + BLOCK_P - 1) // BLOCK_P).to(tl.float32)
-    mean, variance = _merge(mean, square, count)
+    mean, variance = _merge(mean, square, count, (last - first).to(tl.float32))
     out = (sample * channels + channel) * slices + part
     tl.store(means + out, mean, mask=channel < channels)
     tl.store(variances + out, variance, mask=channel < channels)
@@ -359,7 +362,7 @@ def _merge_kernel(
     variance = tl.load(variances + row * slices + part, mask=inside, other=0.0)
     # All slices have ``length`` positions but the last; the lanes behind it have none.
     count = tl.minimum(tl.maximum(positions - part * length, 0), length).to(tl.float32)
-    mean, variance = _merge(mean, variance * count, count)
+    mean, variance = _merge(mean, variance * count, count, positions.to(tl.float32))
     tl.store(mean_out + row, mean, mask=row < rows)
     tl.store(variance_out + row, variance, mask=row < rows)
 
@@ -387,13 +390,13 @@ def _affine_kernel(
     channel = line[:, None]
     position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     inside = (channel < channels) & (position < positions)
-    value = _load(x, sample, channel, position, inside, stride_n, stride_c, stride_p)
+    value = _load(x, _offset(sample, channel, position, stride_n, stride_c, stride_p), inside)
     value -= _vector(mean, sample, line, channels)
     scale = _vector(scale, sample, line, channels)
     y = _affine(value, scale, _vector(shift, sample, line, channels))
     if RELU:
         y = tl.where(y < 0, 0.0, y)  # not maximum(): NaN stays NaN
-    out += sample * out_n + channel * out_c + position.to(tl.int64) * out_p
+    out += _offset(sample, channel, position, out_n, out_c, out_p)
     tl.store(out, y.to(out.dtype.element_ty), mask=inside)
 
 
@@ -431,9 +434,10 @@ def _grad_sums_kernel(
     sum_gx = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
     for start in range(first, last, BLOCK_P):
         position = start + tl.arange(0, BLOCK_P)[None, :]
-        inside = (channel < channels) & (position < last)
-        value = _load(x, sample, channel, position, inside, stride_n, stride_c, stride_p) - mean
-        g = _load(grad, sample, channel, position, inside, grad_n, grad_c, grad_p)
+        inside = (channel < channels) & (position < positions)
+        value = _load(x, _offset(sample, channel, position, stride_n, stride_c, stride_p), inside)
+        value -= mean
+        g = _load(grad, _offset(sample, channel, position, grad_n, grad_c, grad_p), inside)
         if RELU:
             g = tl.where(_affine(value, scale, shift) <= 0, 0.0, g)
         sum_g += g
@@ -472,14 +476,14 @@ def _grad_input_kernel(
     channel = line[:, None]
     position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     inside = (channel < channels) & (position < positions)
-    value = _load(x, sample, channel, position, inside, stride_n, stride_c, stride_p)
+    value = _load(x, _offset(sample, channel, position, stride_n, stride_c, stride_p), inside)
     value -= _vector(mean, sample, line, channels)
-    g = _load(grad, sample, channel, position, inside, grad_n, grad_c, grad_p)
+    g = _load(grad, _offset(sample, channel, position, grad_n, grad_c, grad_p), inside)
     scale = _vector(scale, sample, line, channels)
     if RELU:
         shift = _vector(shift, sample, line, channels)
         g = tl.where(_affine(value, scale, shift) <= 0, 0.0, g)
     slope = _vector(slope, sample, line, channels)
     y = scale * g + slope * value + _vector(offset, sample, line, channels)
-    out += sample * out_n + channel * out_c + position.to(tl.int64) * out_p
+    out += _offset(sample, channel, position, out_n, out_c, out_p)
     tl.store(out, y.to(out.dtype.element_ty), mask=inside)

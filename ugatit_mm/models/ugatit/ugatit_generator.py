@@ -48,7 +48,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape; ``style`` is gamma and beta, or nothing."""
         out = self.norm1(self.conv1(x), *style, relu=True)
-        return x + self.norm2(self.conv2(out), *style)
+        return self.norm2(self.conv2(out), *style).add_(x)
 
 
 class StyleMLP(nn.Module):

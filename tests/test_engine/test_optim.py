@@ -1,8 +1,8 @@
-"""Weight decay of the recipes."""
+"""Weight decay of the recipes, types of the forward pass."""
 
 import pytest
 import torch
-from helpers import batch
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ugatit_mm.engine import AutocastOptimWrapper, UGATITOptimWrapperConstructor
@@ -76,12 +76,35 @@ def test_errors(tiny):
         build(tiny(), weight_decay_scope='biases')
 
 
-def test_autocast_wrapper_takes_bfloat16_alone(tiny):
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_autocast_wrapper_casts_features_alone(tiny, dtype):
     model = tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    wrapper = AutocastOptimWrapper(optimizer=optimizer)
+    wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer)
+    generator, image = model.generators['A'], torch.zeros(1, 3, 32, 32)
     with wrapper.optim_context(model):
-        assert model.generators['A'].encoder[0](torch.zeros(1, 3, 8, 8)).dtype is torch.bfloat16
-    assert batch()['inputs']['img_A'].dtype is torch.float32
-    with pytest.raises(ValueError, match='use AmpOptimWrapper'):
-        AutocastOptimWrapper(dtype='float16', optimizer=optimizer)
+        assert generator.encoder[0](image).dtype is getattr(torch, dtype)
+        _, cam_logit, _ = generator(image, return_cam=True)
+        gamma, beta = generator.mlp(torch.zeros(1, 16, 8, 8, dtype=getattr(torch, dtype)))
+    assert {t.dtype for t in (cam_logit, gamma, beta)} == {torch.float32}
+    with pytest.raises(ValueError, match=r"one of \['bfloat16', 'float16'\]"):
+        AutocastOptimWrapper(dtype='float64', optimizer=optimizer)
+
+
+def test_float16_scales_the_loss_and_leaves_overflowed_steps_out():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    wrapper = AutocastOptimWrapper(dtype='float16', loss_scale=8.0, optimizer=optimizer)
+    wrapper.backward((weight * torch.tensor([1.0, 3.0])).sum())
+    assert weight.grad.tolist() == [8.0, 24.0]
+    wrapper.step()
+    assert weight.tolist() == [0.5, -0.5]
+    wrapper.zero_grad()
+    wrapper.backward((weight * torch.tensor([1.0, float('inf')])).sum())
+    wrapper.step()
+    assert weight.tolist() == [0.5, -0.5]
+    assert wrapper.loss_scaler.get_scale() == 4.0
+    again = AutocastOptimWrapper(dtype='float16', optimizer=optimizer)
+    again.load_state_dict(wrapper.state_dict())
+    assert again.loss_scaler.get_scale() == 4.0
+    again.load_state_dict(OptimWrapper(optimizer=optimizer).state_dict())  # a run in float32 before

@@ -1,4 +1,4 @@
-"""Optimisers: weight decay as the recipes have it, and bfloat16."""
+"""Optimisers: weight decay as the recipes have it, bfloat16 and float16."""
 
 from contextlib import contextmanager
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmagic.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch import nn
+from torch import Tensor, nn
 
 from ..models.layers import raw_weight
 from ..models.ugatit.pairs import unwrap
@@ -88,26 +88,58 @@ def parameter_groups(networks: nn.Module, scope: str) -> list[dict[str, Any]]:
     return [*groups, {'params': rest, 'weight_decay': 0.0}] if rest else groups
 
 
+AUTOCAST_DTYPES = ('bfloat16', 'float16')
+
+
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16, on a CPU as on a GPU.
+    """Forward passes in bfloat16 or float16, on a CPU as on a GPU.
 
-    bfloat16 has float32's range and needs no loss scaling. For float16 use MMEngine's
-    ``AmpOptimWrapper``, which scales and needs a GPU.
+    Losses, CAM logits, the MLP, the statistics of norms and spectral normalisation stay in float32
+    in either. bfloat16 has float32's range; float16 has not, so its loss is scaled, by a factor
+    that follows overflows, and a step whose gradients overflowed is left out. MMEngine's
+    ``AmpOptimWrapper`` does as much on a GPU alone.
 
     Args:
-        dtype: Type of the autocast.
+        dtype: ``'bfloat16'`` or ``'float16'``.
+        loss_scale: First factor of float16's loss.
         kwargs: For ``OptimWrapper``.
+
+    Raises:
+        ValueError: Another type.
     """
 
-    def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs: Any) -> None:
+    def __init__(self, dtype: str = 'bfloat16', loss_scale: float = 2.0**16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-        if self.dtype is not torch.bfloat16:
-            raise ValueError(
-                f'AutocastOptimWrapper takes bfloat16, got {dtype}: float16 needs loss scaling, '
-                'use AmpOptimWrapper'
-            )
+        check_choice('optim_wrapper dtype', dtype, AUTOCAST_DTYPES)
+        self.dtype = getattr(torch, dtype)
+        device = self.optimizer.param_groups[0]['params'][0].device.type
+        self.loss_scaler = torch.amp.GradScaler(
+            device, init_scale=loss_scale, enabled=self.dtype is torch.float16
+        )
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Gradients of the scaled loss."""
+        super().backward(self.loss_scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Update, unless float16's gradients overflowed, and adapt the scale."""
+        if self.clip_grad_kwargs:
+            self.loss_scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+
+    def state_dict(self) -> dict:
+        """Of the optimiser and of float16's scale."""
+        return super().state_dict() | {'loss_scaler': self.loss_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load what :meth:`state_dict` gave, or another wrapper's (the scale then starts anew)."""
+        state_dict = dict(state_dict)
+        if scaler := state_dict.pop('loss_scaler', None):
+            self.loss_scaler.load_state_dict(scaler)
+        super().load_state_dict(state_dict)
 
     @contextmanager
     def optim_context(self, model: nn.Module):

@@ -13,9 +13,9 @@ from ugatit_mm.models.layers import AdaLIN
 from ugatit_mm.models.ugatit.ugatit import to_uint8
 
 
-def wrappers(model, lr: float = 1e-3, **fields):
-    adam = dict(type='Adam', lr=lr, betas=(0.5, 0.999))
-    cfg = {name: dict(optimizer=adam, **fields) for name in ('generators', 'discriminators')}
+def wrappers(model, lr: float = 1e-3, optimizer: dict | None = None, **fields):
+    optimizer = optimizer or dict(type='Adam', lr=lr, betas=(0.5, 0.999))
+    cfg = {name: dict(optimizer=optimizer, **fields) for name in ('generators', 'discriminators')}
     return UGATITOptimWrapperConstructor(cfg)(model)
 
 
@@ -139,8 +139,13 @@ def test_recipe_reaches_the_networks_and_single_fields_win(tiny):
 
 @pytest.mark.parametrize(
     'fields',
-    [{}, {'type': 'AutocastOptimWrapper'}, {'accumulative_counts': 2}],
-    ids=['plain', 'bfloat16', 'accumulation'],
+    [
+        {},
+        {'type': 'AutocastOptimWrapper'},
+        {'type': 'AutocastOptimWrapper', 'dtype': 'float16', 'loss_scale': 64.0},
+        {'accumulative_counts': 2},
+    ],
+    ids=['plain', 'bfloat16', 'float16', 'accumulation'],
 )
 def test_rho_stays_in_its_range(tiny, fields):
     model = tiny().train()
@@ -153,16 +158,83 @@ def test_rho_stays_in_its_range(tiny, fields):
     assert (rho < 0.9).any()
 
 
-def test_bfloat16_step_is_close_to_the_float32_step(tiny):
+@pytest.mark.parametrize('dtype', [{}, {'dtype': 'float16', 'loss_scale': 64.0}])
+def test_half_precision_step_is_close_to_the_float32_step(tiny, dtype):
     logs = []
-    for fields in ({}, {'type': 'AutocastOptimWrapper'}):
+    for fields in ({}, {'type': 'AutocastOptimWrapper', **dtype}):
         model = tiny().train()
         logs.append(model.train_step(batch(), wrappers(model, **fields)))
     different = 0
     for name, value in logs[0].items():
         assert logs[1][name] == pytest.approx(value, rel=0.05, abs=0.02), name
         different += logs[1][name] != value
-    assert different > 5  # bfloat16 really was used
+    assert different > 5  # the narrow type really was used
+
+
+def three_steps(model) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """Logs of three steps of plain descent, and the weights behind them."""
+    optim = wrappers(model.train(), optimizer=dict(type='SGD', lr=1e-5))
+    logs = [model.train_step(batch(96, seed=seed), optim) for seed in range(3)]
+    return logs, weights(model)
+
+
+@pytest.mark.parametrize('light', [True, False])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'channels_last': False},
+        {'generator': {'with_cp': True}},
+    ],
+    ids=['contiguous', 'checkpointed'],
+)
+def test_switches_for_speed_and_memory_change_no_result(tiny, fields, light):
+    size = {'light': light, 'img_size': 96}
+    plain = three_steps(tiny(size))
+    switched = three_steps(tiny(**{**fields, 'generator': size | fields.get('generator', {})}))
+    for one, two in zip(plain[0], switched[0], strict=True):
+        assert two == pytest.approx(one, rel=2e-5, abs=1e-6)
+    for name, weight in plain[1].items():
+        torch.testing.assert_close(switched[1][name], weight, atol=1e-6, rtol=1e-5)
+
+
+def test_checkpointing_keeps_less(tiny):
+    kept = []
+    for with_cp in (False, True):
+        generator = tiny({'with_cp': with_cp}).generators['A']
+        sizes: dict[int, int] = {}
+
+        def pack(tensor, sizes=sizes):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            generator(torch.zeros(1, 3, 32, 32))
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 0.7 * kept[0]
+
+
+def test_generators_run_in_channels_last(tiny):
+    formats = []
+    for fields in ({}, {'channels_last': False}):
+        generator = tiny(**fields).generators['A']
+        out = generator.encoder(torch.zeros(1, 3, 32, 32))
+        formats.append(out.is_contiguous(memory_format=torch.channels_last))
+    assert formats == [True, False]
+
+
+def test_compile_reaches_every_network(tiny):
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    model = tiny(compile={'backend': backend})
+    plain = tiny()
+    plain.load_state_dict(model.state_dict())  # the names are the same
+    logs = [m.train().train_step(batch(), wrappers(m)) for m in (model, plain)]
+    assert logs[0] == pytest.approx(logs[1], rel=2e-5, abs=1e-6)
+    assert len(seen) >= 4
 
 
 def test_accumulation_is_the_mean_of_the_batches_for_the_discriminators(tiny):

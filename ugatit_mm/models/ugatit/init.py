@@ -20,13 +20,18 @@ def init_networks(module: nn.Module, init: str) -> None:
     for layer in module.modules():
         if not isinstance(layer, (nn.Conv2d, nn.Linear)):
             continue
+        weight = raw_weight(layer)
+        # Drawn in one order whatever the memory format; a view where that is contiguous already.
+        kernel = weight.detach().contiguous()
         if init == 'default':
             # Not by reset_parameters(): it writes to .weight, which a spectral norm shadows.
-            nn.init.kaiming_uniform_(raw_weight(layer), a=5**0.5)
+            nn.init.kaiming_uniform_(kernel, a=5**0.5)
             if layer.bias is not None:
-                bound = raw_weight(layer)[0].numel() ** -0.5
+                bound = kernel[0].numel() ** -0.5
                 nn.init.uniform_(layer.bias, -bound, bound)
         else:
-            nn.init.normal_(raw_weight(layer), 0.0, 0.02)
+            nn.init.normal_(kernel, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if kernel.data_ptr() != weight.data_ptr():
+            weight.data.copy_(kernel)

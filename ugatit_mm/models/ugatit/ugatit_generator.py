@@ -1,8 +1,12 @@
 """Generator of U-GAT-IT: encoder, CAM attention, AdaLIN decoder (paper section 2.1.1)."""
 
+from collections.abc import Iterable
+
+import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..layers import CAM, LIN, AdaLIN, GroupNorm, InstanceNorm, ReflectConv2d, UpConv2d
 from .init import INITS, init_networks
@@ -75,9 +79,13 @@ class StyleMLP(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (N, C) each."""
-        x = x.mean((2, 3)) if self.light else x.flatten(1)
-        x = self.relu(self.fc2(self.relu(self.fc1(x))))
-        return self.gamma(x), self.beta(x)
+        # In float32 under autocast: the full variant's first layer is bound by reading its weights
+        # once, and a copy of them in another type would be a read more and half a gigabyte.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.fc1.weight.dtype)
+            x = x.mean((2, 3)) if self.light else x.flatten(1)
+            x = self.relu(self.fc2(self.relu(self.fc1(x))))
+            return self.gamma(x), self.beta(x)
 
 
 @MODELS.register_module()
@@ -101,6 +109,8 @@ class UGATITGenerator(BaseModule):
         norm_groups: Groups of ``'gn'``.
         cam: Attention. Without it (ablation) there is no classifier and no 1x1 convolution: the
             encoder's features go straight on.
+        with_cp: Activation checkpointing: keep the inputs of residual blocks and of up-sampling
+            steps alone, and compute what is inside anew in the backward pass.
         recipe: ``'tensorflow'`` or ``'pytorch'``.
         bias: Biases of convolutions, classifiers and MLP (the 1x1 convolution always has one).
         encoder_affine: Learned scale and shift in the encoder's instance norms.
@@ -127,6 +137,7 @@ class UGATITGenerator(BaseModule):
         norm: str = 'adalin',
         norm_groups: int = 32,
         cam: bool = True,
+        with_cp: bool = False,
         recipe: str = 'tensorflow',
         bias: bool | None = None,
         encoder_affine: bool | None = None,
@@ -159,6 +170,7 @@ class UGATITGenerator(BaseModule):
         self.in_channels = in_channels
         self.img_size = img_size
         self.light = light
+        self.with_cp = with_cp
         self.init = fields['init']
         channels = 4 * base_channels
 
@@ -247,15 +259,23 @@ class UGATITGenerator(BaseModule):
             ValueError: The images do not have the size or the channels that the network takes.
         """
         self._check_input(x)
-        x = self.encoder(x)
+        x = self._run(self.encoder, x)
         cam_logit = heatmap = None
         if self.cam is not None:
             x, cam_logit, heatmap = self.cam(x)
         style = () if self.mlp is None else self.mlp(x)
-        for block in self.blocks:
-            x = block(x, *style)
-        image = self.decoder(x)
+        x = self._run(self.blocks, x, *style)
+        image = self._run(self.decoder, x)
         return (image, cam_logit, heatmap) if return_cam else image
+
+    def _run(self, layers: Iterable[nn.Module], x: Tensor, *style: Tensor) -> Tensor:
+        """Apply layers one after the other, checkpointed if ``with_cp`` says so."""
+        for layer in layers:
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(layer, x, *style, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, *style)
+        return x
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() != 4 or x.size(1) != self.in_channels:

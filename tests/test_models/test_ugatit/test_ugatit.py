@@ -192,9 +192,9 @@ def test_switches_for_speed_and_memory_change_no_result(tiny, fields, light):
     plain = three_steps(tiny(size))
     switched = three_steps(tiny(**{**fields, 'generator': size | fields.get('generator', {})}))
     for one, two in zip(plain[0], switched[0], strict=True):
-        assert two == pytest.approx(one, rel=2e-5, abs=1e-6)
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
     for name, weight in plain[1].items():
-        torch.testing.assert_close(switched[1][name], weight, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(switched[1][name], weight, atol=1e-5, rtol=1e-4)
 
 
 def test_checkpointing_keeps_less(tiny):

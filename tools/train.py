@@ -3,7 +3,13 @@
 import argparse
 import sys
 
-from ugatit_mm.apis import add_run_arguments, config_of, run_training
+from ugatit_mm.apis import (
+    add_run_arguments,
+    add_speed_arguments,
+    apply_speed,
+    config_of,
+    run_training,
+)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -19,8 +25,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         const='auto',
         help='go on from the last checkpoint of the work dir, or from this one',
     )
-    parser.add_argument('--amp', action='store_true', help='forward passes in bfloat16')
     add_run_arguments(parser)
+    add_speed_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -30,9 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    if args.amp:
-        for name in ('generators', 'discriminators'):
-            cfg.optim_wrapper[name].type = 'AutocastOptimWrapper'
+    apply_speed(cfg, args.amp, args.lean, args.compile)
     try:
         run_training(cfg)
     except KeyboardInterrupt:

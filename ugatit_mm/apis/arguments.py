@@ -6,6 +6,7 @@ import os
 from mmengine.config import Config, DictAction
 
 from ..config import load_config
+from ..engine.optim import AUTOCAST_DTYPES
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,3 +48,62 @@ def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None
     if subset_size is not None:
         kid['subset_size'] = subset_size
     cfg.test_evaluator = [*others, kid]
+
+
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune')
+
+
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the switches for speed and memory in training."""
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=AUTOCAST_DTYPES,
+        help='forward passes in bfloat16 (or float16, with loss scaling)',
+    )
+    parser.add_argument(
+        '--lean',
+        action='store_true',
+        help="little memory: Adam's moments in 8 bits, residual blocks computed anew backwards",
+    )
+    parser.add_argument(
+        '--compile',
+        nargs='?',
+        const='default',
+        choices=COMPILE_MODES,
+        help='compile the networks; reduce-overhead adds CUDA graphs',
+    )
+
+
+def apply_speed(
+    cfg: Config, amp: str | None = None, lean: bool = False, compile: str | None = None
+) -> None:
+    """Set in a config what :func:`add_speed_arguments` offers.
+
+    Args:
+        cfg: Config of a training; it is changed.
+        amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
+        lean: :class:`LeanAdam` with 8 bits, and ``with_cp`` of the generators.
+        compile: Mode of ``torch.compile``.
+
+    Raises:
+        ValueError: ``lean`` where the config's optimizer is not Adam.
+    """
+    for name in ('generators', 'discriminators'):
+        wrapper = cfg.optim_wrapper[name]
+        if amp:
+            wrapper.type, wrapper.dtype = 'AutocastOptimWrapper', amp
+        if lean:
+            if wrapper.optimizer.type not in ('Adam', 'LeanAdam'):
+                raise ValueError(
+                    f'--lean stores the moments of Adam, but optim_wrapper.{name}.optimizer is '
+                    f'{wrapper.optimizer.type}'
+                )
+            wrapper.optimizer.type = 'LeanAdam'
+            wrapper.optimizer.setdefault('state_dtype', 'uint8')
+            wrapper.optimizer.pop('fused', None)
+    if lean:
+        cfg.model.generator.with_cp = True
+    if compile:
+        cfg.model.compile = dict(mode=compile)

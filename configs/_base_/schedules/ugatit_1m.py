@@ -5,7 +5,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 # What weight decay takes is the recipe's; optim_wrapper.weight_decay_scope='kernels' or 'all' wins.
-optimizer = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4)
+optimizer = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4, fused=True)
 optim_wrapper = dict(
     constructor='UGATITOptimWrapperConstructor',
     generators=dict(type='OptimWrapper', optimizer=optimizer),

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from . import norm_triton
+
 Coefficients = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -114,6 +116,8 @@ def layer_stats(mean: Tensor, var: Tensor, count: int, eps: float, unbiased: boo
 
 def channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population variance of each channel, (N, C), in float32 (float64 of float64)."""
+    if norm_triton.available(x):
+        return norm_triton.channel_stats(x)
     x = _wide(x)
     if x.device.type != 'cpu':
         var, mean = torch.var_mean(x, (2, 3), correction=0)
@@ -131,6 +135,8 @@ def channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
     """``scale * (x - mean) + shift``, then ReLU if asked, of the type of ``x``."""
+    if norm_triton.available(x):
+        return norm_triton.affine(x, mean, scale, shift, relu)
     y = x - _map(mean)  # first: exact for features with a mean far from 0
     torch.addcmul(_map(shift), y, _map(scale), out=y)
     return (y.relu_() if relu else y).to(x.dtype)
@@ -155,6 +161,10 @@ def affine_grad(
     Returns:
         ``scale * g + slope * (x - mean) + offset``.
     """
+    if norm_triton.available(x):
+        inputs = (grad, x, mean, scale, shift, relu)
+        sums = norm_triton.affine_grad_sums(*inputs)
+        return norm_triton.affine_grad_input(*inputs, *coefficients(*sums))
     centred, grad = x - _map(mean), _wide(grad)
     if relu:
         y = torch.addcmul(_map(shift), centred, _map(scale))

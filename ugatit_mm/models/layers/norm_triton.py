@@ -1,18 +1,19 @@
 """Triton kernels of the generator's normalisations.
 
 Every norm of the generator is ``y = act(scale * (x - mean) + shift)`` with ``scale``, ``shift`` and
-``mean`` for each sample and channel; :mod:`.adalin` derives them, and the gradients, from the four
-functions here. Inputs are (N, C, H, W) in float32, bfloat16 or float16 and in any memory format,
-H and W flattened to P positions; sums are in float32.
+``mean`` for each sample and channel; :mod:`.fused_norm` derives them, and the gradients, from the
+four functions here. Inputs are (N, C, H, W) in float32, bfloat16 or float16, in any memory format,
+with H and W flattened to P positions; sums are in float32.
 
 A reduction is cut into slices of P, one program each, and a second, ordered sum over the slices;
 there are no atomics, and the cut depends on the shape alone, so that the same input gives the same
-bits in each run and on each card. Offsets are int64: a batch may have more than 2^31 elements.
+bits in each run. Offsets are int64: a batch may have more than 2^31 elements.
 """
 
 # Strings as annotations: the file can be imported where Triton is not installed.
 from __future__ import annotations
 
+import os
 from functools import cache
 from types import SimpleNamespace
 
@@ -37,11 +38,15 @@ def _jit(kernel):
 
 
 def available(x: Tensor) -> bool:
-    """Whether the kernels take ``x``.
+    """Whether the kernels are asked for and take ``x``.
 
-    They take float32, bfloat16 and float16 on a GPU with compute capability 8.0 or newer, and on a
-    CPU inside Triton's interpreter (``TRITON_INTERPRET=1`` before the import).
+    ``UGATIT_MM_TRITON=1`` in the environment asks for them: their speed was not measured yet, so
+    torch's operators are the default. They take float32, bfloat16 and float16 on a GPU with compute
+    capability 8.0 or newer, and on a CPU inside Triton's interpreter (``TRITON_INTERPRET=1`` before
+    the import).
     """
+    if os.environ.get('UGATIT_MM_TRITON') != '1':
+        return False
     if triton is None or x.dim() != 4 or not x.numel():
         return False
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -59,7 +64,7 @@ def _modern(device: int) -> bool:
 def channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population variance of each channel, in one read of ``x``.
 
-    Exact for large means too: nothing is computed as E[x^2] - E[x]^2.
+    Sound for large means: nothing is computed as E[x^2] - E[x]^2.
 
     Args:
         x: Features, (N, C, H, W).

@@ -171,15 +171,14 @@ def test_half_precision_step_is_close_to_the_float32_step(tiny, dtype):
     assert different > 5  # the narrow type really was used
 
 
-def three_steps(model) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    """Logs of three steps of plain descent, and the weights behind them."""
+def step(model) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Log of a step of plain descent, and the weights behind it."""
     optim = wrappers(model.train(), optimizer=dict(type='SGD', lr=1e-5))
     images = {domain: torch.zeros(1, 3, 96, 96) for domain in 'AB'}
     with torch.no_grad():  # an unsettled spectral norm magnifies rounding
         for _ in range(10):
             model.discriminators(images, images, True)
-    logs = [model.train_step(batch(96, seed=seed), optim) for seed in range(3)]
-    return logs, weights(model)
+    return model.train_step(batch(96), optim), weights(model)
 
 
 @pytest.mark.parametrize('light', [True, False])
@@ -195,13 +194,12 @@ def test_switches_for_speed_and_memory_change_no_result(tiny, fields, light):
     size = {'light': light, 'img_size': 96}
     # The CAM weight of 1000 would magnify what rounding differs by.
     same = {'loss_config': {'cam': 1.0}}
-    plain = three_steps(tiny(size, **same))
+    plain = step(tiny(size, **same))
     size |= fields.get('generator', {})
-    switched = three_steps(tiny(**{**fields, 'generator': size, **same}))
-    for one, two in zip(plain[0], switched[0], strict=True):
-        assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
+    switched = step(tiny(**{**fields, 'generator': size, **same}))
+    assert switched[0] == pytest.approx(plain[0], rel=5e-5, abs=1e-6)
     for name, weight in plain[1].items():
-        torch.testing.assert_close(switched[1][name], weight, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(switched[1][name], weight, atol=2e-6, rtol=1e-4)
 
 
 def test_checkpointing_keeps_less(tiny):

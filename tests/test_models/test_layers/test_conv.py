@@ -60,6 +60,16 @@ def test_a_small_map_by_matrices_is_the_convolution(stride, normed):
         torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
 
 
+def test_traced_and_compiled_forms_are_the_same():
+    torch.manual_seed(0)
+    up = UpConv2d(4, 3)
+    x = torch.randn(2, 4, 5, 6)
+    with torch.no_grad():
+        expected = up.plain(x)
+        torch.testing.assert_close(torch.jit.trace(up, x)(x), expected)
+        torch.testing.assert_close(torch.compile(up, backend='eager')(x), expected)
+
+
 def test_a_large_map_takes_torchs_convolution(monkeypatch):
     monkeypatch.setattr(F, 'unfold', None)  # would fail if it were called
     conv = PatchConv2d(2, 2, 4)

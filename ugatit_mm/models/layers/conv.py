@@ -107,8 +107,6 @@ class UpConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, 2 H, 2 W)."""
-        if torch.jit.is_tracing():  # exporters know the plain form
-            return self.plain(x)
         x = pad(x, 1, 'replicate')
         bias = None if self.bias is None else self.bias.repeat(4)
         quarters = F.conv2d(x, quarter_kernels(self.weight), bias)
@@ -145,7 +143,7 @@ def interleave(quarters: Tensor) -> Tensor:
 
     Place (2 i + a, 2 j + b) is place (i + a, j + b) of map 2 a + b.
     """
-    if not torch.compiler.is_compiling():
+    if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
         return Interleave.apply(quarters)
     height, width = quarters.size(2) - 1, quarters.size(3) - 1
     maps = [

@@ -61,10 +61,8 @@ def build_ours(
     """Return our step, from the config, in a setting of :func:`apply_speed`."""
     size, device = images['A'].size(2), images['A'].device
     options = {'img_size': size, 'model.recipe': recipe, 'model.generator.light': light}
-    for name, value in widths.items():
-        options[f'model.generator.{name}'] = value
-    if 'base_channels' in widths:
-        options['model.discriminator.base_channels'] = widths['base_channels']
+    for part in ('generator', 'discriminator'):
+        options[f'model.{part}.base_channels'] = widths['base_channels']
     cfg = load_config('ugatit_selfie2anime', options)
     apply_speed(cfg, **speed)
     model: BaseModel = MODELS.build(cfg.model).to(device).train()
@@ -73,18 +71,18 @@ def build_ours(
     build = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)
     optim = build(cfg.optim_wrapper)(model)
     # As the data loader gives it: uint8, BGR.
-    pixels = {f'img_{k}': (v.flip(1) + 1).mul(127.5).byte() for k, v in images.items()}
+    pixels = {f'img_{k}': (v.flip(1) + 1).mul(127.5).round().byte() for k, v in images.items()}
     return lambda: model.train_step({'inputs': pixels}, optim)
 
 
 def measure(
-    build: Callable[[], Callable], steps: int, device: torch.device, into: Measured
+    build: Callable[[], Callable], steps: int, warm_up: int, device: torch.device, into: Measured
 ) -> None:
     """Build a setting, warm it up, time it, take it down."""
     with PeakMemory(device) as peak:
         step = build()
-        step()
-        step()
+        for _ in range(warm_up):
+            step()
         into.times += [seconds(step, device) for _ in range(steps)]
     into.peak = peak.bytes
     if not into.flop:
@@ -193,6 +191,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
     )
     parser.add_argument('--img-size', type=int, default=256)
+    parser.add_argument('--base-channels', type=int, default=64)
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
     parser.add_argument('--rounds', type=int, default=2)
@@ -206,10 +205,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     device = torch.device(args.device)
-    widths = {}
     if args.quick:
-        args.variant, args.img_size, args.rounds, widths = ['light'], 128, 1, {'base_channels': 16}
+        args.variant, args.img_size, args.rounds, args.base_channels = ['light'], 128, 1, 8
+    widths = {'base_channels': args.base_channels}
     steps = args.steps or (20 if device.type == 'cuda' else 2)
+    warm_up = 5 if device.type == 'cuda' else 1
     names = args.settings or (list(SETTINGS) if device.type == 'cuda' else list(ON_CPU))
     peaks = {
         '16 bits': ceiling(device, torch.bfloat16),
@@ -233,10 +233,9 @@ def main(argv: list[str] | None = None) -> int:
             for name, seen in results.items():
                 # The official program leaves cuDNN's search off; our configs turn it on.
                 torch.backends.cudnn.benchmark = name != BASELINE
-                measure(lambda name=name: builder(name), steps, device, seen)
+                measure(lambda name=name: builder(name), steps, warm_up, device, seen)
                 print(f'{variant}: {name}: {min(seen.times[-steps:]):.4f} s', flush=True)
-        width = f', {widths["base_channels"]} channels' if widths else ''
-        case = f'{variant}, {args.img_size} px, batch {args.batch}{width}'
+        case = f'{variant}, {args.base_channels} channels, {args.img_size} px, batch {args.batch}'
         rows = rows_of(case, results, peaks)
         print(f'\n{case}\n\n{table(results, rows)}\n')
         if not args.no_write:

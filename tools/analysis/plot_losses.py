@@ -1,0 +1,31 @@
+"""Loss curves of one or several runs in one picture.
+
+`python tools/analysis/plot_losses.py float32=work_dirs/a bfloat16=work_dirs/b --out losses.png`
+"""
+
+import argparse
+import sys
+
+from ugatit_mm.visualization import plot_losses
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument('--out', default='losses.png', help='the suffix chooses the format')
+    args = parser.parse_args(argv)
+    runs = {}
+    for run in args.runs:
+        name, sign, work_dir = run.partition('=')
+        if not (name and sign and work_dir) or name in runs:
+            parser.error(f'{run!r}: give each run a name of its own, NAME=WORK_DIR')
+        runs[name] = work_dir
+    try:
+        plot_losses(runs, args.out)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -3,11 +3,10 @@
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+STYLES = ('-', '--', ':', '-.')
 PANELS = {
     'discriminators': ('loss_gan_d_A', 'loss_gan_d_B'),
     'generators, adversarial': ('loss_gan_g_A', 'loss_gan_g_B'),
@@ -48,20 +47,40 @@ def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float
     return {name: sorted(points.items()) for name, points in values.items()}
 
 
-def plot_losses(work_dir: str | os.PathLike, path: str | os.PathLike) -> None:
+def plot_losses(
+    work_dirs: str | os.PathLike | Mapping[str, str | os.PathLike], path: str | os.PathLike
+) -> None:
     """Draw the loss terms, before weighting, against the iteration.
 
     Args:
-        work_dir: As for :func:`read_scalars`.
+        work_dirs: As for :func:`read_scalars`; or several by name, drawn in one colour a term and
+            another line style each.
         path: Picture to write; the suffix chooses the format.
+
+    Raises:
+        FileNotFoundError: Nothing was logged in a work dir.
+        ValueError: More runs than line styles.
     """
-    scalars = read_scalars(work_dir)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: half a second
+    from matplotlib.figure import Figure
+
+    if not isinstance(work_dirs, Mapping):
+        work_dirs = {'': work_dirs}
+    if len(work_dirs) > len(STYLES):
+        raise ValueError(f'at most {len(STYLES)} runs fit into one picture, got {len(work_dirs)}')
+    runs = {name: read_scalars(work_dir) for name, work_dir in work_dirs.items()}
     figure = Figure(figsize=(10, 6), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
-        for name in names:
-            if name in scalars:
-                axes.plot(*zip(*scalars[name], strict=True), label=name)
+        for colour, name in enumerate(names):
+            for style, (run, scalars) in zip(STYLES, runs.items(), strict=False):
+                if name in scalars:
+                    axes.plot(
+                        *zip(*scalars[name], strict=True),
+                        label=f'{name}, {run}' if run else name,
+                        color=f'C{colour}',
+                        linestyle=style,
+                    )
         axes.set_title(title)
         axes.set_xlabel('iteration')
         axes.set_ylim(bottom=0)

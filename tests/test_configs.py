@@ -124,10 +124,10 @@ def test_settings_of_the_paper(name):
         (['img_B'], 0.5),
     ]
     steps = {step['type']: step for step in pipeline}
-    assert steps['Resize']['scale'] == (286, 286) and steps['Crop']['crop_size'] == (256, 256)
+    assert steps['LoadRGBImage']['scale'] == (286, 286) and steps['Crop']['crop_size'] == (256, 256)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         steps = {step['type']: step for step in loader.dataset.pipeline}
-        assert steps['Resize']['scale'] == (256, 256) and 'Flip' not in steps
+        assert steps['LoadRGBImage']['scale'] == (256, 256) and 'Flip' not in steps
     assert cfg.default_hooks.checkpoint.max_keep_ckpts > 0
     assert cfg.model.recipe == 'tensorflow'
 
@@ -218,10 +218,10 @@ def test_shortcuts_reach_every_place():
     assert cfg.model.domains == {'A': 'cat', 'B': 'dog'} and 'domains' not in cfg
     assert cfg.model.generator.img_size == 128
     steps = {step['type']: step for step in cfg.train_dataloader.dataset.pipeline}
-    assert steps['Resize']['scale'] == (158, 158) and steps['Crop']['crop_size'] == (128, 128)
+    assert steps['LoadRGBImage']['scale'] == (158, 158) and steps['Crop']['crop_size'] == (128, 128)
     for pipeline in (cfg.test_dataloader.dataset.pipeline, cfg.test_pipeline):
         steps = {step['type']: step for step in pipeline}
-        assert steps['Resize']['scale'] == (128, 128)
+        assert steps['LoadRGBImage']['scale'] == (128, 128)
 
 
 def test_a_single_place_wins_over_a_shortcut():

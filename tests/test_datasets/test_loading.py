@@ -363,3 +363,59 @@ def test_transform_uses_background_and_backend(tmp_path):
 def test_transform_refuses_other_things_than_paths(rgb):
     with pytest.raises(TypeError, match=r'img_A_path.* ndarray'):
         LoadRGBImage('img_A')({'img_A_path': rgb})
+
+
+def pictures_of_all_kinds(side: int = 31) -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (side - 9, side, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stands on its side
+    rgb = Image.fromarray(noise[..., :3].copy())
+    deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    return {
+        'rgb': encode(rgb, 'PNG'),
+        'turned': encode(rgb, 'PNG', exif=exif),
+        'jpeg': encode(rgb, 'JPEG'),
+        'grey': encode(Image.fromarray(noise[..., 0].copy()), 'PNG'),
+        '16 bit': encode(deep, 'PNG'),
+        'alpha': encode(Image.fromarray(noise), 'PNG'),
+        'palette': encode(rgb.quantize(16), 'PNG'),
+    }
+
+
+@pytest.mark.parametrize('kind', pictures_of_all_kinds())
+@pytest.mark.parametrize('scale', [(46, 46), (12, 7), (31, 22), (22, 31)])
+def test_scale_is_mmagics_resize_behind_the_step(tmp_path, kind, scale):
+    path = tmp_path / 'picture'
+    path.write_bytes(pictures_of_all_kinds()[kind])
+    plain = LoadRGBImage('x')({'x_path': path})
+    resize = {'type': 'Resize', 'keys': ['x'], 'scale': scale, 'backend': 'pillow'}
+    expected = TRANSFORMS.build(resize)(dict(plain))
+    ours = LoadRGBImage('x', scale=scale)({'x_path': path})
+    check_form(ours['x'])
+    np.testing.assert_array_equal(ours['x'], expected['x'])
+    assert ours['x'].shape == (scale[1], scale[0], 3)
+    for name in ours.keys() - {'x'}:
+        assert ours[name] == plain[name]
+
+
+@pytest.mark.parametrize('side', [46, 72, 158, 286])
+def test_flipping_before_resizing_and_after_it_is_the_same(side):
+    """What lets LoadRGBImage resize: Pillow's weights of a mirrored row are the mirrored weights.
+
+    By Pillow's formula every weight was compared for widths from 1 to 6000 and sides of 46, 94, 158
+    and 286; here, pixels.
+    """
+    rng = np.random.default_rng(side)
+    bilinear = Image.Resampling.BILINEAR
+    for width in (1, 2, 45, 47, 64, 100, 255, 256, 300, 320, 333, 500, 641, 1000, 1024, 1333, 4000):
+        rows = Image.fromarray(rng.integers(0, 256, (4, width, 3), dtype=np.uint8))
+        after = np.asarray(rows.resize((side, 5), bilinear))[:, ::-1]
+        mirrored = rows.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        np.testing.assert_array_equal(mirrored.resize((side, 5), bilinear), after)
+
+
+@pytest.mark.parametrize('scale', [256, (256,), (256, 0), (-1, 256), (256.0, 256), (1, 2, 3)])
+def test_scale_must_be_a_size(scale):
+    with pytest.raises(ValueError, match='scale must be'):
+        LoadRGBImage('img_A', scale=scale)

@@ -53,11 +53,16 @@ def augmentation(path: str, output: torch.Tensor, load_size: int) -> tuple[bool,
     raise AssertionError('not a crop of the resized image, flipped or not')
 
 
+def sizes_of(pipeline: list) -> tuple:
+    """Every size that a step of the pipeline resizes or crops to, each once, in order."""
+    sizes = (step.get('scale') or step.get('crop_size') for step in pipeline)
+    return tuple(dict.fromkeys(size for size in sizes if size))
+
+
 def test_sizes_of_the_config_as_it_stands():
     cfg = Config.fromfile(CONFIG)
-    assert cfg.train_pipeline[4].scale == (286, 286)
-    assert cfg.train_pipeline[5].crop_size == (256, 256)
-    assert cfg.test_pipeline[2].scale == (256, 256)
+    assert sizes_of(cfg.train_pipeline) == ((286, 286), (256, 256))
+    assert sizes_of(cfg.test_pipeline) == ((256, 256),)
     before = cfg.to_dict()
     apply_img_size(cfg)
     assert cfg.to_dict() == before
@@ -130,10 +135,7 @@ def batches(cfg: Config, workers: int, seed: int, count: int, start: int = 0) ->
     loader_cfg.update(batch_size=2, num_workers=workers, persistent_workers=workers > 0)
     loader = Runner.build_dataloader(loader_cfg, seed=seed)
     loader.sampler.set_position(start)
-    return [
-        [torch.stack(batch['inputs'][key]) for key in ('img_A', 'img_B')]
-        for batch in islice(loader, count)
-    ]
+    return [[batch['inputs'][key] for key in ('img_A', 'img_B')] for batch in islice(loader, count)]
 
 
 def equal(one: list, other: list) -> bool:
@@ -150,6 +152,23 @@ def test_batches_depend_on_seed_and_position_alone(cfg):
     assert not equal(whole, batches(cfg, 0, seed=2, count=6))
     # As after a resume: four batches of two are behind.
     assert equal(whole[4:], batches(cfg, 2, seed=1, count=2, start=8))
+
+
+def test_training_receives_each_image_once_and_as_mmengines_own_collation_gives_it(cfg):
+    loader_cfg = cfg.train_dataloader.copy()
+    loader_cfg.update(batch_size=3, num_workers=0, persistent_workers=False)
+    batch = next(iter(Runner.build_dataloader(loader_cfg, seed=0)))
+    assert batch['inputs']['img_A'].shape == (3, 3, 16, 16)
+    assert batch['inputs']['img_A'].dtype == torch.uint8
+    assert all(sample.keys() == [] for sample in batch['data_samples'])
+    loader_cfg.collate_fn = {'type': 'pseudo_collate'}
+    listed = next(iter(Runner.build_dataloader(loader_cfg, seed=0)))
+    preprocessor = MODELS.build(
+        {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
+    )
+    one, other = (preprocessor(data, training=True)['inputs'] for data in (batch, listed))
+    for key in ('img_A', 'img_B'):
+        assert torch.equal(one[key], other[key])
 
 
 def test_test_loader_shows_every_image(cfg):
@@ -185,19 +204,16 @@ def test_preprocessor_knows_the_channel_order(cfg, tmp_path, order, red):
 
 def every_size(cfg: Config) -> dict:
     return {
-        'train_pipeline': (cfg.train_pipeline[4].scale, cfg.train_pipeline[5].crop_size),
-        'train_dataset': (
-            cfg.train_dataloader.dataset.pipeline[4].scale,
-            cfg.train_dataloader.dataset.pipeline[5].crop_size,
-        ),
-        'test_pipeline': cfg.test_pipeline[2].scale,
-        'val_dataset': cfg.val_dataloader.dataset.pipeline[2].scale,
-        'test_dataset': cfg.test_dataloader.dataset.pipeline[2].scale,
+        'train_pipeline': sizes_of(cfg.train_pipeline),
+        'train_dataset': sizes_of(cfg.train_dataloader.dataset.pipeline),
+        'test_pipeline': sizes_of(cfg.test_pipeline),
+        'val_dataset': sizes_of(cfg.val_dataloader.dataset.pipeline),
+        'test_dataset': sizes_of(cfg.test_dataloader.dataset.pipeline),
     }
 
 
 def sizes(load: int, size: int) -> dict:
-    train, test = ((load, load), (size, size)), (size, size)
+    train, test = ((load, load), (size, size)), ((size, size),)
     return {
         'train_pipeline': train,
         'train_dataset': train,

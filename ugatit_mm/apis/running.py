@@ -24,6 +24,8 @@ def run_training(cfg: Config) -> Runner:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
     """
     _start_ranks(cfg)
+    # Pinned pages go to a GPU while it computes; without a GPU torch warns.
+    cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner

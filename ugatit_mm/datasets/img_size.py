@@ -12,9 +12,10 @@ def apply_img_size(cfg: Config) -> None:
 
     A Python config computes its pipelines before a child or a command line can change
     ``img_size``; this makes up for it, so that ``--cfg-options img_size=128``, or one line in a
-    child config, is enough. In each pipeline a ``Resize`` with a later ``Crop`` goes to
-    ``load_size``, any other ``Resize``, and every ``Crop``, to ``img_size``; in the model each
-    field named ``img_size`` is set. A config without ``img_size``, or with None, is left alone.
+    child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
+    ``scale``, with a later ``Crop`` goes to ``load_size``, any other, and every ``Crop``, to
+    ``img_size``; in the model each field named ``img_size`` is set. A config without ``img_size``,
+    or with None, is left alone.
 
     Args:
         cfg: ``img_size`` is the side of the square that the networks see, in pixels;
@@ -44,7 +45,8 @@ def apply_img_size(cfg: Config) -> None:
     ]
     if not any(steps):
         raise ValueError(
-            'img_size is set, but no pipeline of this config has a Resize or Crop step.'
+            'img_size is set, but no pipeline of this config has a Resize or Crop step, or a '
+            'LoadRGBImage with a scale.'
         )
     _set_fields(cfg.get('model'), img_size)
 
@@ -58,7 +60,7 @@ def _set_pipeline(pipeline: list, img_size: int, load_size: int) -> int:
         if kind == 'Crop':
             step['crop_size'] = (img_size, img_size)
             crop_follows = True
-        elif kind == 'Resize':
+        elif kind == 'Resize' or (kind == 'LoadRGBImage' and step.get('scale')):
             side = load_size if crop_follows else img_size
             step['scale'] = (side, side)
         else:

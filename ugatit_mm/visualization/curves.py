@@ -86,5 +86,5 @@ def plot_losses(
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize='small')
+            axes.legend(fontsize='x-small', ncols=2, framealpha=0.6)
     figure.savefig(path, dpi=110)

@@ -26,47 +26,38 @@ pack_inputs = dict(
 )
 
 # As the official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
-# independently. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop
-# draws anew for each key.
+# independently. Pillow resizes while it loads, which is faster and gives the pixels of flipping
+# first. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop draws
+# anew for each key.
 train_pipeline = [
-    dict(type='LoadRGBImage', key='img_A'),
-    dict(type='LoadRGBImage', key='img_B'),
+    dict(type='LoadRGBImage', key='img_A', scale=(load_size or img_size + 30,) * 2),
+    dict(type='LoadRGBImage', key='img_B', scale=(load_size or img_size + 30,) * 2),
     dict(type='Flip', keys=['img_A'], flip_ratio=0.5, direction='horizontal'),
     dict(type='Flip', keys=['img_B'], flip_ratio=0.5, direction='horizontal'),
-    dict(
-        type='Resize',
-        keys=['img_A', 'img_B'],
-        scale=(load_size or img_size + 30, load_size or img_size + 30),
-        interpolation='bilinear',
-        backend='pillow',
-    ),
     dict(type='Crop', keys=['img_A', 'img_B'], crop_size=(img_size, img_size)),
-    pack_inputs,
+    # Without data_keys: training needs no second copy of the images in data_samples.
+    dict(type='PackInputs', keys=['img_A', 'img_B'], meta_keys=meta_keys),
 ]
 test_pipeline = [
-    dict(type='LoadRGBImage', key='img_A'),
-    dict(type='LoadRGBImage', key='img_B'),
-    dict(
-        type='Resize',
-        keys=['img_A', 'img_B'],
-        scale=(img_size, img_size),
-        interpolation='bilinear',
-        backend='pillow',
-    ),
+    dict(type='LoadRGBImage', key='img_A', scale=(img_size, img_size)),
+    dict(type='LoadRGBImage', key='img_B', scale=(img_size, img_size)),
     pack_inputs,
 ]
 
+# Two workers keep up with a step of 25 ms for JPEGs up to 1024 px. For photographs of several
+# megapixels take more, or dataset.cache, which keeps them resized: docs/performance.md.
 train_dataloader = dict(
     batch_size=1,
-    num_workers=4,
+    num_workers=2,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),  # stacks in the worker: two tensors a batch to receive
     worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='UnpairedSampler', shuffle=True),
     dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=4,
+    num_workers=2,
     persistent_workers=True,
     worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),

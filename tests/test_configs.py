@@ -108,6 +108,7 @@ def test_settings_of_the_paper(name):
             'lr': 1e-4,
             'betas': (0.5, 0.999),
             'weight_decay': 1e-4,
+            'fused': True,
         }
         assert cfg.optim_wrapper[wrapper].get('accumulative_counts', 1) == 1
     assert cfg.model.loss_config == {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}

@@ -3,6 +3,7 @@
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .cam import CAM
 from .conv import PatchConv2d, ReflectConv2d, UpConv2d
+from .linear import JointLinear
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'AdaLIN',
     'GroupNorm',
     'InstanceNorm',
+    'JointLinear',
     'PatchConv2d',
     'ReflectConv2d',
     'SpectralNorm',

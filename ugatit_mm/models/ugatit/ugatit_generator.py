@@ -8,7 +8,16 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import CAM, LIN, AdaLIN, GroupNorm, InstanceNorm, ReflectConv2d, UpConv2d
+from ..layers import (
+    CAM,
+    LIN,
+    AdaLIN,
+    GroupNorm,
+    InstanceNorm,
+    JointLinear,
+    ReflectConv2d,
+    UpConv2d,
+)
 from .init import INITS, init_networks
 from .recipes import check_choice, resolve
 
@@ -71,7 +80,7 @@ class StyleMLP(nn.Module):
     def __init__(self, channels: int, hidden: int, size: int | None, bias: bool) -> None:
         super().__init__()
         self.light = size is None
-        self.fc1 = nn.Linear(channels * (1 if size is None else size * size), hidden, bias)
+        self.fc1 = JointLinear(channels * (1 if size is None else size * size), hidden, bias)
         self.fc2 = nn.Linear(hidden, hidden, bias)
         self.gamma = nn.Linear(hidden, channels, bias)
         self.beta = nn.Linear(hidden, channels, bias)

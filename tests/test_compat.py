@@ -24,6 +24,7 @@ from mmengine.utils.dl_utils import mmcv_full_available
 from packaging.requirements import Requirement
 from packaging.version import Version
 from torch import nn
+from yapf.yapflib import yapf_api
 
 from ugatit_mm import compat
 
@@ -153,31 +154,103 @@ def test_full_mmcv_is_used_as_it_is(monkeypatch):
         assert sys.modules.get('mmcv._ext') is before
 
 
-def test_import_is_quiet():
+def test_import_is_quiet_and_leaves_out_what_few_need():
+    """And MMagic's inferencer, imported later, knows of ours."""
+    code = """
+import sys, ugatit_mm
+heavy = ['mmagic.apis', 'matplotlib', 'mediapipe', 'sklearn', 'skimage', 'tensorboard', 'imagehash']
+assert not (loaded := [name for name in heavy if name in sys.modules]), loaded
+from mmagic.apis import MMagicInferencer
+assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
+"""
     done = subprocess.run(
-        [sys.executable, '-c', 'import ugatit_mm, mmagic.apis'],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
 def test_applying_twice_changes_nothing():
     from mmagic.models.utils import model_utils
+    from mmengine.config import config
 
     def state():
         return (
             list(warnings.filters),
             set(torch.serialization.get_safe_globals()),
             model_utils.generation_init_weights,
+            config.FormatCode,
+            list(sys.meta_path),
         )
 
     compat.apply()
     before = state()
     compat.apply()
     assert state() == before
+
+
+# -- start-up ------------------------------------------------------------------------------------
+
+
+def test_a_config_is_formatted_once_for_each_text(monkeypatch):
+    from mmengine.config import Config, config
+
+    calls = []
+
+    def FormatCode(text, **options):
+        calls.append(text)
+        return yapf_api.FormatCode(text, **options)
+
+    monkeypatch.setattr(config, 'FormatCode', FormatCode)
+    compat.format_configs_once()
+    cfg = Config({'model': {'type': 'X', 'width': 3}})
+    plain = yapf_api.FormatCode("model=dict(type='X', width=3)", style_config='pep8')[0]
+    assert [cfg.pretty_text, cfg.pretty_text] == [plain, plain] and len(calls) == 1
+    cfg.model.width = 4
+    assert cfg.pretty_text == plain.replace('3', '4') and len(calls) == 2
+    for width in range(100):  # old texts are forgotten
+        cfg.model.width = width
+        assert cfg.pretty_text == plain.replace('3', str(width))
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> str:
+    """Name of a module that nothing has imported yet."""
+    (tmp_path / 'made_up_package').mkdir()
+    (tmp_path / 'made_up_package' / '__init__.py').write_text('')
+    (tmp_path / 'made_up_package' / 'module.py').write_text('value = 1\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, 'meta_path', sys.meta_path[:])
+    yield 'made_up_package.module'
+    for name in ('made_up_package.module', 'made_up_package'):
+        sys.modules.pop(name, None)
+
+
+def test_what_waits_for_a_module_is_called_once_when_it_is_imported(module):
+    seen = []
+    before = sys.meta_path[:]
+    compat.after_import(module, lambda: seen.append(sys.modules[module].value))
+    importlib.import_module('made_up_package')
+    assert seen == []
+    importlib.import_module(module)
+    assert seen == [1] and sys.meta_path == before
+    importlib.reload(sys.modules[module])
+    assert seen == [1]
+    compat.after_import(module, lambda: seen.append('at once'))
+    assert seen == [1, 'at once'] and sys.meta_path == before
+
+
+def test_what_waits_goes_on_waiting_where_the_import_fails(module, tmp_path):
+    seen = []
+    compat.after_import(module, lambda: seen.append(sys.modules[module].value))
+    file = tmp_path / 'made_up_package' / 'module.py'
+    file.write_text('raise OSError("not yet")')
+    with pytest.raises(OSError, match='not yet'):
+        importlib.import_module(module)
+    assert seen == []
+    file.write_text('value = 2  # of another size\n')
+    importlib.invalidate_caches()
+    assert importlib.import_module(module).value == 2
+    assert seen == [2]
 
 
 # -- torch.load ----------------------------------------------------------------------------------

@@ -9,5 +9,5 @@ if not compat.doctor_asked():  # the doctor must run where the imports below fai
     compat.apply()
     from . import apis, datasets, engine, evaluation, hooks, models
 
-    apis.add_to_mmagic_inferencer()
+    compat.after_import('mmagic.apis.mmagic_inferencer', apis.add_to_mmagic_inferencer)
     __all__ += ['apis', 'datasets', 'engine', 'evaluation', 'hooks', 'models']

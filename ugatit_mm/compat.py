@@ -10,6 +10,8 @@ Only the standard library is imported at the top, so that this module loads in a
 import contextlib
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import pickle
@@ -35,6 +37,7 @@ def apply() -> None:
     check_versions()
     hush_import_warnings()
     allow_mmengine_checkpoints()
+    format_configs_once()
     with mmcv_ext_stand_in():
         importlib.import_module('mmagic.models')
     mend_generation_init_weights()
@@ -168,6 +171,76 @@ def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f'a checkpoint may not ask for getattr({owner!r}, {name!r})')
+
+
+# -- start-up ------------------------------------------------------------------------------------
+
+
+def format_configs_once() -> None:
+    """Let MMEngine remember the texts of configs that it has formatted.
+
+    Symptom: the runner asks for the config's text six times while it starts, and again for each
+    checkpoint, and each time yapf takes a tenth of a second for the same result. May go when
+    ``Config.pretty_text`` remembers it.
+    """
+    from mmengine.config import config
+
+    original = config.FormatCode
+    if hasattr(original, '__wrapped__'):
+        return
+    results: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    @functools.wraps(original)
+    def format_code(text: str, **options: Any) -> tuple[str, bool]:
+        key = (text, repr(options))
+        if key not in results:
+            if len(results) == 8:  # texts of the past
+                results.clear()
+            results[key] = original(text, **options)
+        return results[key]
+
+    config.FormatCode = format_code
+
+
+def after_import(name: str, then: Callable[[], None]) -> None:
+    """Call ``then`` when a module is imported, at once where it is already.
+
+    What extends a module that few programs need (``mmagic.apis`` takes a second) waits for it.
+
+    Args:
+        name: Full name of the module.
+        then: Called once, after the module has run and before its importer goes on.
+    """
+    if name in sys.modules:
+        then()
+    else:
+        sys.meta_path.insert(0, _AfterImport(name, then))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Finds one module as Python does, and lets something follow its execution."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self.name = name
+        self.then = then
+
+    def find_spec(
+        self, name: str, path: Any = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self.name:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_follow(module: types.ModuleType) -> None:
+                execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)  # not before: a failed import may be tried again
+                    self.then()
+
+            spec.loader.exec_module = execute_and_follow
+        return spec
 
 
 # -- mmcv.ops ------------------------------------------------------------------------------------

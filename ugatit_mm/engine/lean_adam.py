@@ -48,6 +48,7 @@ class LeanAdam(Optimizer):
             In 8 bits the second moment v is a number of 5 bits exponent and 3 bits mantissa times
             the scale of its block, and at least 2^-31 of the block's largest; the first moment m
             is m / sqrt(v) in 254 equal steps over its range, which the betas bound.
+        fused: Must be ``True``; taken so that a config can exchange ``Adam`` for this by its type.
 
     Raises:
         ValueError: A value out of range, or parameters of another type or with gaps.
@@ -61,7 +62,10 @@ class LeanAdam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         state_dtype: str = 'bfloat16',
+        fused: bool = True,
     ) -> None:
+        if not fused:
+            raise ValueError("LeanAdam has torch's fused kernel alone: leave optimizer.fused=True")
         defaults = {
             'lr': lr,
             'betas': betas,

@@ -1,0 +1,194 @@
+"""Two gloo ranks with a sharded optimiser against two with a plain one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import TINY, write_images
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ugatit_mm.engine.sharding import GatherShardsHook, ShardedOptimizer
+
+# In one start of the ranks: a run with Adam, a sharded one, its resumption from iteration 1, and
+# a layer with coded moments.
+RANKS = """
+import copy, json, sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+from ugatit_mm.engine.lean_adam import LeanAdam
+from ugatit_mm.engine.sharding import ShardedOptimizer
+
+torch.set_num_threads(1)
+root, options = sys.argv[1], json.loads(sys.argv[2])
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+
+
+def train(name, sharded, resume=False):
+    cfg = load_config('ugatit_custom', options)
+    cfg.work_dir, cfg.experiment_name, cfg.launcher = f'{root}/{name}', name, 'pytorch'
+    if sharded:
+        for networks in ('generators', 'discriminators'):
+            cfg.optim_wrapper[networks].optimizer.update(
+                type='ShardedOptimizer', optimizer_type='Adam'
+            )
+        if not any(hook['type'] == 'GatherShardsHook' for hook in cfg.custom_hooks):
+            cfg.custom_hooks.append(dict(type='GatherShardsHook'))
+    if resume:
+        cfg.resume, cfg.load_from = True, f'{root}/sharded/iter_1.pth'
+    return run_training(cfg).optim_wrapper['generators'].optimizer
+
+
+def size(optimizer):
+    values = (v for state in optimizer.state.values() for v in state.values())
+    return sum(v.nbytes for v in values if torch.is_tensor(v) and v.dim())
+
+
+plain = train('plain', False)
+sharded = train('sharded', True)
+resumed = train('resumed', True, resume=True)
+report = {'all': size(plain), 'sharded': size(sharded.optim), 'outside': size(sharded)}
+report |= {'resumed': size(resumed.optim), 'resumed_outside': size(resumed)}
+
+
+def layers():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(16, 512, 3), nn.Conv2d(512, 16, 3))
+    return net.to(memory_format=torch.channels_last)
+
+
+def steps(net, optimizer, first, last):
+    for step in range(first, last):
+        x = torch.randn(1, 16, 6, 6, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+
+options = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-4, state_dtype='uint8')
+whole, part = layers(), layers()
+steps(whole, LeanAdam(whole.parameters(), **options), 0, 4)
+first = ShardedOptimizer(part.parameters(), 'LeanAdam', **options)
+steps(part, first, 0, 2)
+first.consolidate_state_dict()
+saved = [first.state_dict() if rank == 0 else None]
+dist.broadcast_object_list(saved)
+second = ShardedOptimizer(part.parameters(), 'LeanAdam', **options)
+second.load_state_dict(saved[0])
+steps(part, second, 2, 4)
+report['lean'] = [torch.equal(*pair) for pair in zip(whole.parameters(), part.parameters())]
+values = (v for state in second.optim.state.values() for v in state.values())
+report['lean_types'] = sorted({str(v.dtype) for v in values if torch.is_tensor(v)})
+with open(f'{root}/report{rank}.json', 'w') as file:
+    json.dump(report, file)
+"""
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('sharding')
+    write_images(root / 'data')
+    (root / 'ranks.py').write_text(RANKS)
+    options = TINY | {
+        'data_root': str(root / 'data'),
+        'train_cfg.max_iters': 2,
+        'train_cfg.val_interval': 10,
+        'default_hooks.checkpoint.interval': 1,
+        'custom_hooks.0.interval': 10,
+    }
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+            *(str(root / 'ranks.py'), str(root), json.dumps(options)),
+        ],
+        cwd=root,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return root
+
+
+def checkpoint(root: Path, name: str) -> dict:
+    return torch.load(root / f'{name}.pth', weights_only=True)
+
+
+def same(one, two) -> bool:
+    if isinstance(one, dict):
+        return set(one) == set(two) and all(same(one[key], two[key]) for key in one)
+    return torch.equal(one, two) if torch.is_tensor(one) else one == two
+
+
+@pytest.mark.parametrize('other', ['sharded', 'resumed'])
+def test_shards_change_nothing(trained: Path, other: str):
+    """Weights and moments, to the last bit."""
+    one, two = (checkpoint(trained, f'{name}/iter_2') for name in ('plain', other))
+    assert same(one['state_dict'], two['state_dict'])
+    for networks in ('generators', 'discriminators'):
+        mine, theirs = (each['optimizer'][networks] for each in (one, two))
+        assert mine['state'] and same(mine['state'], theirs['state'])
+        for a, b in zip(mine['param_groups'], theirs['param_groups'], strict=True):
+            assert a.pop('params') == b.pop('params') and a == b
+
+
+def test_half_the_state_on_each_rank(trained: Path):
+    reports = [json.loads((trained / f'report{rank}.json').read_text()) for rank in (0, 1)]
+    for kind in ('sharded', 'resumed'):
+        sizes = [report[kind] for report in reports]
+        assert sum(sizes) == reports[0]['all']
+        assert max(sizes) < 0.55 * reports[0]['all']
+    # Nothing is left in the outer optimiser, where torch's own keeps a copy after resuming.
+    assert all(report['outside'] == report['resumed_outside'] == 0 for report in reports)
+
+
+def test_sharded_lean_adam_is_lean_adam(trained: Path):
+    for rank in (0, 1):
+        report = json.loads((trained / f'report{rank}.json').read_text())
+        assert report['lean'] == [True] * 4
+        assert report['lean_types'] == ['torch.float32', 'torch.int8', 'torch.uint8']
+
+
+@pytest.fixture
+def one_rank(tmp_path: Path):
+    store = torch.distributed.FileStore(str(tmp_path / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_errors(one_rank):
+    net = nn.Linear(3, 2)
+    optimizer = ShardedOptimizer(net.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match='GatherShardsHook'):
+        optimizer.state_dict()
+    optimizer.consolidate_state_dict()
+    state = optimizer.state_dict()
+    with pytest.raises(RuntimeError, match='not gathered'):  # not the state of long ago
+        optimizer.state_dict()
+    with pytest.raises(ValueError, match=r'groups of \[1\] parameters, the checkpoint of \[2\]'):
+        ShardedOptimizer([net.weight], lr=0.1).load_state_dict(state)
+    with pytest.raises(ValueError, match='optimizer_type=Adum is no known optimizer'):
+        ShardedOptimizer(net.parameters(), 'Adum', lr=0.1)
+
+
+def test_needs_ranks():
+    with pytest.raises(ValueError, match='start with tools/dist_train.sh'):
+        ShardedOptimizer(nn.Linear(3, 2).parameters(), lr=0.1)
+
+
+def test_the_hook_leaves_other_optimisers_alone():
+    optimizer = torch.optim.Adam(nn.Linear(3, 2).parameters())
+    runner = SimpleNamespace(optim_wrapper=OptimWrapper(optimizer), save_checkpoint='as it was')
+    GatherShardsHook().before_train(runner)
+    assert runner.save_checkpoint == 'as it was'

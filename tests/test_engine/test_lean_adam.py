@@ -101,12 +101,11 @@ def moments_after(state_dtype: str, sizes: list[float]) -> tuple:
     optimizer = LeanAdam([parameter], lr=0.0, betas=(0.5, 0.999), state_dtype=state_dtype)
     exact = [torch.zeros(ROW), torch.zeros(ROW)]
     rng = torch.Generator().manual_seed(0)
-    # Elements of a block differ up to tenfold: else its scale alone would hold them all.
-    one = (torch.randint(0, 2, (ROW,), generator=rng) * 2 - 1) * 10 ** torch.rand(
-        ROW, generator=rng
-    )
+    factor = 10 ** torch.rand(ROW, generator=rng)
+    factor[::BLOCK] = 100.0  # the block's scale is that of an element whose size stays
     for step, size in enumerate(sizes):
-        parameter.grad = size * (-1) ** (step // 3) * one
+        parameter.grad = size * (-1) ** (step // 3) * factor
+        parameter.grad[::BLOCK] = 100.0
         exact[0].lerp_(parameter.grad, 0.5)
         exact[1].lerp_(parameter.grad.square(), 0.001)
         optimizer.step()

@@ -3,5 +3,13 @@
 from .lean_adam import LeanAdam
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .schedule import LinearDecayLR
+from .sharding import GatherShardsHook, ShardedOptimizer
 
-__all__ = ['AutocastOptimWrapper', 'LeanAdam', 'LinearDecayLR', 'UGATITOptimWrapperConstructor']
+__all__ = [
+    'AutocastOptimWrapper',
+    'GatherShardsHook',
+    'LeanAdam',
+    'LinearDecayLR',
+    'ShardedOptimizer',
+    'UGATITOptimWrapperConstructor',
+]

@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='TranslationSheetHook', interval=1000, num_images=4),
     dict(type='InterruptHook'),
     dict(type='ProvenanceHook'),
+    dict(type='GatherShardsHook'),  # for optimizer.type=ShardedOptimizer; else it does nothing
 ]
 
 # KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.

@@ -158,7 +158,7 @@ def test_import_is_quiet_and_leaves_out_what_few_need():
     """And MMagic's inferencer, imported later, knows of ours."""
     code = """
 import sys, ugatit_mm
-heavy = ['mmagic.apis', 'matplotlib', 'mediapipe', 'sklearn', 'skimage', 'tensorboard', 'imagehash']
+heavy = ['mmagic.apis', 'matplotlib', 'mediapipe', 'skimage', 'tensorboard', 'imagehash']
 assert not (loaded := [name for name in heavy if name in sys.modules]), loaded
 from mmagic.apis import MMagicInferencer
 assert 'ugatit' in MMagicInferencer.get_inference_supported_models()

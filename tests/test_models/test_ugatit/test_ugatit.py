@@ -9,7 +9,7 @@ from mmengine import MessageHub
 from torch import nn
 
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
-from ugatit_mm.models.layers import AdaLIN
+from ugatit_mm.models.layers import AdaLIN, linear
 from ugatit_mm.models.ugatit.ugatit import to_uint8
 
 
@@ -225,6 +225,24 @@ def test_generators_run_in_channels_last(tiny):
         out = generator.encoder(torch.zeros(1, 3, 32, 32))
         formats.append(out.is_contiguous(memory_format=torch.channels_last))
     assert formats == [True, False]
+
+
+def test_a_steps_uses_of_a_generators_mlp_are_one_block(tiny, monkeypatch):
+    """Translation and identity in one batch, and the cycle; outside of a step there is no block."""
+    model = tiny(generator={'light': False}).train()
+    rows = []
+
+    def apply(x, weight, uses):
+        rows.append((id(uses), len(x)))
+        return nn.functional.linear(x, weight)
+
+    monkeypatch.setattr(linear._JointLinear, 'apply', apply)
+    model.train_step(batch(), wrappers(model))
+    (first, _), (second, _) = rows[:2]
+    assert first != second
+    assert rows == [(first, 2), (second, 2), (first, 1), (second, 1)]
+    model.generators({domain: torch.zeros(1, 3, 32, 32) for domain in 'AB'})
+    assert len(rows) == 4
 
 
 def test_compile_reaches_every_network(tiny):

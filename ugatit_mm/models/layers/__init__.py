@@ -3,7 +3,7 @@
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .cam import CAM
 from .conv import PatchConv2d, ReflectConv2d, UpConv2d
-from .linear import JointLinear
+from .linear import JointLinear, joint_gradients
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     'UpConv2d',
     'clip_rho',
     'instance_layer_norm',
+    'joint_gradients',
     'raw_weight',
     'spectral_norm',
 ]

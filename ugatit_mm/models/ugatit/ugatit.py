@@ -13,7 +13,7 @@ from mmengine import MessageHub
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
-from ..layers import clip_rho
+from ..layers import clip_rho, joint_gradients
 from ..losses import lsgan_loss
 from .pairs import DOMAINS, DiscriminatorPair, GeneratorPair, other
 from .recipes import resolve
@@ -138,26 +138,27 @@ class UGATIT(BaseTranslationModel):
         optim_d, optim_g = optim_wrapper['discriminators'], optim_wrapper['generators']
         turn_g = self._is_generators_turn(optim_d._accumulative_counts)
 
-        # Translate
-        with optim_g.optim_context(self.generators), torch.set_grad_enabled(turn_g):
-            generators = self.generators if turn_g else self.get_module(self.generators)
-            out = generators(real)
-        fake = {domain: out[f'fake_{domain}'] for domain in DOMAINS}
+        with joint_gradients(self.generators):
+            # Translate
+            with optim_g.optim_context(self.generators), torch.set_grad_enabled(turn_g):
+                generators = self.generators if turn_g else self.get_module(self.generators)
+                out = generators(real)
+            fake = {domain: out[f'fake_{domain}'] for domain in DOMAINS}
 
-        # Update D
-        with optim_d.optim_context(self.discriminators):
-            loss, log = self.compute_d_loss(real, {k: v.detach() for k, v in fake.items()})
-        optim_d.update_params(loss)
+            # Update D
+            with optim_d.optim_context(self.discriminators):
+                loss, log = self.compute_d_loss(real, {k: v.detach() for k, v in fake.items()})
+            optim_d.update_params(loss)
 
-        # Update G
-        if turn_g:
-            set_requires_grad(self.discriminators, False)
-            with optim_g.optim_context(self.generators):
-                loss, log_g = self.compute_g_loss(real, out)
-            optim_g.update_params(loss)
-            set_requires_grad(self.discriminators, True)
-            clip_rho(self.generators)
-            log.update(log_g)
+            # Update G
+            if turn_g:
+                set_requires_grad(self.discriminators, False)
+                with optim_g.optim_context(self.generators):
+                    loss, log_g = self.compute_g_loss(real, out)
+                optim_g.update_params(loss)
+                set_requires_grad(self.discriminators, True)
+                clip_rho(self.generators)
+                log.update(log_g)
         return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))
 
     def compute_d_loss(

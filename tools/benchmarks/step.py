@@ -211,11 +211,8 @@ def main(argv: list[str] | None = None) -> int:
     steps = args.steps or (20 if device.type == 'cuda' else 2)
     warm_up = 5 if device.type == 'cuda' else 1
     names = args.settings or (list(SETTINGS) if device.type == 'cuda' else list(ON_CPU))
-    peaks = {
-        '16 bits': ceiling(device, torch.bfloat16),
-        'float32': ceiling(device, torch.float32),
-    }
-    print('ceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
+    kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
+    peaks = dict.fromkeys(kinds, 0.0)
     for variant in args.variant:
         light = variant == 'light'
         images = {
@@ -230,6 +227,8 @@ def main(argv: list[str] | None = None) -> int:
 
         results = {name: Measured() for name in [BASELINE, *names]}
         for _ in range(args.rounds):
+            # As the times: the best of all rounds.
+            peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind])) for kind in kinds}
             for name, seen in results.items():
                 # The official program leaves cuDNN's search off; our configs turn it on.
                 torch.backends.cudnn.benchmark = name != BASELINE
@@ -237,6 +236,9 @@ def main(argv: list[str] | None = None) -> int:
                 print(f'{variant}: {name}: {min(seen.times[-steps:]):.4f} s', flush=True)
         case = f'{variant}, {args.base_channels} channels, {args.img_size} px, batch {args.batch}'
         rows = rows_of(case, results, peaks)
+        print(
+            '\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items())
+        )
         print(f'\n{case}\n\n{table(results, rows)}\n')
         if not args.no_write:
             append_rows(rows, args.out)

@@ -33,7 +33,11 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 # Each of the two network pairs has a wrapper of its own, and one forward pass in a step.
-model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel', find_unused_parameters=False)
+model_wrapper_cfg = dict(
+    type='MMSeparateDistributedDataParallel',
+    find_unused_parameters=False,
+    gradient_as_bucket_view=True,  # no second copy of the gradients
+)
 randomness = dict(seed=None, diff_rank_seed=False, deterministic=False)
 load_from = None
 resume = False

@@ -1,6 +1,7 @@
 """The benchmarks of the step and of translation: what they compare, what they write."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,37 @@ def test_peak_memory_is_that_of_the_block():
     with bench.PeakMemory() as peak:
         torch.ones(4 << 18)
     assert peak.bytes / 2**20 < 20
+
+
+def test_optimizers_state_and_ratio(tmp_path):
+    optimizer = load_tool('benchmarks/optimizer')
+    out = tmp_path / 'results.csv'
+    assert optimizer.main(['--millions', '1', '--turns', '1', '--out', str(out)]) == 0
+    found = {(r['setting'], r['quantity']): float(r['value']) for r in rows(out)}
+    assert found['Adam, fused', 'ratio'] == 1
+    # Two moments of 4 or 2 bytes; or of one byte with a float32 scale for each 2048.
+    expected = {
+        'Adam, fused': 8,
+        'Adam, foreach': 8,
+        'LeanAdam, bfloat16': 4,
+        'LeanAdam, uint8': 2 + 4 / 2048,
+    }
+    for setting, size in expected.items():
+        assert found[setting, 'state'] == pytest.approx(size, rel=1e-3)
+
+
+def test_stages_of_the_start_add_up(tmp_path, monkeypatch):
+    """A stage pauses while one inside it runs."""
+    startup = load_tool('benchmarks/startup')
+    clock = iter([1.0, 3.0, 6.0, 10.0])
+    monkeypatch.setattr(startup.time, 'time', lambda: next(clock))
+    out = tmp_path / 'seconds.json'
+    watch = startup.Stopwatch(0.0, 'outer', out)
+
+    def run() -> None:
+        with watch.stage('outer'), watch.stage('inner'):
+            pass
+
+    with pytest.raises(SystemExit):
+        run()
+    assert json.loads(out.read_text()) == {startup.REST: 1, 'outer': 2 + 4, 'inner': 3}

@@ -89,7 +89,8 @@ OF_THE_PAPER = (
 def test_all_directions_are_there():
     assert len(set(DIRECTIONS)) == 10 and len(OF_THE_PAPER) == 28
     names = {str(path.with_suffix('')) for path in CONFIGS}
-    assert names == {*OF_THE_PAPER, 'ugatit_custom', 'demo/ugatit_demo'}
+    others = {'ugatit_custom', 'demo/ugatit_demo', 'demo/ugatit_daisy2sunflower'}
+    assert names == {*OF_THE_PAPER, *others}
 
 
 @pytest.mark.parametrize('name', OF_THE_PAPER)

@@ -1,6 +1,9 @@
-"""Where a checkpoint comes from."""
+"""Where a checkpoint comes from, and what networks its weights need."""
+
+from typing import Any
 
 from mmagic.registry import HOOKS
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -9,15 +12,28 @@ from ..provenance import provenance
 
 @HOOKS.register_module()
 class ProvenanceHook(Hook):
-    """Write commit, versions and hardware of the training into each checkpoint.
+    """Write commit, versions and hardware of the training into each checkpoint, and the networks.
 
-    They stand in ``checkpoint['meta']['provenance']``, and from there in the results of a test.
+    ``checkpoint['meta']['provenance']`` goes from there into the results of a test;
+    ``checkpoint['meta']['networks']`` lets :func:`ugatit_mm.apis.load_model` do without the config.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Look once: the source tree may change under a long run."""
         self._provenance = provenance()
+        self._networks = networks_of(runner.cfg.model)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add them."""
         checkpoint['meta']['provenance'] = self._provenance
+        checkpoint['meta']['networks'] = self._networks
+
+
+def networks_of(model: ConfigDict) -> dict[str, Any]:
+    """Return the fields of a model's config that its weights need, as plain data."""
+    fields = ('recipe', 'domains', 'default_domain', 'generator', 'discriminator')
+    plain = ConfigDict({key: model[key] for key in fields if model.get(key) is not None}).to_dict()
+    for part in ('generator', 'discriminator'):
+        # How it is computed, not what.
+        plain.get(part, {}).pop('with_cp', None)
+    return plain

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 from ugatit_mm.config import load_config
-from ugatit_mm.converters import describe, from_official, to_official
+from ugatit_mm.converters import build_model, describe, from_official, to_official
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.models import UGATIT
 
@@ -37,14 +37,10 @@ def checkpoint(numbers: dict, prefix: str) -> dict:
 
 def build(weights: dict) -> UGATIT:
     """A model of recipe pytorch with official weights."""
-    sizes = describe(weights)
-    model = UGATIT(
-        {'type': 'UGATITGenerator', **sizes['generator']},
-        {'type': 'UGATITDiscriminator', **sizes['discriminator']},
-        recipe='pytorch',
-    )
-    model.load_state_dict(from_official(weights), strict=True)
-    return model
+    state = from_official(weights)
+    networks = describe(state)
+    assert networks['recipe'] == 'pytorch'
+    return build_model(networks, state)
 
 
 def our_name(term: str) -> str:
@@ -119,8 +115,7 @@ def test_forward_passes(official):
 def test_full_generator(official):
     weights = checkpoint(official, 'full.weights.')
     weights['genB2A'] = weights['genA2B']
-    sizes = describe(weights)
-    assert sizes['generator'] == {
+    assert describe(from_official(weights))['generator'] == {
         'in_channels': 3,
         'out_channels': 3,
         'base_channels': 2,
@@ -128,8 +123,7 @@ def test_full_generator(official):
         'light': False,
         'img_size': 96,
     }
-    model = UGATIT({'type': 'UGATITGenerator', **sizes['generator']}, recipe='pytorch')
-    model.load_state_dict(from_official(weights), strict=True)
+    model = build(weights)
     with torch.no_grad():
         out = model.translation(images(official['full.real_A']), return_cam=True)
     for field, tensor in zip(('image', 'cam_logit', 'heatmap'), out, strict=True):
@@ -187,8 +181,8 @@ def test_unknown_and_missing_keys_are_named(official):
     with pytest.raises(ValueError, match=r'encoder\.1\.norm\.weight'):
         to_official({**model.state_dict(), 'generators.A.encoder.1.norm.weight': torch.zeros(8)})
     del weights['genA2B']['FC.0.weight']
-    with pytest.raises(ValueError, match='FC.0.weight'):
-        describe(weights)
+    with pytest.raises(ValueError, match=r'lack generators\.B\.mlp\.fc1\.weight'):
+        describe(from_official(weights))
 
 
 def test_tool_both_ways_into_the_config(official, tmp_path: Path, capsys):

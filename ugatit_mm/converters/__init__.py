@@ -1,6 +1,19 @@
-"""Weights of the official programs to ours and back."""
+"""Weights: of the official programs to ours and back, read safely, and what networks they need."""
 
-from .files import CheckpointError, read_checkpoint
-from .pytorch import describe, from_official, to_official
+from .files import CheckpointError, read_checkpoint, write_checkpoint
+from .networks import build_model, check_weights, describe
+from .pytorch import from_official, to_official
+from .tensorflow import from_variables, read_variables
 
-__all__ = ['CheckpointError', 'describe', 'from_official', 'read_checkpoint', 'to_official']
+__all__ = [
+    'CheckpointError',
+    'build_model',
+    'check_weights',
+    'describe',
+    'from_official',
+    'from_variables',
+    'read_checkpoint',
+    'read_variables',
+    'to_official',
+    'write_checkpoint',
+]

@@ -3,10 +3,11 @@
 The official file is a dict ``{genA2B, genB2A, disGA, disGB, disLA, disLB: state_dict}``.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
+
+from .networks import MAX_BLOCKS, listed
 
 NETWORKS = {
     'genA2B': 'generators.B',
@@ -16,8 +17,6 @@ NETWORKS = {
     'disGB': 'discriminators.B.scales.global',
     'disLB': 'discriminators.B.scales.local',
 }
-
-MAX_BLOCKS = 64
 
 # Beginnings of names, official to ours. The numbers are places in an nn.Sequential.
 GENERATOR = {
@@ -81,7 +80,7 @@ def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
             else:
                 state[f'{prefix}.{renamed}'] = tensor
     if unknown:
-        raise ValueError(f'not a key of the official PyTorch program: {_listed(unknown)}')
+        raise ValueError(f'not a key of the official PyTorch program: {listed(unknown)}')
     if missing := [name for name in ('genA2B', 'genB2A') if not checkpoint.get(name)]:
         raise ValueError(f'the checkpoint lacks the networks {missing}')
     return state
@@ -113,57 +112,9 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     if unknown:
         raise ValueError(
             "the official PyTorch program has no such weights (only models of recipe 'pytorch', "
-            f'without ablation, can be written in its format): {_listed(unknown)}'
+            f'without ablation, can be written in its format): {listed(unknown)}'
         )
     return checkpoint
-
-
-def describe(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Read the sizes of the networks off an official checkpoint.
-
-    Args:
-        checkpoint: As for :func:`from_official`.
-
-    Returns:
-        dict: ``generator`` and, where there are any, ``discriminator``: the fields that a config
-        needs to build networks for these weights. ``img_size`` is there for full models only.
-
-    Raises:
-        ValueError: The shapes are not those of U-GAT-IT.
-    """
-    gen = checkpoint['genA2B']
-    try:
-        base = gen['DownBlock.1.weight'].shape[0]
-        blocks = {key.split('.')[0] for key in gen if key.startswith('UpBlock1_')}
-        flat = gen['FC.0.weight'].shape[1]
-        generator = {
-            'in_channels': gen['DownBlock.1.weight'].shape[1],
-            'out_channels': gen['UpBlock2.11.weight'].shape[0],
-            'base_channels': base,
-            'num_blocks': len(blocks),
-            'light': flat == 4 * base,
-        }
-    except KeyError as error:
-        raise ValueError(f'the generator lacks the weight {error}') from error
-    if not generator['light']:
-        side = round((flat / (4 * base)) ** 0.5)
-        if side * side * 4 * base != flat:
-            raise ValueError(f'FC.0.weight takes {flat} inputs, no square of {4 * base} channels')
-        generator['img_size'] = 4 * side
-    sizes = {'generator': generator}
-    if checkpoint.get('disGA'):
-        layers = [
-            # The official n_layers counts the last convolution and the logits too.
-            sum(key.startswith('model.') and key.endswith('.bias') for key in checkpoint[name]) + 1
-            for name in ('disGA', 'disLA')
-        ]
-        kernel = checkpoint['disGA']['model.1.weight_orig']
-        sizes['discriminator'] = {
-            'in_channels': kernel.shape[1],
-            'base_channels': kernel.shape[0],
-            'num_layers': tuple(layers),
-        }
-    return sizes
 
 
 def _rename(key: str, network: str, reverse: bool = False) -> str | None:
@@ -176,9 +127,3 @@ def _rename(key: str, network: str, reverse: bool = False) -> str | None:
             end = ends.get(key[len(start) :])
             return end and renamed + end
     return None
-
-
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more

@@ -1,0 +1,31 @@
+"""Make a file to give away of a checkpoint of training: weights alone, small, checksummed."""
+
+import argparse
+import sys
+
+from ugatit_mm.converters import read_checkpoint
+from ugatit_mm.converters.command import add_arguments, run, write_ours
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write the weights of a checkpoint without the state of its training (Adam, '
+        'random numbers, logs). --generator-only --half make the smallest file.'
+    )
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def convert(args: argparse.Namespace) -> dict:
+    checkpoint = read_checkpoint(args.source)
+    meta = checkpoint.get('meta', {})
+    kept = {key: meta[key] for key in ('networks', 'provenance', 'iter') if key in meta}
+    return write_ours(args, dict(checkpoint.get('state_dict', checkpoint)), kept)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run(parse_args(argv), convert)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Checkpoints of the official TensorFlow program (taki0112/UGATIT) to ours.
+
+Its variables are ``generator_B/conv/conv2d/kernel`` and so on, convolutions (H, W, in, out), dense
+layers (in, out); ``generator_B`` translates A to B. Beside the weights a checkpoint holds Adam's
+moments, which are left out.
+"""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .files import CheckpointError
+from .networks import MAX_BLOCKS, listed
+
+# Scopes of layers to our modules.
+GENERATOR = {
+    'conv/conv2d': 'encoder.0.conv',
+    'ins_norm': 'encoder.0.norm',
+    'conv_0/conv2d': 'encoder.1.conv',
+    'ins_norm_0': 'encoder.1.norm',
+    'conv_1/conv2d': 'encoder.2.conv',
+    'ins_norm_1': 'encoder.2.norm',
+    'CAM_logit': 'cam.fc',
+    'conv_1x1/conv2d': 'cam.conv1x1',
+    'MLP/linear_0/dense': 'mlp.fc1',
+    'MLP/linear_1/dense': 'mlp.fc2',
+    'MLP/gamma/dense': 'mlp.gamma',
+    'MLP/beta/dense': 'mlp.beta',
+    'up_conv_0/conv2d': 'decoder.0.conv',
+    'layer_ins_norm_0': 'decoder.0.norm',
+    'up_conv_1/conv2d': 'decoder.1.conv',
+    'layer_ins_norm_1': 'decoder.1.norm',
+    'G_logit/conv2d': 'decoder.2',
+}
+for _i in range(MAX_BLOCKS):
+    for _j in (1, 2):
+        GENERATOR |= {
+            f'resblock_{_i}/res{_j}/conv_0/conv2d': f'encoder.{3 + _i}.conv{_j}',
+            f'resblock_{_i}/res{_j}/instance_norm': f'encoder.{3 + _i}.norm{_j}',
+            f'adaptive_resblock{_i}/res{_j}/conv_0/conv2d': f'blocks.{_i}.conv{_j}',
+            f'adaptive_resblock{_i}/res{_j}/instance_layer_norm': f'blocks.{_i}.norm{_j}',
+        }
+DISCRIMINATOR = {
+    'CAM_logit': 'cam.fc',
+    'conv_1x1/conv2d': 'cam.conv1x1',
+    'D_logit': 'classifier.1',
+} | {f'conv_{i}': f'features.{1 + 3 * i}' for i in range(MAX_BLOCKS)}
+
+# What Adam adds to a checkpoint.
+DROPPED_ENDS = ('Adam', 'Adam_1')
+DROPPED = ('beta1_power', 'beta2_power', 'beta1_power_1', 'beta2_power_1', 'global_step')
+
+
+def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read the variables of a TensorFlow checkpoint, without running code from it.
+
+    Args:
+        path: An ``.npz`` of the variables by name, which needs no TensorFlow; or a checkpoint's
+            folder (its newest is read), or its prefix (``UGATIT.model-1000000``).
+
+    Raises:
+        FileNotFoundError: There is nothing of that name.
+        CheckpointError: It cannot be read, or TensorFlow is needed and not installed.
+    """
+    if os.fspath(path).endswith('.npz'):
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'no file {path}')
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception as error:  # zipfile, zlib and numpy have errors of their own
+            raise CheckpointError(f'{path} is not an .npz of arrays: {error}') from error
+    prefix = os.fspath(path)
+    if not os.path.isdir(prefix):
+        prefix = prefix.removesuffix('.index').removesuffix('.meta')
+        if not os.path.isfile(f'{prefix}.index'):
+            raise FileNotFoundError(f'no TensorFlow checkpoint {path} (nor {prefix}.index)')
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise CheckpointError(
+            f'{path} is a checkpoint folder, which TensorFlow alone can read: '
+            "pip install 'ugatit_mm[tensorflow]', or give an .npz of its variables by name"
+        ) from error
+    if os.path.isdir(prefix):
+        newest = tensorflow.train.latest_checkpoint(prefix)
+        if newest is None:
+            raise CheckpointError(f'{path} has no checkpoint: its file "checkpoint" names none')
+        prefix = newest
+    try:
+        reader = tensorflow.train.load_checkpoint(prefix)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except Exception as error:  # TensorFlow has errors of its own
+        raise CheckpointError(f'{prefix} cannot be read: {error}') from error
+
+
+def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:
+    """Turn the official variables into a state dict of :class:`UGATIT`, recipe ``'tensorflow'``.
+
+    Args:
+        variables: By name, as TensorFlow names them.
+
+    Returns:
+        The state dict, and the names of what was left out (Adam's moments).
+
+    Raises:
+        ValueError: A variable is unknown, or has no weight's type or shape.
+    """
+    state: dict[str, Tensor] = {}
+    dropped, unknown = [], []
+    last = {  # the number of conv_last, behind conv_0, conv_1, ...
+        scope: sum(name.startswith(f'{scope}/conv_') and name.endswith('/u') for name in variables)
+        for scope in {'/'.join(name.split('/')[:2]) for name in variables}
+    }
+    for name, value in variables.items():
+        path, _, end = name.partition(':')[0].rpartition('/')
+        network, _, scope = path.partition('/')
+        if end in DROPPED_ENDS or name in DROPPED:
+            dropped.append(name)
+            continue
+        kind, _, domain = network.rpartition('_')
+        target = None
+        if domain in ('A', 'B') and kind == 'generator':
+            target, prefix = GENERATOR.get(scope), f'generators.{domain}'
+        elif domain in ('A', 'B') and kind == 'discriminator':
+            scale, _, layer = scope.partition('/')
+            if scale in ('global', 'local'):
+                if layer == 'conv_last':
+                    layer = f'conv_{last[f"{network}/{scale}"] - 1}'
+                target, prefix = DISCRIMINATOR.get(layer), f'discriminators.{domain}.scales.{scale}'
+        if target is None or end not in ('kernel', 'bias', 'u', 'gamma', 'beta', 'rho'):
+            unknown.append(name)
+            continue
+        if not np.issubdtype(value.dtype, np.floating):
+            raise ValueError(f'{name} is of {value.dtype}, not of numbers with a fraction')
+        normalised = f'{path}/u' in variables
+        state[f'{prefix}.{_rename(target, end, normalised)}'] = _tensor(value, target, end)
+    if unknown:
+        raise ValueError(f'not a variable of the official TensorFlow program: {listed(unknown)}')
+    for domain in 'AB':
+        _reorder_mlp(state, f'generators.{domain}')
+    ends = 'parametrizations.weight.0.u'
+    for key in [key for key in state if key.endswith(ends)]:
+        # v is made of u before each use, and kept by us for evaluation.
+        kernel = state[key.replace('weight.0.u', 'weight.original')].flatten(1)
+        state[key[:-1] + 'v'] = F.normalize(kernel.t() @ state[key], dim=0, eps=1e-12)
+    return state, dropped
+
+
+def _rename(target: str, end: str, normalised: bool) -> str:
+    if end == 'kernel':
+        return f'{target}.parametrizations.weight.original' if normalised else f'{target}.weight'
+    if end == 'u':
+        return f'{target}.parametrizations.weight.0.u'
+    if target.startswith('encoder') and end in ('gamma', 'beta'):  # nn.InstanceNorm2d's names
+        return f'{target}.{"weight" if end == "gamma" else "bias"}'
+    return f'{target}.{end}'
+
+
+def _tensor(value: np.ndarray, target: str, end: str) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(value, np.float32))
+    if end == 'kernel':
+        tensor = tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.t()
+    elif end == 'u':
+        tensor = tensor.flatten()
+    elif end in ('gamma', 'beta', 'rho') and not target.startswith('encoder'):
+        tensor = tensor.view(1, -1, 1, 1)
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _reorder_mlp(state: dict[str, Tensor], prefix: str) -> None:
+    """The full variant's first layer takes its features in the order H, W, C; ours C, H, W."""
+    weight, last = state.get(f'{prefix}.mlp.fc1.weight'), state.get(f'{prefix}.encoder.2.conv.bias')
+    if weight is None or last is None or weight.size(1) == len(last):
+        return
+    side = round((weight.size(1) / len(last)) ** 0.5)
+    if side * side * len(last) != weight.size(1):
+        raise ValueError(
+            f'{prefix}: MLP/linear_0/dense/kernel takes {weight.size(1)} inputs, which is no '
+            f'square of {len(last)} channels'
+        )
+    weight = weight.view(-1, side, side, len(last)).permute(0, 3, 1, 2).flatten(1)
+    state[f'{prefix}.mlp.fc1.weight'] = weight.contiguous()

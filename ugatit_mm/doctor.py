@@ -5,6 +5,7 @@ everything heavy in a process of its own, whose crash is a line of the report. E
 line is wrong.
 """
 
+import argparse
 import configparser
 import importlib.metadata
 import json
@@ -14,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,13 @@ def examine() -> list[Line]:
     return lines
 
 
-def main() -> int:
+def main(argv: Sequence[str] = ()) -> int:
     """Print the report; 0 when all is well, 1 when something is wrong."""
+    parser = argparse.ArgumentParser(
+        description='Compare the installed packages with what ugatit_mm needs, try the imports, '
+        'and say what mends each thing that is wrong.'
+    )
+    parser.parse_args(argv)
     print(f'{PACKAGE}: checking {sys.prefix}', flush=True)
     lines = examine()
     print(table(lines))
@@ -247,4 +253,4 @@ def run_python(code: str, timeout: float = 300) -> tuple[object, str]:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,8 @@ from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from ugatit_mm.apis import run_test
+from ugatit_mm import cli
+from ugatit_mm.apis import UGATITInferencer, run_test
 from ugatit_mm.config import configs_dir, load_config
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.datasets import UGATITDataset
@@ -73,6 +74,14 @@ def test_one_path_for_pixels(trained, data_root: Path, tmp_path: Path):
             by_inferencer = np.asarray(Image.open(tmp_path / 'x' / 'inferred.png'))
             assert np.array_equal(by_test, by_inferencer)
 
+            ours = UGATITInferencer(checkpoint, cfg, device='cpu')
+            (result,) = ours(file, target, restore=False)
+            assert np.array_equal(by_test, result.image)
+            words = ['--ckpt', str(checkpoint), '--config', str(config), '--network-size']
+            out = tmp_path / 'by_command'
+            assert cli.main(['translate', str(file), *words, '--out', str(out)]) == 0
+            assert np.array_equal(by_test, np.asarray(Image.open(out / file.name)))
+
             # And they are what the network makes of the file's RGB.
             picture = Image.open(file).convert('RGB').resize((32, 32), Image.BILINEAR)
             rgb = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float()
@@ -90,7 +99,22 @@ def test_ugatit_is_in_the_lists_of_mmagic():
         setting['Name']
         for setting in MMagicInferencer.inference_supported_models_cfg['ugatit']['settings']
     ]
-    assert names[0] == 'ugatit_selfie2anime' and 'ugatit_anime2selfie' in names
+    directions = {path.stem for path in configs_dir().glob('ugatit_*2*.py')}
+    light = {path.stem for path in (configs_dir() / 'light').glob('*.py')}
+    assert names[0] == 'ugatit_selfie2anime' and len(directions) == 10
+    assert set(names) == directions | light and len(names) == 20
+    assert 'Weights' not in str(MMagicInferencer.inference_supported_models_cfg['ugatit'])
+
+
+@pytest.mark.parametrize('index', range(20))
+def test_settings_are_found_by_number(index):
+    """``model_setting`` counts the metafile's models."""
+    MMagicInferencer.init_inference_supported_models_cfg()
+    setting = MMagicInferencer.inference_supported_models_cfg['ugatit']['settings'][index]
+    inferencer = object.__new__(MMagicInferencer)
+    kwargs = inferencer._get_inferencer_kwargs('ugatit', index, None, None, None, None)
+    assert Path(kwargs['config']).resolve().stem == setting['Name']
+    assert 'ckpt' not in kwargs
 
 
 def test_configs_are_found_through_mmagic():

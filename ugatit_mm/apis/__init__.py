@@ -1,15 +1,25 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
 from .arguments import add_kid, add_run_arguments, add_speed_arguments, apply_speed, config_of
+from .inferencer import Translation, UGATITInferencer
+from .loading import DEFAULT_WEIGHTS, load_model
 from .running import results_path, run_test, run_training
+from .sizes import SIZE_MODES
+from .sources import Failure
 
 __all__ = [
+    'DEFAULT_WEIGHTS',
+    'SIZE_MODES',
+    'Failure',
+    'Translation',
+    'UGATITInferencer',
     'add_kid',
     'add_run_arguments',
     'add_speed_arguments',
     'add_to_mmagic_inferencer',
     'apply_speed',
     'config_of',
+    'load_model',
     'results_path',
     'run_test',
     'run_training',

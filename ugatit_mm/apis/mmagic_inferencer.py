@@ -4,6 +4,7 @@ import functools
 import os
 from pathlib import Path
 
+import yaml
 from mmagic.apis import mmagic_inferencer
 from mmagic.apis.mmagic_inferencer import MMagicInferencer
 
@@ -37,18 +38,12 @@ def add_to_mmagic_inferencer() -> None:
 
 
 def _settings() -> dict:
-    """The configs of the package in the form of MMagic's metafiles."""
+    """The package's metafile, as MMagic keeps what it reads of its own."""
+    models = yaml.safe_load((configs_dir() / 'metafile.yml').read_text())['Models']
     # MMagic joins this to its own folder, and cuts what stands before "configs".
-    theirs = Path(mmagic_inferencer.__file__).parents[1] / '.mim' / 'configs'
-    files = sorted(configs_dir().glob('ugatit_*.py'), key=lambda f: 'selfie2anime' not in f.name)
-    return {
-        'task': 'Image2Image',
-        'settings': [
-            {
-                'Name': file.stem,
-                'Config': os.path.join('configs', os.path.relpath(file, theirs)),
-                'In Collection': 'U-GAT-IT',
-            }
-            for file in files
-        ],
-    }
+    theirs = Path(mmagic_inferencer.__file__).parents[1] / '.mim'
+    root = configs_dir().parent
+    for model in models:
+        config = os.path.relpath(root / model['Config'], theirs / 'configs')
+        model['Config'] = os.path.join('configs', config)
+    return {'task': models[0]['Results'][0]['Task'], 'settings': models}

@@ -1,6 +1,27 @@
 """Pictures of what the networks do."""
 
+from .attention import (
+    COLOUR_MAPS,
+    add_legend,
+    attention_figure,
+    colour_heatmap,
+    normalise_heatmap,
+    overlay,
+)
 from .curves import plot_losses, read_scalars
-from .sheet import colour_heatmap, make_sheet, translation_sheet
+from .rho import plot_rho
+from .sheet import make_sheet, translation_sheet
 
-__all__ = ['colour_heatmap', 'make_sheet', 'plot_losses', 'read_scalars', 'translation_sheet']
+__all__ = [
+    'COLOUR_MAPS',
+    'add_legend',
+    'attention_figure',
+    'colour_heatmap',
+    'make_sheet',
+    'normalise_heatmap',
+    'overlay',
+    'plot_losses',
+    'plot_rho',
+    'read_scalars',
+    'translation_sheet',
+]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..models.ugatit.pairs import other
 from ..models.ugatit.ugatit import to_uint8
+from . import heatmap as heatmaps
 
 if TYPE_CHECKING:
     from ..models import UGATIT
@@ -35,13 +36,10 @@ def colour_heatmap(heatmap: Tensor, size: tuple[int, int]) -> np.ndarray:
     Returns:
         RGB, uint8, (H, W, 3).
     """
-    values = heatmap.detach().float().cpu().squeeze().numpy()
-    values = values - values.min()
-    top = values.max()
-    if top > 0:
-        values = values / top
-    grey = cv2.resize((255 * values).astype(np.uint8), (size[1], size[0]))
-    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    values = heatmap.detach().float().cpu().reshape(heatmap.shape[-2:]).numpy()
+    grey = (255 * heatmaps.normalise_heatmap(values, values.shape)).astype(np.uint8)
+    grey = cv2.resize(grey, (size[1], size[0])).astype(np.float32)
+    return heatmaps.colour_heatmap(grey / 255)
 
 
 def make_sheet(

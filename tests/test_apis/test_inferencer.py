@@ -1,0 +1,230 @@
+"""Pictures of any kind and size through the inferencer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ugatit_mm.apis import Failure, UGATITInferencer, load_model
+from ugatit_mm.apis.sizes import SIZE_MODES, fit
+from ugatit_mm.apis.sources import find_sources, read
+from ugatit_mm.converters import CheckpointError, describe, write_checkpoint
+from ugatit_mm.models.ugatit.ugatit import to_uint8
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def checkpoint(tiny, tmp_path: Path) -> Path:
+    """Of training, as the hook writes it, with PyTorch's own strong weights."""
+    torch.manual_seed(0)
+    model = tiny(recipe='pytorch')
+    networks = describe(model.state_dict())
+    networks['generator']['img_size'] = 32
+    networks['domains'] = {'A': 'red', 'B': 'blue'}
+    write_checkpoint(tmp_path / 'weights.pth', model.state_dict(), {'networks': networks})
+    return tmp_path / 'weights.pth'
+
+
+@pytest.fixture
+def inferencer(checkpoint: Path) -> UGATITInferencer:
+    return UGATITInferencer(checkpoint, device='cpu')
+
+
+def expected(inferencer: UGATITInferencer, image: np.ndarray, target: str) -> np.ndarray:
+    """By the formula: RGB in [-1, 1] in, rounded out."""
+    rgb = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        out = inferencer.model.translation((rgb - 127.5) / 127.5, target)[0]
+    return to_uint8(out).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize('size', SIZE_MODES)
+def test_the_networks_own_size_goes_through_as_it_is(inferencer, size):
+    image = picture(32, 32)
+    (result,) = inferencer(image, 'blue', size=size)
+    assert np.array_equal(result.image, expected(inferencer, image, 'B'))
+    assert np.array_equal(result.source, image)
+    assert not np.array_equal(result.image, inferencer(image, 'red')[0].image)
+
+
+@pytest.mark.parametrize('shape', [(40, 64), (64, 40), (21, 33), (100, 3), (1, 1)])
+@pytest.mark.parametrize('size', SIZE_MODES)
+def test_pictures_come_back_in_their_own_size(inferencer, size, shape):
+    image = picture(*shape)
+    (result,) = inferencer(image, size=size, return_heatmap=True)
+    assert result.image.shape == image.shape and result.image.dtype == np.uint8
+    assert result.heatmap.shape == shape
+    assert result.heatmap.min() >= 0 and result.heatmap.max() <= 1
+
+
+def test_resize_is_what_validation_sees(inferencer):
+    image = picture(40, 64)
+    squeezed = np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR))
+    (result,) = inferencer(image, 'B', restore=False)
+    assert np.array_equal(result.image, expected(inferencer, squeezed, 'B'))
+
+
+def test_crop_leaves_what_is_around_as_it_was(inferencer):
+    image = picture(32, 50)
+    (result,) = inferencer(image, 'B', size='crop')
+    assert np.array_equal(result.image[:, 9:41], expected(inferencer, image[:, 9:41], 'B'))
+    assert np.array_equal(result.image[:, :9], image[:, :9])
+    assert np.array_equal(result.image[:, 41:], image[:, 41:])
+    (whole,) = inferencer(image, 'B', size='crop', return_heatmap=True)
+    assert whole.heatmap[:, :9].max() == 0
+
+
+def test_pad_reflects_and_cuts(inferencer):
+    image = picture(32, 20)
+    padded = np.pad(image, ((0, 0), (6, 6), (0, 0)), 'symmetric')
+    (result,) = inferencer(image, 'B', size='pad')
+    assert np.array_equal(result.image, expected(inferencer, padded, 'B')[:, 6:26])
+
+
+def test_keep_takes_light_networks_at_any_size(inferencer):
+    image = picture(30, 41)
+    padded = np.pad(image, ((1, 1), (2, 1), (0, 0)), 'symmetric')
+    (result,) = inferencer(image, 'B', size='keep')
+    assert np.array_equal(result.image, expected(inferencer, padded, 'B')[1:31, 2:43])
+
+
+def test_keep_is_refused_by_full_networks(tiny, tmp_path):
+    model = tiny(generator={'light': False})
+    write_checkpoint(tmp_path / 'full.pth', model.state_dict(), {})
+    full = UGATITInferencer(tmp_path / 'full.pth', device='cpu')
+    assert full.img_size == 32
+    with pytest.raises(ValueError, match='size=keep needs a light network'):
+        full(picture(32, 32), size='keep')
+
+
+@pytest.mark.parametrize('size', SIZE_MODES)
+def test_fit_and_restore_undo_each_other(size):
+    """With an identity for a network: exactly, where nothing is resized."""
+    for shape in ((48, 48), (30, 41), (16, 90)):
+        image = picture(*shape)
+        side = {'resize': None, 'crop': min(shape), 'pad': max(shape), 'keep': 1}[size]
+        if side is None:
+            continue
+        fitted = fit(image, side, size)
+        assert np.array_equal(
+            fitted.restore(fitted.image, np.zeros_like(image) if size != 'crop' else image), image
+        )
+    with pytest.raises(ValueError, match=r"size must be one of .*'crop'.*got 'stretch'"):
+        fit(picture(8, 8), 8, 'stretch')
+
+
+def test_batches_give_the_same_to_a_level(inferencer):
+    images = [picture(32, 32, seed) for seed in range(3)] + [picture(20, 20), picture(32, 32, 9)]
+    one = [result.image for result in inferencer(images, 'B', size='keep')]
+    four = [result.image for result in inferencer(images, 'B', size='keep', batch_size=4)]
+    for a, b in zip(one, four, strict=True):
+        assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_every_kind_of_source(inferencer, tmp_path):
+    """A path, a folder, a pattern, an array and a PIL image of one picture: one result."""
+    image = picture(32, 32)
+    folder = tmp_path / 'pictures'
+    (folder / 'below').mkdir(parents=True)
+    file = folder / 'below' / 'one.png'
+    Image.fromarray(image).save(file)
+    (folder / 'notes.txt').write_text('no picture')
+    ways = (file, str(file), folder, f'{folder}/**/*.png', image, Image.fromarray(image), [file])
+    results = [inferencer(way, 'B') for way in ways]
+    assert all(np.array_equal(found[0].image, results[0][0].image) for found in results)
+    assert [len(found) for found in results] == [1] * len(ways)
+    assert [found[0].relative for found in results[:4]] == ['one', 'one', 'below/one', 'one']
+    assert len(inferencer([folder, image, file], 'B')) == 3
+
+
+def test_it_goes_on_past_what_cannot_be_read(inferencer, tmp_path):
+    good = tmp_path / 'good.png'
+    Image.fromarray(picture(32, 32)).save(good)
+    (tmp_path / 'bad.png').write_bytes(b'no picture')
+    inputs = [
+        *(tmp_path / 'bad.png', good, tmp_path / 'none.png', tmp_path / 'empty*'),
+        *('https://example.org/a.png', np.zeros((4, 4), np.uint8), good),
+    ]
+    results = list(inferencer.iterate(inputs, batch_size=3))
+    kinds = [isinstance(result, Failure) for result in results]
+    assert kinds == [True, False, True, True, True, True, False]
+    said = [str(result.error) for result in results if isinstance(result, Failure)]
+    for words, error in zip(
+        ('bad.png', 'none.png', 'no file fits', 'allow_url', 'uint8'), said, strict=True
+    ):
+        assert words in error
+    with pytest.raises(OSError, match=r'bad\.png'):
+        inferencer([good, tmp_path / 'bad.png'])
+    with pytest.raises(TypeError, match='got int'):
+        inferencer([3])
+
+
+def test_addresses_are_fetched_where_they_are_allowed(monkeypatch, tmp_path):
+    Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
+    data = (tmp_path / 'a.png').read_bytes()
+
+    class Answer:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def raise_for_status(self):
+            pass
+
+        def iter_content(self, size):
+            return (data[i : i + 7] for i in range(0, len(data), 7))
+
+    from ugatit_mm.apis import sources
+
+    monkeypatch.setattr(sources.requests, 'get', lambda url, **_: Answer())
+    (source,) = find_sources('https://example.org/pictures/a%20b.png?size=1', allow_url=True)
+    assert source.relative == 'a b'
+    assert np.array_equal(read(source.picture), picture(8, 8))
+    monkeypatch.setattr(sources, 'MAX_DOWNLOAD', 20)
+    with pytest.raises(OSError, match='larger than'):
+        read(source.picture)
+
+
+def test_options_are_checked_before_anything_is_read(inferencer):
+    for options, said in (
+        ({'size': 'stretch'}, 'size must be one of'),
+        ({'batch_size': 0}, 'batch_size must be 1 or more'),
+        ({'target_domain': 'green'}, "unknown domain 'green'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            next(inferencer.iterate([], **options))
+
+
+def test_a_files_own_words_are_not_trusted(tiny, tmp_path):
+    """Sizes that the weights do not have are refused before anything of that size is made."""
+    state = tiny().state_dict()
+    networks = describe(state)
+    for part, field, value, said in (
+        ('generator', 'base_channels', 10**9, r'base_channels must be 1 to 4096'),
+        ('generator', 'num_blocks', 10**9, r'num_blocks must be 1 to 64'),
+        ('generator', 'base_channels', 2048, 'of another shape'),
+        ('generator', 'light', False, 'of another shape'),
+        ('generator', 'type', 'EncoderDecoder', 'type must be UGATITGenerator'),
+        ('generator', 'colour', 'red', 'colour'),
+        ('discriminator', 'num_layers', (40, 5), 'num_layers'),
+        ('discriminator', 'base_channels', '4', 'base_channels must be'),
+    ):
+        wrong = networks | {part: networks[part] | {field: value}}
+        write_checkpoint(tmp_path / 'w.safetensors', state, {'networks': wrong})
+        with pytest.raises(CheckpointError, match=said) as error:
+            load_model(tmp_path / 'w.safetensors')
+        assert 'w.safetensors' in str(error.value)
+    for content in ({'state_dict': 3}, {'state_dict': {'generators.A.x': 'y'}}, {'meta': 5}):
+        torch.save(content, tmp_path / 'odd.pth')
+        with pytest.raises(CheckpointError, match=r'odd\.pth'):
+            load_model(tmp_path / 'odd.pth')
+    torch.save({'state_dict': state, 'meta': {'cfg': 'text'}}, tmp_path / 'old.pth')
+    with pytest.raises(CheckpointError, match='give its config'):
+        load_model(tmp_path / 'old.pth')

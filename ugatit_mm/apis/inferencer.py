@@ -1,0 +1,179 @@
+"""Pictures in, translations out."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from ..models.ugatit.ugatit import to_uint8
+from ..visualization import normalise_heatmap
+from .loading import load_model
+from .sizes import SIZE_MODES, Fitted, fit
+from .sources import Failure, Picture, Source, find_sources, read
+
+LIGHT_SIZE = 256  # of light networks whose file tells no size
+
+
+class Translation(NamedTuple):
+    """A translated picture.
+
+    Attributes:
+        name: Where the source came from.
+        relative: Path below an output folder, without suffix.
+        source: RGB, uint8, (H, W, 3), as it was read.
+        image: RGB, uint8, of the source's size (of the network's with ``restore=False``).
+        heatmap: The generator's attention, float32, in [0, 1], of the size of ``image``; where it
+            is asked for and the network has attention.
+    """
+
+    name: str
+    relative: str
+    source: np.ndarray
+    image: np.ndarray
+    heatmap: np.ndarray | None = None
+
+
+class UGATITInferencer:
+    """Translate pictures with trained weights.
+
+    Args:
+        checkpoint: See :func:`load_model`; the pair that comes with the package if not given.
+        config: See :func:`load_model`.
+        device: See :func:`load_model`.
+
+    Attributes:
+        model: The :class:`UGATIT`, in evaluation mode.
+        meta: What the file of weights says of itself.
+        img_size: Side of the square that the networks take (light ones also take others).
+
+    Raises:
+        FileNotFoundError, CheckpointError: See :func:`load_model`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike | None = None,
+        config: str | os.PathLike | Config | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.model, self.meta = load_model(checkpoint, config, device)
+        generator = self.model.generators['B']
+        self.light: bool = generator.light
+        self.img_size: int = generator.img_size or LIGHT_SIZE
+
+    def __call__(
+        self, inputs: Picture | Iterable[Picture], target_domain: str | None = None, **options: Any
+    ) -> list[Translation]:
+        """Translate pictures; see :meth:`iterate`, which a bad picture does not stop.
+
+        Raises:
+            ImageReadError, ValueError, OSError: A picture cannot be read.
+        """
+        results = []
+        for result in self.iterate(inputs, target_domain, **options):
+            if isinstance(result, Failure):
+                raise result.error
+            results.append(result)
+        return results
+
+    def iterate(
+        self,
+        inputs: Picture | Iterable[Picture],
+        target_domain: str | None = None,
+        *,
+        batch_size: int = 1,
+        size: str = 'resize',
+        restore: bool = True,
+        return_heatmap: bool = False,
+        allow_url: bool = False,
+    ) -> Iterator[Translation | Failure]:
+        """Translate pictures one after the other, and go on past those that cannot be read.
+
+        Args:
+            inputs: See :func:`find_sources`.
+            target_domain: Letter or name; the model's default if not given.
+            batch_size: Pictures that the network takes at a time.
+            size: How a picture of another size is fitted, see :func:`fit`.
+            restore: Give the translation the size of its source. Without, it is what
+                ``tools/test.py`` writes (``size='resize'``).
+            return_heatmap: The generator's attention, too.
+            allow_url: See :func:`find_sources`.
+
+        Yields:
+            A translation or a failure for each picture, in their order.
+
+        Raises:
+            ValueError: An option is unknown, or ``size='keep'`` with full networks.
+        """
+        self.check_options(target_domain, size, batch_size)
+        prepared = self._prepare(find_sources(inputs, allow_url), size)
+        while group := list(islice(prepared, batch_size)):
+            good = [item for item in group if not isinstance(item, Failure)]
+            outputs = iter(self._run([fitted.image for *_, fitted in good], target_domain))
+            for item in group:
+                if isinstance(item, Failure):
+                    yield item
+                    continue
+                source, picture, fitted = item
+                image, heatmap = next(outputs)
+                if not return_heatmap or heatmap is None:
+                    heatmap = None
+                else:
+                    heatmap = normalise_heatmap(heatmap, image.shape[:2])
+                if restore:
+                    image = fitted.restore(image, picture)
+                    if heatmap is not None:
+                        nothing = np.zeros(picture.shape[:2], np.float32)
+                        heatmap = fitted.restore(heatmap, nothing)
+                yield Translation(source.name, source.relative, picture, image, heatmap)
+
+    def check_options(self, target_domain: str | None, size: str, batch_size: int = 1) -> None:
+        """Raise a ValueError for options that :meth:`iterate` does not take."""
+        if size not in SIZE_MODES:
+            raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {size!r}')
+        if size == 'keep' and not self.light:
+            raise ValueError(
+                f'size=keep needs a light network; this full one takes {self.img_size} px alone: '
+                'choose resize, crop or pad'
+            )
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
+        self.model.direction(target_domain)
+
+    def _prepare(
+        self, sources: Iterable[Source | Failure], size: str
+    ) -> Iterator[tuple[Source, np.ndarray, Fitted] | Failure]:
+        for source in sources:
+            if isinstance(source, Failure):
+                yield source
+                continue
+            try:
+                picture = read(source.picture)
+            except (ValueError, OSError) as error:
+                yield Failure(source.name, error)
+            else:
+                yield source, picture, fit(picture, self.img_size, size)
+
+    @torch.inference_mode()
+    def _run(
+        self, images: list[np.ndarray], target_domain: str | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Translate pictures that the network takes; those of one size in one batch."""
+        device = next(self.model.parameters()).device
+        results: list[Any] = [None] * len(images)
+        for shape in dict.fromkeys(image.shape for image in images):
+            places = [i for i, image in enumerate(images) if image.shape == shape]
+            pixels = torch.from_numpy(np.stack([images[i] for i in places])).to(device)
+            pixels = (pixels.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+            out, _, heatmaps = self.model.translation(pixels, target_domain, return_cam=True)
+            pictures = to_uint8(out).permute(0, 2, 3, 1).cpu().numpy()
+            maps = (
+                [None] * len(places) if heatmaps is None else heatmaps[:, 0].float().cpu().numpy()
+            )
+            for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
+                results[place] = result
+        return iter(results)

@@ -1,0 +1,93 @@
+"""A model from a file of weights, with or without a config."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor
+
+from ..config import load_config
+from ..converters import CheckpointError, build_model, check_weights, describe, read_checkpoint
+from ..models import UGATIT
+
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
+PREFIXES = ('generators.', 'discriminators.')
+
+
+def load_model(
+    checkpoint: str | os.PathLike | None = None,
+    config: str | os.PathLike | Config | None = None,
+    device: str | torch.device | None = None,
+) -> tuple[UGATIT, dict[str, Any]]:
+    """Build a model for trained weights and load them, all or none.
+
+    A file of weights says what networks it needs: training and the converters write that, else it
+    is read off the weights. A config, which is code that runs, is needed for networks that no file
+    describes.
+
+    Args:
+        checkpoint: ``.pth`` or ``.safetensors``; the pair that comes with the package if not given.
+        config: Of the training; a file, a name of the package's, or a :class:`Config`.
+        device: The first GPU, or the CPU, if not given.
+
+    Returns:
+        The model in evaluation mode, with discriminators if the file has them, and the file's
+        ``meta``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file cannot be read, or its weights do not fit.
+    """
+    checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
+    content = read_checkpoint(checkpoint)
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    try:
+        state = _weights(content.get('state_dict', content))
+        if config is not None:
+            model = _from_config(config, state)
+        else:
+            networks = meta.get('networks')
+            if networks is None and 'cfg' in meta:
+                raise ValueError('it does not say what networks it needs: give its config, too')
+            model = build_model(networks or describe(state), state)
+    except ValueError as error:
+        raise CheckpointError(f'{os.fspath(checkpoint)}: {error}') from error
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    return model.to(device).eval(), meta
+
+
+def _weights(state: Any) -> dict[str, Tensor]:
+    """The networks' weights in float32, in which all of them compute."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f'state_dict must hold weights by name, got {type(state).__name__}')
+    found = {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str) and key.startswith(PREFIXES)
+    }
+    if bad := [
+        key
+        for key, value in found.items()
+        if not isinstance(value, Tensor) or not value.is_floating_point()
+    ]:
+        raise ValueError(f'{bad[0]} is no weight')
+    return {key: value.float() for key, value in found.items()}
+
+
+def _from_config(config: str | os.PathLike | Config, state: Mapping[str, Tensor]) -> UGATIT:
+    cfg = config.copy() if isinstance(config, Config) else load_config(config)
+    init_default_scope('mmagic')
+    if not any(key.startswith('discriminators.') for key in state):
+        cfg.model.discriminator = None
+    model = MODELS.build(cfg.model)
+    if not isinstance(model, UGATIT):
+        raise ValueError(f'the config is of a {type(model).__name__}, not of a UGATIT')
+    check_weights({key: value.shape for key, value in model.state_dict().items()}, state)
+    model.load_state_dict(state)
+    return model

@@ -1,0 +1,82 @@
+"""Pictures of any size to the networks' size, and translations back to the pictures'."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SIZE_MODES = ('resize', 'crop', 'pad', 'keep')
+STRIDE = 4  # the encoder halves height and width twice
+LEAST = 16  # pixels that every reflection in the network finds enough
+
+
+class Fitted(NamedTuple):
+    """A picture as the network takes it, and the part of the source that it shows.
+
+    Attributes:
+        image: RGB, uint8, (h, w, 3).
+        window: Top, left, height and width in the source; it may reach beyond the source.
+    """
+
+    image: np.ndarray
+    window: tuple[int, int, int, int]
+
+    def restore(self, out: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Put what the network made of ``image`` back where it belongs.
+
+        Args:
+            out: (h, w) or (h, w, C), uint8 or float32.
+            around: (H, W) or (H, W, C); it shows where the window does not reach.
+        """
+        top, left, height, width = self.window
+        whole = around.copy()
+        rows, columns = slice(max(top, 0), top + height), slice(max(left, 0), left + width)
+        part = whole[rows, columns]
+        y, x = max(-top, 0), max(-left, 0)
+        part[:] = resize(out, height, width)[y : y + part.shape[0], x : x + part.shape[1]]
+        return whole
+
+
+def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
+    """Fit a picture to the network's size; one of that size goes through as it is.
+
+    Args:
+        picture: RGB, uint8, (H, W, 3).
+        img_size: Side of the square that the network takes.
+        mode: ``'resize'``: squeezed into the square, as validation and tests do it. ``'crop'``:
+            the largest square in the middle is translated and put back; around it the picture
+            stays as it is. ``'pad'``: reflected to a square. ``'keep'``: at its own size,
+            reflected to a multiple of 4 pixels, at least 16; light networks alone take that.
+
+    Raises:
+        ValueError: The mode is unknown.
+    """
+    height, width = picture.shape[:2]
+    if mode == 'resize':
+        rows, columns = height, width
+    elif mode in ('crop', 'pad'):
+        rows = columns = (min if mode == 'crop' else max)(height, width)
+    elif mode == 'keep':
+        rows, columns = (max(-(-side // STRIDE) * STRIDE, LEAST) for side in (height, width))
+    else:
+        raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {mode!r}')
+    top, left = (height - rows) // 2, (width - columns) // 2
+    margins = [
+        (max(-start, 0), max(start + side - have, 0))
+        for start, side, have in ((top, rows, height), (left, columns, width))
+    ]
+    # Symmetric repeats as often as it takes, also a line of one pixel.
+    image = np.pad(picture, (*margins, (0, 0)), 'symmetric') if max(map(max, margins)) else picture
+    y, x = max(top, 0), max(left, 0)
+    image = image[y : y + rows, x : x + columns]
+    if mode != 'keep':
+        image = resize(image, img_size, img_size)
+    return Fitted(image, (top, left, rows, columns))
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize by Pillow's bilinear filter, antialiased, as the pipelines of the configs."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(image)

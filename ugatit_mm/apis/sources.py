@@ -1,0 +1,137 @@
+"""What can be translated: files, folders, patterns, addresses, pictures in memory."""
+
+import glob
+import io
+import os
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import requests
+from PIL import Image
+
+from ..datasets.loading import ImageReadError, decode_rgb, find_images, read_rgb
+
+MAX_DOWNLOAD = 50_000_000  # bytes
+Picture = str | os.PathLike | np.ndarray | Image.Image
+
+
+class Source(NamedTuple):
+    """A picture that is yet to be read.
+
+    Attributes:
+        name: Path, address, or ``picture 3``: what messages call it.
+        relative: Path of its result below an output folder, without suffix.
+        picture: The path, the address, or the picture itself.
+    """
+
+    name: str
+    relative: str
+    picture: Picture
+
+
+class Failure(NamedTuple):
+    """What could not be translated, and why."""
+
+    name: str
+    error: Exception
+
+
+def find_sources(
+    inputs: Picture | Source | Iterable[Picture | Source], allow_url: bool = False
+) -> Iterator[Source | Failure]:
+    """Name every picture that ``inputs`` means.
+
+    Args:
+        inputs: A file, a folder (with those below it), a pattern (``photos/*.jpg``; ``**`` is any
+            folders), an address (``https://``), an array (RGB, uint8, (H, W, 3)), a PIL image, or
+            any number of them.
+        allow_url: Whether addresses may be fetched.
+
+    Yields:
+        Sources, and failures where a folder or a pattern has none.
+
+    Raises:
+        TypeError: Something else was given.
+    """
+    if isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image, Source)):
+        inputs = [inputs]
+    for index, picture in enumerate(inputs):
+        if isinstance(picture, Source):
+            yield picture
+        elif isinstance(picture, (np.ndarray, Image.Image)):
+            yield Source(f'picture {index}', f'picture_{index}', picture)
+        elif isinstance(picture, (str, os.PathLike)):
+            try:
+                yield from _of_path(os.fspath(picture), allow_url)
+            except (OSError, ValueError) as error:
+                yield Failure(os.fspath(picture), error)
+        else:
+            raise TypeError(
+                'a picture is a path, an address, an array or a PIL image, got '
+                f'{type(picture).__name__}'
+            )
+
+
+def _of_path(path: str, allow_url: bool) -> Iterator[Source]:
+    if _is_address(path):
+        if not allow_url:
+            raise ValueError('addresses are fetched with allow_url (--allow-url) alone')
+        name = os.path.basename(unquote(urlsplit(path).path)) or 'picture'
+        yield Source(path, _stem(name), path)
+    elif os.path.isdir(path):
+        for file in find_images(path):
+            yield Source(file, _stem(os.path.relpath(file, path)), file)
+    elif os.path.lexists(path) or not glob.has_magic(path):
+        yield Source(path, _stem(os.path.basename(path)), path)
+    else:
+        files = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
+        if not files:
+            raise FileNotFoundError('no file fits this pattern')
+        root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+        for file in files:
+            yield Source(file, _stem(os.path.relpath(os.path.abspath(file), root)), file)
+
+
+def read(picture: Picture) -> np.ndarray:
+    """Read a picture as RGB, uint8, (H, W, 3).
+
+    Raises:
+        ImageReadError: It cannot be read, which the message explains.
+        ValueError: An array of another shape or type.
+        OSError: An address cannot be fetched.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(
+                f'an array must be RGB, uint8, (H, W, 3), got {picture.dtype} {picture.shape}'
+            )
+        if not picture.size:
+            raise ImageReadError('the array has no pixels')
+        return np.ascontiguousarray(picture)
+    if isinstance(picture, Image.Image):
+        file = io.BytesIO()  # read as a file of it would be
+        picture.save(file, 'TIFF' if picture.mode == 'F' else 'PNG')
+        return decode_rgb(file.getvalue(), 'the PIL image')
+    path = os.fspath(picture)
+    return decode_rgb(_fetch(path), path) if _is_address(path) else read_rgb(path)
+
+
+def _is_address(path: str) -> bool:
+    return path.startswith(('http://', 'https://'))
+
+
+def _fetch(url: str) -> bytes:
+    with requests.get(url, stream=True, timeout=(10, 30)) as answer:
+        answer.raise_for_status()
+        data = bytearray()
+        for part in answer.iter_content(1 << 16):
+            data += part
+            if len(data) > MAX_DOWNLOAD:
+                raise OSError(f'larger than {MAX_DOWNLOAD / 1e6:.0f} MB')
+        return bytes(data)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]

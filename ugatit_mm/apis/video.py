@@ -1,0 +1,147 @@
+"""Videos, frame by frame."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .inferencer import UGATITInferencer
+
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+
+
+class VideoError(ValueError):
+    """A video that cannot be read or written; the message names the file and the reason."""
+
+
+def is_video(path: object) -> bool:
+    """Whether a path looks like a video."""
+    return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
+
+
+def count_frames(path: str | os.PathLike) -> int:
+    """Frames that the file says it has (0 if it says nothing)."""
+    capture = cv2.VideoCapture(os.fspath(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return max(count, 0)
+
+
+def translate_video(
+    inferencer: UGATITInferencer,
+    path: str | os.PathLike,
+    target: str | os.PathLike,
+    target_domain: str | None = None,
+    **options: Any,
+) -> Iterator[int]:
+    """Translate a video into an ``.mp4`` of the same size and frame rate.
+
+    Each frame is translated on its own, so the result may flicker. Where the program ``ffmpeg``
+    is there, it is H.264 with the sound of the source; without, it is MPEG-4 and silent.
+
+    Args:
+        inferencer: What translates.
+        path: A video that OpenCV reads.
+        target: File to write; it appears when it is whole.
+        target_domain: See :meth:`UGATITInferencer.iterate`.
+        options: Likewise, but ``restore``.
+
+    Yields:
+        The number of frames done, after each.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        VideoError: It cannot be read, or its result not be written.
+    """
+    path, target = Path(path), Path(target)
+    if not path.is_file():
+        raise FileNotFoundError(f'no video {path}')
+    capture = cv2.VideoCapture(os.fspath(path))
+    building = target.with_name(f'.{target.stem}.part.mp4')
+    writer = None
+    try:
+        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        frames = (
+            result.image
+            for result in inferencer.iterate(_frames(capture), target_domain, **options)
+        )
+        done = 0
+        for done, frame in enumerate(frames, 1):
+            writer = writer or _writer(building, path, rate, frame.shape[:2])
+            writer.write(frame)
+            yield done
+        if writer is None:
+            raise VideoError(f'{path} has no frame that OpenCV can read')
+        writer.close()
+        os.replace(building, target)
+    finally:
+        capture.release()
+        if writer is not None:
+            writer.close()
+        building.unlink(missing_ok=True)
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _writer(target: Path, source: Path, rate: float, size: tuple[int, int]) -> '_Ffmpeg | _OpenCV':
+    kind = _Ffmpeg if shutil.which('ffmpeg') else _OpenCV
+    return kind(target, source, rate, size)
+
+
+class _Ffmpeg:
+    """Frames to ffmpeg's standard input; the sound comes from the source."""
+
+    def __init__(self, target: Path, source: Path, rate: float, size: tuple[int, int]) -> None:
+        height, width = size
+        even = height % 2 == width % 2 == 0
+        words = [
+            *('ffmpeg', '-y', '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24'),
+            *('-s', f'{width}x{height}', '-r', str(rate), '-i', 'pipe:0'),
+            *('-i', f'file:{source}', '-map', '0:v', '-map', '1:a?', '-shortest'),
+            *('-c:v', 'libx264', '-pix_fmt', 'yuv420p' if even else 'yuv444p', '-c:a', 'aac'),
+            f'file:{target}',
+        ]
+        self.target = target
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def write(self, frame: np.ndarray) -> None:
+        try:
+            self.process.stdin.write(np.ascontiguousarray(frame).data)
+        except OSError:
+            self.close()  # tells what ffmpeg said
+            raise
+
+    def close(self) -> None:
+        if self.process.stdin.closed:
+            return
+        said = self.process.communicate()[1].decode(errors='replace').strip()
+        if self.process.returncode:
+            raise VideoError(f'ffmpeg cannot write {self.target}: {said[-500:]}')
+
+
+class _OpenCV:
+    """Frames to OpenCV's own writer; silent."""
+
+    def __init__(self, target: Path, source: Path, rate: float, size: tuple[int, int]) -> None:
+        height, width = size
+        code = cv2.VideoWriter_fourcc(*'mp4v')
+        self.writer = cv2.VideoWriter(os.fspath(target), code, rate, (width, height))
+        if not self.writer.isOpened():
+            raise VideoError(f'OpenCV cannot write {target}: is the folder there, and writable?')
+
+    def write(self, frame: np.ndarray) -> None:
+        self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        self.writer.release()

@@ -1,0 +1,91 @@
+"""Where the networks look: heatmaps, and the paper's Figure 2 for any image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.ugatit.ugatit_discriminator import SCALES
+from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
+from .sheet import make_sheet, to_rgb
+
+if TYPE_CHECKING:
+    from ..models import UGATIT
+
+__all__ = [
+    'COLOUR_MAPS',
+    'add_legend',
+    'attention_figure',
+    'colour_heatmap',
+    'normalise_heatmap',
+    'overlay',
+]
+
+READABLE = 160  # narrower pictures are enlarged, so that the titles fit
+
+
+@torch.no_grad()
+def attention_figure(
+    model: 'UGATIT', picture: np.ndarray, target_domain: str | None, colour_map: str = 'jet'
+) -> np.ndarray:
+    """Show what the networks look at while they translate an image (the paper's Figure 2).
+
+    Columns: the source; the attention of the generator; the attention of the target domain's
+    local and global discriminator, which look at the translation; the translation. Attention that
+    the model does not have is left out, be it for want of discriminators or of CAM. Nothing of the
+    model is changed.
+
+    Args:
+        model: The translation model, in any mode.
+        picture: RGB, uint8, (h, w, 3), of a size that the networks take.
+        target_domain: Letter or name; the model's default if ``None``.
+        colour_map: One of ``COLOUR_MAPS``.
+
+    Returns:
+        RGB, uint8, with a legend below where there is attention.
+
+    Raises:
+        ValueError: The picture or its size does not fit, or the colour map is unknown.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f'a picture is RGB, uint8, (h, w, 3), got {picture.dtype} {picture.shape}')
+    target = model._letter(target_domain or model._default_domain)
+    device = next(model.parameters()).device
+    image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
+    with _evaluating(model):
+        fake, _, heatmap = model.translation(
+            (image.float() - 127.5) / 127.5, target, return_cam=True
+        )
+        maps = {'attention: generator': heatmap}
+        if model.discriminators is not None:
+            judged = model.get_module(model.discriminators)[target](fake)
+            heatmaps = dict(zip(SCALES, (scale.heatmap for scale in judged), strict=True))
+            maps |= {f'attention: {scale} D': heatmaps[scale] for scale in ('local', 'global')}
+    columns = {'source': picture}
+    for title, heatmap in maps.items():
+        if heatmap is not None:
+            columns[title] = _colour(heatmap, picture.shape[:2], colour_map)
+    columns['result'] = to_rgb(fake[0])
+    zoom = max(1, -(-READABLE // picture.shape[1]))
+    figure = make_sheet([list(columns.values())], list(columns), zoom)
+    return add_legend(figure, colour_map) if len(columns) > 2 else figure
+
+
+def _colour(heatmap: Tensor, size: tuple[int, int], colour_map: str) -> np.ndarray:
+    values = heatmap[0, 0].float().cpu().numpy()
+    return colour_heatmap(normalise_heatmap(values, size), colour_map)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode, and each back into its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,97 @@
+"""rho of each layer over a training."""
+
+import os
+from collections.abc import Mapping
+from typing import IO
+
+from .curves import read_scalars
+
+PREFIX = 'rho/'
+TICKS = {0: '0\nlayer norm', 0.25: '0.25', 0.5: '0.5', 0.75: '0.75', 1: '1\ninstance norm'}
+
+
+def plot_rho(
+    work_dir: str | os.PathLike,
+    path: str | os.PathLike | IO[bytes],
+    domains: Mapping[str, str] | None = None,
+) -> None:
+    """Draw the mean rho of each AdaLIN and LIN layer, for both directions.
+
+    Above over the iterations, below the last ones by depth: which layers lean to instance norm
+    (rho is 1), which to layer norm (0)?
+
+    Args:
+        work_dir: As for :func:`read_scalars`; :class:`RhoHook` has logged there.
+        path: Picture to write; the suffix chooses the format.
+        domains: Names of ``A`` and ``B`` for people.
+
+    Raises:
+        FileNotFoundError: Nothing was logged there.
+        ValueError: No rho was.
+    """
+    from matplotlib import colormaps  # here: half a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    logged = {
+        name.removeprefix(PREFIX): points
+        for name, points in read_scalars(work_dir).items()
+        if name.startswith(PREFIX)
+    }
+    if not logged:
+        raise ValueError(
+            f"no rho was logged under {work_dir}: dict(type='RhoHook') in custom_hooks logs it, "
+            'for networks that have AdaLIN or LIN'
+        )
+    names = {'A': 'A', 'B': 'B', **(domains or {})}
+    layers = list(dict.fromkeys(name.split('.', 1)[1] for name in logged))
+    blocks = [layer for layer in layers if layer.startswith('blocks.')]
+    # Blocks from dark to light by depth, the two norms of one alike; up-sampling in reds.
+    shades = colormaps['viridis'].resampled(max(2, len(blocks) // 2 + 1))
+    reds = colormaps['autumn'].resampled(max(2, len(layers) - len(blocks) + 1))
+    colours = {layer: shades(index // 2) for index, layer in enumerate(blocks)}
+    ups = [layer for layer in layers if layer not in blocks]
+    colours |= {layer: reds(index) for index, layer in enumerate(ups)}
+
+    figure = Figure(figsize=(10, 5 + 0.25 * len(layers)), layout='constrained')
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(2, 2, sharey='row', height_ratios=(4, 1 + 0.25 * len(layers)))
+    for column, (source, target) in enumerate(('AB', 'BA')):
+        over, last = rows[:, column]
+        over.set_title(f'{names[source]} → {names[target]}', parse_math=False)
+        over.set_xlabel('iteration')
+        for place, layer in enumerate(layers):
+            if not (points := logged.get(f'{target}.{layer}')):
+                continue
+            steps, values = zip(*points, strict=True)
+            over.plot(
+                *(steps, values),
+                label=layer,
+                color=colours[layer],
+                linestyle='--' if layer.endswith('norm2') else '-',
+                marker='.' if len(points) == 1 else None,
+            )
+            last.barh(place, values[-1], color=colours[layer])
+            inside = values[-1] > 0.5
+            last.annotate(
+                f'{values[-1]:.2f}',
+                (values[-1], place),
+                (-4 if inside else 4, 0),
+                textcoords='offset points',
+                ha='right' if inside else 'left',
+                va='center',
+                fontsize='small',
+                bbox={'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.7, 'pad': 1},
+            )
+            last.set_title(f'at iteration {steps[-1]:,}')
+        last.set_xlim(0, 1)
+        last.set_xticks(list(TICKS), TICKS.values())
+        for axes in (over, last):
+            axes.grid(alpha=0.3)
+    rows[0, 0].set_ylim(-0.03, 1.03)
+    rows[0, 0].set_yticks(list(TICKS), TICKS.values())
+    rows[1, 0].set_yticks(range(len(layers)), layers)
+    rows[1, 0].invert_yaxis()  # the first layer on top
+    lines = {line.get_label(): line for axes in rows[0] for line in axes.lines}
+    figure.legend(handles=list(lines.values()), loc='outside right upper', fontsize='small')
+    figure.savefig(path, dpi=110)

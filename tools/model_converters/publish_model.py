@@ -13,6 +13,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'random numbers, logs). --generator-only --half make the smallest file.'
     )
     add_arguments(parser)
+    parser.add_argument('--about', help='what it is, in words; kept in the file')
     return parser.parse_args(argv)
 
 
@@ -20,6 +21,8 @@ def convert(args: argparse.Namespace) -> dict:
     checkpoint = read_checkpoint(args.source)
     meta = checkpoint.get('meta', {})
     kept = {key: meta[key] for key in ('networks', 'provenance', 'iter') if key in meta}
+    if args.about:
+        kept['about'] = args.about
     return write_ours(args, dict(checkpoint.get('state_dict', checkpoint)), kept)
 
 

@@ -1,0 +1,88 @@
+"""Every command of the guides runs, in the order of its page; every link leads somewhere."""
+
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers import DATA, ROOT, TINY, as_arguments, load_tool, write_images
+from PIL import Image
+
+from ugatit_mm import cli, web
+
+WORK = 'work_dirs/flowers'
+PAGES = ('quickstart', 'own_data', 'weights', 'inference', 'evaluation')
+# Not run here: tests/test_packaging.py installs, tests/test_tools/test_demo.py runs the demo.
+ELSEWHERE = ("pip install -e '.[web]'", 'ugatit doctor', 'ugatit demo')
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / 'docs' / f'{page}.md').read_text()
+    return re.findall(rf'^```{language}\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+
+
+def run(command: str) -> int:
+    """In this process, with what makes a training and its test set tiny."""
+    words = shlex.split(command)
+    if words[:2] == ['ugatit', 'train']:
+        words += as_arguments(TINY)  # behind --cfg-options, which the guides have last
+    if words[:2] == ['ugatit', 'test']:
+        words += ['--subset-size', '2']
+    if words[0] == 'ugatit':
+        return cli.main(words[1:])
+    assert words[0] == 'python' and words[1].startswith('tools/'), command
+    return load_tool(words[1].removeprefix('tools/').removesuffix('.py')).main(words[2:])
+
+
+def official(name: str, start: str) -> dict[str, np.ndarray]:
+    with np.load(DATA / name) as numbers:
+        return {k.removeprefix(start): v for k, v in numbers.items() if k.startswith(start)}
+
+
+@pytest.fixture(scope='module')
+def reader(tmp_path_factory):
+    """A folder with what a reader of the guides has, kept from page to page."""
+    here, folder = Path.cwd(), tmp_path_factory.mktemp('reader')
+    os.chdir(folder)
+    write_images(folder / 'flowers', (80, 72))
+    for name in ('daisy.jpg', 'photo.jpg', 'photos/a.jpg', 'more/b.png', 'new_photos/c.jpg'):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        Image.open(folder / 'flowers/testA/0.png').save(path)
+    film = cv2.VideoWriter('film.avi', cv2.VideoWriter_fourcc(*'MJPG'), 12.0, (32, 32))
+    film.write(np.zeros((32, 32, 3), np.uint8))
+    film.release()
+    generator = official('official_tensorflow.npz', 'full.var/')
+    twin = {name.replace('generator_B', 'generator_A'): v for name, v in generator.items()}
+    np.savez('variables.npz', **generator, **twin)
+    networks: dict[str, dict] = {}
+    for key, value in official('official_pytorch_96.npz', 'light.weights.').items():
+        network, name = key.split('.', 1)
+        networks.setdefault(network, {})[name] = torch.from_numpy(value)
+    torch.save(networks, 'official.pt')
+    yield folder
+    os.chdir(here)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_commands_run(page, reader, monkeypatch):
+    monkeypatch.setattr(web, 'main', lambda words: 0)
+    for block in blocks(page, 'bash'):
+        for command in block.strip().splitlines():
+            if command not in ELSEWHERE:
+                assert run(command) == 0, command
+                if command.startswith('ugatit train'):  # of 4 iterations
+                    shutil.copy(f'{WORK}/iter_4.pth', f'{WORK}/iter_100000.pth')
+
+
+def test_links_lead_somewhere():
+    pages = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+    for page in pages:
+        for link in re.findall(r'\]\(([^)#\s]+)\)', page.read_text()):
+            if not link.startswith('http'):
+                assert (page.parent / link).exists(), f'{page.name}: {link}'

@@ -93,7 +93,7 @@ def test_the_package_travels_and_the_tests_do_not(site):
     assert {name for name in inside if not name.startswith('.mim/')} >= {
         name
         for name in files(ROOT / 'ugatit_mm')
-        if name.endswith('.py') or name.startswith('user_study/page/')
+        if name.endswith('.py') or name.startswith(('user_study/page/', 'web/page/', 'weights/'))
     }
     assert not (site / 'tests').exists()
     assert not (site / 'tools').exists()
@@ -107,6 +107,9 @@ def test_metadata(wheel):
     exec((ROOT / 'ugatit_mm' / 'version.py').read_text(), version)
     assert f'Version: {version["__version__"]}' in metadata
     assert 'Requires-Python: <3.13,>=3.10' in metadata
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith('.dist-info/entry_points.txt')]
+        assert 'ugatit = ugatit_mm.cli:main' in archive.read(name).decode()
     assert 'Requires-Dist: mmagic==1.2.0' in metadata
     assert 'Requires-Dist: torch!=2.13.*,<2.16,>=2.11' in metadata
 
@@ -134,6 +137,17 @@ package = Path(ugatit_mm.__file__).parent
 configs = sorted(p for p in (package / '.mim/configs').rglob('*.py') if '_base_' not in p.parts)
 for path in configs:
     assert Config.fromfile(path).model['type'], path
+print(package, len(configs), ugatit_mm.__version__)
+
+# A picture with the weights that travel along, by the command and through MMagic.
+from ugatit_mm import cli
+from PIL import Image
+Image.new('RGB', (40, 30), 'white').save('a.png')
+assert cli.main(['translate', 'a.png', '--to', 'sunflower']) == 0
+assert Image.open('translations/a.png').size == (40, 30)
+from mmagic.apis import MMagicInferencer
+editor = MMagicInferencer('ugatit', config_name='ugatit_light_anime2selfie', device='cpu')
+assert editor.inferencer.inferencer.model.direction() == 'anime2selfie'
 print(package, len(configs), ugatit_mm.__version__)
 """
     package, count, _ = call('-c', code, cwd=tmp_path, PYTHONPATH=str(site)).split()[-3:]

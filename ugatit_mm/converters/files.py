@@ -97,4 +97,5 @@ def _whole(path: str | os.PathLike) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         building = Path(folder) / path.name
         yield building
+        building.chmod(0o644)  # safetensors makes it 0o600
         os.replace(building, path)

@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='InterruptHook'),
     dict(type='ProvenanceHook'),
     dict(type='GatherShardsHook'),  # for optimizer.type=ShardedOptimizer; else it does nothing
+    dict(type='RhoHook', interval=100),
 ]
 
 # KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.

@@ -240,3 +240,23 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'tensorflow', None)
     with pytest.raises(CheckpointError, match=r'ugatit_mm\[tensorflow\]'):
         read_variables(tmp_path)
+
+
+def test_checkpoint_folder(numbers, tmp_path: Path):
+    """As the official program saves it, with Adam's slots; by its folder and by its prefix."""
+    tf = pytest.importorskip('tensorflow', reason='an optional extra').compat.v1
+    found = twins(numbers, 'full.var/')
+    with tf.Graph().as_default(), tf.Session() as session:
+        created = [
+            tf.get_variable(name, initializer=value.astype(np.float32))
+            for name, value in found.items()
+        ]
+        loss = tf.add_n([tf.reduce_sum(variable) for variable in created])
+        tf.train.AdamOptimizer(1e-4).minimize(loss, var_list=created)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(tmp_path / 'UGATIT.model'), global_step=7)
+    expected, _ = from_variables(found)
+    for path in (tmp_path, tmp_path / 'UGATIT.model-7', tmp_path / 'UGATIT.model-7.index'):
+        state, dropped = from_variables(read_variables(path))
+        assert len(dropped) == 2 * len(found) + 2
+        assert all(torch.equal(state[key], expected[key]) for key in expected)

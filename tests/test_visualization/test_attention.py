@@ -1,6 +1,5 @@
 """Heatmaps and the figure of attention, against closed forms and other libraries."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +17,6 @@ from ugatit_mm.visualization import (
     colour_heatmap,
     normalise_heatmap,
     overlay,
-    sheet,
 )
 
 
@@ -110,14 +108,6 @@ def test_legend_goes_from_least_to_most(width):
     left, right = coloured[0], coloured[-1]
     words = out[30:, :left], out[30:, right + 1 :]
     assert all((word < 100).any() and (word[:, [0, -1]] == 255).all() for word in words)
-
-
-def test_sheets_colour_a_tensor_as_they_always_did():
-    heatmap = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0)) * 30 - 5
-    values = heatmap[0].numpy() - heatmap.min().item()
-    grey = cv2.resize((255 * (values / values.max())).astype(np.uint8), (40, 32))
-    expected = cv2.applyColorMap(grey, cv2.COLORMAP_JET)[..., ::-1]
-    assert np.array_equal(sheet.colour_heatmap(heatmap, (32, 40)), expected)
 
 
 def cells(figure: np.ndarray, count: int, zoom: int = 5) -> list[np.ndarray]:

@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from ugatit_mm.models.ugatit.ugatit import to_uint8
-from ugatit_mm.visualization import colour_heatmap, make_sheet, read_scalars, translation_sheet
+from ugatit_mm.visualization import make_sheet, read_scalars, translation_sheet
+from ugatit_mm.visualization.sheet import attention
 
 
-def test_heatmap_goes_from_blue_to_red():
-    picture = colour_heatmap(torch.tensor([[[0.0, 5.0], [5.0, 10.0]]]), (2, 2))
+def test_attention_in_sheets_goes_from_blue_to_red():
+    picture = attention(torch.tensor([[[0.0, 5.0], [5.0, 10.0]]]), (2, 2))
     low, high = picture[0, 0].astype(int), picture[1, 1].astype(int)
     assert low[2] > 100 and low[0] == 0 and high[0] > 100 and high[2] == 0
     assert picture.shape == (2, 2, 3) and picture.dtype == np.uint8
 
 
-def test_constant_heatmap_is_not_divided_by_zero():
-    picture = colour_heatmap(torch.full((1, 4, 4), 3.0), (8, 8))
-    assert (picture == picture[0, 0]).all() and picture[0, 0, 2] > 100
+@pytest.mark.parametrize('value', [None, float('nan'), float('inf')])
+def test_a_diverged_run_still_gets_its_sheet(value):
+    heatmap = None if value is None else torch.full((1, 4, 4), value)
+    assert (attention(heatmap, (8, 6)) == np.full((8, 6, 3), 255)).all()
 
 
 def test_sheet_holds_its_pictures_in_their_places():

@@ -3,6 +3,7 @@
 from .interrupt import InterruptHook
 from .progress import ProgressBarHook
 from .provenance import ProvenanceHook
+from .rho import RhoHook
 from .sheets import TranslationSheetHook
 from .writer import SaveTranslationsHook
 
@@ -10,6 +11,7 @@ __all__ = [
     'InterruptHook',
     'ProgressBarHook',
     'ProvenanceHook',
+    'RhoHook',
     'SaveTranslationsHook',
     'TranslationSheetHook',
 ]

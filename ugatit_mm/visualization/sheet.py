@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models.ugatit.pairs import other
 from ..models.ugatit.ugatit import to_uint8
-from . import heatmap as heatmaps
+from .heatmap import colour_heatmap, normalise_heatmap
 
 if TYPE_CHECKING:
     from ..models import UGATIT
@@ -26,20 +26,11 @@ def to_rgb(image: Tensor) -> np.ndarray:
     return to_uint8(image).permute(1, 2, 0).cpu().numpy()
 
 
-def colour_heatmap(heatmap: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Colour a heatmap from blue (its least value) to red (its greatest).
-
-    Args:
-        heatmap: (1, h, w) or (h, w), any finite range; one that is constant comes out blue.
-        size: Height and width of the result.
-
-    Returns:
-        RGB, uint8, (H, W, 3).
-    """
-    values = heatmap.detach().float().cpu().reshape(heatmap.shape[-2:]).numpy()
-    grey = (255 * heatmaps.normalise_heatmap(values, values.shape)).astype(np.uint8)
-    grey = cv2.resize(grey, (size[1], size[0])).astype(np.float32)
-    return heatmaps.colour_heatmap(grey / 255)
+def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
+    """Colour a heatmap (1, h, w); white without one, or where it is not finite (a diverged run)."""
+    if heatmap is None or not heatmap.isfinite().all():
+        return np.full((*size, 3), 255, np.uint8)
+    return colour_heatmap(normalise_heatmap(heatmap[0].float().cpu().numpy(), size))
 
 
 def make_sheet(
@@ -94,12 +85,8 @@ def translation_sheet(model: 'UGATIT', images: Tensor, target_domain: str) -> np
         for image in images:  # one at a time: a sheet must not need more memory than a step
             fake, _, heatmap = model.translation(image[None], target, return_cam=True)
             cycle = model.translation(fake, other(target))
-            row = [to_rgb(image), None, to_rgb(fake[0]), to_rgb(cycle[0])]
-            row[1] = (
-                np.full_like(row[0], 255)
-                if heatmap is None
-                else colour_heatmap(heatmap[0], row[0].shape[:2])
-            )
+            seen = attention(None if heatmap is None else heatmap[0], tuple(image.shape[1:]))
+            row = [to_rgb(image), seen, to_rgb(fake[0]), to_rgb(cycle[0])]
             rows.append(row)
     finally:
         model.train(training)

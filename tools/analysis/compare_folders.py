@@ -1,0 +1,162 @@
+"""A sheet of several methods' results, as the paper's Figure 4.
+
+`python tools/analysis/compare_folders.py SOURCES ours=DIR cyclegan=DIR --out sheet.png`
+"""
+
+import argparse
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from ugatit_mm.datasets.loading import find_images, read_rgb
+from ugatit_mm.hooks.writer import output_names
+
+GAP, LINE = 4, 20  # pixels
+FONT = Path(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')  # Pillow's own knows ASCII alone
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Lay the results of several methods beside their sources: a row for each '
+        'source, a column for each method. A result belongs to the source of the same path below '
+        'its folder, whatever its suffix.'
+    )
+    parser.add_argument('sources', metavar='SOURCES', help='folder of source pictures')
+    parser.add_argument(
+        'methods', nargs='+', metavar='METHOD=DIR', help="a method's name, folder of its results"
+    )
+    parser.add_argument('--out', default='sheet.png', help='(%(default)s)')
+    parser.add_argument(
+        '--names', nargs='+', metavar='NAME', help='these sources, by path without suffix'
+    )
+    parser.add_argument(
+        '--count', type=int, default=8, help='else the first so many by name; 0: all (%(default)s)'
+    )
+    parser.add_argument(
+        '--rows', type=int, default=8, help='on a page; more go to OUT_2, OUT_3 (%(default)s)'
+    )
+    parser.add_argument('--size', type=int, default=256, help='side in pixels (%(default)s)')
+    args = parser.parse_intermixed_args(argv)
+    methods = {}
+    for word in args.methods:
+        name, _, folder = word.partition('=')
+        if not (name and folder) or name in methods:
+            parser.error(f'{word!r}: give each method a name of its own, METHOD=DIR')
+        methods[name] = folder
+    args.methods = methods
+    if args.count < 0 or args.rows < 1 or not 16 <= args.size <= 2048:
+        parser.error('--count must be 0 or more, --rows 1 or more, --size 16 to 2048')
+    if Path(args.out).suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
+        parser.error(f'--out {args.out}: the name must end in .png, .jpg, .jpeg or .webp')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        rows = match(args.sources, args.methods, args.names, args.count)
+        pages = [rows[i : i + args.rows] for i in range(0, len(rows), args.rows)]
+        for number, page in enumerate(pages, 1):
+            out = Path(args.out)
+            if number > 1:
+                out = out.with_stem(f'{out.stem}_{number}')
+            draw(page, ['source', *args.methods], args.size).save(out, quality=95)
+            print(f'{out}: {len(page)} sources')
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def match(
+    sources: str, methods: dict[str, str], names: list[str] | None = None, count: int = 0
+) -> list[tuple[str, list[str]]]:
+    """Find the results of sources.
+
+    Args:
+        sources: Folder of the sources.
+        methods: Folder of the results by the method's name.
+        names: These sources, in this order.
+        count: Without ``names``: the first so many; 0 is all.
+
+    Returns:
+        For each source its name and the files of its row, the source first. Names are those that
+        ``tools/test.py`` gives its results, without ``.png``.
+
+    Raises:
+        OSError: A folder is missing, or a method lacks results; the message names them.
+        ValueError: A folder holds no picture, a name is unknown, or a source has two results.
+    """
+    files = output_names(find_images(sources), sources)
+    found = {name.removesuffix('.png'): path for path, name in files.items()}
+    if unknown := [name for name in names or () if name not in found]:
+        raise ValueError(f"'{sources}' has no {_listed(unknown)}; it has {_listed(found)}")
+    chosen = names or list(found)[: count or None]
+    rows = {name: [found[name]] for name in chosen}
+    for method, folder in methods.items():
+        results = defaultdict(list)
+        for path in find_images(folder):
+            results[os.path.splitext(os.path.relpath(path, folder))[0]].append(path)
+        if missing := [name for name in chosen if name not in results]:
+            raise FileNotFoundError(
+                f"the method '{method}' lacks {len(missing)} of {len(chosen)} sources in "
+                f"'{folder}': {_listed(missing)}. Add them, or choose others with --names"
+            )
+        for name in chosen:
+            if len(results[name]) > 1:
+                raise ValueError(f"'{method}' has several results of one: {_listed(results[name])}")
+            rows[name] += results[name]
+    return list(rows.items())
+
+
+def draw(rows: list[tuple[str, list[str]]], titles: list[str], size: int) -> Image.Image:
+    """Draw a page: titles, and for each source a line of pictures above its name.
+
+    Args:
+        rows: As :func:`match` gives them.
+        titles: Of the columns.
+        size: Pictures are fitted into a square of so many pixels, on white.
+
+    Raises:
+        ImageReadError: A picture is damaged.
+    """
+    step = size + GAP
+    shape = (len(titles) * step + GAP, LINE + len(rows) * (step + LINE) + GAP)
+    sheet = Image.new('RGB', shape, 'white')
+    pen = ImageDraw.Draw(sheet)
+    font, small = (ImageFont.truetype(FONT, points) for points in (13, 10))
+    for column, title in enumerate(titles):
+        pen.text((GAP + column * step, 2), _cut(title, font, size), 'black', font)
+    for row, (name, files) in enumerate(rows):
+        top = LINE + GAP + row * (step + LINE)
+        for column, file in enumerate(files):
+            tile = ImageOps.pad(
+                Image.fromarray(read_rgb(file)), (size, size), Image.Resampling.LANCZOS, 'white'
+            )
+            sheet.paste(tile, (GAP + column * step, top))
+        pen.text((GAP, top + size + 2), _cut(name, small, shape[0]), 'dimgrey', small)
+    return sheet
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """As much of a text as fits."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f'{text}…') > width:
+        text = text[:-1]
+    return f'{text}…'
+
+
+def _listed(words: Iterable[str], most: int = 5) -> str:
+    words = [str(word) for word in words]
+    more = f' and {len(words) - most} more' if len(words) > most else ''
+    return ', '.join(words[:most]) + more
+
+
+if __name__ == '__main__':
+    sys.exit(main())

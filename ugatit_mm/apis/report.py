@@ -1,0 +1,503 @@
+"""One HTML file about a training."""
+
+import argparse
+import ast
+import base64
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from mmengine.config import ConfigDict
+from torch import Tensor
+
+from ..converters import CheckpointError, read_checkpoint
+from ..evaluation.figures import PROTOCOLS, plus_minus
+from ..evaluation.results import ResultsError, read_results
+from ..hooks.provenance import networks_of
+from ..version import __version__
+from ..visualization import plot_losses, plot_rho, read_scalars
+
+SHEET = re.compile(r'sheet_(.+)_(\d+)\.png')
+VECTOR = re.compile(r'parametrizations\.weight\.\d+\.[uv]$')  # of the spectral norm, not learned
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``ugatit report``."""
+    parser = argparse.ArgumentParser(
+        description='Write one HTML file about a training, finished or not: settings, networks, '
+        'environment, loss curves, rho, picture sheets, KID. It holds its pictures and needs no '
+        'network. Nothing of the work dir is run.'
+    )
+    parser.add_argument('work_dir', metavar='WORK_DIR', help='folder of the training (--work-dir)')
+    parser.add_argument('--out', metavar='FILE', help='(WORK_DIR/report.html)')
+    args = parser.parse_args(argv)
+    out = Path(args.out or Path(args.work_dir, 'report.html'))
+    try:
+        if not out.parent.is_dir() and args.out:
+            raise FileNotFoundError(f'there is no folder {out.parent} for --out')
+        page = report(args.work_dir)
+        partial = out.with_name(f'{out.name}.part')
+        partial.write_text(page, encoding='utf-8', errors='replace')
+        partial.replace(out)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{out} ({len(page) / 1e6:.1f} MB)')
+    return 0
+
+
+def report(work_dir: str | os.PathLike) -> str:
+    """Write the page about a training.
+
+    What a file says is text to the page, never markup; a file that cannot be read is named.
+
+    Args:
+        work_dir: Folder of the training.
+
+    Returns:
+        HTML that refers to nothing outside of itself.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It is no work dir.
+    """
+    folder = Path(work_dir)
+    check_work_dir(folder)
+    config, text = read_config(folder)
+    checkpoint, content, unread = newest_checkpoint(folder)
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    results = [result_of(path) for path in sorted(folder.glob('results_*.json'), key=_number)]
+    domains = _strings(_get(config, 'model.domains')) or {'A': 'A', 'B': 'B'}
+    scalars = read_log(folder)
+    trained = meta.get('provenance')
+    settings = dict(_settings(config, meta.get('networks')))
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        .from_string(PAGE)
+        .render(
+            title=' ↔ '.join(domains.get(letter, letter) for letter in 'AB'),
+            work_dir=os.path.abspath(folder),
+            progress=_progress(scalars, config),
+            sheets=newest_sheets(folder),
+            results=results,
+            test_command=_test_command(folder, checkpoint),
+            curves=_drawn(scalars, lambda file: plot_losses(folder, file)),
+            rho=_drawn(scalars, lambda file: plot_rho(folder, file, domains)),
+            networks=_sizes(content.get('state_dict', {})),
+            settings=settings,
+            config=text,
+            checkpoint=checkpoint,
+            unread=unread,
+            trained=trained if isinstance(trained, dict) else {},
+            version=__version__,
+            made=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+        )
+    )
+
+
+def check_work_dir(folder: Path) -> None:
+    """Raise an error that says what to do if this is no work dir of a training."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {folder}')
+    if not _is_work_dir(folder):
+        inside = [str(path) for path in sorted(folder.iterdir()) if _is_work_dir(path)]
+        hint = f'did you mean {" or ".join(inside[:3])}?' if inside else 'give its --work-dir'
+        raise ValueError(
+            f'{folder} is no work dir of a training (no */vis_data, no iter_*.pth): {hint}'
+        )
+
+
+def _is_work_dir(folder: Path) -> bool:
+    return any(any(folder.glob(p)) for p in ('*/vis_data', 'iter_*.pth', 'results_*.json'))
+
+
+# ------------------------------------------------------------------------- files of the work dir
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read the newest training's config as data and as text, without running it.
+
+    Returns:
+        What is plain data in it, and all of it; both empty where there is none.
+    """
+    starts = sorted(folder.glob('*/vis_data/config.py'))
+    # A test leaves a config too, but logs no scalars.
+    trainings = [path for path in starts if path.with_name('scalars.json').is_file()]
+    if not starts:
+        return {}, ''
+    text = (trainings or starts)[-1].read_text(encoding='utf-8', errors='replace')
+    fields = {}
+    try:
+        nodes = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError):
+        nodes = []
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                fields[node.targets[0].id] = _plain(node.value)
+            except (ValueError, TypeError, RecursionError):
+                continue  # no plain data; the text shows it
+    return fields, text
+
+
+def _plain(node: ast.expr) -> Any:
+    """The value of literals and of ``dict(key=value)``, as MMEngine writes configs."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return {word.arg: _plain(word.value) for word in node.keywords}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_plain(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [ast.literal_eval(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain, node.values), strict=True))
+    return ast.literal_eval(node)
+
+
+def read_log(folder: Path) -> dict[str, list[tuple[int, float]]] | str:
+    """What the run logged, or in words why there is nothing."""
+    try:
+        return read_scalars(folder) or 'nothing is logged yet'
+    except FileNotFoundError:
+        return 'nothing is logged yet'
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f'*/vis_data/scalars.json cannot be read: {error}'
+
+
+def newest_checkpoint(folder: Path) -> tuple[str | None, dict[str, Any], str | None]:
+    """Read the checkpoint of the most iterations.
+
+    Returns:
+        Its name, its content, and why it could not be read.
+    """
+    paths = sorted(folder.glob('iter_*.pth'), key=_number)
+    if not paths:
+        return None, {}, None
+    try:
+        return paths[-1].name, read_checkpoint(paths[-1]), None
+    except (CheckpointError, OSError) as error:
+        return paths[-1].name, {}, str(error)
+
+
+def newest_sheets(folder: Path) -> list[dict[str, Any]]:
+    """The newest picture sheet of each direction."""
+    newest: dict[str, tuple[tuple[str, int], Path]] = {}
+    for path in folder.glob('*/vis_data/vis_image/sheet_*.png'):
+        if found := SHEET.fullmatch(path.name):
+            # Starts are named by their time; what is trained anew counts as it was the last time.
+            key = (path.parts[-4], int(found[2]))
+            if found[1] not in newest or newest[found[1]][0] < key:
+                newest[found[1]] = (key, path)
+    return [
+        {'direction': direction, 'iteration': step, 'uri': _uri(path.read_bytes())}
+        for direction, ((_, step), path) in sorted(newest.items())
+    ]
+
+
+def result_of(path: Path) -> dict[str, Any]:
+    """What a results file says, laid out; or why it cannot be read."""
+    try:
+        results = read_results(path)
+        groups: dict[tuple, dict[str, list]] = {}
+        for figure in results['figures']:
+            spread = f'; ± is the {figure.spread_kind}' if figure.spread_kind else ''
+            row = {
+                'protocol': PROTOCOLS.get(figure.protocol, figure.protocol),
+                'times_100': plus_minus(figure, 100),
+                'raw': plus_minus(figure),
+                'settings': f'{figure.settings}{spread}',
+                'images': ', '.join(f'{n} {what}' for what, n in figure.images.items()),
+            }
+            features = (figure.features, figure.weights, figure.resize)
+            groups.setdefault(features, {}).setdefault(figure.direction, []).append(row)
+        evaluated = results['evaluated']
+        return {
+            'name': path.name,
+            'checkpoint': str(results['checkpoint']['name']),
+            'sha256': str(results['checkpoint']['sha256']),
+            'iterations': results['iterations'],
+            'facts': f'{evaluated["date"]}, commit {evaluated["commit"]}, {evaluated["hardware"]}',
+            'groups': groups,
+            'metrics': {key: f'{value:.5g}' for key, value in results['metrics'].items()},
+        }
+    except (ResultsError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return {'name': path.name, 'error': f'{type(error).__name__}: {error}'}
+
+
+# ---------------------------------------------------------------------------------- what is shown
+
+
+def _settings(config: dict[str, Any], networks: Any) -> list[tuple[str, str]]:
+    """The fields that tell trainings apart, by what they are called for people."""
+    if not isinstance(networks, dict):
+        try:
+            networks = networks_of(ConfigDict(config.get('model', {})))
+        except (AttributeError, TypeError, KeyError, ValueError):
+            networks = {}
+    rows = [
+        ('recipe', _get(networks, 'recipe') or _get(config, 'model.recipe')),
+        ('domains', _get(config, 'model.domains')),
+        ('generator', _get(networks, 'generator')),
+        ('discriminator', _get(networks, 'discriminator')),
+        ('weights of the losses', _get(config, 'model.loss_config')),
+        ('data', _get(config, 'train_dataloader.dataset.data_root')),
+        ('batch', _get(config, 'train_dataloader.batch_size')),
+        ('optimizer of the generators', _get(config, 'optim_wrapper.generators')),
+        ('optimizer of the discriminators', _get(config, 'optim_wrapper.discriminators')),
+        ('iterations', _get(config, 'train_cfg.max_iters')),
+        ('seed', _get(config, 'randomness.seed')),
+    ]
+    return [(name, _words(value)) for name, value in rows if value is not None]
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    items = ((k, f'({_words(v)})' if isinstance(v, dict) else v) for k, v in value.items())
+    return ', '.join(f'{key} {item}' for key, item in items)
+
+
+def _get(fields: Any, path: str) -> Any:
+    for key in path.split('.'):
+        if not isinstance(fields, dict):
+            return None
+        fields = fields.get(key)
+    return fields
+
+
+def _strings(value: Any) -> dict[str, str] | None:
+    fits = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    return value if fits else None
+
+
+def _progress(scalars: dict[str, list] | str, config: dict[str, Any]) -> str:
+    if isinstance(scalars, str):
+        return scalars
+    done = max(points[-1][0] for points in scalars.values())
+    total = _get(config, 'train_cfg.max_iters')
+    text = f'{done:,} iterations'
+    if isinstance(total, int):
+        text += f' of {total:,}, ' + ('finished' if done >= total else 'unfinished')
+    if times := [seconds for _, seconds in scalars.get('time', [])]:
+        text += f'; {median(times):.3g} s an iteration (median of the log)'
+    return text
+
+
+def _sizes(state: Any) -> list[dict[str, str]]:
+    """Number of learned weights of each network, and what they take in float32."""
+    counts: dict[str, int] = {}
+    for key, value in state.items() if isinstance(state, dict) else ():
+        part, _, rest = str(key).partition('.')
+        known = part in ('generators', 'discriminators') and rest[:2] in ('A.', 'B.')
+        if known and isinstance(value, Tensor) and not VECTOR.search(key):
+            name = f'{part[:-1]} of {rest[0]}'
+            counts[name] = counts.get(name, 0) + value.numel()
+    return [
+        {'name': name, 'weights': f'{count:,}', 'size': f'{count * 4 / 1e6:,.1f} MB'}
+        for name, count in counts.items()
+    ]
+
+
+def _test_command(folder: Path, checkpoint: str | None) -> str:
+    configs = sorted(path.name for path in folder.glob('*.py'))
+    config = shlex.quote(str(folder / configs[0])) if configs else 'CONFIG'
+    weights = shlex.quote(str(folder / checkpoint)) if checkpoint else 'CKPT'
+    return f'python tools/test.py {config} {weights} --kid'
+
+
+def _drawn(
+    scalars: dict[str, list] | str, draw: Callable[[io.BytesIO], None]
+) -> dict[str, str] | str:
+    """A plot, or why there is none."""
+    if isinstance(scalars, str):
+        return scalars
+    file = io.BytesIO()
+    try:
+        draw(file)
+    except ValueError as error:
+        return str(error)
+    return {'uri': _uri(file.getvalue())}
+
+
+def _uri(png: bytes) -> str:
+    return 'data:image/png;base64,' + base64.b64encode(png).decode()
+
+
+def _number(path: Path) -> int:
+    found = re.search(r'(\d+)$', path.stem)
+    return int(found[1]) if found else -1
+
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{{ title }}: a training of U-GAT-IT</title>
+<style>
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; color: #222; background: #fff;
+  font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 .7rem; padding-top: .6rem; border-top: 1px solid #ddd; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+p { margin: .5rem 0; max-width: 44rem; overflow-wrap: anywhere; }
+.quiet { color: #595959; font-size: .9rem; }
+.none { padding: .6rem .9rem; background: #f6f3ea; border-left: 3px solid #c9a227; }
+.wide { overflow-x: auto; }
+img { display: block; max-width: 100%; height: auto; }
+.wide img { max-width: none; width: 100%; min-width: 38rem; }
+table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
+th, td { text-align: left; vertical-align: top; padding: .35rem 1rem .35rem 0;
+  border-bottom: 1px solid #e5e5e5; }
+th { font-weight: 600; }
+.figures { width: 100%; margin: .8rem 0; } .figures th { padding-top: 1rem; }
+small { color: #595959; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.facts th { white-space: nowrap; } .facts td { overflow-wrap: anywhere; }
+code, pre { font: .85rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
+code { overflow-wrap: anywhere; }
+pre { overflow-x: auto; padding: .8rem; background: #f5f5f5; }
+summary { cursor: pointer; padding: .4rem 0; }
+@media (max-width: 36rem) {
+  .number { padding-right: .4rem; white-space: normal; } .figures .number { min-width: 4.6rem; }
+  .facts th, .facts td { display: block; border: 0; padding: 0; }
+  .facts th { padding-top: .5rem; } .facts tr { border-bottom: 1px solid #e5e5e5; }
+}
+@media print { .wide { overflow: visible; } .wide img { min-width: 0; } }
+</style>
+</head>
+<body>
+{% macro facts(rows) %}
+<table class="facts">
+{% for name, value in rows.items() %}
+<tr><th scope="row">{{ name }}</th><td>{{ value }}</td></tr>
+{% endfor %}
+</table>
+{% endmacro %}
+{% macro picture(drawn, alt) %}
+{% if drawn.uri is defined %}
+<div class="wide"><img src="{{ drawn.uri }}" alt="{{ alt }}"></div>
+{% else %}
+<p class="none">Nothing to draw: {{ drawn }}</p>
+{% endif %}
+{% endmacro %}
+<header>
+<h1>{{ title }}</h1>
+<p>A training of U-GAT-IT: {{ progress }}.</p>
+<p class="quiet"><code>{{ work_dir }}</code><br>Written {{ made }} by ugatit_mm {{ version }}.</p>
+</header>
+<main>
+
+<h2>Pictures</h2>
+{% for sheet in sheets %}
+<h3>{{ sheet.direction }}, iteration {{ "{:,}".format(sheet.iteration) }}</h3>
+<img src="{{ sheet.uri }}" alt="{{ sheet.direction }}: source, attention, translation, cycle">
+{% else %}
+<p class="none">No picture sheet yet: <code>TranslationSheetHook</code> in <code>custom_hooks</code>
+writes one at its interval.</p>
+{% endfor %}
+{% if sheets %}
+<p class="quiet">The first images of the validation set, not chosen.</p>
+{% endif %}
+
+<h2>Results</h2>
+{% for result in results %}
+<h3>{{ result.name }}</h3>
+{% if result.error is defined %}
+<p class="none">It cannot be shown: {{ result.error }}</p>
+{% else %}
+<p class="quiet">{{ result.checkpoint }}{% if result.iterations is not none %}, iteration
+{{ result.iterations }}{% endif %}. Measured {{ result.facts }}. SHA-256 of the weights:
+<code>{{ result.sha256 }}</code></p>
+{% for (features, weights, resize), directions in result.groups.items() %}
+<p>Features: <b>{{ features }}</b> (weights: {{ weights }}; resize: {{ resize }}).
+{% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}</p>
+<table class="figures">
+{% for direction, rows in directions.items() %}
+<tr><th scope="rowgroup">{{ direction }}</th><th class="number">times 100</th>
+<th class="number">raw</th></tr>
+{% for row in rows %}
+<tr><td>{{ row.protocol }}<br><small>{{ row.settings }}; {{ row.images }}</small></td>
+<td class="number">{{ row.times_100 }}</td><td class="number">{{ row.raw }}</td></tr>
+{% endfor %}
+{% endfor %}
+</table>
+{% else %}
+<p class="none">No KID in these results: run <code>{{ test_command }}</code></p>
+{% endfor %}
+<details><summary>All metrics of this test</summary>{{ facts(result.metrics) }}</details>
+{% endif %}
+{% else %}
+<p class="none">No results yet: run <code>{{ test_command }}</code>
+(<code>--kid ColourHOGFeatures</code> needs no weights of Inception).</p>
+{% endfor %}
+
+<h2>Losses</h2>
+{{ picture(curves, 'loss terms against the iteration') }}
+{% if curves.uri is defined %}
+<p class="quiet">Terms before weighting, averaged over the log's window.</p>
+{% endif %}
+
+<h2>Instance norm or layer norm</h2>
+{{ picture(rho, 'mean rho of each layer against the iteration, for both directions') }}
+{% if rho.uri is defined %}
+<p class="quiet">Mean over the channels of rho as it is used. By the paper, instance norm (1) keeps
+more of the source's structure, layer norm (0) changes more of it.</p>
+{% endif %}
+
+<h2>Networks</h2>
+{% if networks %}
+<div class="wide"><table>
+<tr><th>network</th><th class="number">learned weights</th><th class="number">in float32</th></tr>
+{% for network in networks %}
+<tr><td>{{ network.name }}</td><td class="number">{{ network.weights }}</td>
+<td class="number">{{ network.size }}</td></tr>
+{% endfor %}
+</table></div>
+<p class="quiet">Counted in {{ checkpoint }}. The generator of B makes images of B.</p>
+{% elif unread %}
+<p class="none">{{ checkpoint }} cannot be read: {{ unread }}</p>
+{% else %}
+<p class="none">No checkpoint with networks yet: their sizes are counted there.</p>
+{% endif %}
+
+<h2>Settings</h2>
+{% if settings %}
+{{ facts(settings) }}
+{% endif %}
+{% if config %}
+<details><summary>The whole config</summary><pre>{{ config }}</pre></details>
+{% else %}
+<p class="none">There is no config (*/vis_data/config.py).</p>
+{% endif %}
+
+<h2>Environment of the training</h2>
+{% if trained %}
+{{ facts(trained) }}
+<p class="quiet">From {{ checkpoint }}.</p>
+{% elif unread %}
+<p class="none">{{ checkpoint }} cannot be read: {{ unread }}</p>
+{% elif checkpoint %}
+<p class="none">{{ checkpoint }} does not tell: it was written without
+<code>ProvenanceHook</code>.</p>
+{% else %}
+<p class="none">No checkpoint yet: commit, versions and hardware are read from there.</p>
+{% endif %}
+</main>
+</body>
+</html>
+"""
+
+
+if __name__ == '__main__':
+    sys.exit(main())

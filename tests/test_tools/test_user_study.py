@@ -376,6 +376,7 @@ def test_a_wider_address_is_warned_of(server):
 def test_without_the_extra_packages(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, 'ugatit_mm.user_study.app')
     monkeypatch.delitem(sys.modules, 'ugatit_mm.user_study')
+    monkeypatch.delitem(sys.modules, 'ugatit_mm.web.serving')
     monkeypatch.setitem(sys.modules, 'uvicorn', None)  # as if it were not installed
     assert load_tool('user_study').main(['--report', 'x.sqlite']) == 1
     assert "pip install 'ugatit_mm[study]'" in capsys.readouterr().err

@@ -7,42 +7,26 @@ header names a method or a file.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..web.serving import Guard, file_endpoint, index_below, run_server
 from .questions import Study
 from .store import Store
 
 PAGE = Path(__file__).parent / 'page'
 BODY_LIMIT = 4096  # bytes of a POST
 NAME_LIMIT = 100  # characters of a person's name, as in page.html
-HEADERS = {
-    'Cache-Control': 'no-store',
-    'Content-Security-Policy': (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    'Cross-Origin-Resource-Policy': 'same-origin',
-    'Referrer-Policy': 'same-origin',  # the person's token is in the address
-    'X-Content-Type-Options': 'nosniff',
-}
 
 
 def build_app(study: Study, store: Store, host: str = '127.0.0.1') -> Starlette:
@@ -51,15 +35,14 @@ def build_app(study: Study, store: Store, host: str = '127.0.0.1') -> Starlette:
     Args:
         study: What is asked.
         store: Where votes go.
-        host: A name by which browsers may call this server, besides ``localhost``, the machine's
-            own name and addresses of digits.
+        host: See :class:`Guard`.
     """
     pages = _Pages(study, store)
     routes = [
         Route('/', pages.page),
-        Route('/page.css', _file('page.css')),
-        Route('/page.js', _file('page.js')),
-        Route('/icon.svg', _file('icon.svg')),
+        Route('/page.css', file_endpoint(PAGE / 'page.css')),
+        Route('/page.js', file_endpoint(PAGE / 'page.js')),
+        Route('/icon.svg', file_endpoint(PAGE / 'icon.svg')),
         Route('/study', pages.welcome),
         Route('/start', pages.start, methods=['POST']),
         Route('/p/{token}', pages.page),
@@ -68,7 +51,7 @@ def build_app(study: Study, store: Store, host: str = '127.0.0.1') -> Starlette:
         Route('/p/{token}/undo', pages.undo, methods=['POST']),
         Route('/p/{token}/image/{question}/{slot}', pages.image),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(_Guard, host=host)])
+    return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)])
 
 
 def serve(
@@ -86,44 +69,10 @@ def serve(
         OSError: The address is not to be had, or the database cannot be opened.
         ValueError: The database holds something else.
     """
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
     store = Store(database, study)
+    note = f"Votes go to '{database}'. Ctrl-C stops; the same command goes on."
     try:
-        try:
-            listener = socket.create_server((host, port), family=family)
-        except OSError as error:
-            raise OSError(
-                f'cannot serve at {host}, port {port} ({error.strerror or error}): choose another '
-                '--host or --port.'
-            ) from error
-        with listener:
-            shown = f'[{host}]' if ':' in host else host
-            number, port = listener.getsockname()[:2]
-            address = ipaddress.ip_address(number)
-            if not address.is_loopback:
-                print(
-                    f'warning: whoever reaches this machine at {host} can open the page and vote.',
-                    file=sys.stderr,
-                )
-            if address.is_unspecified:
-                name = socket.gethostname()
-                print(f'Elsewhere open http://{name}:{port}/, or the same with its address.')
-                shown = '[::1]' if ':' in host else '127.0.0.1'
-            print(f'Open http://{shown}:{port}/')
-            print(f"Votes go to '{database}'. Ctrl-C stops; the same command goes on.", flush=True)
-            config = uvicorn.Config(
-                build_app(study, store, host),
-                http='h11',
-                ws='none',
-                lifespan='off',
-                log_level='warning',
-                access_log=False,  # addresses hold the persons' tokens
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=3,
-            )
-            with suppress(KeyboardInterrupt):
-                uvicorn.Server(config).run(sockets=[listener])
+        run_server(build_app(study, store, host), host, port, 'open the page and vote', note)
     finally:
         store.close()
 
@@ -202,8 +151,8 @@ class _Pages:
         token = request.path_params['token']
         self._answered(token)
         questions = self.study.questions(token)
-        source = questions[_index(request.path_params['question'], len(questions))]
-        slot = _index(request.path_params['slot'], len(self.study.methods) + 1)
+        source = questions[index_below(len(questions), request.path_params['question'])]
+        slot = index_below(len(self.study.methods) + 1, request.path_params['slot'])
         if slot == 0:
             picture = self.study.sources[source]
         else:
@@ -248,43 +197,6 @@ class _Pages:
         response.set_cookie(self.cookie, token, max_age=year, httponly=True, samesite='strict')
 
 
-class _Guard(BaseHTTPMiddleware):
-    """Refuse other sites' requests, and give every answer the headers above.
-
-    A page elsewhere may have its own name resolve to this machine (DNS rebinding). It needs a name
-    for that, so an address of digits in ``Host`` is safe, whichever it is.
-    """
-
-    def __init__(self, app: Callable, host: str) -> None:
-        super().__init__(app)
-        own = socket.gethostname().lower()
-        self.names = {'localhost', host.lower(), own, f'{own}.local'}
-
-    async def dispatch(self, request: Request, call_next: Callable) -> Response:
-        host = request.headers.get('host', '')
-        origin = request.headers.get('origin', '')
-        if not self._is_ours(host):
-            response = PlainTextResponse('This server has another name.', 400)
-        elif request.method not in ('GET', 'HEAD') and _netloc(origin) != host:
-            response = PlainTextResponse('Answers come from the page of the study alone.', 403)
-        else:
-            response = await call_next(request)
-        response.headers.update(HEADERS)
-        return response
-
-    def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f'//{host}').hostname or ''
-        except ValueError:
-            return False
-        if name in self.names:
-            return True
-        with suppress(ValueError):
-            ipaddress.ip_address(name)
-            return True
-        return False
-
-
 async def _json(request: Request) -> dict:
     """The body of a POST."""
     if request.headers.get('content-type', '').split(';')[0].strip() != 'application/json':
@@ -303,26 +215,5 @@ async def _json(request: Request) -> dict:
     return words
 
 
-def _index(word: str, size: int) -> int:
-    """A number below ``size`` from a URL."""
-    if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) < size):
-        raise HTTPException(404, 'There is no such picture.')
-    return int(word)
-
-
 def _is_number(value: object, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
-
-
-def _netloc(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
-
-
-def _file(name: str) -> Callable:
-    async def endpoint(request: Request) -> Response:
-        return FileResponse(PAGE / name)
-
-    return endpoint

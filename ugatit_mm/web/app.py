@@ -1,0 +1,300 @@
+"""The web application: one page, its style and script, and ``POST /translate``.
+
+A picture comes as the body of a request and goes back as JSON in its answer. Nothing is stored, on
+disk or in memory, so nobody can ask for another's; no word of a request is made into a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from anyio import move_on_after
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from ..apis.sizes import SIZE_MODES, resize
+from ..datasets.loading import ImageReadError, decode_rgb
+from ..models.ugatit.pairs import DOMAINS
+from .limits import Limits
+from .serving import Guard, file_endpoint, index_below, run_server
+
+if TYPE_CHECKING:
+    from ..apis.inferencer import UGATITInferencer
+
+PAGE = Path(__file__).parent / 'page'
+KINDS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow's names
+# A progressive JPEG has about ten scans. Each takes time in proportion to the picture, however few
+# bytes it has, so that a small file with very many would keep the worker busy for hours. The mark
+# occurs by chance in what phones append to a picture (once in 65 kB).
+SCAN, MAX_SCANS = b'\xff\xda', 1000
+EXAMPLES = {
+    'flower': ('sklearn', 'datasets/images/flower.jpg'),
+    'temple': ('sklearn', 'datasets/images/china.jpg'),
+    'cat': ('skimage', 'data/chelsea.png'),
+    'person': ('skimage', 'data/astronaut.png'),
+    'coffee': ('skimage', 'data/coffee.png'),
+}
+"""Photographs inside other packages: package and file by name."""
+
+
+def build_app(
+    inferencer: UGATITInferencer, host: str = '127.0.0.1', limits: Limits | None = None
+) -> Starlette:
+    """The page as an ASGI application.
+
+    Args:
+        inferencer: What translates.
+        host: See :class:`Guard`.
+        limits: What is taken; the defaults of :class:`Limits` if not given.
+    """
+    pages = _Pages(inferencer, limits or Limits())
+    names = {'/': 'page.html', '/page.css': 'page.css', '/page.js': 'page.js'}
+    names['/icon.svg'] = 'icon.svg'
+    routes = [
+        *(Route(path, file_endpoint(PAGE / name)) for path, name in names.items()),
+        Route('/model', pages.model),
+        Route('/example/{number}', pages.example),
+        Route('/translate', pages.translate, methods=['POST']),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)])
+
+
+def serve(inferencer: UGATITInferencer, host: str, port: int, limits: Limits) -> None:
+    """Serve the page until Ctrl-C or SIGTERM.
+
+    Raises:
+        OSError: The address is not to be had.
+    """
+    app = build_app(inferencer, host, limits)
+    may = 'open the page and have pictures translated'
+    run_server(app, host, port, may, 'Pictures stay in memory; no file is written. Ctrl-C stops.')
+
+
+class _Pages:
+    """The endpoints. They run in one thread, the network in another, one picture at a time."""
+
+    def __init__(self, inferencer: UGATITInferencer, limits: Limits) -> None:
+        self.inferencer = inferencer
+        self.limits = limits
+        self.worker = ThreadPoolExecutor(1, 'translate')
+        self.free = asyncio.Lock()  # held by whoever is being translated; fair
+        self.waiting = 0
+        self.held = 0  # bytes of uploads that came in, or wait
+        self.seconds = 1.0  # that the last picture took
+        self.examples = _find_examples()
+        model = inferencer.model
+        self.target = next(d for d in DOMAINS if model.direction(d) == model.direction())
+
+    async def model(self, request: Request) -> Response:
+        """What the page shows of the model and the limits."""
+        about = self.inferencer.meta.get('about')
+        return JSONResponse(
+            {
+                'domains': self.inferencer.model.domain_names,
+                'to': self.target,
+                'side_of_network': self.inferencer.img_size,
+                'sizes': [mode for mode in SIZE_MODES if self.inferencer.light or mode != 'keep'],
+                'about': about if isinstance(about, str) else None,
+                'examples': list(self.examples),
+                'upload': self.limits.upload,
+                'pixels': self.limits.pixels,
+                'side': self.limits.side,
+            }
+        )
+
+    async def example(self, request: Request) -> Response:
+        number = index_below(len(self.examples), request.path_params['number'])
+        return FileResponse(list(self.examples.values())[number])
+
+    async def translate(self, request: Request) -> Response:
+        """``POST /translate?to=LETTER&size=MODE`` with a picture's file as its body.
+
+        Answers JSON: ``translation`` and ``heatmap`` (grey, [0, 1] is 0 to 255; null without
+        attention) are PNGs in base64, ``source`` is what was translated, for show, as JPEG; all
+        are of ``width`` times ``height``, and the file's picture was of ``original``, [width,
+        height]. ``seconds`` is what it took without the wait.
+        """
+        target = request.query_params.get('to', self.target)
+        size = request.query_params.get('size', 'resize')
+        if target not in DOMAINS:
+            raise HTTPException(400, f'"to" must be one of {", ".join(DOMAINS)}.')
+        try:
+            self.inferencer.check_options(target, size)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
+        if not (kind.startswith('image/') or kind == 'application/octet-stream'):
+            raise HTTPException(415, 'The body must be the file of a picture, its type image/….')
+        try:
+            async with self._upload(request) as data, self._turn(request):
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self.worker, self._work, data, target, size)
+        except ClientDisconnect:
+            return Response(status_code=400)  # which nobody reads
+        return Response(answer, media_type='application/json')
+
+    @asynccontextmanager
+    async def _upload(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, whose bytes count as held until the block ends."""
+        limit, size, held = self.limits.upload, 0, 0
+        chunks = []
+        try:
+            with move_on_after(self.limits.seconds) as clock:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > 2 * limit:
+                        break
+                    if size > limit:  # the rest is read, for who still sends hears no answer
+                        self.held, held = self.held - held, 0
+                        chunks.clear()
+                        continue
+                    held += len(chunk)
+                    self.held += len(chunk)
+                    if self.held > (self.limits.queue + 1) * limit:
+                        raise self._busy()
+                    chunks.append(chunk)
+            if clock.cancelled_caught:
+                raise HTTPException(
+                    408,
+                    'The picture came in too slowly. Try a smaller file or a better connection.',
+                )
+            if size > limit:
+                raise HTTPException(
+                    413,
+                    f'This file is too large: it may have {limit / 1e6:g} MB. '
+                    'Choose a smaller one, or save it with fewer pixels.',
+                )
+            data = b''.join(chunks)
+            chunks.clear()
+            yield data
+        finally:
+            self.held -= held
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[None]:
+        """Wait in the queue until the network is free, unless the client goes away."""
+        if self.free.locked() and self.waiting >= self.limits.queue:
+            raise self._busy()
+        turn = asyncio.ensure_future(self.free.acquire())
+        gone = asyncio.ensure_future(_until_gone(request))
+        self.waiting += 1
+        try:
+            await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.waiting -= 1
+            gone.cancel()
+            if not turn.done():
+                turn.cancel()
+        if turn.cancelled() or not turn.done():
+            raise ClientDisconnect
+        try:
+            yield
+        finally:
+            self.free.release()
+
+    def _busy(self) -> HTTPException:
+        seconds = max(1, round(self.seconds * self.limits.queue))
+        return HTTPException(
+            503,
+            'Too many pictures wait already. Try again in a moment.',
+            {'Retry-After': str(seconds)},
+        )
+
+    def _work(self, data: bytes, target: str, size: str) -> bytes:
+        """From a file to the answer's JSON."""
+        start = time.perf_counter()
+        picture = self._decode(data)
+        height, width = original = picture.shape[:2]
+        if (scale := self.limits.side / max(original)) < 1:
+            picture = resize(picture, *(max(1, round(scale * side)) for side in original))
+        try:
+            (result,) = self.inferencer(picture, target, size=size, return_heatmap=True)
+        except (MemoryError, RuntimeError, ValueError) as error:  # of memory, of the weights
+            print(f'error: {type(error).__name__}: {error}', file=sys.stderr)
+            raise HTTPException(
+                500, "The network could not translate this picture; the server's terminal says why."
+            ) from error
+        heatmap = None
+        if result.heatmap is not None:
+            heatmap = _encode(np.rint(255 * result.heatmap).astype(np.uint8))
+        answer = {
+            'source': _encode(picture, 'JPEG', quality=90),
+            'translation': _encode(result.image),
+            'heatmap': heatmap,
+            'width': picture.shape[1],
+            'height': picture.shape[0],
+            'original': [width, height],
+        }
+        self.seconds = answer['seconds'] = round(time.perf_counter() - start, 3)
+        return json.dumps(answer).encode()
+
+    def _decode(self, data: bytes) -> np.ndarray:
+        """RGB, uint8, (H, W, 3); an HTTPException tells what is wrong with the file."""
+        if not data:
+            raise HTTPException(400, 'This file is empty.')
+        try:
+            with Image.open(io.BytesIO(data), formats=KINDS) as image:
+                width, height = image.size
+        except Image.DecompressionBombError as error:
+            raise self._too_many_pixels('') from error
+        except Exception as error:  # a parser may raise anything, see decode_rgb
+            raise HTTPException(
+                415,
+                'This file is not a picture that can be read. Choose a JPEG, PNG, WebP, GIF, TIFF '
+                'or BMP file.',
+            ) from error
+        if width * height > self.limits.pixels:
+            raise self._too_many_pixels(f' ({width} x {height})')
+        if data.count(SCAN) > MAX_SCANS:
+            raise HTTPException(400, 'This file has too many scans. Save the picture anew.')
+        try:
+            return decode_rgb(data, 'the picture')
+        except ImageReadError as error:
+            text = 'This picture is damaged or incomplete. Try another one, or save it anew.'
+            raise HTTPException(400, text if error.__cause__ else str(error)) from error
+
+    def _too_many_pixels(self, size: str) -> HTTPException:
+        return HTTPException(
+            413,
+            f'This picture has too many pixels{size}: it may have {self.limits.pixels / 1e6:g} '
+            'million. Choose a smaller one.',
+        )
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())['type'] != 'http.disconnect':
+        pass
+
+
+def _encode(picture: np.ndarray, kind: str = 'PNG', **options: int) -> str:
+    """An image file in base64."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _find_examples() -> dict[str, Path]:
+    """Paths by name; a release of a package may lack one of them."""
+    found = {}
+    for name, (package, file) in EXAMPLES.items():
+        spec = find_spec(package)  # finds the folder without importing the package
+        if spec is not None:
+            found[name] = Path(spec.submodule_search_locations[0], file)
+    return {name: path for name, path in found.items() if path.is_file()}

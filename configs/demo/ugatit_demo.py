@@ -26,6 +26,7 @@ custom_hooks = [
     dict(type='ProgressBarHook'),
     dict(type='InterruptHook'),
     dict(type='ProvenanceHook'),
+    dict(type='RhoHook', interval=50),
 ]
 test_evaluator = [
     dict(type='TransStats'),

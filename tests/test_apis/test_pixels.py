@@ -128,6 +128,19 @@ def test_configs_are_found_through_mmagic():
     assert Path(kwargs['config']).resolve() == configs_dir() / 'ugatit_anime2selfie.py'
 
 
+def test_the_trainings_config_stays_as_it_is(trained, tmp_path: Path):
+    """A resumed training takes it from the work dir, with all its hooks."""
+    cfg, _, checkpoint = trained
+    config = Path(cfg.work_dir) / 'ugatit_custom.py'
+    config.parent.mkdir()
+    cfg.dump(config)
+    before = config.read_text()
+    assert 'InterruptHook' in before
+    run_test(load_config(config), checkpoint)
+    assert config.read_text() == before
+    assert (config.parent / 'test_ugatit_custom.py').is_file()
+
+
 def test_missing_checkpoint(trained):
     cfg, _, checkpoint = trained
     with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*other\.pth'):

@@ -61,6 +61,9 @@ def run_test(
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
         cfg.custom_hooks.append(hook)
+    # MMEngine writes the config that it runs to the work dir: not over that of the training.
+    name = Path(cfg.filename or 'config.py').name
+    object.__setattr__(cfg, '_filename', f'test_{name.removeprefix("test_")}')
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     _start_ranks(cfg)

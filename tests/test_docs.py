@@ -4,6 +4,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -14,11 +16,17 @@ from helpers import DATA, ROOT, TINY, as_arguments, load_tool, write_images
 from PIL import Image
 
 from ugatit_mm import cli, web
+from ugatit_mm.apis import UGATITInferencer
 
 WORK = 'work_dirs/flowers'
-PAGES = ('quickstart', 'own_data', 'weights', 'inference', 'evaluation')
+PAGES = ('quickstart', 'own_data', 'weights', 'inference', 'evaluation', 'export')
 # Not run here: tests/test_packaging.py installs, tests/test_tools/test_demo.py runs the demo.
-ELSEWHERE = ("pip install -e '.[web]'", 'ugatit doctor', 'ugatit demo')
+ELSEWHERE = (
+    "pip install -e '.[web]'",
+    "pip install -e '.[export]'",
+    'ugatit doctor',
+    'ugatit demo',
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -78,6 +86,20 @@ def test_commands_run(page, reader, monkeypatch):
                 assert run(command) == 0, command
                 if command.startswith('ugatit train'):  # of 4 iterations
                     shutil.copy(f'{WORK}/iter_4.pth', f'{WORK}/iter_100000.pth')
+
+
+def test_the_script_of_the_export_page_needs_nothing_of_ours(reader):
+    (script,) = blocks('export', 'python')
+    assert len(script.strip().splitlines()) <= 15 and 'ugatit_mm' not in script
+    assert Path('sunflower.onnx').exists() or run(blocks('export', 'bash')[0].splitlines()[1]) == 0
+    words = [sys.executable, '-I', '-c', script, 'sunflower.onnx', 'daisy.jpg', 'by_onnx.png']
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert out == 'daisy to sunflower: by_onnx.png\n'
+    (result,) = UGATITInferencer(device='cpu')('daisy.jpg', 'sunflower', restore=False)
+    photo = Image.open('daisy.jpg')
+    wanted = Image.fromarray(result.image).resize(photo.size, Image.BICUBIC)
+    off = np.abs(np.subtract(Image.open('by_onnx.png'), wanted, dtype=int))
+    assert off.max() <= 2 and off.mean() < 0.02
 
 
 def test_links_lead_somewhere():

@@ -1,12 +1,14 @@
 """Translations a second of our generator in each setting, in turns, against the official network.
 
 `python tools/benchmarks/translate.py` times one image and, on a GPU, a batch of 32, with the same
-weights everywhere. `--onnx FILE` times an exported network in ONNX Runtime too, where there is one.
+weights everywhere. `--onnx` times exported networks in ONNX Runtime on the CPU, too, and says how
+large their files are and how far their pictures lie from torch's.
 """
 
 import argparse
 import copy
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +18,9 @@ from bench import Row, add_arguments, append_rows, seconds
 from official_order import OfficialOrder
 from torch import Tensor
 
+from ugatit_mm.apis.export import export_model, open_exported
 from ugatit_mm.converters.pytorch import from_official
-from ugatit_mm.models import UGATITGenerator
+from ugatit_mm.models import UGATIT
 
 BASELINE = 'official network'
 
@@ -26,14 +29,8 @@ def settings(
     official: OfficialOrder, light: bool, image: Tensor, compiled: bool, widths: dict
 ) -> dict[str, Callable[[], Tensor]]:
     """The ways to translate ``image`` with the weights of ``official``."""
-    weights = from_official({k: v for k, v in official.state_dict().items() if k.startswith('gen')})
-    prefix = 'generators.B.'
-    generator = UGATITGenerator(img_size=image.size(2), light=light, recipe='pytorch', **widths)
-    generator.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    )
-    generator.to(image.device, memory_format=torch.channels_last).eval()
-
+    generator = ours(official, light, image, widths).generators['B']
+    generator.to(image.device, memory_format=torch.channels_last)
     halved = copy.deepcopy(generator).bfloat16()
     narrow = image.bfloat16()
     found = {
@@ -55,15 +52,31 @@ def settings(
     return found
 
 
-def onnx(path: Path, image: Tensor) -> Callable[[], object]:
-    """An exported network in ONNX Runtime."""
-    import onnxruntime
+def ours(official: OfficialOrder, light: bool, image: Tensor, widths: dict) -> UGATIT:
+    """Our generators with the weights of ``official``."""
+    generator = {'type': 'UGATITGenerator', 'img_size': image.size(2), 'light': light, **widths}
+    model = UGATIT(generator, None, recipe='pytorch')
+    weights = {k: v for k, v in official.state_dict().items() if k.startswith('gen')}
+    model.load_state_dict(from_official(weights))
+    return model.eval()
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    pixels = {session.get_inputs()[0].name: image.cpu().numpy()}
-    return lambda: session.run(None, pixels)
+
+def onnx(model: UGATIT, image: Tensor) -> dict[str, Callable[[], object]]:
+    """Exported networks in ONNX Runtime; what they are is printed."""
+    found, wanted = {}, model.translation(image, 'B')
+    for name in ('float32', 'float16'):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / 'network.onnx'
+            export_model(model, 'B', path, pixels='normalised', half=name == 'float16')
+            run, _ = open_exported(path, 'onnx')
+            size = path.stat().st_size
+        off = (torch.from_numpy(run(image.numpy())[0]) - wanted).abs()
+        print(
+            f'ONNX, {name}: {size / 1e6:.1f} MB, off by {off.max():.1e} at most, '
+            f'{off.mean():.1e} on average'
+        )
+        found[f'ONNX Runtime, {name}'] = partial(run, image.numpy())
+    return found
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -77,9 +90,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--base-channels', type=int, default=64)
     parser.add_argument('--rounds', type=int, help='5 on a CPU, 50 on a GPU')
     parser.add_argument('--compile', action='store_true', help='on a CPU too')
-    parser.add_argument('--onnx', type=Path, help='exported network, float32, of the same size')
+    parser.add_argument('--onnx', action='store_true', help='ONNX Runtime too; on a CPU alone')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.onnx and args.device != 'cpu':
+        parser.error('--onnx is measured on the CPU: add --device cpu')
+    return args
 
 
 @torch.no_grad()
@@ -98,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             image = torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1
             ways = settings(official, light, image, on_gpu or args.compile, widths)
             if args.onnx:
-                ways['ONNX Runtime'] = onnx(args.onnx, image)
+                ways |= onnx(ours(official, light, image, widths), image)
             times: dict[str, list[float]] = {name: [] for name in ways}
             for name, way in ways.items():
                 # The official program leaves cuDNN's search off; our configs turn it on.

@@ -76,7 +76,7 @@ def write_checkpoint(
     Raises:
         OSError: The file cannot be written.
     """
-    with _whole(path) as building:
+    with whole(path) as building:
         if building.suffix == '.safetensors':
             tensors = {key: value.contiguous() for key, value in state.items()}
             save_file(tensors, building, {META: json.dumps(meta)})
@@ -86,12 +86,12 @@ def write_checkpoint(
 
 def save(path: str | os.PathLike, content: Any) -> None:
     """``torch.save``, whole or not at all."""
-    with _whole(path) as building:
+    with whole(path) as building:
         torch.save(content, building)
 
 
 @contextmanager
-def _whole(path: str | os.PathLike) -> Iterator[Path]:
+def whole(path: str | os.PathLike) -> Iterator[Path]:
     """A place to write to, which takes the name ``path`` when the block ends well."""
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:

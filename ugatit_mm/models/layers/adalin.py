@@ -4,7 +4,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .fused_norm import InstanceLayerNorm
+from .fused_norm import InstanceLayerNorm, layer_stats
 
 
 def instance_layer_norm(
@@ -37,8 +37,10 @@ def instance_layer_norm(
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     factors = (rho.to(wide), gamma.to(wide), beta.to(wide))
-    # A compiler and an exporter take the formula apart by themselves.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        return traced_instance_layer_norm(x, *factors, eps, unbiased, relu)
+    # A compiler takes the formula apart by itself.
+    if torch.compiler.is_compiling():
         return plain_instance_layer_norm(x, *factors, eps, unbiased, relu)
     return InstanceLayerNorm.apply(x, *factors, eps, unbiased, relu)
 
@@ -63,6 +65,32 @@ def plain_instance_layer_norm(
     shift = gamma * weight_l * (mean_i - mean_l) + beta
     # x - m_I first: exact for features with a mean far from 0.
     y = (features - mean_i) * scale + shift
+    return (y.relu() if relu else y).to(x.dtype)
+
+
+def traced_instance_layer_norm(
+    x: Tensor,
+    rho: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    unbiased: bool,
+    relu: bool = False,
+) -> Tensor:
+    """Compute :func:`instance_layer_norm` for an exported file, in plain operators.
+
+    The layer's statistics follow from the channels', so that no sum runs over millions of numbers:
+    a runtime that adds them up one by one in float32 is off by 1e-5 and more.
+    """
+    features = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    mean = features.mean((2, 3))
+    centred = features - mean[:, :, None, None]
+    count = x.size(2) * x.size(3)  # stays a variable of the file
+    stats = layer_stats(mean, centred.square().mean((2, 3)), count, eps, unbiased)
+    layer = (1 - rho) * stats.inv_l
+    scale = gamma * (rho * stats.inv_i + layer)
+    shift = gamma * layer * stats.offset + beta
+    y = centred * scale[:, :, None, None] + shift[:, :, None, None]
     return (y.relu() if relu else y).to(x.dtype)
 
 

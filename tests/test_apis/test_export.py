@@ -1,0 +1,193 @@
+"""Exported files against the model in torch, in ONNX Runtime and as TorchScript."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import ROOT
+from numpy.testing import assert_allclose
+from skimage import data
+
+from ugatit_mm import cli
+from ugatit_mm.apis import UGATITInferencer, export
+from ugatit_mm.apis.export import export_model, open_exported, verify
+from ugatit_mm.converters import write_checkpoint
+from ugatit_mm.models import UGATIT
+from ugatit_mm.models.layers.adalin import plain_instance_layer_norm, traced_instance_layer_norm
+from ugatit_mm.models.ugatit.ugatit import to_uint8
+
+PICTURES = [data.astronaut(), data.chelsea()]
+
+
+def strong(model: UGATIT) -> UGATIT:
+    """With weights that make more than grey, and rho between its bounds."""
+    rng = torch.Generator().manual_seed(1)
+    for name, weight in model.named_parameters():
+        if name.endswith('rho'):
+            weight.data.uniform_(0.1, 1, generator=rng)
+        elif weight.dim() > 1:
+            weight.data.normal_(0, weight[0].numel() ** -0.5, generator=rng)
+    return model.eval()
+
+
+@pytest.fixture
+def light(tiny) -> UGATIT:
+    return strong(tiny({'num_blocks': 1}, domains={'A': 'red', 'B': 'blue'}))
+
+
+@pytest.fixture
+def full(tiny) -> UGATIT:
+    return strong(tiny({'light': False, 'num_blocks': 1}, recipe='pytorch'))
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def in_torch(model: UGATIT, pixels: np.ndarray, target: str) -> tuple[torch.Tensor, np.ndarray]:
+    """Image in [-1, 1] and heatmap of RGB (N, H, W, 3)."""
+    x = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127.5) / 127.5
+    with torch.no_grad():
+        image, _, heatmap = model.translation(x, target, return_cam=True)
+    return image, heatmap.numpy()
+
+
+def assert_same_pixels(found: np.ndarray, image: torch.Tensor) -> None:
+    """But for values that lie within 1e-4 (in [-1, 1]) of a rounding's border."""
+    wanted = to_uint8(image).permute(0, 2, 3, 1).numpy()
+    off = np.abs(found.astype(int) - wanted)
+    assert wanted.std() > 20 and off.max() <= 1 and np.mean(off) <= 127.5e-4
+
+
+@pytest.mark.parametrize(('format', 'opset'), [('onnx', 18), ('torchscript', None)])
+def test_light_with_pixels_and_attention(light, tmp_path, format, opset):
+    path = tmp_path / 'blue'
+    about = export_model(light, 'blue', path, format, heatmap=True, opset=opset)
+    run, meta = open_exported(path, format)
+    for shape in ((1, 32, 32), (3, 32, 32), (2, 24, 52), (1, 8, 8)):
+        pixels = noise(*shape)
+        image, heatmap = in_torch(light, pixels, 'B')
+        found, attention = run(pixels)
+        assert found.dtype == np.uint8 and attention.dtype == np.float32
+        assert_same_pixels(found, image)
+        assert_allclose(attention, heatmap, atol=1e-4 * np.abs(heatmap).max())
+    expected = {
+        'source': 'red',
+        'target': 'blue',
+        'img_size': '32',
+        'size': 'multiples of 4',
+        'recipe': 'tensorflow',
+        'pixels': 'uint8',
+        'heatmap': 'yes',
+        'precision': 'float32',
+    } | ({'opset': '18'} if opset else {})
+    assert expected.items() <= meta.items() and meta == about
+    assert str(ROOT).encode() not in path.read_bytes()
+    if format == 'onnx':
+        graph = onnx.load(path)
+        assert [(o.domain, o.version) for o in graph.opset_import] == [('', 18)]
+        assert {node.domain for node in graph.graph.node} == {''}
+        axes = [
+            [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+            for value in (*graph.graph.input, *graph.graph.output)
+        ]
+        assert [a[0] for a in axes] == ['batch'] * 3 and axes[0][3] == axes[1][3] == 3
+        assert axes[2] == ['batch', 1, 'quarter_height', 'quarter_width']
+
+
+def test_full_in_both_precisions(full, tmp_path):
+    pixels = noise(2, 32, 32)
+    x = (pixels.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
+    wanted = in_torch(full, pixels, 'A')[0].numpy()
+    assert wanted.std() > 0.1
+    before = copy.deepcopy(full.state_dict())
+    for half, opset, tolerance in ((False, 23, 1e-4), (True, 20, 2e-2)):
+        path = tmp_path / f'{half}.onnx'
+        export_model(full, 'A', path, pixels='normalised', half=half, opset=opset)
+        run, meta = open_exported(path, 'onnx')
+        (found,) = run(x)
+        assert found.dtype == np.float32
+        assert np.abs(found - wanted).max() <= tolerance
+        assert meta['size'] == 'fixed' and meta['precision'] == ('float16' if half else 'float32')
+        with pytest.raises(Exception, match='invalid dimensions'):
+            run(np.zeros((1, 3, 64, 64), np.float32))
+        kinds = {tensor.data_type for tensor in onnx.load(path).graph.initializer}
+        assert (onnx.TensorProto.FLOAT16 in kinds) == half
+    for key, value in full.state_dict().items():  # of float32, as they were
+        assert torch.equal(value, before[key]) and value.dtype == before[key].dtype
+
+
+def test_verification_tells_the_difference(light, tmp_path):
+    path = tmp_path / 'blue.pt'
+    export_model(light, 'B', path, 'torchscript', pixels='normalised', heatmap=True)
+    lines = list(verify(path, 'torchscript', light, PICTURES))
+    assert [line.split(':')[0] for line in lines] == ['6 random pictures', '2 real pictures']
+    list(light.generators['B'].parameters())[-1].data.add_(1e-3)
+    with pytest.raises(ValueError, match='does not compute what the network does on random'):
+        list(verify(path, 'torchscript', light, PICTURES))
+
+
+def test_the_command_compares_and_leaves_no_wrong_file(light, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ['export', '--format', 'torchscript', '--ckpt', 'weights.pth']
+    write_checkpoint('weights.pth', light.state_dict(), {})
+    assert cli.main([*words, '--to', 'A', '--img-size', '48', '--out', 'a.pt']) == 0
+    out = capsys.readouterr().out
+    assert 'compared with torch on 3 real pictures: largest difference' in out
+    assert 'a.pt: ' in out and 'img_size 48' in out
+    image = noise(48, 48)
+    run, _ = open_exported('a.pt', 'torchscript')
+    (result,) = UGATITInferencer('weights.pth', device='cpu')(image, 'A', size='keep')
+    assert np.array_equal(run(image[None])[0][0], result.image)
+
+    # Beyond float16's range: norms would take the factor out again.
+    light.generators['A'].encoder[0].conv.weight.data.mul_(1e6)
+    write_checkpoint('weights.pth', light.state_dict(), {})
+    assert cli.main([*words, '--to', 'A', '--half', '--out', 'half.pt']) == 1
+    assert 'try without --half' in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ['a.pt', 'weights.pth']
+
+
+def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'file'
+    plain = tiny({'cam': False})
+    for model, words, message in (
+        (light, {'format': 'tflite'}, "format must be one of .* got 'tflite'"),
+        (light, {'pixels': 'bgr'}, "pixels must be one of .* got 'bgr'"),
+        (light, {'opset': 9}, 'opset must be 18 to 23, got 9'),
+        (light, {'format': 'torchscript', 'opset': 18}, 'opset belongs to ONNX'),
+        (light, {'img_size': 30}, 'img_size must be a multiple of 4 from 8 on, got 30'),
+        (full, {'img_size': 64}, 'takes 32 px alone, got 64'),
+        (light, {'target_domain': 'zebra'}, "unknown domain 'zebra'"),
+        (plain, {'heatmap': True}, 'trained without attention'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_model(model, **{'target_domain': 'B', 'path': path} | words)
+    monkeypatch.setattr(export, 'ONNX_LIMIT', 1000)
+    with pytest.raises(ValueError, match='GB, and an ONNX file holds 2: choose --half'):
+        export_model(light, 'B', path)
+    monkeypatch.setattr(export, 'find_spec', lambda name: None)
+    assert cli.main(['export']) == 1
+    assert "pip install 'ugatit_mm[export]'" in capsys.readouterr().err
+    assert cli.main(['export', '--format', 'torchscript', '--check', str(path)]) == 1
+    assert f"'{path}' does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('unbiased', [False, True])
+def test_the_exported_norm_is_the_plain_one(unbiased, relu):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 12, 8, generator=rng, dtype=torch.float64) * 3 + 7
+    rho = torch.rand(1, 5, generator=rng, dtype=torch.float64)
+    gamma, beta = torch.randn(2, 2, 5, generator=rng, dtype=torch.float64)
+    words = (x, rho, gamma, beta, 1e-5, unbiased, relu)
+    torch.testing.assert_close(
+        traced_instance_layer_norm(*words),
+        plain_instance_layer_norm(*words),
+        rtol=1e-12,
+        atol=1e-12,
+    )

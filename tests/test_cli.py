@@ -99,6 +99,7 @@ def test_a_source_is_never_overwritten(weights, photos: Path, capsys):
     [
         (['--to', 'green'], "unknown domain 'green'"),
         (['--ckpt', 'none.pth'], 'no checkpoint file none.pth'),
+        (['--device', 'gpu:0'], "device 'gpu:0' cannot be used: "),
         (['--batch', '0'], 'batch_size must be 1 or more'),
     ],
 )

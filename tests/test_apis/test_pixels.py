@@ -151,7 +151,7 @@ def test_missing_checkpoint(trained):
     ('option', 'said'),
     [
         ({'model.generator.base_channels': 8}, r'another shape \(A.encoder.0.conv.weight \(4, 3'),
-        ({'model.recipe': 'pytorch'}, r'missing \(A.cam.gap_fc.weight\).*unknown \(A.encoder'),
+        ({'model.recipe': 'pytorch'}, r'missing \(A.cam.gap_fc.weight, .*unknown \(A.encoder'),
         ({'model.generator.num_blocks': 2}, 'missing'),
     ],
 )

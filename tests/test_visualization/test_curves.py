@@ -16,7 +16,9 @@ def runs(tmp_path: Path) -> dict[str, Path]:
         folder = tmp_path / name / 'start' / 'vis_data'
         folder.mkdir(parents=True)
         rows = [{'step': step, 'loss_cam_A': step + number / 2} for step in (1, 2, 3)]
-        (folder / 'scalars.json').write_text('\n'.join(json.dumps(row) for row in rows))
+        lines = [json.dumps(row) + '\n' for row in rows]
+        half = '{"step": 4, "loss_cam_A": 9'  # the run was killed while it wrote
+        (folder / 'scalars.json').write_text(''.join(lines) + half)
     return {name: tmp_path / name for name in ('one', 'two')}
 
 

@@ -42,6 +42,7 @@ def load_model(
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: The file cannot be read, or its weights do not fit.
+        ValueError: There is no such device.
     """
     checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
     content = read_checkpoint(checkpoint)
@@ -59,7 +60,11 @@ def load_model(
     except ValueError as error:
         raise CheckpointError(f'{os.fspath(checkpoint)}: {error}') from error
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return model.to(device).eval(), meta
+    try:
+        return model.to(device).eval(), meta
+    except (AssertionError, RuntimeError) as error:  # no such kind, none here, or full
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f'device {str(device)!r} cannot be used: {reason}') from error
 
 
 def _weights(state: Any) -> dict[str, Tensor]:

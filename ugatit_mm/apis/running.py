@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from ..converters import CheckpointError, read_checkpoint
+from ..converters import CheckpointError, check_weights, read_checkpoint
 from ..evaluation.results import results_of, write_results
 from ..models import UGATIT
 from ..models.ugatit.pairs import unwrap
@@ -101,20 +101,13 @@ def load_generators(model: UGATIT, weights: dict[str, Any], name: PathLike) -> N
     prefix = 'generators.'
     mine = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
     expected = model.get_module(model.generators).state_dict()
-    missing = [key for key in expected if key not in mine]
-    unknown = [key for key in mine if key not in expected]
-    shapes = [
-        f'{key} {tuple(mine[key].shape)} instead of {tuple(expected[key].shape)}'
-        for key in expected
-        if key in mine and mine[key].shape != expected[key].shape
-    ]
-    if missing or unknown or shapes:
-        parts = (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
-        said = '; '.join(f'{len(keys)} {what} ({keys[0]})' for what, keys in parts if keys)
+    try:
+        check_weights({key: value.shape for key, value in expected.items()}, mine)
+    except ValueError as error:
         raise CheckpointError(
-            f'{name}: the weights do not fit the config: {said}. Check model.recipe and '
-            'model.generator (light, base_channels, num_blocks, img_size, norm, cam).'
-        )
+            f'{name}: {error}. Check model.recipe and model.generator (light, base_channels, '
+            'num_blocks, img_size, norm, cam) in the config.'
+        ) from error
     model.get_module(model.generators).load_state_dict(mine)
 
 

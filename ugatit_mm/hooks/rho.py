@@ -52,7 +52,7 @@ def mean_rho(generators: nn.Module) -> dict[str, float]:
     rhos = {}
     for name, layer in generators.named_modules():
         if isinstance(layer, AdaLIN):
-            rhos[name] = (layer.rho - layer.rho_smoothing).clamp(0, 1).mean()
+            rhos[name] = layer.used_rho().mean()
         elif isinstance(layer, LIN):
             rhos[name] = layer.rho.mean()
     # One transfer from the device for all of them.

@@ -38,7 +38,8 @@ def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float
         raise FileNotFoundError(f'no vis_data/scalars.json under {work_dir}: is it a work dir?')
     values: dict[str, dict[int, float]] = defaultdict(dict)
     for file in files:
-        for line in file.read_text().splitlines():
+        # A line without its end is still being written, or its run was killed.
+        for line in file.read_text().split('\n')[:-1]:
             row = json.loads(line)
             step = row.get('step', row.get('iter'))
             for name, value in row.items():

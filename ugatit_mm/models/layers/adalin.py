@@ -4,7 +4,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .fused_norm import InstanceLayerNorm, layer_stats
+from .fused_norm import InstanceLayerNorm, layer_stats, scale_and_shift
 
 
 def instance_layer_norm(
@@ -87,9 +87,7 @@ def traced_instance_layer_norm(
     centred = features - mean[:, :, None, None]
     count = x.size(2) * x.size(3)  # stays a variable of the file
     stats = layer_stats(mean, centred.square().mean((2, 3)), count, eps, unbiased)
-    layer = (1 - rho) * stats.inv_l
-    scale = gamma * (rho * stats.inv_i + layer)
-    shift = gamma * layer * stats.offset + beta
+    scale, shift = scale_and_shift(stats, rho, gamma, beta)
     y = centred * scale[:, :, None, None] + shift[:, :, None, None]
     return (y.relu() if relu else y).to(x.dtype)
 
@@ -149,9 +147,12 @@ class AdaLIN(_Rho):
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor, relu: bool = False) -> Tensor:
         """Normalise ``x`` (N, C, H, W) with ``gamma`` and ``beta`` (N, C), then ReLU if asked."""
-        rho = (self.rho - self.rho_smoothing).clamp(0, 1) if self.rho_smoothing else self.rho
-        rho = rho.flatten(1)
+        rho = self.used_rho().flatten(1)
         return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased, relu)
+
+    def used_rho(self) -> Tensor:
+        """Return rho as the formula takes it, smoothed and clipped, (1, C, 1, 1)."""
+        return (self.rho - self.rho_smoothing).clamp(0, 1) if self.rho_smoothing else self.rho
 
 
 @MODELS.register_module()

@@ -37,9 +37,7 @@ class InstanceLayerNorm(torch.autograd.Function):
         """Normalise ``x`` (N, C, H, W)."""
         mean, var = channel_stats(x)
         stats = layer_stats(mean, var, x[0, 0].numel(), eps, unbiased)
-        layer = (1 - rho) * stats.inv_l
-        scale = gamma * (rho * stats.inv_i + layer)
-        shift = gamma * layer * stats.offset + beta
+        scale, shift = scale_and_shift(stats, rho, gamma, beta)
         ctx.save_for_backward(x, rho, gamma, mean, var, scale, shift)
         ctx.beta_shape = beta.shape
         ctx.options = (eps, unbiased, relu)
@@ -112,6 +110,14 @@ def layer_stats(mean: Tensor, var: Tensor, count: int, eps: float, unbiased: boo
         factor_i,
         factor_l,
     )
+
+
+def scale_and_shift(
+    stats: Stats, rho: Tensor, gamma: Tensor, beta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Fold normalisation, rho, gamma and beta into ``scale * (x - m_I) + shift``, each (N, C)."""
+    layer = (1 - rho) * stats.inv_l
+    return gamma * (rho * stats.inv_i + layer), gamma * layer * stats.offset + beta
 
 
 def channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:

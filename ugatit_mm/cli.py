@@ -14,7 +14,7 @@ COMMANDS = {
     'test': (None, 'translate a test set and measure the result'),
     'evaluate': ('ugatit_mm.evaluation.__main__', 'KID and FID of any two folders'),
     'report': ('ugatit_mm.apis.report', 'one HTML file about a training'),
-    'export': ('ugatit_mm.apis.export', 'a file for other programs: ONNX or TorchScript'),
+    'export': ('ugatit_mm.export', 'a file for other programs: ONNX or TorchScript'),
     'demo': (None, 'train on pictures that come along, ten minutes on two cores'),
     'doctor': ('ugatit_mm.doctor', 'what is wrong with this environment, and what mends it'),
 }

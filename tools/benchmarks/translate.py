@@ -18,8 +18,8 @@ from bench import Row, add_arguments, append_rows, seconds
 from official_order import OfficialOrder
 from torch import Tensor
 
-from ugatit_mm.apis.export import export_model, open_exported
 from ugatit_mm.converters.pytorch import from_official
+from ugatit_mm.export import export_model, open_exported
 from ugatit_mm.models import UGATIT
 
 BASELINE = 'official network'

@@ -1,33 +1,28 @@
-"""``ugatit export``: a generator as a file that runs without this package, ONNX or TorchScript."""
+"""A generator as a file that runs without this package, ONNX or TorchScript."""
 
-import argparse
 import copy
 import json
 import logging
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..converters import CheckpointError
+from ..apis.inferencer import LIGHT_SIZE
+from ..apis.sizes import STRIDE
 from ..converters.files import whole
 from ..models import UGATIT
 from ..models.ugatit.pairs import other
 from ..models.ugatit.ugatit import to_uint8
 from ..provenance import commit
 from ..version import __version__
-from .inferencer import LIGHT_SIZE
-from .loading import load_model
-from .sizes import STRIDE, fit
-from .sources import Failure, find_sources, read
 
 FORMATS = {'onnx': '.onnx', 'torchscript': '.pt'}
 PIXELS = ('uint8', 'normalised')
@@ -35,8 +30,6 @@ OPSETS = range(18, 24)
 ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 META = 'ugatit.json'  # extra file of a TorchScript archive
 ONNX_LIMIT = 2**31 - 2**24  # bytes; a protobuf message ends at 2 GiB
-TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
-HALF_TOLERANCE = 1e-2  # the same of float16, on average: beyond it, numbers have overflowed
 
 Runner = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -118,7 +111,7 @@ def export_model(
         opset = OPSETS[0] if opset is None else opset
         if opset not in OPSETS:
             raise ValueError(f'opset must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}')
-        _need_onnx()
+        need_onnx()
     elif opset is not None:
         raise ValueError('opset belongs to ONNX; TorchScript has none')
     target = model._letter(target_domain or model._default_domain)
@@ -130,7 +123,7 @@ def export_model(
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
         'img_size': str(img_size),
-        'size': 'multiples of 4' if _takes_any_size(generator) else 'fixed',
+        'size': 'multiples of 4' if takes_any_size(generator) else 'fixed',
         'recipe': model.recipe,
         'pixels': pixels,
         'heatmap': 'yes' if heatmap else 'no',
@@ -161,7 +154,7 @@ def _write_onnx(
         )
     batch = torch.export.Dim('batch')
     axes: dict[int, Any] = {0: batch}
-    if _takes_any_size(network.generator):
+    if takes_any_size(network.generator):
         for axis, name in zip(_axes(network.pixels), ('quarter_height', 'quarter_width')):
             axes[axis] = STRIDE * torch.export.Dim(name, min=2)
     with _quiet():
@@ -207,7 +200,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _takes_any_size(generator: nn.Module) -> bool:
+def takes_any_size(generator: nn.Module) -> bool:
     return generator.light or generator.mlp is None
 
 
@@ -215,7 +208,7 @@ def _img_size(generator: nn.Module, img_size: int | None) -> int:
     own = generator.img_size or LIGHT_SIZE
     if img_size is None or img_size == own:
         return own
-    if not _takes_any_size(generator):
+    if not takes_any_size(generator):
         raise ValueError(f'img_size: this full network takes {own} px alone, got {img_size}')
     if img_size % STRIDE or img_size < 2 * STRIDE:
         raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
@@ -251,10 +244,10 @@ def open_exported(path: str | os.PathLike, format: str) -> tuple[Runner, dict[st
 
         @torch.inference_mode()
         def run(pixels: np.ndarray) -> list[np.ndarray]:
-            return [part.numpy() for part in _parts(module(torch.from_numpy(pixels)))]
+            return [part.numpy() for part in outputs(module(torch.from_numpy(pixels)))]
 
         return run, json.loads(extra[META])
-    _need_onnx()
+    need_onnx()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -265,200 +258,13 @@ def open_exported(path: str | os.PathLike, format: str) -> tuple[Runner, dict[st
     return lambda pixels: session.run(None, {'pixels': pixels}), meta
 
 
-def _parts(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def outputs(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return out if isinstance(out, tuple) else (out,)
 
 
-class Difference(NamedTuple):
-    """How far a file's outputs lie from torch's.
-
-    Attributes:
-        largest: Of all values of the images; levels of 0 to 255 if they are uint8.
-        mean: Likewise.
-        apart: Share of the values that differ.
-        heatmap: Largest of the heatmaps, each over its greatest value; 0 without them.
-    """
-
-    largest: float
-    mean: float
-    apart: float
-    heatmap: float
-
-
-def compare(run: Runner, network: Translator, batches: Iterable[np.ndarray]) -> Difference:
-    """Compare what runs a file with the network in float32, on batches that the file takes."""
-    largest = heatmap = total = 0.0
-    count = apart = 0
-    for pixels in batches:
-        with torch.inference_mode():
-            wanted = [part.numpy() for part in _parts(network(torch.from_numpy(pixels)))]
-        found = run(pixels)
-        image = np.abs(found[0].astype(np.float64) - wanted[0])
-        largest = np.maximum(largest, image.max())  # max() would pass over NaN
-        total, count = total + image.sum(), count + image.size
-        apart += np.count_nonzero(image)
-        for have, want in zip(found[1:], wanted[1:], strict=True):
-            scale = np.abs(want).max((1, 2, 3), keepdims=True)
-            heatmap = np.maximum(heatmap, (np.abs(have - want) / scale).max())
-    return Difference(float(largest), float(total / count), apart / count, float(heatmap))
-
-
-def verify(
-    path: str | os.PathLike, format: str, model: UGATIT, pictures: Iterable[np.ndarray]
-) -> Iterator[str]:
-    """Compare a file with the model that it was made of, and say what came out.
-
-    Random pictures come first, in batches of one and more and, where the file takes any size, of a
-    second size; then ``pictures``, squeezed into the network's square.
-
-    Args:
-        path: What :func:`export_model` wrote.
-        format: As there.
-        model: As there, on the CPU.
-        pictures: RGB, uint8, (H, W, 3), of any size.
-
-    Yields:
-        A line for each kind.
-
-    Raises:
-        ValueError: The file differs by more than 1e-4: in float32, or with ``uint8`` by more than
-            a level, or in more values than 1e-4 explains. In float16: by more than 1e-2 on average.
-    """
-    run, meta = open_exported(path, format)
-    generator = model.get_module(model.generators)[model._letter(meta['target'])]
-    network = Translator(generator, meta['pixels'], meta['heatmap'] == 'yes')
-    size = int(meta['img_size'])
-    sizes = [(1, size, size), (3, size, size)]
-    if _takes_any_size(generator):
-        sizes.append((2, size + STRIDE, 2 * size))
-    rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
-    fitted = [fit(picture, size, 'resize').image[None] for picture in pictures]
-    for name, batches in (('random', noise), ('real', fitted)):
-        if not batches:
-            continue
-        off = compare(run, network, [_as_input(batch, meta['pixels']) for batch in batches])
-        yield f'{sum(map(len, batches))} {name} pictures: {_told(off, meta)}'
-        levels = 127.5 if meta['pixels'] == 'uint8' else 1.0
-        if meta['precision'] == 'float16':
-            good = off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
-        elif meta['pixels'] == 'uint8':
-            # A difference d in levels moves a value across a rounding border with probability d.
-            good = off.largest <= 1 and off.apart <= TOLERANCE * levels
-            good = good and off.heatmap <= TOLERANCE
-        else:
-            good = off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
-        if not good:
-            raise ValueError(
-                f'the file does not compute what the network does on {name} pictures: '
-                f'{_told(off, meta)}'
-                + ('; try without --half' if meta['precision'] == 'float16' else '')
-            )
-
-
-def _told(off: Difference, meta: dict[str, str]) -> str:
-    text = f'largest difference {off.largest:.1e} in [-1, 1], mean {off.mean:.1e}'
-    if meta['pixels'] == 'uint8':
-        text = (
-            f'largest difference {off.largest:.0f} of 255, mean {off.mean:.1e}, '
-            f'{off.apart:.3%} of the values differ'
-        )
-    if meta['heatmap'] == 'yes':
-        text += f'; heatmap {off.heatmap:.1e} of its maximum'
-    return text
-
-
-def _as_input(pictures: np.ndarray, pixels: str) -> np.ndarray:
-    if pixels == 'uint8':
-        return pictures
-    values = (pictures.astype(np.float32) - 127.5) / 127.5
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-
-
-def _need_onnx() -> None:
+def need_onnx() -> None:
     if missing := [name for name in ONNX_PACKAGES if find_spec(name) is None]:
         raise ModuleNotFoundError(
             f'ONNX needs packages that are not installed ({", ".join(missing)}): '
             "pip install 'ugatit_mm[export]'"
         )
-
-
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Write the generator of one direction as a file that runs without this '
-        'package, and compare it with torch. docs/export.md shows how to use it. Without --ckpt '
-        'the small pair that comes with the package is taken.',
-    )
-    parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
-    parser.add_argument(
-        '--config', help='of the training; for weights that do not say what networks they need'
-    )
-    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
-    parser.add_argument('--format', choices=FORMATS, default='onnx', help='(%(default)s)')
-    parser.add_argument('--out', metavar='FILE', help='(DIRECTION.onnx or DIRECTION.pt)')
-    parser.add_argument(
-        '--pixels',
-        choices=PIXELS,
-        default='uint8',
-        help='uint8: RGB from 0 to 255, (N, H, W, 3), in and out (the default); normalised: '
-        'float32 in [-1, 1], (N, 3, H, W)',
-    )
-    parser.add_argument('--heatmap', action='store_true', help='the attention as a second output')
-    parser.add_argument('--half', action='store_true', help='float16: half the size')
-    parser.add_argument(
-        '--img-size', type=int, metavar='PX', help='that the file is for (of the training)'
-    )
-    parser.add_argument('--opset', type=int, help=f"version of ONNX's operators ({OPSETS[0]})")
-    parser.add_argument(
-        '--check',
-        nargs='+',
-        metavar='PICTURE',
-        help='to compare on, beside random ones (three that come with scikit-image)',
-    )
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        if args.format == 'onnx':
-            _need_onnx()  # before weights are read
-        model, about = load_model(args.ckpt, args.config, 'cpu')
-        if args.ckpt is None:
-            print(f'Without --ckpt: {about["about"]}')
-        pictures = _pictures(args.check)
-        out = Path(args.out or model.direction(args.to) + FORMATS[args.format])
-        with whole(out) as building:
-            meta = export_model(
-                model,
-                args.to,
-                building,
-                args.format,
-                pixels=args.pixels,
-                heatmap=args.heatmap,
-                half=args.half,
-                img_size=args.img_size,
-                opset=args.opset,
-            )
-            for line in verify(building, args.format, model, pictures):
-                print(f'compared with torch on {line}')
-            size = building.stat().st_size
-    except (CheckpointError, ImportError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(f'{out}: {size / 1e6:.1f} MB; ' + ', '.join(f'{k} {v}' for k, v in meta.items()))
-    return 0
-
-
-def _pictures(paths: list[str] | None) -> list[np.ndarray]:
-    """What to compare on."""
-    if paths is None:
-        from skimage import data
-
-        return [data.astronaut(), data.chelsea(), data.coffee()]
-    pictures = []
-    for source in find_sources(paths):
-        if isinstance(source, Failure):
-            raise ValueError(f'--check {source.name}: {source.error}')
-        pictures.append(read(source.picture))
-    return pictures

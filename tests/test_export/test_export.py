@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 from skimage import data
 
 from ugatit_mm import cli
-from ugatit_mm.apis import UGATITInferencer, export
-from ugatit_mm.apis.export import export_model, open_exported, verify
+from ugatit_mm.apis import UGATITInferencer
 from ugatit_mm.converters import write_checkpoint
+from ugatit_mm.export import export_model, files, open_exported, verify
 from ugatit_mm.models import UGATIT
 from ugatit_mm.models.layers.adalin import plain_instance_layer_norm, traced_instance_layer_norm
 from ugatit_mm.models.ugatit.ugatit import to_uint8
@@ -166,10 +166,10 @@ def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
     ):
         with pytest.raises(ValueError, match=message):
             export_model(model, **{'target_domain': 'B', 'path': path} | words)
-    monkeypatch.setattr(export, 'ONNX_LIMIT', 1000)
+    monkeypatch.setattr(files, 'ONNX_LIMIT', 1000)
     with pytest.raises(ValueError, match='GB, and an ONNX file holds 2: choose --half'):
         export_model(light, 'B', path)
-    monkeypatch.setattr(export, 'find_spec', lambda name: None)
+    monkeypatch.setattr(files, 'find_spec', lambda name: None)
     assert cli.main(['export']) == 1
     assert "pip install 'ugatit_mm[export]'" in capsys.readouterr().err
     assert cli.main(['export', '--format', 'torchscript', '--check', str(path)]) == 1

@@ -1,0 +1,121 @@
+"""Whether an exported file computes what the network does."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..apis.sizes import STRIDE, fit
+from ..models import UGATIT
+from .files import Runner, Translator, open_exported, outputs, takes_any_size
+
+TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
+HALF_TOLERANCE = 1e-2  # the same of float16, on average: beyond it, numbers have overflowed
+
+
+class Difference(NamedTuple):
+    """How far a file's outputs lie from torch's.
+
+    Attributes:
+        largest: Of all values of the images; levels of 0 to 255 if they are uint8.
+        mean: Likewise.
+        apart: Share of the values that differ.
+        heatmap: Largest of the heatmaps, each over its greatest value; 0 without them.
+    """
+
+    largest: float
+    mean: float
+    apart: float
+    heatmap: float
+
+
+def compare(run: Runner, network: Translator, batches: Iterable[np.ndarray]) -> Difference:
+    """Compare what runs a file with the network in float32, on batches that the file takes."""
+    largest = heatmap = total = 0.0
+    count = apart = 0
+    for pixels in batches:
+        with torch.inference_mode():
+            wanted = [part.numpy() for part in outputs(network(torch.from_numpy(pixels)))]
+        found = run(pixels)
+        image = np.abs(found[0].astype(np.float64) - wanted[0])
+        largest = np.maximum(largest, image.max())  # max() would pass over NaN
+        total, count = total + image.sum(), count + image.size
+        apart += np.count_nonzero(image)
+        for have, want in zip(found[1:], wanted[1:], strict=True):
+            scale = np.abs(want).max((1, 2, 3), keepdims=True)
+            heatmap = np.maximum(heatmap, (np.abs(have - want) / scale).max())
+    return Difference(float(largest), float(total / count), apart / count, float(heatmap))
+
+
+def verify(
+    path: str | os.PathLike, format: str, model: UGATIT, pictures: Iterable[np.ndarray]
+) -> Iterator[str]:
+    """Compare a file with the model that it was made of, and say what came out.
+
+    Random pictures come first, in batches of one and more and, where the file takes any size, of a
+    second size; then ``pictures``, squeezed into the network's square.
+
+    Args:
+        path: What :func:`export_model` wrote.
+        format: As there.
+        model: As there, on the CPU.
+        pictures: RGB, uint8, (H, W, 3), of any size.
+
+    Yields:
+        A line for each kind.
+
+    Raises:
+        ValueError: The file differs by more than 1e-4: in float32, or with ``uint8`` by more than
+            a level, or in more values than 1e-4 explains. In float16: by more than 1e-2 on average.
+    """
+    run, meta = open_exported(path, format)
+    generator = model.get_module(model.generators)[model._letter(meta['target'])]
+    network = Translator(generator, meta['pixels'], meta['heatmap'] == 'yes')
+    size = int(meta['img_size'])
+    sizes = [(1, size, size), (3, size, size)]
+    if takes_any_size(generator):
+        sizes.append((2, size + STRIDE, 2 * size))
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
+    fitted = [fit(picture, size, 'resize').image[None] for picture in pictures]
+    for name, batches in (('random', noise), ('real', fitted)):
+        if not batches:
+            continue
+        off = compare(run, network, [_as_input(batch, meta['pixels']) for batch in batches])
+        yield f'{sum(map(len, batches))} {name} pictures: {_told(off, meta)}'
+        levels = 127.5 if meta['pixels'] == 'uint8' else 1.0
+        if meta['precision'] == 'float16':
+            good = off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
+        elif meta['pixels'] == 'uint8':
+            # A difference d in levels moves a value across a rounding border with probability d.
+            good = off.largest <= 1 and off.apart <= TOLERANCE * levels
+            good = good and off.heatmap <= TOLERANCE
+        else:
+            good = off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
+        if not good:
+            raise ValueError(
+                f'the file does not compute what the network does on {name} pictures: '
+                f'{_told(off, meta)}'
+                + ('; try without --half' if meta['precision'] == 'float16' else '')
+            )
+
+
+def _told(off: Difference, meta: dict[str, str]) -> str:
+    text = f'largest difference {off.largest:.1e} in [-1, 1], mean {off.mean:.1e}'
+    if meta['pixels'] == 'uint8':
+        text = (
+            f'largest difference {off.largest:.0f} of 255, mean {off.mean:.1e}, '
+            f'{off.apart:.3%} of the values differ'
+        )
+    if meta['heatmap'] == 'yes':
+        text += f'; heatmap {off.heatmap:.1e} of its maximum'
+    return text
+
+
+def _as_input(pictures: np.ndarray, pixels: str) -> np.ndarray:
+    if pixels == 'uint8':
+        return pictures
+    values = (pictures.astype(np.float32) - 127.5) / 127.5
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

@@ -1,0 +1,95 @@
+"""The command ``ugatit export``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ..apis.loading import load_model
+from ..apis.sources import Failure, find_sources, read
+from ..converters import CheckpointError
+from ..converters.files import whole
+from .check import verify
+from .files import FORMATS, OPSETS, PIXELS, export_model, need_onnx
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write the generator of one direction as a file that runs without this '
+        'package, and compare it with torch. docs/export.md shows how to use it. Without --ckpt '
+        'the small pair that comes with the package is taken.',
+    )
+    parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
+    parser.add_argument(
+        '--config', help='of the training; for weights that do not say what networks they need'
+    )
+    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
+    parser.add_argument('--format', choices=FORMATS, default='onnx', help='(%(default)s)')
+    parser.add_argument('--out', metavar='FILE', help='(DIRECTION.onnx or DIRECTION.pt)')
+    parser.add_argument(
+        '--pixels',
+        choices=PIXELS,
+        default='uint8',
+        help='uint8: RGB from 0 to 255, (N, H, W, 3), in and out (the default); normalised: '
+        'float32 in [-1, 1], (N, 3, H, W)',
+    )
+    parser.add_argument('--heatmap', action='store_true', help='the attention as a second output')
+    parser.add_argument('--half', action='store_true', help='float16: half the size')
+    parser.add_argument(
+        '--img-size', type=int, metavar='PX', help='that the file is for (of the training)'
+    )
+    parser.add_argument('--opset', type=int, help=f"version of ONNX's operators ({OPSETS[0]})")
+    parser.add_argument(
+        '--check',
+        nargs='+',
+        metavar='PICTURE',
+        help='to compare on, beside random ones (three that come with scikit-image)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        if args.format == 'onnx':
+            need_onnx()  # before weights are read
+        model, about = load_model(args.ckpt, args.config, 'cpu')
+        if args.ckpt is None:
+            print(f'Without --ckpt: {about["about"]}')
+        pictures = _pictures(args.check)
+        out = Path(args.out or model.direction(args.to) + FORMATS[args.format])
+        with whole(out) as building:
+            meta = export_model(
+                model,
+                args.to,
+                building,
+                args.format,
+                pixels=args.pixels,
+                heatmap=args.heatmap,
+                half=args.half,
+                img_size=args.img_size,
+                opset=args.opset,
+            )
+            for line in verify(building, args.format, model, pictures):
+                print(f'compared with torch on {line}')
+            size = building.stat().st_size
+    except (CheckpointError, ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{out}: {size / 1e6:.1f} MB; ' + ', '.join(f'{k} {v}' for k, v in meta.items()))
+    return 0
+
+
+def _pictures(paths: list[str] | None) -> list[np.ndarray]:
+    """What to compare on."""
+    if paths is None:
+        from skimage import data
+
+        return [data.astronaut(), data.chelsea(), data.coffee()]
+    pictures = []
+    for source in find_sources(paths):
+        if isinstance(source, Failure):
+            raise ValueError(f'--check {source.name}: {source.error}')
+        pictures.append(read(source.picture))
+    return pictures

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmagic.registry import METRICS
+from mmagic.registry import METRICS, RUNNERS
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 from PIL import Image
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     before = start_figures(runner, work_dir / 'run' / 'start.json')
     try:
         runner.train()

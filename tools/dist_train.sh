@@ -1,20 +1,13 @@
 #!/usr/bin/env bash
 # Train on several GPUs: tools/dist_train.sh CONFIG GPUS [arguments of train.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each. Without a GPU the
-# processes run on the CPU with gloo.
+# Several machines, restarts: see torchrun.sh.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG GPUS [arguments]" >&2
+    echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500 MAX_RESTARTS=0] $0 CONFIG GPUS [arguments]" >&2
     exit 2
 fi
 config=$1
 gpus=$2
 shift 2
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$gpus" \
-    "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
+exec "$(dirname "$0")/torchrun.sh" "$gpus" train.py "$config" --launcher pytorch "$@"

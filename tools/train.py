@@ -10,6 +10,8 @@ from ugatit_mm.apis import (
     config_of,
     run_training,
 )
+from ugatit_mm.converters import CheckpointError
+from ugatit_mm.hooks import NotFiniteError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+    except (CheckpointError, NotFiniteError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     return 0
 
 

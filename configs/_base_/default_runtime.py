@@ -1,4 +1,5 @@
 default_scope = 'mmagic'
+runner_type = 'UGATITRunner'
 custom_imports = dict(imports=['ugatit_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
@@ -7,7 +8,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=10_000, by_epoch=False, max_keep_ckpts=5, save_last=True
+        type='UGATITCheckpointHook',
+        interval=10_000,
+        by_epoch=False,
+        max_keep_ckpts=5,
+        save_last=True,
+        on_error='continue',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
@@ -17,6 +23,9 @@ custom_hooks = [
     dict(type='ProvenanceHook'),
     dict(type='GatherShardsHook'),  # for optimizer.type=ShardedOptimizer; else it does nothing
     dict(type='RhoHook', interval=100),
+    dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
+    dict(type='FiniteHook', patience=10),
+    dict(type='WatchHook', interval=500),
 ]
 
 # KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.
@@ -31,7 +40,8 @@ log_level = 'INFO'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that a rank waits for the others, also while the first one writes a checkpoint.
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 # Each of the two network pairs has a wrapper of its own, and one forward pass in a step.
 model_wrapper_cfg = dict(

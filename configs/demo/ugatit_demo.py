@@ -27,6 +27,7 @@ custom_hooks = [
     dict(type='InterruptHook'),
     dict(type='ProvenanceHook'),
     dict(type='RhoHook', interval=50),
+    dict(type='FiniteHook'),
 ]
 test_evaluator = [
     dict(type='TransStats'),

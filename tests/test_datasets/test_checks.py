@@ -216,7 +216,7 @@ def test_folders_are_listed_as_training_lists_them(clean):
     report = check_dataset(clean)
     assert report.findings == []
     assert report.splits['trainA']['images'] == len(read) == 5
-    assert report.splits['trainA']['other_files'] == {'.heic': 1, '.png': 1, 'README': 1}
+    assert report.splits['trainA']['other_files'] == {'.heic': 1, 'README': 1}
 
 
 def test_figures_and_notes(clean):

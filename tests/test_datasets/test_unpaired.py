@@ -1,5 +1,6 @@
 """The unpaired data set: what it finds, what it says when it finds nothing, and repeatability."""
 
+import os
 import random
 import shutil
 from itertools import islice
@@ -10,7 +11,6 @@ import pytest
 import torch
 from mmagic.registry import DATASETS
 from mmengine.dataset import DefaultSampler
-from mmengine.fileio import LocalBackend
 from torch.utils.data import DataLoader
 
 from ugatit_mm.datasets import IMAGE_SUFFIXES, PairIndex, UGATITDataset, UnpairedSampler
@@ -206,10 +206,14 @@ def test_file_in_place_of_a_folder(tmp_path):
 
 def test_unreadable_folder(data_root, monkeypatch):
     # By a stand-in, as root may read everything.
-    def refuse(self, path, **_):
-        raise PermissionError(13, 'Permission denied', path)
+    scandir = os.scandir
 
-    monkeypatch.setattr(LocalBackend, 'list_dir_or_file', refuse)
+    def refuse(path):
+        if os.path.basename(path) == 'trainA':
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
     with pytest.raises(PermissionError, match=r'may not be read .*Permission denied') as info:
         UGATITDataset(data_root, [])
     assert str(data_root / 'trainA') in str(info.value)

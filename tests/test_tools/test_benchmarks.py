@@ -12,6 +12,7 @@ from ugatit_mm.converters.pytorch import from_official
 
 step = load_tool('benchmarks/step')
 translate = load_tool('benchmarks/translate')
+soak = load_tool('benchmarks/soak')
 SMALL = ['--variant', 'light', '--img-size', '96', '--base-channels', '4', '--rounds', '1']
 
 
@@ -125,3 +126,55 @@ def test_stages_of_the_start_add_up(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         run()
     assert json.loads(out.read_text()) == {startup.REST: 1, 'outer': 2 + 4, 'inner': 3}
+
+
+def samples(**grown: float) -> list[dict[str, float]]:
+    """Sixty samples of 100 of everything, in which some quantity grows by so much a sample."""
+    return [
+        {name: 100 + index * grown.get(name.replace(' ', '_'), 0.0) for name in soak.UNITS}
+        for index in range(60)
+    ]
+
+
+def test_soak_sees_what_grows_and_nothing_else():
+    """From the 23rd sample (median of 21 to 26) to the 57th (median of 55 to 60)."""
+    found = soak.growth(samples(RSS=1.0))
+    assert found.pop('RSS') == (122.5, 156.5, pytest.approx(100 * 34 / 122.5))
+    assert set(found.values()) == {(100, 100, 0)}
+    # It counts behind the first third alone, and a batch under way is no growth.
+    start = [{**one, 'RSS': 1.0, 'USS': 1.0} for one in samples()[:20]]
+    assert all(percent == 0 for *_, percent in soak.growth(start + samples()[20:]).values())
+    assert soak.growth(samples(shared_memory=0.005))['shared memory'][2] == 0
+    assert soak.growth(samples(shared_memory=0.05))['shared memory'][2] > 0
+    assert soak.growth([{**one, 'children': 0} for one in samples()])['children'] == (0, 0, 0)
+
+
+@pytest.mark.skipif(not Path('/proc/self/smaps_rollup').exists(), reason='Linux alone tells')
+def test_soak_sample_is_what_the_process_holds(tmp_path):
+    before = soak.sample(tmp_path)
+    kept = torch.ones(64 << 18)  # 64 MiB
+    with (tmp_path / 'kept').open('w'):
+        after = soak.sample(tmp_path)
+    del kept
+    (tmp_path / 'iter_1.pth').write_bytes(bytes(1 << 20))
+    for name in ('RSS', 'anonymous memory', 'USS'):
+        assert 60 < after[name] - before[name] < 90, name
+    assert after['open files'] == before['open files'] + 1
+    assert after['threads'] >= 1
+    assert (before['checkpoint'], soak.sample(tmp_path)['checkpoint']) == (0, 1)
+
+
+@pytest.mark.skipif(not Path('/proc/self/smaps_rollup').exists(), reason='Linux alone tells')
+def test_soak_trains_and_writes_its_samples(tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'soak.csv'
+    words = ['--iters', '4', '--interval', '1', '--every', '2', '--workers', '0', '--out', str(out)]
+    assert soak.main([*words, '--limit', '1000']) == 0
+    assert [row['iteration'] for row in rows(out)] == ['1', '2', '3', '4']
+    assert all(float(row['RSS']) > 100 and row['children'] == '0' for row in rows(out))
+    assert float(rows(out)[-1]['checkpoint']) > 0.1
+    assert '| open files |' in capsys.readouterr().out
+    grown = iter([samples(USS=1.0), samples(threads=1.0)])
+    monkeypatch.setattr(soak, 'soak', lambda *_: next(grown))
+    assert soak.main(words) == 0  # what other programs share changes it
+    assert soak.main(words) == 1
+    assert 'grew by more than 2 %: threads' in capsys.readouterr().err

@@ -19,9 +19,9 @@ from web_helpers import ABOUT, LIMITS, Server, serving_page
 
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.apis.sizes import SIZE_MODES, resize
-from ugatit_mm.datasets.loading import decode_rgb
+from ugatit_mm.datasets.loading import MAX_SCANS, decode_rgb
 from ugatit_mm.web import main, serving
-from ugatit_mm.web.app import EXAMPLES, MAX_SCANS, SCAN
+from ugatit_mm.web.app import EXAMPLES
 from ugatit_mm.web.limits import Limits
 
 Answer = tuple[int, dict | str]
@@ -186,7 +186,7 @@ def bad_files() -> dict[str, tuple[bytes, int, str]]:
     wide[18:26] = np.array([1001, 1000], '<i4').tobytes()
     bomb = bytearray(wide)
     bomb[18:26] = np.array([60_000, 60_000], '<i4').tobytes()
-    scans = as_file(make_picture(), 'JPEG') + SCAN * MAX_SCANS
+    scans = as_file(make_picture(), 'JPEG') + b'\xff\xda\x00\x08\x01' * (MAX_SCANS + 1)
     script = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     return {
         'empty': (b'', 400, 'is empty'),
@@ -199,7 +199,7 @@ def bad_files() -> dict[str, tuple[bytes, int, str]]:
         'flipped': (whole[:60] + b'\xff' * 20 + whole[80:], 400, 'damaged or incomplete'),
         'wide': (bytes(wide), 413, '1001 x 1000'),
         'bomb': (bytes(bomb), 413, 'too many pixels'),
-        'scans': (scans, 400, 'too many scans'),
+        'scans': (scans, 400, 'too slow to decode'),
         'greys': (as_file(Image.new('F', (8, 8), -3), 'TIFF'), 400, 'greys from -3 to -3'),
     }
 

@@ -12,11 +12,17 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from ..config import load_config
-from ..converters import CheckpointError, build_model, check_weights, describe, read_checkpoint
+from ..converters import (
+    CheckpointError,
+    build_model,
+    check_weights,
+    describe,
+    read_checkpoint,
+    weights_of,
+)
 from ..models import UGATIT
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
-PREFIXES = ('generators.', 'discriminators.')
 
 
 def load_model(
@@ -49,7 +55,7 @@ def load_model(
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     try:
-        state = _weights(content.get('state_dict', content))
+        state = weights_of(content.get('state_dict', content))
         if config is not None:
             model = _from_config(config, state)
         else:
@@ -65,24 +71,6 @@ def load_model(
     except (AssertionError, RuntimeError) as error:  # no such kind, none here, or full
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f'device {str(device)!r} cannot be used: {reason}') from error
-
-
-def _weights(state: Any) -> dict[str, Tensor]:
-    """The networks' weights in float32, in which all of them compute."""
-    if not isinstance(state, Mapping):
-        raise ValueError(f'state_dict must hold weights by name, got {type(state).__name__}')
-    found = {
-        key: value
-        for key, value in state.items()
-        if isinstance(key, str) and key.startswith(PREFIXES)
-    }
-    if bad := [
-        key
-        for key, value in found.items()
-        if not isinstance(value, Tensor) or not value.is_floating_point()
-    ]:
-        raise ValueError(f'{bad[0]} is no weight')
-    return {key: value.float() for key, value in found.items()}
 
 
 def _from_config(config: str | os.PathLike | Config, state: Mapping[str, Tensor]) -> UGATIT:

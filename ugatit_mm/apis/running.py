@@ -1,10 +1,12 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmagic.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
@@ -26,7 +28,9 @@ def run_training(cfg: Config) -> Runner:
     _start_ranks(cfg)
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
-    runner = Runner.from_cfg(cfg)
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):  # torchrun starts all ranks anew
+        cfg.resume, cfg.load_from = True, None
+    runner = RUNNERS.build(cfg)
     runner.train()
     return runner
 
@@ -67,7 +71,7 @@ def run_test(
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     _start_ranks(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     load_generators(unwrap(runner.model), weights, checkpoint)
     metrics = dict(runner.test())
     if is_main_process():
@@ -117,4 +121,5 @@ def _start_ranks(cfg: Config) -> None:
         return
     cfg.model_wrapper_cfg.device_ids = None
     if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+        timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.get('timeout', 1800))
+        torch.distributed.init_process_group('gloo', timeout=timeout)

@@ -7,6 +7,7 @@ from PIL import Image
 
 SIZE_MODES = ('resize', 'crop', 'pad', 'keep')
 STRIDE = 4  # the encoder halves height and width twice
+MAX_PIXELS = 100_000_000  # of a padded picture
 LEAST = 16  # pixels that every reflection in the network finds enough
 
 
@@ -49,7 +50,7 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
             reflected to a multiple of 4 pixels, at least 16; light networks alone take that.
 
     Raises:
-        ValueError: The mode is unknown.
+        ValueError: The mode is unknown, or makes more than :data:`MAX_PIXELS` of a long picture.
     """
     height, width = picture.shape[:2]
     if mode == 'resize':
@@ -60,6 +61,11 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
         rows, columns = (max(-(-side // STRIDE) * STRIDE, LEAST) for side in (height, width))
     else:
         raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {mode!r}')
+    if rows * columns > MAX_PIXELS:
+        raise ValueError(
+            f'size={mode!r} makes {columns} x {rows} pixels of {width} x {height}, more than '
+            f'{MAX_PIXELS}: choose resize or crop'
+        )
     top, left = (height - rows) // 2, (width - columns) // 2
     margins = [
         (max(-start, 0), max(start + side - have, 0))

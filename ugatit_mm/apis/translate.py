@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..converters import CheckpointError
+from ..converters.files import whole
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, UGATITInferencer
 from .sizes import SIZE_MODES, fit, resize
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(f'{total - len(failures)} of {total} translated, in {args.out}')
     for failure in failures:
-        print(f'not translated: {failure.name}: {failure.error}', file=sys.stderr)
+        name = failure.name if failure.name.isprintable() else repr(failure.name)
+        print(f'not translated: {name}: {failure.error}', file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -116,15 +118,18 @@ def translate_pictures(
         allow_url=args.allow_url,
     )
     failures = []
-    for (_, target), result in tqdm(
+    for (source, target), result in tqdm(
         zip(targets, results, strict=True), total=len(targets), disable=None, unit='picture'
     ):
         if isinstance(result, Failure):
             failures.append(result)
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for name, picture in extras(inferencer, result, args).items():
-            save(picture, target.with_name(f'{target.stem}{name}.png'))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for name, picture in extras(inferencer, result, args).items():
+                save(picture, target.with_name(f'{target.stem}{name}.png'))
+        except OSError as error:  # a name too long with what is added to it, a full disk
+            failures.append(Failure(source.name, error))
     return failures
 
 
@@ -169,9 +174,5 @@ def translate_videos(
 
 def save(picture: np.ndarray, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    building = path.with_name(f'.{path.name}.part')
-    try:
+    with whole(path, durable=False) as building:
         Image.fromarray(picture).save(building, 'PNG')
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Weights: of the official programs to ours and back, read safely, and what networks they need."""
 
 from .files import CheckpointError, read_checkpoint, write_checkpoint
-from .networks import build_model, check_weights, describe
+from .networks import build_model, check_weights, describe, weights_of
 from .pytorch import from_official, to_official
 from .tensorflow import from_variables, read_variables
 
@@ -15,5 +15,6 @@ __all__ = [
     'read_checkpoint',
     'read_variables',
     'to_official',
+    'weights_of',
     'write_checkpoint',
 ]

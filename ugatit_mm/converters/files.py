@@ -1,8 +1,10 @@
 """Reading and writing weights; what is read may come from anywhere."""
 
+import hashlib
 import json
 import os
-import pickle
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-META = 'ugatit'  # entry of a safetensors file's header that holds the JSON of ``meta``
+from .inspection import check_file, check_header, check_tensors, check_written, first_line
+
+# Entries of a safetensors file's header: the JSON of ``meta``, a checksum of the tensors.
+META, DIGEST = 'ugatit', 'ugatit_sha256'
+UNFINISHED = '.unfinished-'  # start of the names of folders that a file is built in
 
 
 class CheckpointError(ValueError):
@@ -23,6 +29,9 @@ class CheckpointError(ValueError):
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
+
+    Its checksums are compared (torch's own reader passes over them), it may name nothing but
+    tensors and plain data, and its tensors may not be larger than the file.
 
     Args:
         path: A file that ``torch.save`` wrote, or one of safetensors.
@@ -35,32 +44,59 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: It is no checkpoint, is damaged, or holds more than tensors and plain
             data.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'no checkpoint file {path}')
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f'no checkpoint file {path}') from error
+    except (OSError, ValueError) as error:  # rights, a loop of links, a NUL in the name
+        raise CheckpointError(f'{path} cannot be opened: {error}') from error
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f'{path} is no file')
     if os.fspath(path).endswith('.safetensors'):
         return _read_safetensors(path)
     try:
+        size = os.path.getsize(path)
+        check_file(path)
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f'a dict of weights is expected, not {type(checkpoint).__name__}')
+        check_tensors(checkpoint, size)
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+    except Exception as error:
+        # A damaged or hostile pickle lets any operation fail in any way.
         raise CheckpointError(
-            f'{path} is not a checkpoint that can be read safely: {reason}'
+            f'{path} is not a checkpoint that can be read safely: {first_line(error)}'
         ) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f'{path}: a dict of weights is expected, not {type(checkpoint)}')
     return checkpoint
 
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
     try:
+        check_header(path)
         with safe_open(path, 'pt') as file:
-            meta = json.loads((file.metadata() or {}).get(META, '{}'))
+            header = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f'{path} is not a safetensors file: {error}') from error
-    if not isinstance(meta, dict):
-        raise CheckpointError(f'{path}: its description must be a dict, got {meta!r}')
+        meta = json.loads(header.get(META, '{}'))
+        if not isinstance(meta, dict):
+            raise ValueError(f'its description must be a dict, got {type(meta).__name__}')
+        if DIGEST in header and header[DIGEST] != digest(state):
+            raise ValueError('the checksum of its tensors is wrong: the file is damaged')
+    except Exception as error:
+        raise CheckpointError(
+            f'{path} is not a safetensors file that can be read: {first_line(error)}'
+        ) from error
     return {'state_dict': state, 'meta': meta}
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors and their names, which the format lacks."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        total.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        total.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def write_checkpoint(
@@ -79,23 +115,75 @@ def write_checkpoint(
     with whole(path) as building:
         if building.suffix == '.safetensors':
             tensors = {key: value.contiguous() for key, value in state.items()}
-            save_file(tensors, building, {META: json.dumps(meta)})
+            try:
+                header = {META: json.dumps(meta), DIGEST: digest(tensors)}
+                save_file(tensors, building, header)
+            except SafetensorError as error:  # of a full disk, too
+                raise OSError(f'{path} cannot be written: {error}') from error
         else:
-            torch.save({'state_dict': dict(state), 'meta': meta}, building)
+            _save({'state_dict': dict(state), 'meta': meta}, building)
 
 
 def save(path: str | os.PathLike, content: Any) -> None:
-    """``torch.save``, whole or not at all."""
+    """``torch.save``, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written.
+        TypeError: Something in it is neither a tensor nor plain data.
+    """
     with whole(path) as building:
-        torch.save(content, building)
+        _save(content, building)
+
+
+def _save(content: Any, path: Path) -> None:
+    with open(path, 'wb') as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" of a full disk
+                raise error.__context__ from error
+            raise
+    check_written(path)  # what cannot be read again is found now
 
 
 @contextmanager
-def whole(path: str | os.PathLike) -> Iterator[Path]:
-    """A place to write to, which takes the name ``path`` when the block ends well."""
+def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
+    """A place to write to, which takes the name ``path`` when the block ends well.
+
+    Before that its content is on the disk, if it is to be durable, so that a power cut leaves the
+    old file or the new one.
+
+    Raises:
+        OSError: It cannot be written; there is no trace of it then.
+    """
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         building = Path(folder) / path.name
         yield building
         building.chmod(0o644)  # safetensors makes it 0o600
+        if durable:
+            with open(building, 'rb') as file:
+                os.fsync(file.fileno())
         os.replace(building, path)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Remove what killed processes were writing in ``folder``; nobody may be writing there now."""
+    for left in Path(folder).glob(f'{UNFINISHED}*'):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name on the disk, where folders can be opened (not on Windows)."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError:
+        pass  # some network file systems know no such thing
+    finally:
+        os.close(number)

@@ -10,7 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..models import UGATIT, UGATITDiscriminator, UGATITGenerator
 from ..models.ugatit.pairs import DOMAINS
+from .inspection import MAX_WORD, check_plain, first_line
 
+PREFIXES = ('generators.', 'discriminators.')
 MAX_BLOCKS = 64
 # A description comes from a file: what is built from it is bounded before anything is built.
 BOUNDS = {'in_channels': 64, 'out_channels': 64, 'base_channels': 4096, 'num_blocks': MAX_BLOCKS}
@@ -76,11 +78,13 @@ def check_complete(
         ValueError: A field is unknown or out of bounds, or the weights are not those of such
             networks, no more and no less.
     """
+    check_plain(networks, 'networks')
     kinds = {'generator': UGATITGenerator, 'discriminator': UGATITDiscriminator}
     if not any(key.startswith('discriminators.') for key in state):
         kinds.pop('discriminator')
     parts, expected = {}, {}
     for part, kind in kinds.items():
+        check_plain(networks.get(part) or {}, part)
         fields = dict(networks.get(part) or {})
         name = fields.pop('type', kind.__name__)
         if name != kind.__name__:
@@ -89,12 +93,36 @@ def check_complete(
         try:
             with FakeTensorMode():  # takes no memory, whatever the sizes
                 one = kind(recipe=networks.get('recipe', 'tensorflow'), **fields).state_dict()
-        except TypeError as error:
-            raise ValueError(f'{part}: {error}') from error
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f'{part}: {first_line(error)}') from error
         expected |= {f'{part}s.{d}.{key}': v.shape for d in DOMAINS for key, v in one.items()}
         parts[part] = {'type': kind.__name__, **fields}
     check_weights(expected, state)
     return parts
+
+
+def weights_of(state: Any) -> dict[str, Tensor]:
+    """Take the networks' weights out of a state dict, in float32, in which all of them compute.
+
+    Raises:
+        ValueError: It is none, or something in it is no weight.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(f'state_dict must hold weights by name, got {type(state).__name__}')
+    found = {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str) and key.startswith(PREFIXES)
+    }
+    if bad := [
+        key
+        for key, value in found.items()
+        if not isinstance(value, Tensor) or not value.is_floating_point()
+    ]:
+        raise ValueError(f'{bad[0][:MAX_WORD]} is no weight')
+    if bad := [key for key, value in found.items() if not value.isfinite().all()]:
+        raise ValueError(f'{bad[0][:MAX_WORD]} is not finite: NaN or infinite numbers in it')
+    return {key: value.float() for key, value in found.items()}
 
 
 def check_weights(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> None:

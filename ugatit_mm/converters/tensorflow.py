@@ -5,7 +5,9 @@ layers (in, out); ``generator_B`` translates A to B. Beside the weights a checkp
 moments, which are left out.
 """
 
+import math
 import os
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,7 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .files import CheckpointError
+from .inspection import first_line
 from .networks import MAX_BLOCKS, listed
+
+UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
 
 # Scopes of layers to our modules.
 GENERATOR = {
@@ -70,10 +75,13 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if not os.path.isfile(path):
             raise FileNotFoundError(f'no file {path}')
         try:
+            _check_npz(path)
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
         except Exception as error:  # zipfile, zlib and numpy have errors of their own
-            raise CheckpointError(f'{path} is not an .npz of arrays: {error}') from error
+            raise CheckpointError(
+                f'{path} is not an .npz of arrays: {first_line(error)}'
+            ) from error
     prefix = os.fspath(path)
     if not os.path.isdir(prefix):
         prefix = prefix.removesuffix('.index').removesuffix('.meta')
@@ -96,6 +104,27 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except Exception as error:  # TensorFlow has errors of its own
         raise CheckpointError(f'{prefix} cannot be read: {error}') from error
+
+
+def _check_npz(path: str | os.PathLike) -> None:
+    """See that arrays take the memory that their file's size lets expect.
+
+    Raises:
+        ValueError: They take more, or there is something else.
+    """
+    most = UNPACKED * os.path.getsize(path) + 2**20
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > most:
+            raise ValueError(f'unpacked it is more than {UNPACKED} times as large')
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                major, minor = np.lib.format.read_magic(file)
+                read = getattr(np.lib.format, f'read_array_header_{major}_{minor}')
+                shape, _, kind = read(file)
+                # Both in Python's integers: products of a lying shape leave 64 bits.
+                size = math.prod(map(int, shape)) * kind.itemsize + file.tell()
+            if not entry.filename.endswith('.npy') or kind.hasobject or size != entry.file_size:
+                raise ValueError(f'{entry.filename[:100]!r} is no plain array')
 
 
 def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:

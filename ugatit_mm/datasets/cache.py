@@ -53,7 +53,7 @@ class PictureCache:
         """
         try:
             stat = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return decode(path)  # which says what is wrong
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
         key = repr((origin, scale, background, PIL.__version__))
@@ -84,7 +84,7 @@ class PictureCache:
                 raise
         except OSError as error:
             raise OSError(
-                f"The data set's cache folder '{self.folder}' cannot be written "
+                f"The data set's cache folder {str(self.folder)!r} cannot be written "
                 f'({error.strerror or error}): a picture takes {len(data)} bytes there. Make room, '
                 'choose another folder, or leave cache out.'
             ) from error

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import os.path as osp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from mmagic.datasets import UnpairedImageDataset
 from mmagic.registry import DATASETS
+from mmengine.fileio import LocalBackend
 
+from .bad_pictures import BadPictures
 from .cache import PictureCache
-from .loading import IMAGE_SUFFIXES, LoadRGBImage, is_visible_image
+from .loading import (
+    IMAGE_SUFFIXES,
+    ImageReadError,
+    LoadRGBImage,
+    is_visible_image,
+    list_images,
+)
 from .random_state import seeded
 from .sampler import PairIndex
 
@@ -33,7 +41,7 @@ class UGATITDataset(UnpairedImageDataset):
       its images repeat: whoever counts or writes them must go by ``img_A_path``, ``img_B_path``.
 
     Folders are searched recursively, links followed, hidden files and folders left out; the order
-    is that of the sorted paths.
+    is that of the sorted paths. A folder that several links lead to is entered once.
 
     Args:
         data_root: Folder that holds the four (in testing, two) folders of images.
@@ -48,12 +56,20 @@ class UGATITDataset(UnpairedImageDataset):
         cache: Folder in which the pipeline's ``LoadRGBImage`` steps keep resized pictures, so that
             epochs after the first neither decode nor resize: for photographs of several megapixels
             on few cores; at 256 px one worker suffices without. See :class:`PictureCache`.
+        on_error: What a picture that cannot be read does to training. ``'stop'``: it ends, with the
+            file's name. ``'skip'``: another picture of the same domain takes its place, drawn from
+            the sample's seed, so that a sample depends on its PairIndex and on which files are bad
+            alone; each bad file is named once in the log (of several ranks, with
+            :class:`BadPicturesHook`), and training ends when more than half of a folder was found
+            bad. In testing a bad file always ends the run: figures over fewer files than were
+            given would pass for figures over all.
 
     Raises:
         FileNotFoundError: ``data_root`` or a folder is missing.
         NotADirectoryError: One of them is a file.
         PermissionError: A folder may not be listed.
-        ValueError: A folder holds no image, or ``cache`` finds no ``LoadRGBImage`` with a scale.
+        ValueError: A folder holds no image, ``cache`` finds no ``LoadRGBImage`` with a scale, or
+            ``on_error`` is neither of the two, or 'skip' in testing.
     """
 
     def __init__(
@@ -66,9 +82,18 @@ class UGATITDataset(UnpairedImageDataset):
         domain_b: str = 'B',
         seed: int | None = None,
         cache: str | os.PathLike | None = None,
+        on_error: str = 'stop',
     ) -> None:
         if domain_a == domain_b:
             raise ValueError(f"domain_a and domain_b must differ, both are '{domain_a}'.")
+        if on_error not in ('stop', 'skip'):
+            raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
+        if test_mode and on_error == 'skip':
+            raise ValueError(
+                "on_error='skip' is for training alone: in testing, figures over fewer files than "
+                "were given would pass for figures over all. Leave it at 'stop', and mend or "
+                'delete the files that cannot be read.'
+            )
         self.seed = seed
         super().__init__(
             data_root=os.fspath(data_root),
@@ -80,11 +105,40 @@ class UGATITDataset(UnpairedImageDataset):
         )
         if cache is not None:
             self._keep_pictures(cache)
+        self.bad_pictures: BadPictures | None = None
+        if on_error == 'skip':
+            folders = {self.dataroot_a: self.data_infos_a, self.dataroot_b: self.data_infos_b}
+            self.bad_pictures = BadPictures(
+                {folder: [info['path'] for info in infos] for folder, infos in folders.items()}
+            )
 
     def __getitem__(self, idx: int | PairIndex) -> dict:
         """The sample after the pipeline; see the class for the two kinds of index."""
         with self._random_state(idx):
             return super().__getitem__(idx)
+
+    def prepare_data(self, idx: int | PairIndex) -> dict | None:
+        """The sample after the pipeline, with other pictures for those that cannot be read.
+
+        Raises:
+            ImageReadError: A picture cannot be read, and another one must not take its place.
+        """
+        info = self.get_data_info(idx)
+        if self.bad_pictures is None:
+            return self.pipeline(info)
+        others = {
+            f'img_{self.domain_a}_path': self._shuffled(self.data_infos_a),
+            f'img_{self.domain_b}_path': self._shuffled(self.data_infos_b),
+        }
+        while True:
+            try:
+                return self.pipeline(dict(info))
+            except ImageReadError as error:
+                key = next((key for key in others if info[key] == error.path), None)
+                if key is None:
+                    raise
+                self.bad_pictures.add(error)  # before all of a domain were tried, it raises
+                info[key] = next(path for path in others[key] if path != error.path)
 
     def get_data_info(self, idx: int | PairIndex) -> dict:
         """The two paths of a sample, before the pipeline.
@@ -104,11 +158,11 @@ class UGATITDataset(UnpairedImageDataset):
     def scan_folder(self, path: str) -> list[str]:
         """Paths of all images under ``path``, sorted."""
         try:
-            names = [
-                name
-                for name in self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
-                if is_visible_image(name)
-            ]
+            if isinstance(self.file_backend, LocalBackend):
+                names = list_images(path)
+            else:
+                found = self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
+                names = sorted(filter(is_visible_image, found))
         except FileNotFoundError as error:
             raise FileNotFoundError(self._explain(path, 'does not exist')) from error
         except NotADirectoryError as error:
@@ -118,7 +172,13 @@ class UGATITDataset(UnpairedImageDataset):
             raise PermissionError(self._explain(path, reason)) from error
         if not names:
             raise ValueError(self._explain(path, 'holds no image'))
-        return [self.file_backend.join_path(path, name) for name in sorted(names)]
+        return [self.file_backend.join_path(path, name) for name in names]
+
+    @staticmethod
+    def _shuffled(infos: list[dict]) -> Iterator[str]:
+        """Each path once; the order is drawn, from the sample's seed, when the first is taken."""
+        for index in np.random.permutation(len(infos)):
+            yield infos[index]['path']
 
     def _keep_pictures(self, folder: str | os.PathLike) -> None:
         steps = [step for step in self.pipeline.transforms if isinstance(step, LoadRGBImage)]
@@ -141,14 +201,15 @@ class UGATITDataset(UnpairedImageDataset):
     def _explain(self, path: str, reason: str) -> str:
         wanted = 'testA and testB' if self.test_mode else 'trainA and trainB'
         if osp.isdir(self.data_root):
-            folders = sorted(entry.name for entry in os.scandir(self.data_root) if entry.is_dir())
+            names = sorted(entry.name for entry in os.scandir(self.data_root) if entry.is_dir())
+            folders = [repr(name)[1:-1] for name in names]
             shown = ', '.join(folders[:8]) + (', ...' if len(folders) > 8 else '')
             found = f'it holds the folders: {shown}' if folders else 'it holds no folder'
         else:
             found = 'which does not exist itself'
         return (
-            f"The image folder '{path}' {reason}. data_root must hold {wanted} "
+            f'The image folder {path!r} {reason}. data_root must hold {wanted} '
             f'(training needs trainA and trainB, testing testA and testB) with images inside, '
             f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
-            f"data_root is '{self.data_root}'; {found}."
+            f'data_root is {self.data_root!r}; {found}.'
         )

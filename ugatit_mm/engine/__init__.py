@@ -1,7 +1,9 @@
 """What MMEngine's runner needs to train U-GAT-IT: optimisers and schedule."""
 
 from .lean_adam import LeanAdam
+from .loop import UGATITTrainLoop
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
+from .runner import UGATITRunner
 from .schedule import LinearDecayLR
 from .sharding import GatherShardsHook, ShardedOptimizer
 
@@ -12,4 +14,6 @@ __all__ = [
     'LinearDecayLR',
     'ShardedOptimizer',
     'UGATITOptimWrapperConstructor',
+    'UGATITRunner',
+    'UGATITTrainLoop',
 ]

@@ -1,17 +1,24 @@
 """Hooks of MMEngine's runner."""
 
+from .checkpoint import UGATITCheckpointHook
+from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
 from .progress import ProgressBarHook
 from .provenance import ProvenanceHook
 from .rho import RhoHook
 from .sheets import TranslationSheetHook
+from .watch import WatchHook
 from .writer import SaveTranslationsHook
 
 __all__ = [
+    'FiniteHook',
     'InterruptHook',
+    'NotFiniteError',
     'ProgressBarHook',
     'ProvenanceHook',
     'RhoHook',
     'SaveTranslationsHook',
     'TranslationSheetHook',
+    'UGATITCheckpointHook',
+    'WatchHook',
 ]

@@ -11,12 +11,16 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from .checkpoint import between_updates, save_now
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
     """Finish the iteration on SIGINT or SIGTERM, save a checkpoint, and stop.
+
+    With accumulated gradients the iterations up to their update are finished.
 
     A second signal stops at once, as without this hook. After the checkpoint is written training
     ends by ``KeyboardInterrupt``; ``--resume`` goes on from there.
@@ -43,12 +47,10 @@ class InterruptHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save and stop if a signal came, to any of the ranks."""
-        if not self._asked_anywhere(runner):
+        if not self._asked_anywhere(runner) or not between_updates(runner):
             return
         self._restore()
-        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-        # Names, prunes and records it as any other checkpoint.
-        hook._save_checkpoint(runner)
+        save_now(runner)
         name = self._asked.name if self._asked else 'a signal to another rank'
         runner.logger.warning(f'{name}: saved iteration {runner.iter + 1}; go on with --resume')
         raise KeyboardInterrupt

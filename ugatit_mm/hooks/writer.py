@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmagic.registry import HOOKS
-from mmengine.dist import get_rank, master_only
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..converters.files import whole
 from ..models.ugatit.pairs import DOMAINS, other, unwrap
 from ..models.ugatit.ugatit import to_picture
 from ..visualization import translation_sheet
@@ -63,9 +64,8 @@ class SaveTranslationsHook(Hook):
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # Another rank may write the same file: whole or not at all.
-                partial = path.with_suffix(f'.{get_rank()}.part')
-                Image.fromarray(to_picture(sample.get(f'fake_{target}'))).save(partial, 'PNG')
-                partial.replace(path)
+                with whole(path, durable=False) as building:
+                    Image.fromarray(to_picture(sample.get(f'fake_{target}'))).save(building, 'PNG')
                 self.written.add(path)
 
     @master_only

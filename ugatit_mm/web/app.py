@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / 'page'
 KINDS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow's names
-# A progressive JPEG has about ten scans. Each takes time in proportion to the picture, however few
-# bytes it has, so that a small file with very many would keep the worker busy for hours. The mark
-# occurs by chance in what phones append to a picture (once in 65 kB).
-SCAN, MAX_SCANS = b'\xff\xda', 1000
 EXAMPLES = {
     'flower': ('sklearn', 'datasets/images/flower.jpg'),
     'temple': ('sklearn', 'datasets/images/china.jpg'),
@@ -96,6 +92,7 @@ class _Pages:
         self.worker = ThreadPoolExecutor(1, 'translate')
         self.free = asyncio.Lock()  # held by whoever is being translated; fair
         self.waiting = 0
+        self.inside = 0  # those and whoever is being translated
         self.held = 0  # bytes of uploads that came in, or wait
         self.seconds = 1.0  # that the last picture took
         self.examples = _find_examples()
@@ -190,8 +187,20 @@ class _Pages:
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[None]:
         """Wait in the queue until the network is free, unless the client goes away."""
-        if self.free.locked() and self.waiting >= self.limits.queue:
+        # Not free.locked(): a lock that was released is not yet taken by the next in the queue.
+        if self.inside > self.limits.queue:
             raise self._busy()
+        self.inside += 1
+        try:
+            await self._wait(request)
+            try:
+                yield
+            finally:
+                self.free.release()
+        finally:
+            self.inside -= 1
+
+    async def _wait(self, request: Request) -> None:
         turn = asyncio.ensure_future(self.free.acquire())
         gone = asyncio.ensure_future(_until_gone(request))
         self.waiting += 1
@@ -204,10 +213,6 @@ class _Pages:
                 turn.cancel()
         if turn.cancelled() or not turn.done():
             raise ClientDisconnect
-        try:
-            yield
-        finally:
-            self.free.release()
 
     def _busy(self) -> HTTPException:
         seconds = max(1, round(self.seconds * self.limits.queue))
@@ -262,8 +267,6 @@ class _Pages:
             ) from error
         if width * height > self.limits.pixels:
             raise self._too_many_pixels(f' ({width} x {height})')
-        if data.count(SCAN) > MAX_SCANS:
-            raise HTTPException(400, 'This file has too many scans. Save the picture anew.')
         try:
             return decode_rgb(data, 'the picture')
         except ImageReadError as error:

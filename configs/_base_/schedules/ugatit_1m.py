@@ -1,6 +1,6 @@
 # Paper, section 5.1: Adam, betas (0.5, 0.999), weight decay 1e-4, batch 1, learning rate 1e-4 for
 # 500,000 iterations, then linear to 0 at 1,000,000.
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1_000_000, val_interval=10_000)
+train_cfg = dict(type='UGATITTrainLoop', max_iters=1_000_000, val_interval=10_000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

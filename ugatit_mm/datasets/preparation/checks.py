@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import list_dir_or_file
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from ..loading import decode_rgb, is_visible_image
+from ..loading import decode_rgb, is_visible_image, list_images, read_file
 from .layout import FOLDERS as SPLITS
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
@@ -179,8 +178,7 @@ def list_files(folder: str | os.PathLike) -> list[str]:
         FileNotFoundError: There is no such folder.
         NotADirectoryError: It is a file.
     """
-    names = list_dir_or_file(os.fspath(folder), list_dir=False, recursive=True)
-    return sorted(name.replace(os.sep, '/') for name in names)
+    return sorted(name.replace(os.sep, '/') for name in list_images(folder, every_file=True))
 
 
 def _look_at_all(root: Path, files: list[str], workers: int | None) -> list[_Picture]:
@@ -196,7 +194,7 @@ def _look_at_all(root: Path, files: list[str], workers: int | None) -> list[_Pic
 def _look_at(root: Path, file: str) -> _Picture:
     path = root / file
     try:
-        data = path.read_bytes()
+        data = read_file(os.fspath(path))
         pixels = decode_rgb(data, os.fspath(path))
     except OSError as error:  # ImageReadError is one
         return _Picture(file, error=str(error))

@@ -1,5 +1,6 @@
 """U-GAT-IT as a translation model of MMagic (paper section 2)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..losses import lsgan_loss
 from .pairs import DOMAINS, DiscriminatorPair, GeneratorPair, other
 from .recipes import resolve
 from .ugatit_discriminator import SCALES, DiscriminatorOutput
+from .update import copy_buffers, leave_out, restore_buffers, update
 
 LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
 RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
@@ -65,6 +67,11 @@ class UGATIT(BaseTranslationModel):
             also a search for the fastest kernels. Meant for one size of images.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train the discriminators alone.
+
+    Attributes:
+        updates: Of the last training step, whether each network pair's update that was due was
+            taken; ``False`` where its gradient was not finite.
+        not_finite: Of the last training step, the loss terms of this rank that were not finite.
 
     Raises:
         ValueError: An unknown recipe, domain or loss weight.
@@ -116,6 +123,8 @@ class UGATIT(BaseTranslationModel):
             for network in self.networks():
                 network.compile(**compile)
         self.register_state_dict_post_hook(_without_wrappers)
+        self.updates: dict[str, bool] = {}
+        self.not_finite: list[str] = []
 
     # ---------------------------------------------------------------- training
 
@@ -125,18 +134,25 @@ class UGATIT(BaseTranslationModel):
         The official programs generate the translations anew for the generators' update. Its
         weights are the same at both places, so one translation serves both here.
 
+        An update whose gradient is not finite is left out. If it is that of the discriminators,
+        nothing of the iteration remains: all weights, rho, the optimisers' states and the spectral
+        norm's vectors are what they were. If it is that of the generators, the discriminators'
+        update stays.
+
         Args:
             data: A batch as the data loader gives it, images under ``img_A`` and ``img_B``.
             optim_wrapper: Wrappers named ``generators`` and ``discriminators``.
 
         Returns:
-            dict: Every loss term under its own name before weighting, and the weighted totals
-            ``loss_d`` and ``loss_g`` (absent where the generators' turn is not come).
+            dict: Every loss term that is finite under its own name before weighting, and the
+            weighted totals ``loss_d`` and ``loss_g`` (the generators' are absent where their turn
+            is not come, or the discriminators' update was left out).
         """
         inputs = self.data_preprocessor(data, True)['inputs']
         real = {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
         optim_d, optim_g = optim_wrapper['discriminators'], optim_wrapper['generators']
         turn_g = self._is_generators_turn(optim_d._accumulative_counts)
+        taken_g = None
 
         with joint_gradients(self.generators):
             # Translate
@@ -146,20 +162,31 @@ class UGATIT(BaseTranslationModel):
             fake = {domain: out[f'fake_{domain}'] for domain in DOMAINS}
 
             # Update D
+            if optim_d._inner_count % optim_d._accumulative_counts == 0:
+                self._vectors = copy_buffers(self.discriminators)
             with optim_d.optim_context(self.discriminators):
                 loss, log = self.compute_d_loss(real, {k: v.detach() for k, v in fake.items()})
-            optim_d.update_params(loss)
+            taken_d = update(optim_d, loss)
+            if taken_d is False:
+                restore_buffers(self.discriminators, self._vectors)
 
             # Update G
-            if turn_g:
+            if turn_g and taken_d is False:
+                leave_out(optim_g)
+            elif turn_g:
                 set_requires_grad(self.discriminators, False)
                 with optim_g.optim_context(self.generators):
                     loss, log_g = self.compute_g_loss(real, out)
-                optim_g.update_params(loss)
+                taken_g = update(optim_g, loss)
                 set_requires_grad(self.discriminators, True)
                 clip_rho(self.generators)
                 log.update(log_g)
-        return dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))
+
+        taken = {'discriminators': taken_d, 'generators': taken_g}
+        self.updates = {name: done for name, done in taken.items() if done is not None}
+        terms = dict(zip(log, torch.stack(list(log.values())).tolist(), strict=True))
+        self.not_finite = [name for name, value in terms.items() if not math.isfinite(value)]
+        return {name: value for name, value in terms.items() if math.isfinite(value)}
 
     def compute_d_loss(
         self, real: dict[str, Tensor], fake: dict[str, Tensor]
@@ -367,11 +394,21 @@ def _domain_names(domains: dict[str, str] | None) -> dict[str, str]:
     if names['A'] == names['B'] or names['A'] == 'B' or names['B'] == 'A':
         raise ValueError(f'domains must be told apart, got {domains}')
     for letter, name in names.items():
-        if not isinstance(name, str) or not name or set(name) & set('/\\\0') or name[0] == '.':
+        if not _can_be_part_of_a_path(name):
             raise ValueError(
-                f'domains.{letter}={name!r} must be a name that can be part of a folder name'
+                f'domains.{letter}={str(name)[:100]!r} must be a name that can be part of a folder '
+                'name, of at most 100 bytes'
             )
     return names
+
+
+def _can_be_part_of_a_path(name: Any) -> bool:
+    if not isinstance(name, str) or not name or set(name) & set('/\\\0') or name[0] == '.':
+        return False
+    try:
+        return len(name.encode()) <= 100  # two of them and a word fit into a name of 255
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _detach(log: dict[str, Tensor]) -> dict[str, Tensor]:

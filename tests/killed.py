@@ -1,0 +1,78 @@
+"""Train in a child process again and again and kill it, until the training has ended.
+
+`python tests/killed.py WORK_DIR OPTIONS KILLS SEED`; OPTIONS is JSON. Prints how often it was
+killed while it started, trained and wrote. The package is imported once, so a life costs little.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+import ugatit_mm  # noqa: F401, before the first fork
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+
+
+def train(work_dir: Path, options: dict) -> None:
+    """In a child, from the last whole checkpoint."""
+    with open(work_dir.with_suffix('.log'), 'a') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    torch.set_num_threads(1)
+    cfg = load_config('ugatit_custom', options)
+    cfg.work_dir, cfg.resume = str(work_dir), True
+    code = 1
+    try:
+        run_training(cfg)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def child(work_dir: Path, options: dict) -> int:
+    pid = os.fork()
+    if not pid:
+        train(work_dir, options)
+    return pid
+
+
+def main() -> None:
+    work_dir, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    kills, rng = int(sys.argv[3]), random.Random(int(sys.argv[4]))
+    work_dir.mkdir()
+    life = 0.0  # from the fork to some iterations
+    done = {'starting': 0, 'training': 0, 'writing': 0}
+    while sum(done.values()) < kills:
+        before = set(work_dir.glob('iter_*.pth'))
+        pid, start = child(work_dir, options), time.time()
+        if not life:  # the first one lives until its second checkpoint
+            while len(set(work_dir.glob('iter_*.pth')) - before) < 2:
+                assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'ended by itself'
+                time.sleep(0.01)
+            life = time.time() - start
+        else:
+            time.sleep(rng.uniform(0, 1.3 * life))
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        assert os.WIFSIGNALED(status), f'ended by itself with {status}: give it more iterations'
+        new = set(work_dir.glob('iter_*.pth')) - before
+        writing = any(folder.glob('iter_*') for folder in work_dir.glob('.unfinished-*'))
+        done['writing' if writing else 'training' if new else 'starting'] += 1
+    status = os.waitpid(child(work_dir, options), 0)[1]
+    assert status == 0, status
+    print(json.dumps(done))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,326 @@
+"""Checkpoints: whole or not there, read safely, removed when the next one is."""
+
+import copy
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import TINY
+from mmagic.registry import RUNNERS
+
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+from ugatit_mm.converters import CheckpointError, files, read_checkpoint
+from ugatit_mm.datasets import LoadRGBImage
+from ugatit_mm.engine.runner import newest_whole
+from ugatit_mm.hooks import InterruptHook
+
+SMALL = {'a': torch.arange(10.0)}
+LARGE = {'a': torch.zeros(2_000_000)}  # 8 MB
+
+
+@pytest.fixture
+def config(data_root: Path, tmp_path: Path):
+    """Of a tiny training, with options over it."""
+
+    def build(name: str = 'work', **options):
+        cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
+        cfg.work_dir = str(tmp_path / name)
+        return cfg
+
+    return build
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path)['state_dict']
+
+
+def assert_equal_files(one: Path, two: Path) -> None:
+    ours, theirs = weights(one), weights(two)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+# ---------------------------------------------------------------------------- one file
+
+
+@pytest.mark.parametrize('step', ['torch.save', 'os.fsync', 'os.replace', 'files._sync_folder'])
+@pytest.mark.parametrize('when', ['before', 'after'])
+def test_a_kill_at_any_step_leaves_the_old_file_or_the_new(tmp_path, monkeypatch, step, when):
+    path = tmp_path / 'iter_2.pth'
+    files.save(path, SMALL)
+    module, name = step.split('.')
+    module = {'torch': torch, 'os': os, 'files': files}[module]
+    does = getattr(module, name)
+
+    def die(*args):
+        if when == 'after':
+            does(*args)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not (pid := os.fork()):
+        setattr(module, name, die)
+        files.save(path, {'a': torch.ones(10)})
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    new = step == 'files._sync_folder' or (step, when) == ('os.replace', 'after')
+    assert torch.equal(read_checkpoint(path)['a'], torch.ones(10) if new else SMALL['a'])
+    files.remove_unfinished(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ['iter_2.pth']
+
+
+@pytest.fixture(params=['limit', 'full disk'])
+def tight(request, tmp_path: Path):
+    """A folder that takes about 4 MB."""
+    if request.param == 'limit':
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, before[1]))
+        yield tmp_path
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(folder)]
+    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no right to mount a small disk; the limit on the size of files is tested')
+    yield folder
+    subprocess.run(['umount', str(folder)], check=True)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_file_that_does_not_fit_leaves_the_old_one(tight: Path, suffix):
+    path = tight / f'iter_2{suffix}'
+    files.write_checkpoint(path, SMALL, {})
+    with pytest.raises(OSError, match=r'No space left|File too large|cannot be written'):
+        files.write_checkpoint(path, LARGE, {})
+    assert torch.equal(read_checkpoint(path)['state_dict']['a'], SMALL['a'])
+    assert [file.name for file in tight.iterdir()] == [path.name]
+
+
+def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
+    assert newest_whole(tmp_path) == (None, [])
+    for step in (2, 10, 9):
+        files.save(tmp_path / f'iter_{step}.pth', SMALL)
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    files.save(elsewhere / 'iter_11.pth', SMALL)
+    assert newest_whole(tmp_path) == (str(tmp_path / 'iter_10.pth'), [])
+    (tmp_path / 'last_checkpoint').write_text(str(elsewhere / 'iter_11.pth'))
+    assert newest_whole(tmp_path) == (str(elsewhere / 'iter_11.pth'), [])
+    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\x00')
+    content = (tmp_path / 'iter_10.pth').read_bytes()
+    (tmp_path / 'iter_10.pth').write_bytes(content[: len(content) // 2])
+    path, broken = newest_whole(tmp_path)
+    assert path == str(tmp_path / 'iter_9.pth')
+    assert len(broken) == 1 and 'iter_10.pth' in broken[0]
+
+
+# ------------------------------------------------------------------------- a training
+
+
+def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeypatch):
+    """At iteration 500,000, as fast as at 0: one pair is decoded for one step."""
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    work = Path(config().work_dir)
+    checkpoint = read_checkpoint(work / 'iter_2.pth')
+    checkpoint['meta']['iter'] = checkpoint['ugatit']['position'] = 500_000
+    files.save(work / 'iter_500000.pth', checkpoint)
+    read = []
+    transform = LoadRGBImage.transform
+    monkeypatch.setattr(
+        LoadRGBImage,
+        'transform',
+        lambda self, results: (read.append(results[f'{self.key}_path']), transform(self, results))[
+            1
+        ],
+    )
+    cfg = config(**{'train_cfg.max_iters': 500_001, 'train_cfg.val_interval': 10**9})
+    cfg.resume, cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = True, None, None, None
+    cfg.custom_hooks = []
+    runner = run_training(cfg)
+    sampler = runner.train_dataloader.sampler
+    sampler.set_position(500_000)
+    pair = next(iter(sampler))
+    dataset = runner.train_dataloader.dataset
+    assert read == [dataset.data_infos_a[pair.a]['path'], dataset.data_infos_b[pair.b]['path']]
+    assert runner.train_loop.position == 500_001
+
+
+def test_a_full_disk_stops_training_or_not(config, monkeypatch, caplog):
+    """The second checkpoint of three cannot be written."""
+    save = files._save
+
+    def full(content, path):
+        if path.name == 'iter_4.pth':
+            raise OSError(28, 'No space left on device')
+        save(content, path)
+
+    monkeypatch.setattr(files, '_save', full)
+    options = {'train_cfg.max_iters': 6, 'default_hooks.checkpoint.max_keep_ckpts': 1}
+    runner = run_training(config('goes on', **options))
+    assert runner.iter == 6
+    work = Path(config('goes on').work_dir)
+    assert [file.name for file in work.glob('*.pth')] == ['iter_6.pth']
+    assert runner.message_hub.get_info('keep_ckpt_ids') == [6]
+
+    cfg = config('stops', **options, **{'default_hooks.checkpoint.on_error': 'stop'})
+    with pytest.raises(OSError, match='No space left'):
+        run_training(cfg)
+    work = Path(cfg.work_dir)
+    assert [file.name for file in work.glob('*.pth')] == ['iter_2.pth']
+    assert (work / 'last_checkpoint').read_text() == str(work / 'iter_2.pth')
+    with pytest.raises(ValueError, match="on_error must be one of .* got 'retry'"):
+        run_training(config('other', **{'default_hooks.checkpoint.on_error': 'retry'}))
+    cfg = config('last', **{'train_cfg.max_iters': 4})
+    with pytest.raises(OSError, match='No space left'):  # a training must not end so
+        run_training(cfg)
+
+
+def test_old_files_go_when_the_new_one_is_there(config, monkeypatch):
+    there = {}
+    save = files._save
+
+    def note(content, path):
+        names = sorted(file.name for file in Path(config().work_dir).glob('*.pth'))
+        there.setdefault(path.name, names)
+        save(content, path)
+
+    monkeypatch.setattr(files, '_save', note)
+    scores = iter([3.0, 2.0, 2.5])
+    monkeypatch.setattr(
+        'ugatit_mm.evaluation.TransStats.evaluate', lambda self, size: {'score': next(scores)}
+    )
+    options = {
+        'train_cfg.max_iters': 6,
+        'default_hooks.checkpoint.max_keep_ckpts': 1,
+        'default_hooks.checkpoint.save_best': 'score',
+        'default_hooks.checkpoint.rule': 'less',
+    }
+    run_training(config(**options))
+    assert there['iter_4.pth'][0] == 'best_score_iter_2.pth' and 'iter_2.pth' in there['iter_4.pth']
+    assert 'best_score_iter_2.pth' in there['best_score_iter_4.pth']
+    left = sorted(file.name for file in Path(config().work_dir).glob('*.pth'))
+    assert left == ['best_score_iter_4.pth', 'iter_6.pth']
+    monkeypatch.undo()
+    cfg = config('other', **options | {'default_hooks.checkpoint.save_best': 'kid'})
+    with pytest.raises(ValueError, match="save_best: no metric 'kid', there are"):
+        run_training(cfg)
+
+
+def test_accumulated_gradients_are_not_lost(config, monkeypatch):
+    """Checkpoints and interrupts wait for the update that the gradients are for."""
+    options = {
+        'train_cfg.max_iters': 8,
+        'train_cfg.val_interval': 100,
+        'optim_wrapper.generators.accumulative_counts': 3,
+        'optim_wrapper.discriminators.accumulative_counts': 3,
+    }
+    run_training(config('whole', **options))
+    whole = Path(config('whole').work_dir)
+    assert {file.name for file in whole.glob('*.pth')} == {
+        'iter_3.pth',  # due at 2
+        'iter_6.pth',  # due at 4 and 6
+        'iter_8.pth',  # the last, of two iterations
+    }
+    ask = InterruptHook.after_train_iter
+
+    def after_train_iter(self, runner, **kwargs):
+        if runner.iter + 1 == 4:
+            self._asked = signal.SIGTERM
+        ask(self, runner, **kwargs)
+
+    monkeypatch.setattr(InterruptHook, 'after_train_iter', after_train_iter)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(config('parts', **options, **{'default_hooks.checkpoint.interval': 100}))
+    parts = Path(config('parts').work_dir)
+    assert [file.name for file in parts.glob('*.pth')] == ['iter_6.pth']
+    monkeypatch.undo()
+    cfg = config('parts', **options)
+    cfg.resume = True
+    run_training(cfg)
+    assert_equal_files(whole / 'iter_8.pth', parts / 'iter_8.pth')
+
+
+def test_a_seed_that_was_drawn_goes_on(config):
+    """Without a seed in the config, and with another one."""
+    options = {'randomness.seed': None, 'train_cfg.val_interval': 100}
+    run_training(config('whole', **options))
+    whole = Path(config('whole').work_dir)
+    for name, seed in (('none', None), ('other', 5)):
+        cfg = config(name, **options | {'randomness.seed': seed})
+        cfg.resume, cfg.load_from = True, str(whole / 'iter_2.pth')
+        run_training(cfg)
+        assert_equal_files(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
+
+
+def test_a_missed_validation_is_made_up_for(config, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        'ugatit_mm.evaluation.TransStats.evaluate', lambda self, size: seen.append(size) or {}
+    )
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    assert len(seen) == 1
+    cfg = config(**{'train_cfg.max_iters': 3, 'train_cfg.val_interval': 2})
+    cfg.resume = True
+    run_training(copy.deepcopy(cfg))
+    assert len(seen) == 2  # at 3, the last
+    (Path(cfg.work_dir) / 'last_validation').unlink()  # killed in the validation at 2
+    (Path(cfg.work_dir) / 'iter_3.pth').unlink()
+    run_training(cfg)
+    assert len(seen) == 4
+
+
+def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    work = Path(config().work_dir)
+    good = read_checkpoint(work / 'iter_2.pth')
+    path = tmp_path / 'other.pth'
+    for broken, message in (
+        ({key: value for key, value in good.items() if key != 'optimizer'}, "lacks 'optimizer'"),
+        ({'state_dict': good['state_dict']}, "lacks 'meta'"),
+        (good | {'optimizer': {'generators': []}}, 'other.pth does not fit this training'),
+        (good | {'state_dict': {}}, 'missing'),
+        (good | {'ugatit': 3}, 'other.pth does not fit this training'),
+        (good | {'meta': good['meta'] | {'iter': 'two'}}, 'other.pth does not fit this training'),
+    ):
+        files.save(path, broken)
+        cfg = config('second')
+        cfg.resume, cfg.load_from = True, str(path)
+        with pytest.raises(CheckpointError, match=message) as error:
+            run_training(cfg)
+        assert 'other.pth' in str(error.value)
+    (work / 'iter_2.pth').write_bytes(b'PK')
+    cfg = config()
+    cfg.resume = True
+    with pytest.raises(CheckpointError, match=r'none of the checkpoints in .* is whole: .*iter_2'):
+        run_training(cfg)
+
+
+def test_weights_alone_start_a_training(config, tmp_path):
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    state = weights(Path(config().work_dir) / 'iter_2.pth')
+    slim = {key: value.half() for key, value in state.items() if key.startswith('generators.')}
+    files.write_checkpoint(tmp_path / 'slim.safetensors', slim, {})
+    cfg = config('next')
+    cfg.load_from = str(tmp_path / 'slim.safetensors')
+    runner = RUNNERS.build(cfg)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.load_or_resume()
+    own = runner.model.state_dict()
+    assert all(torch.equal(own[key], value.float()) for key, value in slim.items())
+    slim.pop(next(iter(slim)))
+    files.write_checkpoint(tmp_path / 'slim.safetensors', slim, {})
+    with pytest.raises(CheckpointError, match=r'slim\.safetensors: .*1 missing'):
+        run_training(cfg)
+
+
+def test_the_log_history_is_bounded(config, monkeypatch):
+    monkeypatch.setattr('ugatit_mm.engine.loop.HISTORY', 3)
+    runner = run_training(config(**{'log_processor.window_size': 2}))
+    histories = runner.message_hub.log_scalars
+    assert {len(histories[key].data[0]) for key in histories if 'loss' in key} == {3}

@@ -1,0 +1,208 @@
+"""A rank that dies, hangs or fails; a machine that is not there; two machines and a cut link."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT, TINY, as_arguments, family, free_port, write_images
+
+TIMEOUT = 10  # seconds that a rank waits for the others
+STATED = TIMEOUT + 60  # docs/reliability.md: until all have ended
+
+# Imported by the config below; what happens to rank 1, once.
+FAULT = """
+import os, signal, subprocess
+from pathlib import Path
+from mmagic.registry import HOOKS
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class Fault(Hook):
+    priority = 'VERY_LOW'
+    def __init__(self, kind, at, note):
+        self.kind, self.at, self.note = kind, at, Path(note)
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if get_rank() != 1 or runner.iter + 1 != self.at or self.note.exists():
+            return
+        self.note.touch()
+        if self.kind == 'memory':
+            raise MemoryError('of rank 1')
+        if self.kind == 'cut':
+            link = next(Path('/sys/class/net').glob('u*')).name
+            subprocess.run(['ip', 'link', 'set', link, 'down'], check=True)
+            return
+        os.kill(os.getpid(), {'killed': signal.SIGKILL, 'hung': signal.SIGSTOP}[self.kind])
+"""
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+
+
+def options(data_root: Path, **more) -> list[str]:
+    """Of a training of 6 iterations, a checkpoint every other."""
+    tiny = TINY | {
+        'data_root': data_root,
+        'train_cfg.max_iters': 6,
+        'train_cfg.val_interval': 100,
+        'custom_hooks.0.interval': 100,
+        'env_cfg.dist_cfg.timeout': TIMEOUT,
+    }
+    return ['--cfg-options', *as_arguments(tiny | more)]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def assert_same(one: Path, two: Path) -> None:
+    ours, theirs = weights(one), weights(two)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours) and len(ours) == len(theirs)
+
+
+def faulty(tmp_path: Path, kind: str, note: Path) -> Path:
+    """A config with a fault in rank 1 at iteration 5."""
+    (tmp_path / 'fault.py').write_text(FAULT)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(ROOT / "configs/ugatit_custom.py")!r}\n'
+        "custom_imports = dict(imports=['ugatit_mm', 'fault'], allow_failed_imports=False)\n"
+        'custom_hooks = [dict(type="TranslationSheetHook"), dict(type="InterruptHook"), '
+        f'dict(type="Fault", kind={kind!r}, at=5, note={str(note)!r})]\n'
+    )
+    return config
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory) -> tuple[Path, Path]:
+    """A data set, and the checkpoint of two ranks to which nothing happened."""
+    root = tmp_path_factory.mktemp('ranks')
+    write_images(root / 'data')
+    words = [ROOT / 'tools/dist_train.sh', 'ugatit_custom', 2, '--work-dir', root / 'whole']
+    words += options(root / 'data')
+    env = ENV | {'PORT': free_port()}
+    subprocess.run([str(word) for word in words], cwd=root, env=env, check=True, timeout=250)
+    return root / 'data', root / 'whole' / 'iter_6.pth'
+
+
+@pytest.mark.parametrize(
+    ('kind', 'restarts', 'said'),
+    [
+        ('killed', 1, 'exitcode: -9'),
+        ('hung', 0, r'[Tt]imed out'),
+        ('memory', 0, 'MemoryError: of rank 1'),
+    ],
+)
+def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, said):
+    """And a restart goes on from the last whole checkpoint, with the same result."""
+    data, expected = whole
+    note = tmp_path / 'happened'
+    config = faulty(tmp_path, kind, note)
+    work, log = tmp_path / 'work', tmp_path / 'log'
+    words = [ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', work, *options(data)]
+    env = ENV | {'PORT': free_port(), 'MAX_RESTARTS': str(restarts), 'PYTHONPATH': str(tmp_path)}
+    with log.open('w') as file:
+        process = subprocess.Popen(
+            [str(word) for word in words], cwd=tmp_path, env=env, stdout=file, stderr=file
+        )
+        deadline = time.time() + 120
+        while not note.exists():
+            assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.1)
+        ranks = family(process.pid)
+        code = process.wait(STATED + 120 * restarts)
+    assert re.search(said, log.read_text()), log.read_text()[-3000:]
+    assert not any(Path(f'/proc/{pid}').exists() for pid in ranks[1:])
+    if restarts:
+        assert code == 0, log.read_text()[-3000:]
+        assert_same(expected, work / 'iter_6.pth')
+    else:
+        assert code != 0
+        assert (work / 'last_checkpoint').read_text() == str(work / 'iter_4.pth')
+
+
+def test_a_wrong_address_is_an_error_not_a_hang(tmp_path):
+    words = [str(ROOT / 'tools/dist_train.sh'), 'ugatit_custom', '1']
+    where = {'NNODES': '2', 'NODE_RANK': '1', 'MASTER_ADDR': '127.0.0.1', 'PORT': free_port()}
+    done = subprocess.run(
+        words, env=ENV | where | {'JOIN_TIMEOUT': '2'}, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'error: no answer from 127.0.0.1:{where["PORT"]} in 2 s. Is')
+    assert done.stderr.count('\n') == 1
+
+
+# ------------------------------------------------------------------------- two hosts
+
+
+def ip(*words: str) -> None:
+    subprocess.run(['ip', *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with a link between them, 10.9.8.1 and 10.9.8.2."""
+    names = tuple(f'ugatit{os.getpid()}{letter}' for letter in 'ab')
+    links = [f'u{os.getpid() % 10**6}{letter}' for letter in 'ab']
+    if shutil.which('ip') is None or os.geteuid():
+        pytest.skip('network namespaces need root and ip')
+    try:
+        for name in names:
+            ip('netns', 'add', name)
+        ip('link', 'add', links[0], 'type', 'veth', 'peer', 'name', links[1])
+    except subprocess.CalledProcessError as error:
+        for name in names:
+            subprocess.run(['ip', 'netns', 'del', name], capture_output=True)
+        pytest.skip(f'no network namespaces here: {error.stderr.decode().strip()}')
+    for number, (name, link) in enumerate(zip(names, links, strict=True), 1):
+        ip('link', 'set', link, 'netns', name)
+        ip('-n', name, 'addr', 'add', f'10.9.8.{number}/24', 'dev', link)
+        for device in (link, 'lo'):
+            ip('-n', name, 'link', 'set', device, 'up')
+    yield names
+    for name in names:
+        ip('netns', 'del', name)
+
+
+def link_of(host: str) -> str:
+    out = subprocess.run(['ip', '-n', host, '-o', 'link'], capture_output=True, text=True).stdout
+    return re.search(r'(u\d+[ab])@', out)[1]
+
+
+def on_hosts(hosts: tuple[str, str], tmp_path: Path, words: list) -> list[tuple[int, str]]:
+    """Run a rank on each host; exit codes and logs."""
+    started, port = [], free_port()
+    for rank, host in enumerate(hosts):
+        env = ENV | {
+            'NNODES': '2',
+            'NODE_RANK': str(rank),
+            'MASTER_ADDR': '10.9.8.1',
+            'PORT': port,
+            'GLOO_SOCKET_IFNAME': link_of(host),
+            'PYTHONPATH': str(tmp_path),
+        }
+        log = tmp_path / f'host{rank}.log'
+        command = ['ip', 'netns', 'exec', host, *(str(word) for word in words)]
+        with log.open('w') as file:
+            process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=file, stderr=file)
+        started.append((process, log))
+    return [(process.wait(STATED + 120), log.read_text()[-3000:]) for process, log in started]
+
+
+def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, tmp_path):
+    data, expected = whole
+    config, work = faulty(tmp_path, 'cut', tmp_path / 'happened'), tmp_path / 'work'
+    words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work, '--resume']
+    words += options(data)
+    for code, log in on_hosts(hosts, tmp_path, words):
+        assert code not in (0, None), log
+    assert (work / 'last_checkpoint').read_text() == str(work / 'iter_4.pth')
+    ip('-n', hosts[1], 'link', 'set', link_of(hosts[1]), 'up')
+    for code, log in on_hosts(hosts, tmp_path, words):
+        assert code == 0, log
+    assert_same(expected, work / 'iter_6.pth')

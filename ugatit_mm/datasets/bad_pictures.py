@@ -1,0 +1,109 @@
+"""Pictures that training goes on without."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.device import get_device
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from .loading import ImageReadError
+
+MAX_BAD_SHARE = 0.5
+"""Of a folder's pictures; with more that cannot be read, something else is wrong."""
+
+
+class BadPictures:
+    """The pictures that could not be read so far, the same for all workers of a data loader.
+
+    Each is named in the log when it is met first: an array in shared memory, under a lock, tells
+    which were. What is in it decides about log and end of a run, never about a sample.
+
+    Args:
+        folders: The paths of the pictures, by the folder that holds them.
+    """
+
+    def __init__(self, folders: Mapping[str, Sequence[str]]) -> None:
+        self.paths = [path for paths in folders.values() for path in paths]
+        self._index = {path: index for index, path in enumerate(self.paths)}
+        self._ranges, end = {}, 0
+        for folder, paths in folders.items():
+            self._ranges[folder] = range(end, end + len(paths))
+            end += len(paths)
+        self._met = multiprocessing.Array('B', end)  # 1: could not be read
+
+    def add(self, error: ImageReadError) -> None:
+        """Name a picture that could not be read, unless it was named before.
+
+        Raises:
+            ImageReadError: So many pictures of its folder cannot be read that training must stop.
+        """
+        index = self._index[error.path]
+        if self._is_first(index):
+            _warn(f'training goes on without a picture: {error}')
+        folder = next(name for name, where in self._ranges.items() if index in where)
+        where = self._ranges[folder]
+        count = sum(self._met[where.start : where.stop])
+        if count > MAX_BAD_SHARE * len(where):
+            raise ImageReadError(
+                f'{count} of the {len(where)} pictures in {folder!r} cannot be read, more than '
+                f'{MAX_BAD_SHARE:.0%} of them: look whether the folder is whole and within reach. '
+                f'The last: {error}',
+                error.path,
+            ) from error
+
+    def share(self) -> None:
+        """Learn what other ranks could not read, and name it; all ranks must call this together."""
+        met = torch.tensor(self._met[:], dtype=torch.uint8, device=get_device())
+        all_reduce(met, 'max')
+        for index in met.nonzero().flatten().tolist():
+            if self._is_first(index):
+                name = repr(self.paths[index])
+                _warn(f'training goes on without a picture: {name} cannot be read on another rank')
+
+    def _is_first(self, index: int) -> bool:
+        with self._met.get_lock():
+            first = not self._met[index]
+            self._met[index] = 1
+        return first
+
+
+@HOOKS.register_module()
+class BadPicturesHook(Hook):
+    """Let the first rank name, once, what any of the ranks could not read.
+
+    The workers of a rank know of each other, but the first rank alone writes a log, and it meets
+    other pictures than the others do. With one rank, or a data set that does not skip
+    (``UGATITDataset.on_error``), the hook does nothing.
+
+    Args:
+        interval: Iterations between two exchanges of a byte for each picture.
+    """
+
+    def __init__(self, interval: int = 100) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Exchange what was found since the last time."""
+        if self.every_n_train_iters(runner, self.interval):
+            self.after_train(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Exchange what was found last."""
+        bad = getattr(runner.train_dataloader.dataset, 'bad_pictures', None)
+        if runner.distributed and bad is not None:
+            bad.share()
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

@@ -1,0 +1,151 @@
+"""The training loop: enters the data at any iteration without reading what lies before."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmagic.registry import LOOPS
+from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmengine.runner.utils import calc_dynamic_intervals
+from torch.utils.data import DataLoader
+
+from ..converters.files import whole
+from .random_state import random_state, set_random_state
+
+HISTORY = 1000  # values that MMEngine keeps of each logged term
+
+
+@LOOPS.register_module()
+class UGATITTrainLoop(IterBasedTrainLoop):
+    """MMEngine's loop over iterations, with exact resume.
+
+    - After a resume the sampler moves to its place; nothing is decoded twice.
+    - Random numbers go on as they were, and validation draws none of training's.
+    - A validation that was due when the run ended is made up for.
+    - The log history is bounded: MMEngine copies all of it for each value that it adds.
+
+    Args:
+        runner: The runner.
+        dataloader: A data loader, or its config.
+        max_iters: Iterations of the whole training.
+        val_begin: First iteration after which validation may come.
+        val_interval: Iterations between two validations.
+        dynamic_intervals: Pairs (iteration, interval): other intervals from there on.
+
+    Attributes:
+        position: Samples that all ranks have seen together.
+        resume_place: ``checkpoint['ugatit']`` of the checkpoint that training goes on from.
+        kept_random: Random numbers of training while something else draws.
+
+    Raises:
+        ValueError: ``max_iters`` is no whole number.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        # Not IterBasedTrainLoop's, which lets the workers load from the beginning at once.
+        BaseLoop.__init__(self, runner, dataloader)
+        if int(max_iters) != max_iters:
+            raise ValueError(f'train_cfg.max_iters must be a whole number, got {max_iters}')
+        self._max_iters = int(max_iters)
+        self._max_epochs = 1
+        self._epoch = self._iter = 0
+        self.val_begin = val_begin
+        self.val_interval = val_interval
+        self.stop_training = False  # EarlyStoppingHook's
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            val_interval, dynamic_intervals
+        )
+        self.position = 0
+        self.resume_place: dict | None = None
+        self.kept_random: dict | None = None
+
+    def run(self) -> None:
+        """Train from the current iteration to the last."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        self._enter()
+        if self._iter and self._is_validation_due() and self._last_validation() != self._iter:
+            self._validate()
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            if self._is_validation_due():
+                self._validate()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_iter(self, data_batch: Sequence[dict]) -> None:
+        """Train on a batch."""
+        # Before the hooks that may save: what they save has seen this batch.
+        self.position += self.dataloader.batch_size * get_world_size()
+        super().run_iter(data_batch)
+        length = max(HISTORY, self.runner.log_processor.window_size)
+        for history in self.runner.message_hub.log_scalars.values():
+            history.max_length = length
+
+    def _enter(self) -> None:
+        """Go to the place in the data and in the random numbers."""
+        place = self.resume_place
+        steps = self.dataloader.batch_size * get_world_size()
+        self.position = place['position'] if place else self._iter * steps
+        sampler = self.dataloader.sampler
+        if hasattr(sampler, 'set_position'):
+            sampler.set_position(self.position)
+            if place and place['seed'] is not None:
+                sampler.seed = place['seed']
+        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
+        if not hasattr(sampler, 'set_position') and self._iter:
+            self.runner.logger.warning(
+                f'{type(sampler).__name__} has no set_position: {self._iter} batches are read anew'
+            )
+            for _ in range(self._iter):
+                next(self.dataloader_iterator)
+        if place is None:
+            return
+        for name, wrapper in self.runner.optim_wrapper.items():
+            wrapper._inner_count = place['counts'][name]
+        if get_rank() < len(place['random']):
+            set_random_state(place['random'][get_rank()])  # the iterator has drawn its seed
+
+    def _is_validation_due(self) -> bool:
+        return (
+            self.runner.val_loop is not None
+            and self._iter >= self.val_begin
+            and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+        )
+
+    def _validate(self) -> None:
+        self.kept_random = random_state()  # of training; a checkpoint of the best score holds it
+        try:
+            self.runner.val_loop.run()
+        finally:
+            set_random_state(self.kept_random)
+            self.kept_random = None
+        if is_main_process():
+            with whole(self._note()) as building:
+                building.write_text(str(self._iter))
+
+    def _last_validation(self) -> int | None:
+        """Iteration of the last finished validation, if it is known."""
+        try:
+            return int(self._note().read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _note(self) -> Path:
+        return Path(os.fspath(self.runner.work_dir)) / 'last_validation'

@@ -1,0 +1,322 @@
+"""MMEngine's runner with checkpoints that are whole, read safely, and resumed to the last bit."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import numpy as np
+import torch
+from mmagic.registry import RUNNERS
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.fileio import LocalBackend, get_file_backend, join_path
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner.checkpoint import load_state_dict
+from mmengine.utils import apply_to
+
+from ..converters import CheckpointError, check_weights, read_checkpoint, weights_of
+from ..converters.files import save
+from ..models.ugatit.pairs import unwrap
+from .random_state import random_state
+
+PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
+
+
+@RUNNERS.register_module()
+class UGATITRunner(Runner):
+    """Runner whose training survives what happens to it.
+
+    - A checkpoint is written beside its place and renamed, so it is whole or not there; it goes to
+      the file without a copy in memory.
+    - It also holds the place in the data and the random numbers of each process.
+    - ``resume=True`` goes on from the newest whole checkpoint of the work dir.
+    - Reading runs no code of the file, and errors name it.
+
+    ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
+    """
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Save a checkpoint; all ranks must call this, the first one writes.
+
+        Arguments and content are MMEngine's, and beside them ``checkpoint['ugatit']``.
+
+        Raises:
+            OSError: The file cannot be written, on all ranks alike; nothing is left of it.
+        """
+        place = self._place() if save_optimizer else None
+        error: list[OSError | None] = [None]
+        if is_main_process():
+            try:
+                checkpoint = self._checkpoint(save_optimizer, save_param_scheduler, meta, by_epoch)
+                if place is not None:
+                    checkpoint[PLACE] = place
+                self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+                self._write(checkpoint, out_dir, filename, backend_args)
+            except OSError as failed:
+                error[0] = failed
+        broadcast_object_list(error)
+        if error[0] is not None:
+            raise error[0]
+
+    def _write(
+        self, checkpoint: dict, out_dir: str, filename: str, backend_args: dict | None
+    ) -> None:
+        if isinstance(get_file_backend(out_dir, backend_args=backend_args), LocalBackend):
+            save(Path(out_dir) / filename, checkpoint)
+        else:  # storage that has no half-written files
+            path = join_path(out_dir, filename, backend_args=backend_args)
+            save_checkpoint(checkpoint, path, backend_args=backend_args)
+
+    def _checkpoint(
+        self, optimizer: bool, scheduler: bool, meta: dict | None, by_epoch: bool
+    ) -> dict[str, Any]:
+        """What MMEngine saves."""
+        meta = dict(meta or {})
+        meta.setdefault('epoch', self.epoch + by_epoch)
+        meta.setdefault('iter', self.iter + (not by_epoch))
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S', time.localtime()),
+            mmengine_version=mmengine.__version__,
+        )
+        if hasattr(self.train_dataloader.dataset, 'metainfo'):
+            meta['dataset_meta'] = self.train_dataloader.dataset.metainfo
+        checkpoint: dict[str, Any] = {
+            'meta': meta,
+            'state_dict': on_cpu(unwrap(self.model).state_dict()),
+            'message_hub': plain_hub(on_cpu(self.message_hub.state_dict())),
+        }
+        if optimizer:
+            checkpoint['optimizer'] = on_cpu(self.optim_wrapper.state_dict())
+        if scheduler and self.param_schedulers is not None:
+            checkpoint['param_schedulers'] = {
+                name: [scheduler.state_dict() for scheduler in schedulers]
+                for name, schedulers in self.param_schedulers.items()
+            }
+        return checkpoint
+
+    def load_or_resume(self) -> None:
+        """Load weights or resume, as the config says.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            CheckpointError: The file cannot be read or does not fit, or the work dir has
+                checkpoints and none of them is whole.
+        """
+        if self._has_loaded:
+            return
+        if not self._resume:
+            if self._load_from is not None:
+                self.load_checkpoint(self._load_from)
+        elif self._load_from is not None:
+            self.resume(self._load_from)
+        else:
+            # One rank chooses: files may appear and go while the others look.
+            chosen = [newest_whole(self.work_dir) if is_main_process() else None]
+            broadcast_object_list(chosen)
+            path, broken = chosen[0]
+            for error in broken:
+                self.logger.warning(f'passed over: {error}')
+            if path is not None:
+                self.resume(path)
+            elif broken:
+                raise CheckpointError(
+                    f'none of the checkpoints in {self.work_dir} is whole: {broken[0]} '
+                    '(to start anew, remove them or choose another work dir)'
+                )
+            else:
+                self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
+        self._has_loaded = True
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = 'cpu',
+        strict: bool = False,
+        revise_keys: list | None = None,
+    ) -> dict[str, Any]:
+        """Load weights: all of the model's, or, unless ``strict``, those of its generators alone.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            CheckpointError: It cannot be read, or its weights do not fit the model.
+        """
+        checkpoint = read_checkpoint(filename)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = unwrap(self.model)
+        try:
+            state = weights_of(checkpoint.get('state_dict', checkpoint))
+            if not strict and not any(key.startswith('discriminators.') for key in state):
+                state |= {
+                    f'discriminators.{k}': v for k, v in model.discriminators.state_dict().items()
+                }
+            check_weights({key: value.shape for key, value in model.state_dict().items()}, state)
+        except ValueError as error:
+            raise CheckpointError(f'{filename}: {error}') from error
+        load_state_dict(model, state, strict=True)  # MMEngine's goes through wrappers of parts
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'cpu',
+    ) -> None:
+        """Go on from a checkpoint of training, with all that it holds.
+
+        Its seed goes on, also where the config has another. Another number of ranks or another
+        batch size goes on at the same sample, with other steps.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            CheckpointError: It cannot be read, or is not one of this training.
+        """
+        checkpoint = self.load_checkpoint(filename, strict=True)
+        try:
+            self._resume_from(checkpoint, resume_optimizer, resume_param_scheduler)
+        except KeyError as error:
+            raise CheckpointError(
+                f'{filename} is no checkpoint of training, it lacks {error}: weights alone are '
+                'taken by load_from, without resume'
+            ) from error
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f'{filename} does not fit this training: {error}') from error
+        self._has_loaded = True
+        self.logger.info(f'resumed from {filename} at iteration {self.iter}')
+
+    def _resume_from(self, checkpoint: dict[str, Any], optimizer: bool, scheduler: bool) -> None:
+        meta, place = checkpoint['meta'], checkpoint[PLACE]
+        loop = self.train_loop
+        loop._epoch, loop._iter = int(meta['epoch']), int(meta['iter'])
+        if meta['seed'] != self.seed:
+            if self._randomness_cfg.get('seed') is not None:
+                self.logger.warning(
+                    f'the checkpoint was trained with seed {meta["seed"]}, which goes on; '
+                    f'randomness.seed={self.seed} of the config is not used'
+                )
+            self._randomness_cfg.update(seed=meta['seed'])
+            self.set_randomness(**self._randomness_cfg)
+        self.message_hub.load_state_dict(hub_of(checkpoint['message_hub']))
+        if optimizer:
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        if scheduler and self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            for name, schedulers in self.param_schedulers.items():
+                states = checkpoint['param_schedulers'][name]
+                for each, state in zip(schedulers, states, strict=True):
+                    each.load_state_dict(state)
+        loop.resume_place = place
+        self._tell_changes(place)
+
+    def _place(self) -> dict[str, Any]:
+        """Where training stands, beside what MMEngine saves."""
+        loader = self.train_loop.dataloader
+        return {
+            'position': self.train_loop.position,
+            'seed': getattr(loader.sampler, 'seed', None),
+            'random': all_gather_object(self.train_loop.kept_random or random_state()),
+            'counts': {name: each.inner_count for name, each in self.optim_wrapper.items()},
+            'split': self._split(),
+        }
+
+    def _split(self) -> dict[str, int]:
+        """How the samples are shared out, and of how many pictures."""
+        loader = self.train_loop.dataloader
+        return {
+            'world_size': get_world_size(),
+            'batch_size': loader.batch_size,
+            'len_a': getattr(loader.dataset, 'len_a', 0),
+            'len_b': getattr(loader.dataset, 'len_b', 0),
+        }
+
+    def _tell_changes(self, place: dict[str, Any]) -> None:
+        for name, value in self._split().items():
+            if (before := place['split'][name]) != value:
+                self.logger.warning(
+                    f'{name} was {before} and is {value}: training goes on at the same sample, but '
+                    'not as it would have gone on'
+                )
+
+
+def on_cpu(state: Any) -> Any:
+    """Copy the tensors of nested lists and dicts to the CPU, where they are not there."""
+    return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
+
+
+def plain_hub(state: dict[str, Any]) -> dict[str, Any]:
+    """MMEngine's message hub as tensors and plain data, which a safe reader takes."""
+    histories = {
+        key: [torch.from_numpy(np.asarray(part, np.float64)) for part in history.data]
+        for key, history in state['log_scalars'].items()
+    }
+    info = apply_to(
+        state['runtime_info'],
+        lambda value: isinstance(value, np.generic),
+        lambda value: value.item(),
+    )
+    return {**state, 'log_scalars': histories, 'runtime_info': info}
+
+
+def hub_of(plain: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`plain_hub` was made of."""
+    histories = {
+        key: HistoryBuffer(*(part.numpy() for part in parts))
+        for key, parts in plain['log_scalars'].items()
+    }
+    return {**plain, 'log_scalars': histories}
+
+
+def newest_whole(work_dir: str | os.PathLike) -> tuple[str | None, list[str]]:
+    """Find the newest checkpoint of a work dir that can be read.
+
+    Args:
+        work_dir: Holds ``iter_N.pth``; ``last_checkpoint`` in it may name one elsewhere.
+
+    Returns:
+        Its path, or ``None``, and what is wrong with each newer one.
+    """
+    paths = {path: _iteration(path) for path in Path(work_dir).glob('iter_*.pth')}
+    pointer = Path(work_dir) / 'last_checkpoint'
+    if pointer.is_file():
+        named = Path(pointer.read_text(errors='replace').strip())
+        if named.is_file():
+            paths[named] = _iteration(named)
+    broken = []
+    for path in sorted(paths, key=lambda path: paths[path], reverse=True):
+        try:
+            read_checkpoint(path)
+        except (CheckpointError, FileNotFoundError) as error:
+            broken.append(str(error))
+        else:
+            return str(path), broken
+    return None, broken
+
+
+def _iteration(path: Path) -> int:
+    number = re.fullmatch(r'iter_(\d+)', path.stem)
+    return int(number[1]) if number else -1

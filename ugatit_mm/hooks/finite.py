@@ -1,0 +1,133 @@
+"""Losses and gradients that are not finite: what they came from, and an end to them."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mmagic.registry import HOOKS
+from mmengine.dist import all_gather_object
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from ..models.ugatit.pairs import DOMAINS, unwrap
+from .checkpoint import save_now
+
+SHOWN = 6  # loss terms named in a line
+REMEMBERED = 64  # batches of one update; a larger accumulation is named in part
+
+
+class NotFiniteError(RuntimeError):
+    """The training was stopped, as its gradients stayed not finite; its weights are good."""
+
+
+class Suspect(NamedTuple):
+    """A batch that may be the cause: its loss terms that were not finite, and its files."""
+
+    terms: list[str]
+    files: list[str]
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Say why an update was left out, and stop after several in a row.
+
+    :meth:`UGATIT.train_step` leaves an update out where its gradient is not finite. This hook names
+    the loss terms and the pictures of the batch, those of the ranks and of the accumulated batches
+    that had such terms, in one line. After ``patience`` updates of the generators or of the
+    discriminators in a row that were left out, it saves a checkpoint, whose weights and optimiser
+    states are those before the first of them, and stops the run.
+
+    Args:
+        patience: Updates in a row.
+
+    Raises:
+        ValueError: ``patience`` is below 1.
+    """
+
+    priority = 'VERY_LOW'  # after the schedules and the checkpoint hook
+
+    def __init__(self, patience: int = 10) -> None:
+        if patience < 1:
+            raise ValueError(f'patience must be 1 or more, got {patience}')
+        self.patience = patience
+        self._in_a_row: dict[str, int] = {}
+        self._suspects: deque[Suspect] = deque(maxlen=REMEMBERED)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at what the step left out.
+
+        Raises:
+            NotFiniteError: ``patience`` is spent.
+        """
+        model = unwrap(runner.model)
+        if model.not_finite:
+            self._suspects.append(Suspect(model.not_finite, files_of(data_batch)))
+        for pair, taken in model.updates.items():
+            self._in_a_row[pair] = 0 if taken else self._in_a_row.get(pair, 0) + 1
+        # Gradients are those of all ranks, so all of them come here or none.
+        for pair, taken in model.updates.items():
+            if not taken:
+                self._tell(runner, pair, data_batch)
+        if 'generators' in model.updates:  # the later one of the two
+            self._suspects.clear()
+
+    def _tell(self, runner: Runner, pair: str, data_batch: Any) -> None:
+        of_ranks = all_gather_object(list(self._suspects))
+        if not any(of_ranks):  # the losses are finite, their gradient is not
+            of_ranks = all_gather_object([Suspect([f'gradient of {pair}'], files_of(data_batch))])
+        self._suspects.clear()
+        cause = describe(of_ranks)
+        count = self._in_a_row[pair]
+        runner.logger.warning(
+            f'iteration {runner.iter + 1}: the update of the {pair} was left out '
+            f'({count} in a row, the run stops at {self.patience}): {cause}'
+        )
+        if count >= self.patience:
+            saved = self._save(runner)
+            raise NotFiniteError(
+                f'stopped at iteration {runner.iter + 1}: {count} updates of the {pair} in a row '
+                f'were left out, as their gradients were not finite; the last: {cause}. {saved} '
+                'What to look at: the learning rate (optim_wrapper.generators.optimizer.lr and '
+                'that of discriminators: a tenth of it), reduced precision (leave --amp out, or '
+                '--amp bfloat16 in place of float16), and these pictures. Then go on with '
+                '--resume, or with load_from=CHECKPOINT for its weights alone.'
+            )
+
+    def _save(self, runner: Runner) -> str:
+        """Save, and say what came of it."""
+        hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if hook is None:
+            return 'Nothing was saved, as there is no CheckpointHook.'
+        try:
+            save_now(runner)
+        except OSError as error:
+            return f'It could not be saved: {error}.'
+        return f'The state before the first of them is saved as {hook.last_ckpt}.'
+
+
+def files_of(data_batch: Any) -> list[str]:
+    """Return the pictures of a batch of the data loader, which ``PackInputs`` recorded.
+
+    They are there if its ``meta_keys`` name ``img_A_path`` and ``img_B_path``, as
+    ``configs/_base_/datasets/unpaired_256.py`` does.
+    """
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    if not isinstance(samples, Sequence):
+        samples = [samples]
+    keys = [f'img_{domain}_path' for domain in DOMAINS]
+    return [s.metainfo[key] for s in samples if s is not None for key in keys if key in s.metainfo]
+
+
+def describe(of_ranks: list[list[Suspect]]) -> str:
+    """Put the suspects of each rank into words."""
+    words = []
+    for rank, suspects in enumerate(of_ranks):
+        for terms, files in suspects:
+            more = f' and {len(terms) - SHOWN} more' if len(terms) > SHOWN else ''
+            names = ', '.join(terms[:SHOWN]) + more
+            pictures = ', '.join(map(repr, files)) or "unknown (PackInputs' meta_keys lack them)"
+            where = f' on rank {rank}' if len(of_ranks) > 1 else ''
+            words.append(f'not finite: {names}{where}; pictures: {pictures}')
+    return '; '.join(words)

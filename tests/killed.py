@@ -13,11 +13,22 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
 
 import ugatit_mm  # noqa: F401, before the first fork
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
+
+
+@HOOKS.register_module()
+class Draw(Hook):
+    """Something in training that draws random numbers; the networks draw none."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        random.random(), np.random.rand(), torch.rand(1)
 
 
 def train(work_dir: Path, options: dict) -> None:
@@ -28,6 +39,7 @@ def train(work_dir: Path, options: dict) -> None:
     torch.set_num_threads(1)
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir, cfg.resume = str(work_dir), True
+    cfg.custom_hooks.append(dict(type='Draw'))
     code = 1
     try:
         run_training(cfg)

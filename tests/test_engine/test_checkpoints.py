@@ -246,6 +246,35 @@ def test_accumulated_gradients_are_not_lost(config, monkeypatch):
     assert_equal_files(whole / 'iter_8.pth', parts / 'iter_8.pth')
 
 
+def test_a_second_signal_stops_at_once_but_an_echo_does_not(monkeypatch):
+    """torchrun passes on the signal that its ranks have had from the terminal."""
+    got = []
+    before = signal.signal(signal.SIGTERM, lambda *_: got.append('old'))
+    try:
+        hook = InterruptHook()
+        hook._previous = {signal.SIGTERM: signal.signal(signal.SIGTERM, hook._ask)}
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        assert hook._asked is signal.SIGTERM and got == []
+        hook._at -= 10
+        signal.raise_signal(signal.SIGTERM)
+        assert got == ['old']
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_failing_run_gives_the_signals_back(config, monkeypatch):
+    def fail(content, path):
+        assert signal.getsignal(signal.SIGTERM) != before
+        raise OSError(28, 'No space left on device')
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(files, '_save', fail)
+    with pytest.raises(OSError, match='No space'):
+        run_training(config(**{'default_hooks.checkpoint.on_error': 'stop'}))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_a_seed_that_was_drawn_goes_on(config):
     """Without a seed in the config, and with another one."""
     options = {'randomness.seed': None, 'train_cfg.val_interval': 100}

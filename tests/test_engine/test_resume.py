@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import ROOT, TINY
 
-KILLS = int(os.environ.get('UGATIT_KILLS', 5))
+KILLS = int(os.environ.get('UGATIT_KILLS', 4))
 
 
 def assert_same(one: Any, two: Any, where: str = '') -> None:

@@ -120,6 +120,7 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, 
     assert not any(Path(f'/proc/{pid}').exists() for pid in ranks[1:])
     if restarts:
         assert code == 0, log.read_text()[-3000:]
+        assert 'iter_4.pth at iteration 4' in log.read_text()
         assert_same(expected, work / 'iter_6.pth')
     else:
         assert code != 0

@@ -10,6 +10,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from mmengine.runner.utils import calc_dynamic_intervals
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ..converters.files import whole
@@ -71,8 +72,19 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         self.resume_place: dict | None = None
         self.kept_random: dict | None = None
 
-    def run(self) -> None:
-        """Train from the current iteration to the last."""
+    def run(self) -> nn.Module:
+        """Train from the current iteration to the last.
+
+        Hooks that have something to put back if that fails have a method ``after_failure(runner)``.
+        """
+        try:
+            self._run()
+        except BaseException:
+            self.runner.call_hook('after_failure')
+            raise
+        return self.runner.model
+
+    def _run(self) -> None:
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
@@ -87,7 +99,6 @@ class UGATITTrainLoop(IterBasedTrainLoop):
                 self._validate()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
-        return runner.model
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
         """Train on a batch."""

@@ -1,6 +1,7 @@
 """Ctrl-C leaves a checkpoint."""
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from .checkpoint import between_updates, save_now
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ECHO = 3  # seconds
 
 
 @HOOKS.register_module()
@@ -22,14 +24,17 @@ class InterruptHook(Hook):
 
     With accumulated gradients the iterations up to their update are finished.
 
-    A second signal stops at once, as without this hook. After the checkpoint is written training
-    ends by ``KeyboardInterrupt``; ``--resume`` goes on from there.
+    A second signal stops at once, as without this hook, unless it is the echo of the first: a
+    terminal or a cluster sends one to each process, and torchrun passes its own on to them. After
+    the checkpoint is written training ends by ``KeyboardInterrupt``; ``--resume`` goes on from
+    there.
     """
 
     priority = 'VERY_LOW'  # after the checkpoint hook
 
     def __init__(self) -> None:
         self._asked: signal.Signals | None = None
+        self._at = 0.0  # when
         self._previous: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -67,9 +72,16 @@ class InterruptHook(Hook):
         """Give the signals back."""
         self._restore()
 
+    def after_failure(self, runner: Runner) -> None:
+        """Give them back where training failed."""
+        self._restore()
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = signal.Signals(number)
-        self._restore()  # the second signal does what it always did
+        if self._asked is None:
+            self._asked, self._at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self._at > ECHO:
+            self._restore()  # the second signal does what it always did
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -245,3 +245,11 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     assert find_config('light/ugatit_light_selfie2anime').endswith('selfie2anime.py')
     with pytest.raises(FileNotFoundError, match='no config ugatit_cat2mouse: .*ugatit_custom'):
         load_config('ugatit_cat2mouse')
+
+
+def test_an_option_that_nobody_reads_is_refused():
+    with pytest.raises(ValueError, match=r'unknown option randomnes\.seed: is it randomness\?'):
+        load_config('ugatit_custom', {'randomnes.seed': 0})
+    with pytest.raises(ValueError, match=r'unknown option zebra: there are .*, model, '):
+        load_config('ugatit_custom', {'zebra': 1})
+    assert load_config('ugatit_custom', {'compile': True, 'experiment_name': 'x'}).compile is True

@@ -1,15 +1,20 @@
 """Loading a config, and the options that stand in several places of it."""
 
+import difflib
+import inspect
 import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from .datasets import apply_img_size
 
 # Given as options, these are carried to every place that needs them.
 SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
+# What MMEngine's runner reads besides the fields that it is built from.
+EXTRAS = ('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'runner_type')
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
@@ -30,9 +35,11 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
 
     Raises:
         FileNotFoundError: There is no such config; the message lists those of the package.
+        ValueError: An option begins with a word that is nothing in the config.
     """
     cfg = Config.fromfile(find_config(path))
     options = dict(options or {})
+    _check_options(options, cfg)
     shortcuts = {key: options.pop(key) for key in list(options) if key.split('.')[0] in SHORTCUTS}
     cfg.merge_from_dict(shortcuts)
     if 'data_root' in shortcuts:
@@ -44,6 +51,17 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         cfg.merge_from_dict({'model.domains': domains})
     cfg.merge_from_dict(options)
     return cfg
+
+
+def _check_options(options: dict[str, Any], cfg: Config) -> None:
+    """MMEngine would add an option that nobody reads."""
+    known = {*cfg, *SHORTCUTS, *inspect.signature(Runner.__init__).parameters, *EXTRAS}
+    for option in options:
+        word = option.split('.')[0]
+        if word not in known:
+            near = difflib.get_close_matches(word, known, 1)
+            hint = f': is it {near[0]}?' if near else f': there are {", ".join(sorted(known))}'
+            raise ValueError(f'unknown option {option}{hint}')
 
 
 def configs_dir() -> Path:

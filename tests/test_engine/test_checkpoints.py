@@ -314,6 +314,8 @@ def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
         ({'state_dict': good['state_dict']}, "lacks 'meta'"),
         (good | {'optimizer': {'generators': []}}, 'other.pth does not fit this training'),
         (good | {'state_dict': {}}, 'missing'),
+        (good | {'ugatit': good['ugatit'] | {'position': -1}}, 'no such place in a training'),
+        (good | {'ugatit': good['ugatit'] | {'random': 3}}, 'lacks the random numbers'),
         (good | {'ugatit': 3}, 'other.pth does not fit this training'),
         (good | {'meta': good['meta'] | {'iter': 'two'}}, 'other.pth does not fit this training'),
     ):

@@ -167,11 +167,10 @@ class UGATITRunner(Runner):
         model = unwrap(self.model)
         try:
             state = weights_of(checkpoint.get('state_dict', checkpoint))
+            own = model.state_dict()  # without the names of wrappers
             if not strict and not any(key.startswith('discriminators.') for key in state):
-                state |= {
-                    f'discriminators.{k}': v for k, v in model.discriminators.state_dict().items()
-                }
-            check_weights({key: value.shape for key, value in model.state_dict().items()}, state)
+                state |= {k: own[k] for k in own if k.startswith('discriminators.')}
+            check_weights({key: value.shape for key, value in own.items()}, state)
         except ValueError as error:
             raise CheckpointError(f'{filename}: {error}') from error
         load_state_dict(model, state, strict=True)  # MMEngine's goes through wrappers of parts
@@ -230,6 +229,11 @@ class UGATITRunner(Runner):
                 states = checkpoint['param_schedulers'][name]
                 for each, state in zip(schedulers, states, strict=True):
                     each.load_state_dict(state)
+        # What the loop takes from it is looked at here, where errors name the file.
+        if int(place['position']) < 0 or set(place['counts']) != set(self.optim_wrapper.keys()):
+            raise ValueError(f'no such place in a training: {place["position"]}, {place["counts"]}')
+        if not isinstance(place['random'], list) or 'seed' not in place:
+            raise ValueError('it lacks the random numbers of its ranks')
         loop.resume_place = place
         self._tell_changes(place)
 

@@ -304,6 +304,23 @@ def test_a_missed_validation_is_made_up_for(config, monkeypatch):
     assert len(seen) == 4
 
 
+def test_a_score_that_was_made_up_for_is_kept(config, monkeypatch):
+    """Also where the run is killed again before its next checkpoint."""
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    work = Path(config().work_dir)
+    (work / 'last_validation').unlink()
+    cfg = config(**{'default_hooks.checkpoint.save_best': 'A2B/colour'})
+    cfg.resume, cfg.default_hooks.checkpoint.rule = True, 'less'
+
+    def die(self, data_batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('ugatit_mm.engine.UGATITTrainLoop.run_iter', die)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(cfg)
+    assert 'best_score' in read_checkpoint(work / 'iter_2.pth')['message_hub']['runtime_info']
+
+
 def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
     run_training(config(**{'train_cfg.max_iters': 2}))
     work = Path(config().work_dir)

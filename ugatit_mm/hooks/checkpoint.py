@@ -45,6 +45,8 @@ class UGATITCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Clear away what a killed run was writing."""
         super().before_train(runner)
+        # After a resume, too, a new best score goes into the last checkpoint at once.
+        self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
         if is_main_process() and Path(self.out_dir).is_dir():
             remove_unfinished(self.out_dir)
 

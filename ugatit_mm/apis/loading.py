@@ -20,6 +20,7 @@ from ..converters import (
     read_checkpoint,
     weights_of,
 )
+from ..converters.inspection import first_line
 from ..models import UGATIT
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
@@ -69,8 +70,7 @@ def load_model(
     try:
         return model.to(device).eval(), meta
     except (AssertionError, RuntimeError) as error:  # no such kind, none here, or full
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f'device {str(device)!r} cannot be used: {reason}') from error
+        raise ValueError(f'device {str(device)!r} cannot be used: {first_line(error)}') from error
 
 
 def _from_config(config: str | os.PathLike | Config, state: Mapping[str, Tensor]) -> UGATIT:

@@ -19,6 +19,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from ..converters import CheckpointError, read_checkpoint
+from ..converters.files import whole
 from ..evaluation.figures import PROTOCOLS, plus_minus
 from ..evaluation.results import ResultsError, read_results
 from ..hooks.provenance import networks_of
@@ -44,9 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         if not out.parent.is_dir() and args.out:
             raise FileNotFoundError(f'there is no folder {out.parent} for --out')
         page = report(args.work_dir)
-        partial = out.with_name(f'{out.name}.part')
-        partial.write_text(page, encoding='utf-8', errors='replace')
-        partial.replace(out)
+        with whole(out) as building:
+            building.write_text(page, encoding='utf-8', errors='replace')
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

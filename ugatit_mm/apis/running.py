@@ -121,5 +121,6 @@ def _start_ranks(cfg: Config) -> None:
         return
     cfg.model_wrapper_cfg.device_ids = None
     if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
-        timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.get('timeout', 1800))
+        seconds = cfg.env_cfg.dist_cfg.get('timeout')  # without it torch's own
+        timeout = None if seconds is None else timedelta(seconds=seconds)
         torch.distributed.init_process_group('gloo', timeout=timeout)

@@ -45,22 +45,21 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             data.
     """
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f'no checkpoint file {path}') from error
     except (OSError, ValueError) as error:  # rights, a loop of links, a NUL in the name
         raise CheckpointError(f'{path} cannot be opened: {error}') from error
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f'{path} is no file')
     if os.fspath(path).endswith('.safetensors'):
         return _read_safetensors(path)
     try:
-        size = os.path.getsize(path)
         check_file(path)
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
         if not isinstance(checkpoint, dict):
             raise ValueError(f'a dict of weights is expected, not {type(checkpoint).__name__}')
-        check_tensors(checkpoint, size)
+        check_tensors(checkpoint, status.st_size)
     except (OSError, MemoryError) as error:
         raise CheckpointError(f'{path} cannot be read: {error}') from error
     except Exception as error:
@@ -118,6 +117,7 @@ def write_checkpoint(
             try:
                 header = {META: json.dumps(meta), DIGEST: digest(tensors)}
                 save_file(tensors, building, header)
+                building.chmod(0o644)  # safetensors makes it 0o600
             except SafetensorError as error:  # of a full disk, too
                 raise OSError(f'{path} cannot be written: {error}') from error
         else:
@@ -160,7 +160,6 @@ def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
         building = Path(folder) / path.name
         yield building
-        building.chmod(0o644)  # safetensors makes it 0o600
         if durable:
             with open(building, 'rb') as file:
                 os.fsync(file.fileno())

@@ -180,10 +180,14 @@ def walk(content: Any) -> Iterable[Any]:
             continue
         seen.add(id(value))
         yield value
-        if isinstance(value, Mapping):
-            waiting += [*value.keys(), *value.values()]
-        elif isinstance(value, (list, tuple, set)):
-            waiting += value
+        waiting += _parts(value)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a container holds; nothing of anything else."""
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, (list, tuple, set)) else ()
 
 
 def check_plain(content: Any, what: str) -> None:
@@ -204,10 +208,7 @@ def check_plain(content: Any, what: str) -> None:
             raise ValueError(f'{what} has a word of {len(value)} characters')
         if isinstance(value, int) and abs(value) > 10**12:
             raise ValueError(f'{what} has a number of more than 12 digits')
-        if isinstance(value, Mapping):
-            waiting += [*value.keys(), *value.values()]
-        elif isinstance(value, (list, tuple, set)):
-            waiting += value
+        waiting += _parts(value)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..converters.files import whole
 from ..provenance import provenance, sha256
 from .figures import Figure
 
@@ -70,9 +71,8 @@ def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
     """Write results as JSON, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(results, indent=1) + '\n')
-    partial.replace(path)
+    with whole(path) as building:
+        building.write_text(json.dumps(results, indent=1) + '\n')
 
 
 def read_results(path: str | os.PathLike) -> dict[str, Any]:

@@ -150,13 +150,18 @@ class UGATITCheckpointHook(CheckpointHook):
                 backend.remove(path)
 
 
+def checkpoint_hook(runner: Runner) -> CheckpointHook | None:
+    """Return the hook that saves checkpoints, if there is one."""
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+
+
 def save_now(runner: Runner) -> None:
     """Save a checkpoint by the hook that is there, named, recorded and pruned as any other.
 
     Raises:
         OSError: It cannot be written.
     """
-    hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    hook = checkpoint_hook(runner)
     before = getattr(hook, 'on_error', None)
     hook.on_error = 'stop'
     try:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from mmagic.registry import HOOKS
 from mmengine.dist import all_gather_object
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..models.ugatit.pairs import DOMAINS, unwrap
-from .checkpoint import save_now
+from .checkpoint import checkpoint_hook, save_now
 
 SHOWN = 6  # loss terms named in a line
 REMEMBERED = 64  # batches of one update; a larger accumulation is named in part
@@ -97,7 +97,7 @@ class FiniteHook(Hook):
 
     def _save(self, runner: Runner) -> str:
         """Save, and say what came of it."""
-        hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        hook = checkpoint_hook(runner)
         if hook is None:
             return 'Nothing was saved, as there is no CheckpointHook.'
         try:

@@ -9,10 +9,10 @@ import torch
 from mmagic.registry import HOOKS
 from mmengine.device import get_device
 from mmengine.dist import all_reduce
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from .checkpoint import between_updates, save_now
+from .checkpoint import between_updates, checkpoint_hook, save_now
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO = 3  # seconds
@@ -39,7 +39,7 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take the signals over; only the main thread may."""
-        if not any(isinstance(hook, CheckpointHook) for hook in runner.hooks):
+        if checkpoint_hook(runner) is None:
             runner.logger.warning('there is no CheckpointHook: Ctrl-C will not save a checkpoint')
             return
         try:

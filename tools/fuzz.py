@@ -90,7 +90,8 @@ def seeds_of_checkpoints() -> Seeds:
     content = {'state_dict': state, 'meta': {'networks': describe(state), 'iter': 3}}
     # What a training keeps besides: moments, log history.
     optimizer = {'state': {0: {'exp_avg': torch.zeros(4)}}, 'param_groups': [{'lr': 1e-4}]}
-    training = content | {'optimizer': {'generators': optimizer}, 'message_hub': {'x': np.ones(3)}}
+    hub = {'log_scalars': {'loss': [torch.ones(3), torch.ones(3)]}, 'runtime_info': {'iter': 3}}
+    training = content | {'optimizer': {'generators': optimizer}, 'message_hub': hub}
     seeds = []
     for value in (content, training, dict(state)):
         for new in (True, False):

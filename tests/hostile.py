@@ -678,6 +678,15 @@ CONTENT: dict[str, Change] = {
     'a weight too many': lambda state, networks: {
         'state_dict': state | {'generators.A.more': torch.zeros(1)}
     },
+    'a weight whose name has control characters': lambda state, networks: {
+        'state_dict': state | {'generators.A.two\nlines, \x1b[31mred\u202e': torch.zeros(1)}
+    },
+    'a weight whose name has 10 MB': lambda state, networks: {
+        'state_dict': state | {f'generators.{"x" * 10**7}': torch.zeros(1)}
+    },
+    'a weight of NaN whose name has control characters': lambda state, networks: {
+        'state_dict': state | {'generators.\x1b[2J\r': torch.full((1,), float('nan'))}
+    },
     'networks is a list': _meta(networks=[1]),
     'networks is a word': _meta(networks='generator'),
     'networks laughs': _meta(networks=laughing()),

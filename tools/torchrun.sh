@@ -36,7 +36,17 @@ if [ "${MAX_RESTARTS:-0}" != 0 ]; then
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     host=0
     [ "${NODE_RANK:-0}" != 0 ] || host=1
+    # The address that the others reach this machine at; torchrun would take its name.
+    own=$("${PYTHON:-python}" - "$address" "$port" <<'END'
+import socket, sys
+family, kind, _, _, place = socket.getaddrinfo(*sys.argv[1:], type=socket.SOCK_DGRAM)[0]
+with socket.socket(family, kind) as way:
+    way.connect(place)
+    print(way.getsockname()[0])
+END
+    )
     rendezvous=(
+        --local_addr="$own"
         --max_restarts="$MAX_RESTARTS"
         --rdzv_backend=c10d
         --rdzv_id="$port"

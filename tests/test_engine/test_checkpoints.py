@@ -287,6 +287,28 @@ def test_a_seed_that_was_drawn_goes_on(config):
         assert_equal_files(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
 
 
+def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
+    """A rank that is started anew need not know that: torchrun tells only those that failed."""
+    run_training(config('weights', **{'train_cfg.max_iters': 2}))
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '1')
+    read = []
+    monkeypatch.setattr(
+        'ugatit_mm.engine.runner.read_checkpoint',
+        lambda path: read.append(Path(path)) or read_checkpoint(path),
+    )
+    cfg = config()
+    cfg.load_from = str(Path(config('weights').work_dir) / 'iter_2.pth')
+    assert run_training(copy.deepcopy(cfg)).iter == 4
+    assert read == [Path(cfg.load_from)]
+    newest = Path(cfg.work_dir) / 'iter_2.pth'
+    (Path(cfg.work_dir) / 'iter_4.pth').unlink()
+    run_training(copy.deepcopy(cfg))
+    assert set(read[1:]) == {newest}
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '0')
+    run_training(cfg)
+    assert read[-1] == Path(cfg.load_from)
+
+
 def test_a_missed_validation_is_made_up_for(config, monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -47,7 +47,7 @@ def fault_of(error: tuple[str, ...], message: str, path: Path) -> str | None:
         return f'{error[0]}: {message[:200]}'
     if str(path) not in message:
         return f'the file is not named: {message[:200]}'
-    if len(message) > LONGEST + len(str(path)) or '\n' in message:
+    if len(message) > LONGEST + len(str(path)) or not message.isprintable():
         return f'a message of {len(message)} characters: {message[:200]}'
     return None
 

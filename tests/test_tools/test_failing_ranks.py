@@ -13,6 +13,9 @@ import pytest
 import torch
 from helpers import ROOT, TINY, as_arguments, family, free_port, write_images
 
+from ugatit_mm.apis import run_training
+from ugatit_mm.config import load_config
+
 TIMEOUT = 10  # seconds that a rank waits for the others
 STATED = TIMEOUT + 60  # docs/reliability.md: until all have ended
 
@@ -127,6 +130,31 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, 
         assert (work / 'last_checkpoint').read_text() == str(work / 'iter_4.pth')
 
 
+def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd):
+    """Two ranks with a picture each, resumed by one with two: the same steps, but for rounding."""
+    data, expected = whole
+    chosen = {'train_cfg.max_iters': 6, 'train_cfg.val_interval': 100}
+    cfg = load_config(
+        'ugatit_custom',
+        {**TINY, **chosen, 'data_root': str(data), 'train_dataloader.batch_size': 2},
+    )
+    cfg.work_dir, cfg.resume = str(tmp_path / 'one'), True
+    cfg.load_from = str(expected.with_name('iter_4.pth'))
+    run_training(cfg)
+    log = capfd.readouterr().out
+    assert 'world_size was 2 and is 1: training goes on at the same sample' in log
+    assert 'batch_size was 1 and is 2: ' in log
+    ours, theirs = (weights(path) for path in (tmp_path / 'one' / 'iter_6.pth', expected))
+    before = weights(expected.with_name('iter_4.pth'))
+    # Biases in front of a normalisation have no gradient; Adam makes whole steps of its rounding.
+    kept = [key for key in ours if not re.search(r'encoder\.\d\.conv\d?\.bias', key)]
+    assert len(kept) == len(ours) - 10
+    for key in kept:
+        assert torch.allclose(ours[key], theirs[key], rtol=0, atol=1e-5), key
+    moved = sum(not torch.equal(before[key], theirs[key]) for key in kept)
+    assert moved > 0.9 * len(kept)  # a vector u of one number stays
+
+
 def test_a_wrong_address_is_an_error_not_a_hang(tmp_path):
     words = [str(ROOT / 'tools/dist_train.sh'), 'ugatit_custom', '1']
     where = {'NNODES': '2', 'NODE_RANK': '1', 'MASTER_ADDR': '127.0.0.1', 'PORT': free_port()}
@@ -175,7 +203,9 @@ def link_of(host: str) -> str:
     return re.search(r'(u\d+[ab])@', out)[1]
 
 
-def on_hosts(hosts: tuple[str, str], tmp_path: Path, words: list) -> list[tuple[int, str]]:
+def on_hosts(
+    hosts: tuple[str, str], tmp_path: Path, words: list, **variables: str
+) -> list[tuple[int, str]]:
     """Run a rank on each host; exit codes and logs."""
     started, port = [], free_port()
     for rank, host in enumerate(hosts):
@@ -186,6 +216,7 @@ def on_hosts(hosts: tuple[str, str], tmp_path: Path, words: list) -> list[tuple[
             'PORT': port,
             'GLOO_SOCKET_IFNAME': link_of(host),
             'PYTHONPATH': str(tmp_path),
+            **variables,
         }
         log = tmp_path / f'host{rank}.log'
         command = ['ip', 'netns', 'exec', host, *(str(word) for word in words)]
@@ -205,5 +236,15 @@ def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, 
     assert (work / 'last_checkpoint').read_text() == str(work / 'iter_4.pth')
     ip('-n', hosts[1], 'link', 'set', link_of(hosts[1]), 'up')
     for code, log in on_hosts(hosts, tmp_path, words):
+        assert code == 0, log
+    assert_same(expected, work / 'iter_6.pth')
+
+
+def test_two_hosts_start_anew(hosts, whole, tmp_path):
+    """A rank killed on one: the processes of both begin again, from the last checkpoint."""
+    data, expected = whole
+    config, work = faulty(tmp_path, 'killed', tmp_path / 'happened'), tmp_path / 'work'
+    words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work, *options(data)]
+    for code, log in on_hosts(hosts, tmp_path, words, MAX_RESTARTS='1'):
         assert code == 0, log
     assert_same(expected, work / 'iter_6.pth')

@@ -28,8 +28,6 @@ def run_training(cfg: Config) -> Runner:
     _start_ranks(cfg)
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)):  # torchrun starts all ranks anew
-        cfg.resume, cfg.load_from = True, None
     runner = RUNNERS.build(cfg)
     runner.train()
     return runner

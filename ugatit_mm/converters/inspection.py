@@ -2,7 +2,6 @@
 
 import os
 import pickletools
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from io import BytesIO
@@ -214,5 +213,9 @@ def check_plain(content: Any, what: str) -> None:
 def first_line(error: BaseException) -> str:
     """What an error says, in a line that is not too long and has no control characters."""
     text = str(error).strip().splitlines()
-    line = text[0] if text else type(error).__name__
-    return re.sub(r'[\x00-\x1f\x7f]', '?', line)[:300]
+    return printable(text[0] if text else type(error).__name__, 300)
+
+
+def printable(text: str, most: int = MAX_WORD) -> str:
+    """What comes from a file, as a message shows it: no control characters, not too long."""
+    return ''.join(c if c.isprintable() else '?' for c in text[:most])

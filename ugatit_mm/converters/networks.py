@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..models import UGATIT, UGATITDiscriminator, UGATITGenerator
 from ..models.ugatit.pairs import DOMAINS
-from .inspection import MAX_WORD, check_plain, first_line
+from .inspection import check_plain, first_line, printable
 
 PREFIXES = ('generators.', 'discriminators.')
 MAX_BLOCKS = 64
@@ -119,9 +119,9 @@ def weights_of(state: Any) -> dict[str, Tensor]:
         for key, value in found.items()
         if not isinstance(value, Tensor) or not value.is_floating_point()
     ]:
-        raise ValueError(f'{bad[0][:MAX_WORD]} is no weight')
+        raise ValueError(f'{printable(bad[0])} is no weight')
     if bad := [key for key, value in found.items() if not value.isfinite().all()]:
-        raise ValueError(f'{bad[0][:MAX_WORD]} is not finite: NaN or infinite numbers in it')
+        raise ValueError(f'{printable(bad[0])} is not finite: NaN or infinite numbers in it')
     return {key: value.float() for key, value in found.items()}
 
 
@@ -145,7 +145,7 @@ def check_weights(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor
 
 def listed(names: Iterable[str], most: int = 8) -> str:
     """The first names, and how many more there are."""
-    names = list(names)
+    names = [printable(str(name)) for name in names]
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
 

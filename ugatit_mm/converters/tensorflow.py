@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .files import CheckpointError
-from .inspection import first_line
+from .inspection import first_line, printable
 from .networks import MAX_BLOCKS, listed
 
 UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
@@ -165,7 +165,9 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
             unknown.append(name)
             continue
         if not np.issubdtype(value.dtype, np.floating):
-            raise ValueError(f'{name} is of {value.dtype}, not of numbers with a fraction')
+            raise ValueError(
+                f'{printable(name)} is of {value.dtype}, not of numbers with a fraction'
+            )
         normalised = f'{path}/u' in variables
         state[f'{prefix}.{_rename(target, end, normalised)}'] = _tensor(value, target, end)
     if unknown:

@@ -119,6 +119,9 @@ class UGATITRunner(Runner):
     def load_or_resume(self) -> None:
         """Load weights or resume, as the config says.
 
+        Under ``torchrun --max-restarts`` training goes on from the newest whole checkpoint of the
+        work dir, if there is one, whatever the config says.
+
         Raises:
             FileNotFoundError: There is no such file.
             CheckpointError: The file cannot be read or does not fit, or the work dir has
@@ -126,28 +129,32 @@ class UGATITRunner(Runner):
         """
         if self._has_loaded:
             return
-        if not self._resume:
-            if self._load_from is not None:
-                self.load_checkpoint(self._load_from)
-        elif self._load_from is not None:
-            self.resume(self._load_from)
-        else:
-            # One rank chooses: files may appear and go while the others look.
-            chosen = [newest_whole(self.work_dir) if is_main_process() else None]
-            broadcast_object_list(chosen)
-            path, broken = chosen[0]
-            for error in broken:
-                self.logger.warning(f'passed over: {error}')
-            if path is not None:
-                self.resume(path)
-            elif broken:
-                raise CheckpointError(
-                    f'none of the checkpoints in {self.work_dir} is whole: {broken[0]} '
-                    '(to start anew, remove them or choose another work dir)'
-                )
-            else:
-                self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
+        # Processes that torchrun starts anew are told what the first ones were told, and not all
+        # of them that they are not the first: they go by the work dir.
+        restarts = int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
+        found = (restarts or (self._resume and self._load_from is None)) and self._resume_newest()
+        if not found and self._load_from is not None:
+            (self.resume if self._resume else self.load_checkpoint)(self._load_from)
+        elif not found and self._resume:
+            self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
         self._has_loaded = True
+
+    def _resume_newest(self) -> bool:
+        """Resume from the newest whole checkpoint of the work dir, if there is a checkpoint."""
+        # One rank chooses: files may appear and go while the others look.
+        chosen = [newest_whole(self.work_dir) if is_main_process() else None]
+        broadcast_object_list(chosen)
+        path, broken = chosen[0]
+        for error in broken:
+            self.logger.warning(f'passed over: {error}')
+        if path is not None:
+            self.resume(path)
+        elif broken:
+            raise CheckpointError(
+                f'none of the checkpoints in {self.work_dir} is whole: {broken[0]} '
+                '(to start anew, remove them or choose another work dir)'
+            )
+        return path is not None
 
     def load_checkpoint(
         self,

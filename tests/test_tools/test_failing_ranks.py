@@ -108,7 +108,11 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, 
     config = faulty(tmp_path, kind, note)
     work, log = tmp_path / 'work', tmp_path / 'log'
     words = [ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', work, *options(data)]
-    env = ENV | {'PORT': free_port(), 'MAX_RESTARTS': str(restarts), 'PYTHONPATH': str(tmp_path)}
+    env = ENV | {
+        'PORT': free_port(),
+        'MAX_RESTARTS': str(restarts),
+        'PYTHONPATH': f'{tmp_path}:{ROOT}',
+    }
     with log.open('w') as file:
         process = subprocess.Popen(
             [str(word) for word in words], cwd=tmp_path, env=env, stdout=file, stderr=file
@@ -215,7 +219,7 @@ def on_hosts(
             'MASTER_ADDR': '10.9.8.1',
             'PORT': port,
             'GLOO_SOCKET_IFNAME': link_of(host),
-            'PYTHONPATH': str(tmp_path),
+            'PYTHONPATH': f'{tmp_path}:{ROOT}',
             **variables,
         }
         log = tmp_path / f'host{rank}.log'

@@ -287,6 +287,17 @@ def test_a_seed_that_was_drawn_goes_on(config):
         assert_equal_files(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
 
 
+def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd):
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    other = shutil.copytree(data_root, tmp_path / 'other')
+    next((other / 'trainA').iterdir()).unlink()
+    cfg = config(data_root=str(other))
+    cfg.resume = True
+    assert run_training(cfg).train_loop.position == 4
+    said = 'len_a was 6 and is 5: training goes on at the same sample, but not as it would have'
+    assert said in capfd.readouterr().out
+
+
 def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     """A rank that is started anew need not know that: torchrun tells only those that failed."""
     run_training(config('weights', **{'train_cfg.max_iters': 2}))

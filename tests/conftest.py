@@ -1,6 +1,7 @@
 """What the tests share: tiny models, the recorded official numbers, small data sets."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,14 @@ from mmengine.visualization import Visualizer
 
 import ugatit_mm  # noqa: F401, registers modules
 from ugatit_mm.models import UGATIT
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+FLAGS = (
+    *('--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'),
+    *('--disable-component-update', '--disable-sync', '--disable-quic'),
+    *('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'),
+    '--force-color-profile=srgb',
+)
 
 # Tiny networks: a second thread costs more than it brings, above all on a busy machine.
 torch.set_num_threads(1)
@@ -75,3 +84,16 @@ def data_root(tmp_path: Path) -> Path:
     root = tmp_path / 'data'
     write_images(root)
     return root
+
+
+@pytest.fixture(scope='module')
+def chromium() -> Iterator:
+    """A headless browser."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not program:
+        pytest.skip('no Chromium: apt-get install chromium')
+    playwright = pytest.importorskip('playwright.sync_api')
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()

@@ -4,7 +4,6 @@ import csv
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -19,12 +18,6 @@ from study_helpers import METHODS, SOURCES, Client, write_study
 from ugatit_mm.user_study.store import read_votes
 
 QUESTION = 'Which is the best <b>anime</b> "picture" of this selfie?'
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-FLAGS = (
-    *('--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'),
-    *('--disable-component-update', '--disable-sync', '--disable-quic'),
-)
 READY = '#pictures[aria-busy=false]'
 
 
@@ -107,17 +100,6 @@ def test_sigterm_ends_the_server(server):
 
 
 # -- the page ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope='module')
-def chromium():
-    if not CHROMIUM:
-        pytest.skip('no Chromium: apt-get install chromium')
-    playwright = pytest.importorskip('playwright.sync_api')
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Person:

@@ -1,7 +1,6 @@
 """The page in headless Chromium."""
 
 import io
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -13,14 +12,6 @@ from web_helpers import ABOUT, LIMITS, Server
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.apis.sizes import resize
 
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-FLAGS = (
-    *('--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'),
-    *('--disable-component-update', '--disable-sync', '--disable-quic'),
-    *('--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'),
-    '--force-color-profile=srgb',
-)
 # RGBA of what an <img> or a <canvas> shows, row by row.
 PIXELS = """element => {
     const canvas = document.createElement('canvas');
@@ -44,17 +35,6 @@ PASTE = """([bytes, name, type]) => {
     clipboardData.items.add(new File([Uint8Array.from(bytes)], name, {type}));
     document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
 }"""
-
-
-@pytest.fixture(scope='module')
-def chromium() -> Iterator:
-    if not CHROMIUM:
-        pytest.skip('no Chromium: apt-get install chromium')
-    playwright = pytest.importorskip('playwright.sync_api')
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visitor:

@@ -311,6 +311,7 @@ def test_all_ranks_leave_out_what_one_of_them_spoils(data_root: Path, tmp_path: 
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1))

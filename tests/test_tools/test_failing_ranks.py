@@ -3,10 +3,12 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,20 @@ def faulty(tmp_path: Path, kind: str, note: Path) -> Path:
     return config
 
 
+@contextmanager
+def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
+    """A process that is not left behind when the test fails, nor are its children."""
+    with log.open('w') as file:
+        process = subprocess.Popen(list(map(str, words)), stdout=file, stderr=file, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for pid in family(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> tuple[Path, Path]:
     """A data set, and the checkpoint of two ranks to which nothing happened."""
@@ -113,10 +129,7 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, 
         'MAX_RESTARTS': str(restarts),
         'PYTHONPATH': f'{tmp_path}:{ROOT}',
     }
-    with log.open('w') as file:
-        process = subprocess.Popen(
-            [str(word) for word in words], cwd=tmp_path, env=env, stdout=file, stderr=file
-        )
+    with started(words, log, cwd=tmp_path, env=env) as process:
         deadline = time.time() + 120
         while not note.exists():
             assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
@@ -211,23 +224,24 @@ def on_hosts(
     hosts: tuple[str, str], tmp_path: Path, words: list, **variables: str
 ) -> list[tuple[int, str]]:
     """Run a rank on each host; exit codes and logs."""
-    started, port = [], free_port()
-    for rank, host in enumerate(hosts):
-        env = ENV | {
-            'NNODES': '2',
-            'NODE_RANK': str(rank),
-            'MASTER_ADDR': '10.9.8.1',
-            'PORT': port,
-            'GLOO_SOCKET_IFNAME': link_of(host),
-            'PYTHONPATH': f'{tmp_path}:{ROOT}',
-            **variables,
-        }
-        log = tmp_path / f'host{rank}.log'
-        command = ['ip', 'netns', 'exec', host, *(str(word) for word in words)]
-        with log.open('w') as file:
-            process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=file, stderr=file)
-        started.append((process, log))
-    return [(process.wait(STATED + 120), log.read_text()[-3000:]) for process, log in started]
+    port = free_port()
+    with ExitStack() as stack:
+        processes, logs = [], []
+        for rank, host in enumerate(hosts):
+            env = ENV | {
+                'NNODES': '2',
+                'NODE_RANK': str(rank),
+                'MASTER_ADDR': '10.9.8.1',
+                'PORT': port,
+                'GLOO_SOCKET_IFNAME': link_of(host),
+                'PYTHONPATH': f'{tmp_path}:{ROOT}',
+                **variables,
+            }
+            logs.append(tmp_path / f'host{rank}.log')
+            command = ['ip', 'netns', 'exec', host, *words]
+            processes.append(stack.enter_context(started(command, logs[-1], cwd=tmp_path, env=env)))
+        codes = [process.wait(STATED + 120) for process in processes]
+    return [(code, log.read_text()[-3000:]) for code, log in zip(codes, logs, strict=True)]
 
 
 def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, tmp_path):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY
+from helpers import TINY, assert_same
 from mmagic.registry import RUNNERS
 
 from ugatit_mm.apis import run_training
+from ugatit_mm.apis.arguments import apply_speed
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, files, read_checkpoint
 from ugatit_mm.datasets import LoadRGBImage
@@ -246,6 +247,45 @@ def test_accumulated_gradients_are_not_lost(config, monkeypatch):
     assert_equal_files(whole / 'iter_8.pth', parts / 'iter_8.pth')
 
 
+def test_a_signal_in_a_validation_leaves_it_and_loses_nothing(config, monkeypatch):
+    options = {
+        'train_cfg.max_iters': 6,
+        'train_cfg.val_interval': 3,
+        'default_hooks.checkpoint.interval': 100,
+        'default_hooks.checkpoint.save_best': 'A2B/colour',
+        'default_hooks.checkpoint.rule': 'less',
+    }
+    run_training(config('whole', **options))
+    seen = []
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        seen.append((runner.iter, batch_idx))
+        if runner.iter == 3 and batch_idx == 1:
+            signal.raise_signal(signal.SIGTERM)
+        ask(self, runner, batch_idx)
+
+    ask = InterruptHook.after_val_iter
+    monkeypatch.setattr(InterruptHook, 'after_val_iter', after_val_iter)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(config('parts', **options))
+    assert seen == [(3, 0), (3, 1)]
+    parts = Path(config('parts').work_dir)
+    assert [file.name for file in parts.glob('*.pth')] == ['iter_3.pth']
+    monkeypatch.undo()
+    cfg = config('parts', **options)
+    cfg.resume = True
+    run_training(cfg)
+    whole = Path(config('whole').work_dir)
+    assert_equal_files(whole / 'iter_6.pth', parts / 'iter_6.pth')
+    best = [next(folder.glob('best_*')) for folder in (whole, parts)]
+    assert best[0].name == best[1].name
+    assert_equal_files(*best)
+    hubs = [
+        read_checkpoint(f / 'iter_6.pth')['message_hub']['runtime_info'] for f in (whole, parts)
+    ]
+    assert hubs[0]['best_score'] == hubs[1]['best_score']
+
+
 def test_a_second_signal_stops_at_once_but_an_echo_does_not(monkeypatch):
     """torchrun passes on the signal that its ranks have had from the terminal."""
     got = []
@@ -285,6 +325,31 @@ def test_a_seed_that_was_drawn_goes_on(config):
         cfg.resume, cfg.load_from = True, str(whole / 'iter_2.pth')
         run_training(cfg)
         assert_equal_files(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
+
+
+@pytest.mark.parametrize('speed', [{'amp': 'float16'}, {'amp': 'bfloat16', 'lean': True}])
+def test_loss_scaler_and_lean_moments_go_on(config, speed):
+    """The scale overflows before the stop and behind it; lean moments are rounded at random."""
+
+    def build(name: str):
+        cfg = config(name, **{'train_cfg.val_interval': 100})
+        apply_speed(cfg, **speed)
+        for pair in ('generators', 'discriminators') if 'lean' not in speed else ():
+            cfg.optim_wrapper[pair].loss_scale = 2.0**40
+        return cfg
+
+    run_training(build('whole'))
+    whole = Path(config('whole').work_dir)
+    cfg = build('parts')
+    cfg.resume, cfg.load_from = True, str(whole / 'iter_2.pth')
+    run_training(cfg)
+    saved = [read_checkpoint(whole / f'iter_{step}.pth') for step in (2, 4)]
+    ours = read_checkpoint(Path(cfg.work_dir) / 'iter_4.pth')
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
+        assert_same(saved[1][part], ours[part], part)
+    if 'lean' not in speed:
+        scales = [each['optimizer']['generators']['loss_scaler']['scale'] for each in saved]
+        assert scales == [2.0**38, 2.0**36]
 
 
 def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd):

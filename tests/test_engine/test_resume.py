@@ -7,31 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY
+from helpers import ROOT, TINY, assert_same
 
 KILLS = int(os.environ.get('UGATIT_KILLS', 4))
-
-
-def assert_same(one: Any, two: Any, where: str = '') -> None:
-    """Of nested data, to the last bit."""
-    assert type(one) is type(two), where
-    if isinstance(one, dict):
-        assert list(one) == list(two), where
-        for key in one:
-            assert_same(one[key], two[key], f'{where}.{key}')
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(two), where
-        for index, (a, b) in enumerate(zip(one, two, strict=True)):
-            assert_same(a, b, f'{where}.{index}')
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, two), where
-    elif isinstance(one, np.ndarray):
-        assert np.array_equal(one, two), where
-    else:
-        assert one == two, where
 
 
 def comparable(path: Path) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, 
         'data_root': data_root,
         'train_dataloader.num_workers': 2,
         'train_cfg.max_iters': 100_000,
-        'train_cfg.val_interval': 100_000,
+        'train_cfg.val_interval': 1 if ranks > 1 else 100_000,  # they agree in validation, too
         'default_hooks.checkpoint.interval': 100_000,
     }
     words = [sys.executable, ROOT / 'tools' / 'train.py', 'ugatit_custom']

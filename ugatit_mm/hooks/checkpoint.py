@@ -155,8 +155,12 @@ def checkpoint_hook(runner: Runner) -> CheckpointHook | None:
     return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
 
 
-def save_now(runner: Runner) -> None:
+def save_now(runner: Runner, done: int) -> None:
     """Save a checkpoint by the hook that is there, named, recorded and pruned as any other.
+
+    Args:
+        runner: The runner.
+        done: Iterations that training has finished.
 
     Raises:
         OSError: It cannot be written.
@@ -165,7 +169,7 @@ def save_now(runner: Runner) -> None:
     before = getattr(hook, 'on_error', None)
     hook.on_error = 'stop'
     try:
-        hook._save_checkpoint(runner)
+        hook._save_checkpoint_with_step(runner, done, dict(epoch=runner.epoch, iter=done))
     finally:
         hook.on_error = before
 

@@ -101,7 +101,7 @@ class FiniteHook(Hook):
         if hook is None:
             return 'Nothing was saved, as there is no CheckpointHook.'
         try:
-            save_now(runner)
+            save_now(runner, runner.iter + 1)
         except OSError as error:
             return f'It could not be saved: {error}.'
         return f'The state before the first of them is saved as {hook.last_ckpt}.'

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmagic.registry import HOOKS
 from mmengine.device import get_device
-from mmengine.dist import all_reduce
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -22,7 +22,9 @@ ECHO = 3  # seconds
 class InterruptHook(Hook):
     """Finish the iteration on SIGINT or SIGTERM, save a checkpoint, and stop.
 
-    With accumulated gradients the iterations up to their update are finished.
+    With accumulated gradients the iterations up to their update are finished. A validation is left
+    after the current picture, and made up for after ``--resume``; its metrics at the end, a
+    validation between two updates, or one of ranks with unequal shares, are waited for.
 
     A second signal stops at once, as without this hook, unless it is the echo of the first: a
     terminal or a cluster sends one to each process, and torchrun passes its own on to them. After
@@ -36,6 +38,7 @@ class InterruptHook(Hook):
         self._asked: signal.Signals | None = None
         self._at = 0.0  # when
         self._previous: dict[signal.Signals, Any] = {}
+        self._in_step = True  # as many pictures of validation on each rank
 
     def before_train(self, runner: Runner) -> None:
         """Take the signals over; only the main thread may."""
@@ -52,12 +55,29 @@ class InterruptHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save and stop if a signal came, to any of the ranks."""
-        if not self._asked_anywhere(runner) or not between_updates(runner):
+        if self._asked_anywhere(runner) and between_updates(runner):
+            self._leave(runner, runner.iter + 1)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """See whether the ranks can ask each other at each picture."""
+        if runner.distributed:
+            loader = getattr(runner.val_loop, 'dataloader', ())
+            self._in_step = len({*all_gather_object(len(loader))} - {0}) == 1
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save and stop if a signal came while training validates."""
+        if not self._previous or not self._in_step:
             return
+        if self._asked_anywhere(runner) and between_updates(runner):
+            self._leave(runner, runner.iter)
+
+    def _leave(self, runner: Runner, done: int) -> None:
         self._restore()
-        save_now(runner)
+        save_now(runner, done)
         name = self._asked.name if self._asked else 'a signal to another rank'
-        runner.logger.warning(f'{name}: saved iteration {runner.iter + 1}; go on with --resume')
+        runner.logger.warning(f'{name}: saved iteration {done}; go on with --resume')
         raise KeyboardInterrupt
 
     def _asked_anywhere(self, runner: Runner) -> bool:

@@ -1,14 +1,19 @@
 """Functions that several tests call."""
 
 import importlib.util
+import multiprocessing
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -107,6 +112,41 @@ def family(pid: int) -> list[int]:
     """A process and those that it and they have started."""
     children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
     return [pid, *(number for child in children for number in family(int(child)))]
+
+
+def in_ranks(function: Callable, folder: Path, *words: object, count: int = 2) -> None:
+    """Call a function in processes forked from this one; torchrun's would import everything anew.
+
+    What they print goes to ``rank0.log`` and so on. If one fails, the others end, too.
+    """
+    if torch.cuda.is_available():
+        pytest.skip('CUDA does not survive a fork: set CUDA_VISIBLE_DEVICES=""')
+    context = multiprocessing.get_context('fork')
+    place = {'WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port()}
+    ranks = [
+        context.Process(target=_rank, args=(function, folder, words, place, rank), daemon=True)
+        for rank in range(count)
+    ]
+    for rank in ranks:
+        rank.start()
+    running, deadline = ranks, time.time() + 200
+    while running and time.time() < deadline and not any(rank.exitcode for rank in ranks):
+        wait([rank.sentinel for rank in running], timeout=1)
+        running = [rank for rank in ranks if rank.exitcode is None]
+    codes = [rank.exitcode for rank in ranks]
+    for rank in running:
+        rank.kill()
+    logs = [(folder / f'rank{rank}.log').read_text()[-3000:] for rank in range(count)]
+    assert codes == [0] * count, '\n'.join([str(codes), *logs])
+
+
+def _rank(function: Callable, folder: Path, words: tuple, place: dict, rank: int) -> None:
+    with open(folder / f'rank{rank}.log', 'w') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = open(1, 'w', buffering=1, closefd=False)  # noqa: SIM115
+    os.environ.update(place | {'RANK': str(rank), 'LOCAL_RANK': str(rank)})
+    function(*words)
 
 
 def free_port() -> str:

@@ -1,72 +1,34 @@
 """Two gloo ranks with a sharded optimiser against two with a plain one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import TINY, write_images
+import torch.distributed as dist
+from helpers import TINY, in_ranks, write_images
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ugatit_mm.engine.sharding import GatherShardsHook, ShardedOptimizer
-
-# In one start of the ranks: a run with Adam, a sharded one, its resumption from iteration 1, and
-# a layer with coded moments.
-RANKS = """
-import copy, json, sys
-import torch
-import torch.distributed as dist
-from torch import nn
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.engine.lean_adam import LeanAdam
-from ugatit_mm.engine.sharding import ShardedOptimizer
-
-torch.set_num_threads(1)
-root, options = sys.argv[1], json.loads(sys.argv[2])
-dist.init_process_group('gloo')
-rank = dist.get_rank()
+from ugatit_mm.engine.sharding import GatherShardsHook, ShardedOptimizer
 
 
-def train(name, sharded, resume=False):
-    cfg = load_config('ugatit_custom', options)
-    cfg.work_dir, cfg.experiment_name, cfg.launcher = f'{root}/{name}', name, 'pytorch'
-    if sharded:
-        for networks in ('generators', 'discriminators'):
-            cfg.optim_wrapper[networks].optimizer.update(
-                type='ShardedOptimizer', optimizer_type='Adam'
-            )
-        if not any(hook['type'] == 'GatherShardsHook' for hook in cfg.custom_hooks):
-            cfg.custom_hooks.append(dict(type='GatherShardsHook'))
-    if resume:
-        cfg.resume, cfg.load_from = True, f'{root}/sharded/iter_1.pth'
-    return run_training(cfg).optim_wrapper['generators'].optimizer
-
-
-def size(optimizer):
+def size(optimizer: torch.optim.Optimizer) -> int:
     values = (v for state in optimizer.state.values() for v in state.values())
     return sum(v.nbytes for v in values if torch.is_tensor(v) and v.dim())
 
 
-plain = train('plain', False)
-sharded = train('sharded', True)
-resumed = train('resumed', True, resume=True)
-report = {'all': size(plain), 'sharded': size(sharded.optim), 'outside': size(sharded)}
-report |= {'resumed': size(resumed.optim), 'resumed_outside': size(resumed)}
-
-
-def layers():
+def layers() -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(16, 512, 3), nn.Conv2d(512, 16, 3))
     return net.to(memory_format=torch.channels_last)
 
 
-def steps(net, optimizer, first, last):
+def steps(net: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
     for step in range(first, last):
         x = torch.randn(1, 16, 6, 6, generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad()
@@ -74,30 +36,49 @@ def steps(net, optimizer, first, last):
         optimizer.step()
 
 
-options = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-4, state_dtype='uint8')
-whole, part = layers(), layers()
-steps(whole, LeanAdam(whole.parameters(), **options), 0, 4)
-first = ShardedOptimizer(part.parameters(), 'LeanAdam', **options)
-steps(part, first, 0, 2)
-first.consolidate_state_dict()
-saved = [first.state_dict() if rank == 0 else None]
-dist.broadcast_object_list(saved)
-second = ShardedOptimizer(part.parameters(), 'LeanAdam', **options)
-second.load_state_dict(saved[0])
-steps(part, second, 2, 4)
-report['lean'] = [torch.equal(*pair) for pair in zip(whole.parameters(), part.parameters())]
-values = (v for state in second.optim.state.values() for v in state.values())
-report['lean_types'] = sorted({str(v.dtype) for v in values if torch.is_tensor(v)})
-with open(f'{root}/report{rank}.json', 'w') as file:
-    json.dump(report, file)
-"""
+def train_a_rank(root: Path, options: dict) -> None:
+    """Runs with Adam, sharded, resumed from iteration 1; then a layer with coded moments."""
+    dist.init_process_group('gloo')
+
+    def train(name: str, sharded: bool, resume: bool = False) -> torch.optim.Optimizer:
+        cfg = load_config('ugatit_custom', options)
+        cfg.work_dir, cfg.experiment_name, cfg.launcher = str(root / name), name, 'pytorch'
+        if sharded:
+            for networks in ('generators', 'discriminators'):
+                cfg.optim_wrapper[networks].optimizer.update(
+                    type='ShardedOptimizer', optimizer_type='Adam'
+                )
+        if resume:
+            cfg.resume, cfg.load_from = True, str(root / 'sharded' / 'iter_1.pth')
+        return run_training(cfg).optim_wrapper['generators'].optimizer
+
+    plain, sharded = train('plain', False), train('sharded', True)
+    resumed = train('resumed', True, resume=True)
+    report = {'all': size(plain), 'sharded': size(sharded.optim), 'outside': size(sharded)}
+    report |= {'resumed': size(resumed.optim), 'resumed_outside': size(resumed)}
+
+    fields = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-4, state_dtype='uint8')
+    whole, part = layers(), layers()
+    steps(whole, LeanAdam(whole.parameters(), **fields), 0, 4)
+    first = ShardedOptimizer(part.parameters(), 'LeanAdam', **fields)
+    steps(part, first, 0, 2)
+    first.consolidate_state_dict()
+    saved = [first.state_dict() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(saved)
+    second = ShardedOptimizer(part.parameters(), 'LeanAdam', **fields)
+    second.load_state_dict(saved[0])
+    steps(part, second, 2, 4)
+    pairs = zip(whole.parameters(), part.parameters(), strict=True)
+    report['lean'] = [torch.equal(*pair) for pair in pairs]
+    values = (v for state in second.optim.state.values() for v in state.values())
+    report['lean_types'] = sorted({str(v.dtype) for v in values if torch.is_tensor(v)})
+    (root / f'report{dist.get_rank()}.json').write_text(json.dumps(report))
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('sharding')
     write_images(root / 'data')
-    (root / 'ranks.py').write_text(RANKS)
     options = TINY | {
         'data_root': str(root / 'data'),
         'train_cfg.max_iters': 2,
@@ -105,18 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'default_hooks.checkpoint.interval': 1,
         'custom_hooks.0.interval': 10,
     }
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
-            *(str(root / 'ranks.py'), str(root), json.dumps(options)),
-        ],
-        cwd=root,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    in_ranks(train_a_rank, root, root, options)
     return root
 
 

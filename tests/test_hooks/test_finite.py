@@ -3,16 +3,14 @@
 import copy
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import TINY, batch
+import torch.distributed as dist
+from helpers import TINY, batch, in_ranks
 from mmengine import MessageHub
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -273,47 +271,27 @@ def test_a_run_stops_with_the_last_good_state(data_root: Path, tmp_path: Path):
     assert all(map(math.isfinite, (value for row in losses for value in row.values())))
 
 
-RANKS = """
-import json, sys
-import torch
-import torch.distributed as dist
-sys.path.insert(0, sys.argv[3])
-from test_hooks.test_finite import Poison, changed, state
-from ugatit_mm.config import load_config
-from ugatit_mm.hooks import NotFiniteError
-from mmengine.runner import Runner
-dist.init_process_group('gloo')
-cfg = load_config('ugatit_custom', json.loads(sys.argv[2]))
-cfg.work_dir, cfg.launcher, cfg.model_wrapper_cfg.device_ids = sys.argv[1], 'pytorch', None
-next(hook for hook in cfg.custom_hooks if hook.type == 'FiniteHook').patience = 2
-runner = Runner.from_cfg(cfg)
-poison = Poison(start=2, rank=1)
-runner.register_hook(poison)
-report = {}
-try:
-    runner.train()
-except NotFiniteError as error:
-    report['error'] = str(error)
-report['changed'] = sorted(changed(poison.state, state(runner.model.module, runner.optim_wrapper)))
-report['files'] = poison.files
-with open(f'{sys.argv[1]}/rank{dist.get_rank()}.json', 'w') as file:
-    json.dump(report, file)
-"""
+def train_and_spoil_rank_1(folder: Path, options: dict) -> None:
+    dist.init_process_group('gloo')
+    cfg = load_config('ugatit_custom', options)
+    cfg.work_dir, cfg.launcher, cfg.model_wrapper_cfg.device_ids = str(folder), 'pytorch', None
+    next(hook for hook in cfg.custom_hooks if hook.type == 'FiniteHook').patience = 2
+    runner = Runner.from_cfg(cfg)
+    poison = Poison(start=2, rank=1)
+    runner.register_hook(poison)
+    with pytest.raises(NotFiniteError) as stopped:
+        runner.train()
+    report = {
+        'error': str(stopped.value),
+        'changed': sorted(changed(poison.state, state(runner.model.module, runner.optim_wrapper))),
+        'files': poison.files,
+    }
+    (folder / f'rank{dist.get_rank()}.json').write_text(json.dumps(report))
 
 
 def test_all_ranks_leave_out_what_one_of_them_spoils(data_root: Path, tmp_path: Path):
-    (tmp_path / 'ranks.py').write_text(RANKS)
     options = {**TINY, 'data_root': str(data_root), 'train_cfg.max_iters': 9}
-    words = [tmp_path / 'ranks.py', tmp_path, json.dumps(options), Path(__file__).parents[1]]
-    done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-        + [str(word) for word in words],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_ranks(train_and_spoil_rank_1, tmp_path, tmp_path, options)
     first, second = (json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1))
     assert first['error'] == second['error'] and 'iteration 4' in first['error']
     assert first['changed'] == second['changed'] == []

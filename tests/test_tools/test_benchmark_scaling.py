@@ -2,13 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, load_tool
+import torch.distributed as dist
+from helpers import in_ranks, load_tool
+from mmengine import Config, MessageHub
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 scaling = load_tool('benchmarks/scaling')
 
@@ -129,23 +130,7 @@ def test_communication_is_told_apart():
     assert '| filled, not sent | 9 | 0.9 |  | 0 |' in scaling.tables(rows)
 
 
-RANK = """
-import json, os, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import torch
-from helpers import load_tool
-from mmengine import MessageHub
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-
-scaling, folder = load_tool('benchmarks/scaling'), Path(sys.argv[1])
-torch.set_num_threads(1)
-seen = scaling.measure(scaling.Task(True, 4, 32, 1), 1, list(scaling.VARIANTS)[:3])
-number, count = scaling.rank()
-(folder / f'seen {number}.json').write_text(json.dumps(seen))
-
-
-def config(accumulate=1):
+def config(accumulate: int = 1) -> Config:
     cfg = scaling.Task(True, 4, 32, 0).config()
     for name, lr in (('generators', 1e-5), ('discriminators', 1e-1)):
         # With plain descent the weights' difference is that of the gradients.
@@ -154,71 +139,69 @@ def config(accumulate=1):
     return cfg
 
 
-def build(variant, accumulate=1):
+def build(variant: str, accumulate: int = 1):
     return scaling.Training(config(accumulate), variant, 1, torch.device('cpu'))
 
 
-def save(name, training, steps):
-    for iteration in range(steps):
-        MessageHub.get_current_instance().update_info('iter', iteration)
-        training.step()
-    torch.save(scaling.unwrap(training.model).state_dict(), folder / f'{name} {number}.pth')
+def train_a_rank(folder: Path) -> None:
+    """Weights after a few steps of each variant; when buckets are sent; a step of one process."""
+    seen = scaling.measure(scaling.Task(True, 4, 32, 1), 1, list(scaling.VARIANTS)[:3])
+    number, count = scaling.rank()
+    (folder / f'seen {number}.json').write_text(json.dumps(seen))
 
+    def save(name: str, training, steps: int) -> None:
+        for iteration in range(steps):
+            MessageHub.get_current_instance().update_info('iter', iteration)
+            training.step()
+        state = scaling.unwrap(training.model).state_dict()
+        torch.save(state, folder / f'{name} {number}.pth')
 
-for variant in scaling.VARIANTS:
-    save(variant, build(variant), 2)
-for variant in ('plain', 'bucket views'):
-    save(f'{variant}, accumulated', build(variant, 2), 2)
+    for variant in scaling.VARIANTS:
+        save(variant, build(variant), 2)
+    for variant in ('plain', 'bucket views'):
+        save(f'{variant}, accumulated', build(variant, 2), 2)
+    (folder / f'events {number}.json').write_text(json.dumps(events_of_a_step()))
 
-# When buckets are sent, and when the gradients of the first layer are there.
-scaling.VARIANTS['small buckets'] = {'bucket_cap_mb': 0.01}
-training, events = build('small buckets'), {}
-for name, pair in zip(scaling.PAIRS, training.pairs):
-    seen_here = events[name] = []
-
-    def send(state, bucket, seen_here=seen_here):
-        seen_here.append('bucket')
-        return allreduce_hook(state, bucket)
-
-    pair.register_comm_hook(None, send)
-    next(pair.parameters()).register_post_accumulate_grad_hook(
-        lambda _, seen_here=seen_here: seen_here.append('first layer')
-    )
-training.step()  # DDP lays its buckets out anew after the first step
-for seen_here in events.values():
-    seen_here.clear()
-training.step()
-(folder / f'events {number}.json').write_text(json.dumps(events))
-
-training = build(scaling.CONFIGURED)
-save('one step', training, 1)
-batches = [None] * count
-torch.distributed.all_gather_object(batches, training.batch['inputs'])
-if number == 0:
-    os.environ['WORLD_SIZE'] = '1'
     training = build(scaling.CONFIGURED)
-    training.batch['inputs'] = {k: torch.cat([b[k] for b in batches]) for k in batches[0]}
-    save('one process', training, 1)
-torch.distributed.barrier()
-torch.distributed.destroy_process_group()
-"""
+    save('one step', training, 1)
+    batches = [None] * count
+    dist.all_gather_object(batches, training.batch['inputs'])
+    if number == 0:
+        os.environ['WORLD_SIZE'] = '1'
+        training = build(scaling.CONFIGURED)
+        training.batch['inputs'] = {k: torch.cat([b[k] for b in batches]) for k in batches[0]}
+        save('one process', training, 1)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def events_of_a_step() -> dict[str, list[str]]:
+    """When buckets are sent, and when the gradients of the first layer are there."""
+    scaling.VARIANTS['small buckets'] = {'bucket_cap_mb': 0.01}
+    training, events = build('small buckets'), {}
+    for name, pair in zip(scaling.PAIRS, training.pairs, strict=True):
+        seen_here = events[name] = []
+
+        def send(state, bucket, seen_here=seen_here):
+            seen_here.append('bucket')
+            return allreduce_hook(state, bucket)
+
+        pair.register_comm_hook(None, send)
+        next(pair.parameters()).register_post_accumulate_grad_hook(
+            lambda _, seen_here=seen_here: seen_here.append('first layer')
+        )
+    training.step()  # DDP lays its buckets out anew after the first step
+    for seen_here in events.values():
+        seen_here.clear()
+    training.step()
+    return events
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory) -> Path:
     """What two ranks wrote down, each with its own images."""
     folder = tmp_path_factory.mktemp('ranks')
-    (folder / 'rank.py').write_text(RANK)
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
-            *(str(folder / 'rank.py'), str(folder), str(ROOT / 'tests')),
-        ],
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    in_ranks(train_a_rank, folder, folder)
     return folder
 
 

@@ -1,6 +1,5 @@
 """The real tools: train, resume, test, interrupt, several ranks."""
 
-import json
 import os
 import re
 import signal
@@ -12,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, as_arguments, family, free_port, load_tool
+from helpers import ROOT, TINY, as_arguments, family, free_port, in_ranks, load_tool
+from mmengine.dist import get_rank
 from PIL import Image
 
 from ugatit_mm.apis import add_kid, run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import Protocol, compare_folders
 from ugatit_mm.evaluation.results import read_results
+from ugatit_mm.models.ugatit.pairs import unwrap
 from ugatit_mm.visualization import plot_losses, read_scalars
 
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
@@ -183,26 +184,18 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, 
     assert set(content['optimizer']) == {'generators', 'discriminators'}
 
 
-RANKS = """
-import json, sys, torch
-from ugatit_mm.apis import run_training
-from ugatit_mm.config import load_config
-options = json.loads(sys.argv[2])
-cfg = load_config('ugatit_custom', options)
-cfg.work_dir, cfg.launcher = sys.argv[1], options and sys.argv[3]
-runner = run_training(cfg)
-model = runner.model
-rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-model = getattr(model, 'module', model)
-state = {k.replace('.module.', '.'): v for k, v in model.state_dict().items()}
-torch.save(state, f'{sys.argv[1]}/rank{rank}.pth')
-"""
+def train_a_rank(folder: Path, options: dict, launcher: str) -> None:
+    """Note the weights and the buffers of each rank."""
+    cfg = load_config('ugatit_custom', options)
+    cfg.work_dir, cfg.launcher = str(folder), launcher
+    model = unwrap(run_training(cfg).model)
+    state = {key.replace('.module.', '.'): value for key, value in model.state_dict().items()}
+    torch.save(state, folder / f'rank{get_rank()}.pth')
 
 
 @pytest.mark.parametrize('recipe', ['tensorflow', 'pytorch'])
 def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path: Path, recipe):
     """Equal to the last bit between ranks; to 1e-5 to one process with batch 2."""
-    (tmp_path / 'ranks.py').write_text(RANKS)
     options = {
         **TINY,
         'data_root': str(data_root),
@@ -217,14 +210,9 @@ def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path
     }
     for name in ('two', 'one'):
         (tmp_path / name).mkdir()
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    words = [tmp_path / 'ranks.py', tmp_path / 'two', json.dumps(options), 'pytorch']
-    run(*torchrun, '--nproc_per_node=2', *words, cwd=tmp_path)
+    in_ranks(train_a_rank, tmp_path / 'two', tmp_path / 'two', options, 'pytorch')
     options['train_dataloader.batch_size'] = 2
-    run(
-        *(sys.executable, tmp_path / 'ranks.py', tmp_path / 'one', json.dumps(options), 'none'),
-        cwd=tmp_path,
-    )
+    in_ranks(train_a_rank, tmp_path / 'one', tmp_path / 'one', options, 'none', count=1)
     first, second = (torch.load(tmp_path / 'two' / f'rank{rank}.pth') for rank in (0, 1))
     assert same_weights(first, second)
     assert_rho_in_range(first)

@@ -23,7 +23,7 @@ demo: $(STAMP)
 	@$(PY) tools/demo.py
 
 test: lint
-	@$(PY) -m pytest -n 2 --dist loadfile || { \
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { \
 	    status=$$?; \
 	    if [ $$status -eq 5 ]; then echo 'make test: pytest found no tests' >&2; fi; \
 	    exit $$status; }

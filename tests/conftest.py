@@ -23,8 +23,26 @@ FLAGS = (
     '--force-color-profile=srgb',
 )
 
+# Begun first, so that the processes of `pytest -n 2 --no-loadscope-reorder` end together.
+LONGEST = (
+    'test_failing_ranks.py',
+    'test_train_and_test.py',
+    'test_export.py',
+    'test_docs.py',
+    'test_checkpoints.py',
+    'test_run_paper.py',
+    'test_resume.py',
+    'test_benchmark_scaling.py',
+    'test_ugatit.py',
+    'test_benchmarks.py',
+)
+
 # Tiny networks: a second thread costs more than it brings, above all on a busy machine.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, TINY, as_arguments, family, free_port, write_images
+from helpers import ROOT, TINY, as_arguments, family, free_port, in_ranks, write_images
 
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
@@ -49,16 +49,19 @@ class Fault(Hook):
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
 
 
-def options(data_root: Path, **more) -> list[str]:
-    """Of a training of 6 iterations, a checkpoint every other."""
-    tiny = TINY | {
-        'data_root': data_root,
+def chosen(data_root: Path) -> dict:
+    """Options of a training of 6 iterations, a checkpoint every other."""
+    return TINY | {
+        'data_root': str(data_root),
         'train_cfg.max_iters': 6,
         'train_cfg.val_interval': 100,
         'custom_hooks.0.interval': 100,
         'env_cfg.dist_cfg.timeout': TIMEOUT,
     }
-    return ['--cfg-options', *as_arguments(tiny | more)]
+
+
+def options(data_root: Path) -> list[str]:
+    return ['--cfg-options', *as_arguments(chosen(data_root))]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -97,15 +100,18 @@ def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
+def train_a_rank(data: Path, work: Path) -> None:
+    cfg = load_config('ugatit_custom', chosen(data))
+    cfg.work_dir, cfg.launcher = str(work), 'pytorch'
+    run_training(cfg)
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> tuple[Path, Path]:
     """A data set, and the checkpoint of two ranks to which nothing happened."""
     root = tmp_path_factory.mktemp('ranks')
     write_images(root / 'data')
-    words = [ROOT / 'tools/dist_train.sh', 'ugatit_custom', 2, '--work-dir', root / 'whole']
-    words += options(root / 'data')
-    env = ENV | {'PORT': free_port()}
-    subprocess.run([str(word) for word in words], cwd=root, env=env, check=True, timeout=250)
+    in_ranks(train_a_rank, root, root / 'data', root / 'whole')
     return root / 'data', root / 'whole' / 'iter_6.pth'
 
 
@@ -150,11 +156,7 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, restarts, 
 def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd):
     """Two ranks with a picture each, resumed by one with two: the same steps, but for rounding."""
     data, expected = whole
-    chosen = {'train_cfg.max_iters': 6, 'train_cfg.val_interval': 100}
-    cfg = load_config(
-        'ugatit_custom',
-        {**TINY, **chosen, 'data_root': str(data), 'train_dataloader.batch_size': 2},
-    )
+    cfg = load_config('ugatit_custom', chosen(data) | {'train_dataloader.batch_size': 2})
     cfg.work_dir, cfg.resume = str(tmp_path / 'one'), True
     cfg.load_from = str(expected.with_name('iter_4.pth'))
     run_training(cfg)

@@ -53,20 +53,21 @@ def assert_rho_in_range(weights: dict) -> None:
     assert rho.min() >= 0 and rho.max() <= 1
 
 
-def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path):
+def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, capfd):
     tools, work = ROOT / 'tools', tmp_path / 'work'
     options = as_arguments(
         {**TINY, 'data_root': data_root, 'domains.A': 'red', 'domains.B': 'blue'}
     )
-    train = [sys.executable, tools / 'train.py', 'configs/ugatit_custom.py', '--work-dir', work]
-    run(*train, '--cfg-options', *options, 'train_cfg.max_iters=2', cwd=tmp_path)
+    train = ['configs/ugatit_custom.py', '--work-dir', str(work)]
+    program = [sys.executable, tools / 'train.py']
+    run(*program, *train, '--cfg-options', *options, 'train_cfg.max_iters=2', cwd=tmp_path)
     assert (work / 'iter_2.pth').is_file() and not (work / 'iter_4.pth').is_file()
 
-    done = run(*train, '--resume', '--cfg-options', *options, cwd=tmp_path)
-    assert re.search(r'Iter\(train\) +\[3/4\]', done.stdout)
-    assert not re.search(r'Iter\(train\) +\[1/4\]', done.stdout)
-    assert 'eta: ' in done.stdout and 'loss_cycle_A' in done.stdout
-    assert 'red2blue/colour' in done.stdout
+    assert load_tool('train').main([*train, '--resume', '--cfg-options', *options]) == 0
+    said = capfd.readouterr().out
+    assert re.search(r'Iter\(train\) +\[3/4\]', said)
+    assert not re.search(r'Iter\(train\) +\[1/4\]', said)
+    assert 'eta: ' in said and 'loss_cycle_A' in said and 'red2blue/colour' in said
 
     # The config that the run left behind needs no options, and nothing of where it started.
     out = tmp_path / 'out'
@@ -234,20 +235,6 @@ def test_dist_train_and_dist_test(data_root: Path, tmp_path: Path):
     )
     assert 'Iter(train) [2/2]' in done.stdout + done.stderr
     assert not any('module' in key for key in state(work / 'iter_2.pth'))
-
-    # Ranks go on from it, with its weights and not with fresh ones.
-    resumed = ['--work-dir', work, '--resume', '--cfg-options', *options]
-    run(
-        *(ROOT / 'tools' / 'dist_train.sh', 'configs/ugatit_custom.py', 2, *resumed),
-        *('train_cfg.max_iters=3', 'optim_wrapper.generators.optimizer.lr=0'),
-        cwd=tmp_path,
-        env=env,
-    )
-    two, three = state(work / 'iter_2.pth'), state(work / 'iter_3.pth')
-    moved = max(
-        (two[key] - three[key]).abs().max().item() for key in two if key.startswith('generators')
-    )
-    assert moved < 1e-3  # at most a step of Adam, which a resumed rate of 0 ends
     run(
         *(ROOT / 'tools' / 'dist_test.sh', work / 'ugatit_custom.py', work / 'iter_2.pth', 2),
         *('--out-dir', tmp_path / 'out', '--work-dir', tmp_path / 'test'),

@@ -25,6 +25,26 @@ if [ "${NODE_RANK:-0}" != 0 ]; then
     done
 fi
 
+# This machine's address on the way to node 0. On node 0 itself MASTER_ADDR must be its own.
+own=$("${PYTHON:-python}" - "$address" "$port" "${NODE_RANK:-0}" <<'END'
+import socket, sys
+address, port, node = sys.argv[1:]
+try:
+    family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as way:
+        way.connect(place)
+        print(way.getsockname()[0])
+except OSError as error:
+    sys.exit(f'error: MASTER_ADDR={address}, PORT={port}: {error}')
+try:
+    with socket.socket(family, kind) as mine:
+        mine.bind((place[0], 0, *place[2:]))
+except OSError:
+    if node == '0':
+        sys.exit(f'error: MASTER_ADDR={address} is no address of this machine, which is node 0')
+END
+)
+
 # torchrun's plain rendezvous keeps the addresses of the processes that failed.
 rendezvous=(
     --node_rank="${NODE_RANK:-0}"
@@ -36,17 +56,8 @@ if [ "${MAX_RESTARTS:-0}" != 0 ]; then
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     host=0
     [ "${NODE_RANK:-0}" != 0 ] || host=1
-    # The address that the others reach this machine at; torchrun would take its name.
-    own=$("${PYTHON:-python}" - "$address" "$port" <<'END'
-import socket, sys
-family, kind, _, _, place = socket.getaddrinfo(*sys.argv[1:], type=socket.SOCK_DGRAM)[0]
-with socket.socket(family, kind) as way:
-    way.connect(place)
-    print(way.getsockname()[0])
-END
-    )
     rendezvous=(
-        --local_addr="$own"
+        --local_addr="$own" # torchrun would take the machine's name
         --max_restarts="$MAX_RESTARTS"
         --rdzv_backend=c10d
         --rdzv_id="$port"

@@ -101,7 +101,7 @@ def contained(
 
 def _called(function: Callable, args: tuple, options: dict) -> bytes:
     value, error, message, greedy = None, (), '', False
-    before, printed = _status('VmRSS'), io.StringIO()
+    before, of_files, printed = _status('VmRSS'), _status('RssFile'), io.StringIO()
     try:
         with redirect_stdout(printed), redirect_stderr(printed):
             value = function(*args, **options)
@@ -112,7 +112,8 @@ def _called(function: Callable, args: tuple, options: dict) -> bytes:
             greedy |= isinstance(caught, MemoryError) or 'allocate memory' in str(caught)
             caught = caught.__cause__ or caught.__context__
     greedy |= 'allocate memory' in printed.getvalue() or 'MemoryError' in printed.getvalue()
-    memory = (_status('VmHWM') - before) / 1024
+    # But for libraries' pages, which a fork maps anew as it comes to them.
+    memory = (_status('VmHWM') - before - (_status('RssFile') - of_files)) / 1024
     rest = (error, message, printed.getvalue(), memory, 'well', greedy)
     if not isinstance(value, (int, list)):
         value = type(value).__name__

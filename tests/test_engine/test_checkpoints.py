@@ -13,7 +13,7 @@ import torch
 from helpers import TINY, assert_same
 from mmagic.registry import RUNNERS
 
-from ugatit_mm.apis import run_training
+from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.apis.arguments import apply_speed
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, files, read_checkpoint
@@ -380,6 +380,9 @@ def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     (Path(cfg.work_dir) / 'iter_4.pth').unlink()
     run_training(copy.deepcopy(cfg))
     assert set(read[1:]) == {newest}
+    count = len(read)
+    run_test(config(), cfg.load_from)  # the work dir decides on no test
+    assert len(read) == count
     monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '0')
     run_training(cfg)
     assert read[-1] == Path(cfg.load_from)

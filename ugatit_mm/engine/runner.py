@@ -20,6 +20,7 @@ from mmengine.dist import (
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import apply_to
 
@@ -131,7 +132,8 @@ class UGATITRunner(Runner):
             return
         # Processes that torchrun starts anew are told what the first ones were told, and not all
         # of them that they are not the first: they go by the work dir.
-        restarts = int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
+        training = isinstance(self._train_loop, BaseLoop)
+        restarts = training and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
         found = (restarts or (self._resume and self._load_from is None)) and self._resume_newest()
         if not found and self._load_from is not None:
             (self.resume if self._resume else self.load_checkpoint)(self._load_from)

@@ -309,7 +309,7 @@ def fuzz(args: argparse.Namespace, reader: Reader) -> int:
     draw = random.Random(args.seed)
     answers: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
-    slowest, start = 0.0, time.monotonic()
+    slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for number, (suffix, data) in enumerate(seeds):
             path = Path(folder, f'seed{number}{suffix}')
@@ -317,6 +317,7 @@ def fuzz(args: argparse.Namespace, reader: Reader) -> int:
             if (answer := reader(path)) != 'read':
                 print(f'error: seed {number}, which is all right: {answer}', file=sys.stderr)
                 return 1
+        start = time.monotonic()
         while time.monotonic() - start < 60 * args.minutes:
             suffix, data = mutated(args.what, seeds, draw)
             path = Path(folder, f'input{suffix}')

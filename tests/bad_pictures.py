@@ -388,7 +388,7 @@ def _numbers() -> Made:
         yield f'int {value}.tif', encode(np.array([[0, value]], np.int32), 'TIFF'), REFUSED
 
 
-# Where the stored greys [[0, 1, 2], [3, 4, 5]] belong, by orientation.
+# Where the stored greys [[0, 1, 2], [3, 4, 5]] belong, by EXIF orientation.
 ORIENTED = {
     1: [[0, 1, 2], [3, 4, 5]],
     2: [[2, 1, 0], [5, 4, 3]],

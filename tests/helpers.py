@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ugatit_mm.converters import read_checkpoint
+
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'
 
@@ -62,6 +64,15 @@ def assert_same(one: Any, two: Any, where: str = '') -> None:
         assert np.array_equal(one, two), where
     else:
         assert one == two, where
+
+
+def saved_weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path)['state_dict']
+
+
+def assert_same_weights(one: Path, two: Path) -> None:
+    """Of two checkpoints, to the last bit."""
+    assert_same(saved_weights(one), saved_weights(two))
 
 
 def as_arguments(options: dict) -> list[str]:

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from bad_pictures import ORIENTED
 from mmagic.registry import TRANSFORMS
 from PIL import Image, ImageCms
 
@@ -230,19 +231,6 @@ def test_lab():
     lab = ImageCms.applyTransform(Image.new('RGB', (2, 2), (200, 100, 50)), to_lab)
     expected = np.broadcast_to((200, 100, 50), (2, 2, 3))
     np.testing.assert_allclose(decode_rgb(encode(lab, 'TIFF')), expected, atol=3)
-
-
-# Where the stored pixels [[0, 1, 2], [3, 4, 5]] belong, by EXIF orientation.
-ORIENTED = {
-    1: [[0, 1, 2], [3, 4, 5]],
-    2: [[2, 1, 0], [5, 4, 3]],
-    3: [[5, 4, 3], [2, 1, 0]],
-    4: [[3, 4, 5], [0, 1, 2]],
-    5: [[0, 3], [1, 4], [2, 5]],
-    6: [[3, 0], [4, 1], [5, 2]],
-    7: [[5, 2], [4, 1], [3, 0]],
-    8: [[2, 5], [1, 4], [0, 3]],
-}
 
 
 @pytest.mark.parametrize('orientation', ORIENTED)

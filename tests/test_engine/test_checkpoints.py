@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, assert_same
+from helpers import TINY, assert_same, assert_same_weights, saved_weights
 from mmagic.registry import RUNNERS
 
 from ugatit_mm.apis import run_test, run_training
@@ -29,22 +29,12 @@ LARGE = {'a': torch.zeros(2_000_000)}  # 8 MB
 def config(data_root: Path, tmp_path: Path):
     """Of a tiny training, with options over it."""
 
-    def build(name: str = 'work', **options):
+    def build(name: str = 'work', resume: bool = False, **options):
         cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
-        cfg.work_dir = str(tmp_path / name)
+        cfg.work_dir, cfg.resume = str(tmp_path / name), resume
         return cfg
 
     return build
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(path)['state_dict']
-
-
-def assert_equal_files(one: Path, two: Path) -> None:
-    ours, theirs = weights(one), weights(two)
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 # ---------------------------------------------------------------------------- one file
@@ -241,10 +231,8 @@ def test_accumulated_gradients_are_not_lost(config, monkeypatch):
     parts = Path(config('parts').work_dir)
     assert [file.name for file in parts.glob('*.pth')] == ['iter_6.pth']
     monkeypatch.undo()
-    cfg = config('parts', **options)
-    cfg.resume = True
-    run_training(cfg)
-    assert_equal_files(whole / 'iter_8.pth', parts / 'iter_8.pth')
+    run_training(config('parts', resume=True, **options))
+    assert_same_weights(whole / 'iter_8.pth', parts / 'iter_8.pth')
 
 
 def test_a_signal_in_a_validation_leaves_it_and_loses_nothing(config, monkeypatch):
@@ -272,14 +260,12 @@ def test_a_signal_in_a_validation_leaves_it_and_loses_nothing(config, monkeypatc
     parts = Path(config('parts').work_dir)
     assert [file.name for file in parts.glob('*.pth')] == ['iter_3.pth']
     monkeypatch.undo()
-    cfg = config('parts', **options)
-    cfg.resume = True
-    run_training(cfg)
+    run_training(config('parts', resume=True, **options))
     whole = Path(config('whole').work_dir)
-    assert_equal_files(whole / 'iter_6.pth', parts / 'iter_6.pth')
+    assert_same_weights(whole / 'iter_6.pth', parts / 'iter_6.pth')
     best = [next(folder.glob('best_*')) for folder in (whole, parts)]
     assert best[0].name == best[1].name
-    assert_equal_files(*best)
+    assert_same_weights(*best)
     hubs = [
         read_checkpoint(f / 'iter_6.pth')['message_hub']['runtime_info'] for f in (whole, parts)
     ]
@@ -324,7 +310,7 @@ def test_a_seed_that_was_drawn_goes_on(config):
         cfg = config(name, **options | {'randomness.seed': seed})
         cfg.resume, cfg.load_from = True, str(whole / 'iter_2.pth')
         run_training(cfg)
-        assert_equal_files(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
+        assert_same_weights(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
 
 
 @pytest.mark.parametrize('speed', [{'amp': 'float16'}, {'amp': 'bfloat16', 'lean': True}])
@@ -459,7 +445,7 @@ def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
 
 def test_weights_alone_start_a_training(config, tmp_path):
     run_training(config(**{'train_cfg.max_iters': 2}))
-    state = weights(Path(config().work_dir) / 'iter_2.pth')
+    state = saved_weights(Path(config().work_dir) / 'iter_2.pth')
     slim = {key: value.half() for key, value in state.items() if key.startswith('generators.')}
     files.write_checkpoint(tmp_path / 'slim.safetensors', slim, {})
     cfg = config('next')

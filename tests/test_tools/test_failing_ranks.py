@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, TINY, as_arguments, family, free_port, in_ranks, write_images
+from helpers import (
+    ROOT,
+    TINY,
+    as_arguments,
+    assert_same_weights,
+    family,
+    free_port,
+    in_ranks,
+    saved_weights,
+    write_images,
+)
 
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
@@ -64,15 +74,6 @@ def chosen(data_root: Path) -> dict:
 
 def options(data_root: Path) -> list[str]:
     return ['--cfg-options', *as_arguments(chosen(data_root))]
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)['state_dict']
-
-
-def assert_same(one: Path, two: Path) -> None:
-    ours, theirs = weights(one), weights(two)
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours) and len(ours) == len(theirs)
 
 
 def faulty(tmp_path: Path, kind: str, note: Path) -> Path:
@@ -168,7 +169,7 @@ def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     assert code == 0, log.read_text()[-3000:]
     assert 'exitcode: -9' in log.read_text()
     assert not any(Path(f'/proc/{pid}').exists() for pid in ranks)
-    assert_same(expected, work / 'iter_6.pth')
+    assert_same_weights(expected, work / 'iter_6.pth')
     resumed = re.findall(r'(?:resumed from .*|nothing to resume.*)', log.read_text())
     print(f'killed at iteration {done}:', resumed)
 
@@ -183,8 +184,8 @@ def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd
     log = capfd.readouterr().out
     assert 'world_size was 2 and is 1: training goes on at the same sample' in log
     assert 'batch_size was 1 and is 2: ' in log
-    ours, theirs = (weights(path) for path in (tmp_path / 'one' / 'iter_6.pth', expected))
-    before = weights(expected.with_name('iter_4.pth'))
+    ours, theirs = (saved_weights(path) for path in (tmp_path / 'one' / 'iter_6.pth', expected))
+    before = saved_weights(expected.with_name('iter_4.pth'))
     # Biases in front of a normalisation have no gradient; Adam makes whole steps of its rounding.
     kept = [key for key in ours if not re.search(r'encoder\.\d\.conv\d?\.bias', key)]
     assert len(kept) == len(ours) - 10
@@ -287,7 +288,7 @@ def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, 
     ip('-n', hosts[1], 'link', 'set', link_of(hosts[1]), 'up')
     for code, log in on_hosts(hosts, tmp_path, words):
         assert code == 0, log
-    assert_same(expected, work / 'iter_6.pth')
+    assert_same_weights(expected, work / 'iter_6.pth')
 
 
 def test_two_hosts_start_anew(hosts, whole, tmp_path):
@@ -297,4 +298,4 @@ def test_two_hosts_start_anew(hosts, whole, tmp_path):
     words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work, *options(data)]
     for code, log in on_hosts(hosts, tmp_path, words, MAX_RESTARTS='1'):
         assert code == 0, log
-    assert_same(expected, work / 'iter_6.pth')
+    assert_same_weights(expected, work / 'iter_6.pth')

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, TINY, as_arguments, family, free_port, in_ranks, load_tool
+from helpers import (
+    ROOT,
+    TINY,
+    as_arguments,
+    family,
+    free_port,
+    in_ranks,
+    load_tool,
+    saved_weights,
+)
 from mmengine.dist import get_rank
 from PIL import Image
 
@@ -31,10 +40,6 @@ def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
-
-
-def state(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, map_location='cpu', weights_only=True)['state_dict']
 
 
 def train_here(data_root: Path, work_dir: Path, **options) -> Path:
@@ -96,9 +101,12 @@ def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_p
     rate = {'optim_wrapper.generators.optimizer.lr': 0.5}  # throws rho out of [0, 1] at each step
     whole = train_here(data_root, tmp_path / 'whole', **rate)
     again = train_here(data_root, tmp_path / 'again', **rate)
-    assert same_weights(state(whole / 'iter_4.pth'), state(again / 'iter_4.pth'))
+    end = saved_weights(whole / 'iter_4.pth')
+    assert same_weights(end, saved_weights(again / 'iter_4.pth'))
     other = train_here(data_root, tmp_path / 'other', **rate, **{'randomness.seed': 1})
-    assert not same_weights(state(whole / 'iter_4.pth'), state(other / 'iter_4.pth'))
+    assert not same_weights(
+        saved_weights(whole / 'iter_4.pth'), saved_weights(other / 'iter_4.pth')
+    )
 
     parts = tmp_path / 'parts'
     cfg = load_config('ugatit_custom', {**TINY, **rate, 'data_root': str(data_root)})
@@ -107,8 +115,8 @@ def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_p
     (parts / 'iter_2.pth').write_bytes((whole / 'iter_2.pth').read_bytes())
     (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))
     run_training(cfg)
-    assert same_weights(state(whole / 'iter_4.pth'), state(parts / 'iter_4.pth'))
-    assert_rho_in_range(state(parts / 'iter_4.pth'))
+    assert same_weights(end, saved_weights(parts / 'iter_4.pth'))
+    assert_rho_in_range(saved_weights(parts / 'iter_4.pth'))
 
 
 def test_old_checkpoints_go(data_root: Path, tmp_path: Path):
@@ -132,7 +140,7 @@ def test_gradient_accumulation_and_bfloat16_train(data_root: Path, tmp_path: Pat
             'optim_wrapper.generators.optimizer.lr': 0.5,
         },
     )
-    first, last = state(work / 'iter_2.pth'), state(work / 'iter_4.pth')
+    first, last = saved_weights(work / 'iter_2.pth'), saved_weights(work / 'iter_4.pth')
     assert not same_weights(first, last)
     for weights in (first, last):
         rho = torch.cat([v.flatten() for k, v in weights.items() if k.endswith('rho')])
@@ -228,7 +236,7 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
     env, work = {**ENV, 'PORT': free_port()}, tmp_path / 'work'
     work.mkdir()
     in_ranks(train_a_rank, work, work, options, 'pytorch')
-    assert not any('module' in key for key in state(work / 'iter_2.pth'))
+    assert not any('module' in key for key in saved_weights(work / 'iter_2.pth'))
     run(
         *(ROOT / 'tools' / 'dist_test.sh', work / 'ugatit_custom.py', work / 'iter_2.pth', 2),
         *('--out-dir', tmp_path / 'out', '--work-dir', tmp_path / 'test'),

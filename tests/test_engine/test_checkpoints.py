@@ -349,8 +349,7 @@ def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd)
     run_training(config(**{'train_cfg.max_iters': 2}))
     other = shutil.copytree(data_root, tmp_path / 'other')
     next((other / 'trainA').iterdir()).unlink()
-    cfg = config(data_root=str(other))
-    cfg.resume = True
+    cfg = config(data_root=str(other), resume=True)
     assert run_training(cfg).train_loop.position == 4
     said = 'len_a was 6 and is 5: training goes on at the same sample, but not as it would have'
     assert said in capfd.readouterr().out
@@ -388,8 +387,7 @@ def test_a_missed_validation_is_made_up_for(config, monkeypatch):
     )
     run_training(config(**{'train_cfg.max_iters': 2}))
     assert len(seen) == 1
-    cfg = config(**{'train_cfg.max_iters': 3, 'train_cfg.val_interval': 2})
-    cfg.resume = True
+    cfg = config(resume=True, **{'train_cfg.max_iters': 3, 'train_cfg.val_interval': 2})
     run_training(copy.deepcopy(cfg))
     assert len(seen) == 2  # at 3, the last
     (Path(cfg.work_dir) / 'last_validation').unlink()  # killed in the validation at 2
@@ -437,8 +435,7 @@ def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
             run_training(cfg)
         assert 'other.pth' in str(error.value)
     (work / 'iter_2.pth').write_bytes(b'PK')
-    cfg = config()
-    cfg.resume = True
+    cfg = config(resume=True)
     with pytest.raises(CheckpointError, match=r'none of the checkpoints in .* is whole: .*iter_2'):
         run_training(cfg)
 

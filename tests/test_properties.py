@@ -19,6 +19,7 @@ from PIL import Image
 
 from ugatit_mm.config import load_config
 from ugatit_mm.datasets.loading import ImageReadError, decode_rgb
+from ugatit_mm.domains import domain_names
 from ugatit_mm.evaluation.kid import fid, kid, kid_blocks
 from ugatit_mm.models import UGATIT
 
@@ -210,10 +211,9 @@ def model() -> UGATIT:
 
 def use(model: UGATIT, a: str, b: str) -> None:
     """Wherever a run uses the names: directions, folders of results, sheets, the command line."""
-    from ugatit_mm.models.ugatit.ugatit import _domain_names
 
     try:
-        model.domain_names = _domain_names({'A': a, 'B': b})
+        model.domain_names = domain_names({'A': a, 'B': b})
     except ValueError as error:
         refusal = str(error)
     else:

@@ -11,7 +11,7 @@ from ugatit_mm.apis import Failure, UGATITInferencer, load_model
 from ugatit_mm.apis.sizes import SIZE_MODES, fit
 from ugatit_mm.apis.sources import find_sources, read
 from ugatit_mm.converters import CheckpointError, describe, write_checkpoint
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

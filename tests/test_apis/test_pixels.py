@@ -16,7 +16,7 @@ from ugatit_mm.apis import UGATITInferencer, run_test
 from ugatit_mm.config import configs_dir, load_config
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.datasets import UGATITDataset
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 
 OPTIONS = {
     'img_size': 32,

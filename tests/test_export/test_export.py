@@ -17,7 +17,7 @@ from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.export import export_model, files, open_exported, verify
 from ugatit_mm.models import UGATIT
 from ugatit_mm.models.layers.adalin import plain_instance_layer_norm, traced_instance_layer_norm
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 
 PICTURES = [data.astronaut(), data.chelsea()]
 

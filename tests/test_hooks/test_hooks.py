@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ugatit_mm.files import output_names
 from ugatit_mm.hooks import ProgressBarHook, TranslationSheetHook
-from ugatit_mm.hooks.writer import output_names
 
 
 def test_each_source_gets_a_name_of_its_own():

@@ -28,7 +28,7 @@ from ugatit_mm.apis import add_kid, run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import Protocol, compare_folders
 from ugatit_mm.evaluation.results import read_results
-from ugatit_mm.models.ugatit.pairs import unwrap
+from ugatit_mm.models.base import unwrap
 from ugatit_mm.visualization import plot_losses, read_scalars
 
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}

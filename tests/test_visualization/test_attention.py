@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from matplotlib import colormaps
 
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 from ugatit_mm.visualization import (
     COLOUR_MAPS,
     add_legend,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 from ugatit_mm.visualization import make_sheet, read_scalars, translation_sheet
 from ugatit_mm.visualization.sheet import attention
 

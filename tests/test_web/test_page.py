@@ -10,7 +10,7 @@ from PIL import Image
 from web_helpers import ABOUT, LIMITS, Server
 
 from ugatit_mm.apis.inferencer import Translation
-from ugatit_mm.apis.sizes import resize
+from ugatit_mm.pixels import resize
 
 # RGBA of what an <img> or a <canvas> shows, row by row.
 PIXELS = """element => {

@@ -18,8 +18,9 @@ from PIL import Image
 from web_helpers import ABOUT, LIMITS, Server, serving_page
 
 from ugatit_mm.apis.inferencer import Translation
-from ugatit_mm.apis.sizes import SIZE_MODES, resize
+from ugatit_mm.apis.sizes import SIZE_MODES
 from ugatit_mm.datasets.loading import MAX_SCANS, decode_rgb
+from ugatit_mm.pixels import resize
 from ugatit_mm.web import main, serving
 from ugatit_mm.web.app import EXAMPLES
 from ugatit_mm.web.limits import Limits

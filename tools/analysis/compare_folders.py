@@ -14,7 +14,7 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ugatit_mm.datasets.loading import find_images, read_rgb
-from ugatit_mm.hooks.writer import output_names
+from ugatit_mm.files import output_names
 
 GAP, LINE = 4, 20  # pixels
 FONT = Path(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')  # Pillow's own knows ASCII alone

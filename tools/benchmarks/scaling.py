@@ -39,7 +39,7 @@ from ugatit_mm.apis import add_speed_arguments, apply_speed
 from ugatit_mm.config import load_config
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.hooks import InterruptHook
-from ugatit_mm.models.ugatit.pairs import unwrap
+from ugatit_mm.models.base import unwrap
 
 PAIRS = ('discriminators', 'generators')
 CONFIGURED = 'as configured'

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..models.ugatit.ugatit import to_uint8
+from ..pixels import normalise, to_uint8
 from ..visualization import normalise_heatmap
 from .loading import load_model
 from .sizes import SIZE_MODES, Fitted, fit
@@ -168,7 +168,7 @@ class UGATITInferencer:
         for shape in dict.fromkeys(image.shape for image in images):
             places = [i for i, image in enumerate(images) if image.shape == shape]
             pixels = torch.from_numpy(np.stack([images[i] for i in places])).to(device)
-            pixels = (pixels.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+            pixels = normalise(pixels.permute(0, 3, 1, 2).float())
             out, _, heatmaps = self.model.translation(pixels, target_domain, return_cam=True)
             pictures = to_uint8(out).permute(0, 2, 3, 1).cpu().numpy()
             maps = (

@@ -20,7 +20,7 @@ from ..converters import (
     read_checkpoint,
     weights_of,
 )
-from ..converters.inspection import first_line
+from ..messages import first_line
 from ..models import UGATIT
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'

@@ -19,9 +19,9 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from ..converters import CheckpointError, read_checkpoint
-from ..converters.files import whole
 from ..evaluation.figures import PROTOCOLS, plus_minus
 from ..evaluation.results import ResultsError, read_results
+from ..files import whole
 from ..hooks.provenance import networks_of
 from ..version import __version__
 from ..visualization import plot_losses, plot_rho, read_scalars

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..converters import CheckpointError, check_weights, read_checkpoint
 from ..evaluation.results import results_of, write_results
 from ..models import UGATIT
-from ..models.ugatit.pairs import unwrap
+from ..models.base import unwrap
 
 PathLike = str | os.PathLike
 

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+
+from ..pixels import resize
 
 SIZE_MODES = ('resize', 'crop', 'pad', 'keep')
 STRIDE = 4  # the encoder halves height and width twice
@@ -78,11 +79,3 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
     if mode != 'keep':
         image = resize(image, img_size, img_size)
     return Fitted(image, (top, left, rows, columns))
-
-
-def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize by Pillow's bilinear filter, antialiased, as the pipelines of the configs."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(image)

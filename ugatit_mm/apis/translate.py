@@ -11,10 +11,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..converters import CheckpointError
-from ..converters.files import whole
+from ..files import whole
+from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, UGATITInferencer
-from .sizes import SIZE_MODES, fit, resize
+from .sizes import SIZE_MODES, fit
 from .sources import Failure, Source, find_sources
 from .video import VideoError, count_frames, is_video, translate_video
 

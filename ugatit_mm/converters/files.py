@@ -3,11 +3,8 @@
 import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .inspection import check_file, check_header, check_tensors, check_written, first_line
+from ..files import whole
+from ..messages import first_line
+from .inspection import check_file, check_header, check_tensors, check_written
 
 # Entries of a safetensors file's header: the JSON of ``meta``, a checksum of the tensors.
 META, DIGEST = 'ugatit', 'ugatit_sha256'
-UNFINISHED = '.unfinished-'  # start of the names of folders that a file is built in
 
 
 class CheckpointError(ValueError):
@@ -144,45 +142,3 @@ def _save(content: Any, path: Path) -> None:
                 raise error.__context__ from error
             raise
     check_written(path)  # what cannot be read again is found now
-
-
-@contextmanager
-def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
-    """A place to write to, which takes the name ``path`` when the block ends well.
-
-    Before that its content is on the disk, if it is to be durable, so that a power cut leaves the
-    old file or the new one.
-
-    Raises:
-        OSError: It cannot be written; there is no trace of it then.
-    """
-    path = Path(path)
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
-        building = Path(folder) / path.name
-        yield building
-        if durable:
-            with open(building, 'rb') as file:
-                os.fsync(file.fileno())
-        os.replace(building, path)
-    if durable:
-        _sync_folder(path.parent)
-
-
-def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Remove what killed processes were writing in ``folder``; nobody may be writing there now."""
-    for left in Path(folder).glob(f'{UNFINISHED}*'):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a new name on the disk, where folders can be opened (not on Windows)."""
-    try:
-        number = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(number)
-    except OSError:
-        pass  # some network file systems know no such thing
-    finally:
-        os.close(number)

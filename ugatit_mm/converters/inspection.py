@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from ..messages import MAX_WORD
+
 # What the pickle of a checkpoint may name: tensors and plain data. torch allows more to
 # ``weights_only``; among it are arrays of any size out of nothing.
 NAMES = {
@@ -27,7 +29,6 @@ LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the storag
 LEAST = 4096  # bytes that a file counts for at least
 MAX_TUPLE = 100_000  # elements, those inside counted as often as they are met
 MAX_NODES = 1000  # of a description
-MAX_WORD = 200  # characters in it
 
 _MARK = object()
 
@@ -208,14 +209,3 @@ def check_plain(content: Any, what: str) -> None:
         if isinstance(value, int) and abs(value) > 10**12:
             raise ValueError(f'{what} has a number of more than 12 digits')
         waiting += _parts(value)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line that is not too long and has no control characters."""
-    text = str(error).strip().splitlines()
-    return printable(text[0] if text else type(error).__name__, 300)
-
-
-def printable(text: str, most: int = MAX_WORD) -> str:
-    """What comes from a file, as a message shows it: no control characters, not too long."""
-    return ''.join(c if c.isprintable() else '?' for c in text[:most])

@@ -1,16 +1,17 @@
 """What networks a file of weights belongs to."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..domains import DOMAINS
+from ..messages import first_line, listed, printable
 from ..models import UGATIT, UGATITDiscriminator, UGATITGenerator
-from ..models.ugatit.pairs import DOMAINS
-from .inspection import check_plain, first_line, printable
+from .inspection import check_plain
 
 PREFIXES = ('generators.', 'discriminators.')
 MAX_BLOCKS = 64
@@ -141,13 +142,6 @@ def check_weights(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor
     parts = (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
     if said := '; '.join(f'{len(keys)} {what} ({listed(keys, 3)})' for what, keys in parts if keys):
         raise ValueError(f'the weights do not fit the networks: {said}')
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """The first names, and how many more there are."""
-    names = [printable(str(name)) for name in names]
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 
 def _generator(state: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .networks import MAX_BLOCKS, listed
+from ..messages import listed
+from .networks import MAX_BLOCKS
 
 NETWORKS = {
     'genA2B': 'generators.B',

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..messages import first_line, listed, printable
 from .files import CheckpointError
-from .inspection import first_line, printable
-from .networks import MAX_BLOCKS, listed
+from .networks import MAX_BLOCKS
 
 UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
 

@@ -1,6 +1,5 @@
 """Data: loading images, unpaired folders, a resumable sampler, the image size, demo images."""
 
-from .bad_pictures import BadPicturesHook
 from .img_size import apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
@@ -9,7 +8,6 @@ from .workers import shield_worker
 
 __all__ = [
     'IMAGE_SUFFIXES',
-    'BadPicturesHook',
     'ImageReadError',
     'LoadRGBImage',
     'PairIndex',

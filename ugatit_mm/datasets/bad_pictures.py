@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
-from mmagic.registry import HOOKS
 from mmengine.device import get_device
 from mmengine.dist import all_reduce
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from .loading import ImageReadError
 
@@ -74,35 +70,6 @@ class BadPictures:
             first = not self._met[index]
             self._met[index] = 1
         return first
-
-
-@HOOKS.register_module()
-class BadPicturesHook(Hook):
-    """Let the first rank name, once, what any of the ranks could not read.
-
-    The workers of a rank know of each other, but the first rank alone writes a log, and it meets
-    other pictures than the others do. With one rank, or a data set that does not skip
-    (``UGATITDataset.on_error``), the hook does nothing.
-
-    Args:
-        interval: Iterations between two exchanges of a byte for each picture.
-    """
-
-    def __init__(self, interval: int = 100) -> None:
-        self.interval = interval
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Exchange what was found since the last time."""
-        if self.every_n_train_iters(runner, self.interval):
-            self.after_train(runner)
-
-    def after_train(self, runner: Runner) -> None:
-        """Exchange what was found last."""
-        bad = getattr(runner.train_dataloader.dataset, 'bad_pictures', None)
-        if runner.distributed and bad is not None:
-            bad.share()
 
 
 def _warn(text: str) -> None:

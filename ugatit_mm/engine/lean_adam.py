@@ -17,7 +17,7 @@ from mmagic.registry import OPTIMIZERS
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..models.ugatit.recipes import check_choice
+from ..messages import check_choice
 
 STATE_DTYPES = ('bfloat16', 'uint8')
 # The random numbers repeat after so many elements. Smaller parameters keep float32 moments: in the

@@ -13,7 +13,7 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..converters.files import whole
+from ..files import whole
 from .random_state import random_state, set_random_state
 
 HISTORY = 1000  # values that MMEngine keeps of each logged term

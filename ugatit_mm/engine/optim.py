@@ -8,9 +8,10 @@ from mmagic.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZE
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
+from ..messages import check_choice
+from ..models.base import unwrap
 from ..models.layers import raw_weight
-from ..models.ugatit.pairs import unwrap
-from ..models.ugatit.recipes import check_choice, resolve
+from ..models.ugatit.recipes import resolve
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
 

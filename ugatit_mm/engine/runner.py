@@ -26,7 +26,7 @@ from mmengine.utils import apply_to
 
 from ..converters import CheckpointError, check_weights, read_checkpoint, weights_of
 from ..converters.files import save
-from ..models.ugatit.pairs import unwrap
+from ..models.base import unwrap
 from .random_state import random_state
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts

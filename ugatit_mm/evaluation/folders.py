@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..datasets.loading import find_images, read_rgb
+from ..pixels import resize
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol
 
@@ -25,9 +25,8 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         image = read_rgb(self.paths[index])
-        if self.size is not None and image.shape[:2] != (self.size, self.size):
-            resized = Image.fromarray(image).resize((self.size, self.size), Image.BILINEAR)
-            image = np.asarray(resized)
+        if self.size is not None:
+            image = resize(image, self.size, self.size)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..converters.files import whole
+from ..files import whole
 from ..provenance import provenance, sha256
 from .figures import Figure
 

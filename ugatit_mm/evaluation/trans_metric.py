@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from ..models.ugatit.pairs import DOMAINS, other
-from ..models.ugatit.ugatit import to_picture
+from ..domains import DOMAINS, other
+from ..pixels import to_picture
 
 
 class TransMetric(BaseMetric):

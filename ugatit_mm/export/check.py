@@ -9,6 +9,7 @@ import torch
 
 from ..apis.sizes import STRIDE, fit
 from ..models import UGATIT
+from ..pixels import normalise
 from .files import Runner, Translator, open_exported, outputs, takes_any_size
 
 TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
@@ -117,5 +118,5 @@ def _told(off: Difference, meta: dict[str, str]) -> str:
 def _as_input(pictures: np.ndarray, pixels: str) -> np.ndarray:
     if pixels == 'uint8':
         return pictures
-    values = (pictures.astype(np.float32) - 127.5) / 127.5
+    values = normalise(pictures.astype(np.float32))
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 from ..apis.loading import load_model
 from ..apis.sources import Failure, find_sources, read
 from ..converters import CheckpointError
-from ..converters.files import whole
+from ..files import whole
 from .check import verify
 from .files import FORMATS, OPSETS, PIXELS, export_model, need_onnx
 

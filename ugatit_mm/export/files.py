@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ..apis.inferencer import LIGHT_SIZE
 from ..apis.sizes import STRIDE
-from ..converters.files import whole
+from ..domains import other
+from ..files import whole
 from ..models import UGATIT
-from ..models.ugatit.pairs import other
-from ..models.ugatit.ugatit import to_uint8
+from ..pixels import normalise, to_uint8
 from ..provenance import commit
 from ..version import __version__
 
@@ -56,7 +56,7 @@ class Translator(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, H / 4, W / 4)."""
         if self.pixels == 'uint8':
-            x = (x.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+            x = normalise(x.permute(0, 3, 1, 2).float())
         # Not through __call__, which may be compiled.
         image, _, heatmap = self.generator.forward(x.to(self.dtype), return_cam=True)
         image = to_uint8(image).permute(0, 2, 3, 1) if self.pixels == 'uint8' else image.float()

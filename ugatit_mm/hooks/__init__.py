@@ -1,5 +1,6 @@
 """Hooks of MMEngine's runner."""
 
+from .bad_pictures import BadPicturesHook
 from .checkpoint import UGATITCheckpointHook
 from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
@@ -11,6 +12,7 @@ from .watch import WatchHook
 from .writer import SaveTranslationsHook
 
 __all__ = [
+    'BadPicturesHook',
     'FiniteHook',
     'InterruptHook',
     'NotFiniteError',

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..converters.files import remove_unfinished, whole
+from ..files import remove_unfinished, whole
 
 ON_ERROR = ('continue', 'stop')
 

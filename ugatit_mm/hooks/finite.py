@@ -9,7 +9,8 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..models.ugatit.pairs import DOMAINS, unwrap
+from ..domains import DOMAINS
+from ..models.base import unwrap
 from .checkpoint import checkpoint_hook, save_now
 
 SHOWN = 6  # loss terms named in a line

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from ..models.base import unwrap
 from ..models.layers import LIN, AdaLIN
-from ..models.ugatit.pairs import unwrap
 
 
 @HOOKS.register_module()

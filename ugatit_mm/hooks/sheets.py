@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..models.ugatit.pairs import DOMAINS, other, unwrap
+from ..domains import DOMAINS, other
+from ..models.base import unwrap
 from ..visualization import translation_sheet
 
 

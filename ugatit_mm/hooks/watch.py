@@ -10,8 +10,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..domains import DOMAINS, other
+from ..models.base import unwrap
 from ..models.layers import LIN, AdaLIN
-from ..models.ugatit.pairs import DOMAINS, other, unwrap
 from ..models.ugatit.recipes import resolve
 from ..models.ugatit.ugatit import UGATIT
 

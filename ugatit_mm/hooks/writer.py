@@ -1,7 +1,5 @@
 """Translations as files."""
 
-import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..converters.files import whole
-from ..models.ugatit.pairs import DOMAINS, other, unwrap
-from ..models.ugatit.ugatit import to_picture
+from ..domains import DOMAINS, other
+from ..files import output_names, whole
+from ..models.base import unwrap
+from ..pixels import to_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
 
@@ -78,32 +77,3 @@ class SaveTranslationsHook(Hook):
         for target in DOMAINS:
             sheet = translation_sheet(model, images[other(target)], target)
             Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')
-
-
-def output_names(paths: list[str], root: str) -> dict[str, str]:
-    """Choose a PNG name for each source file, relative to the folder of its domain.
-
-    Args:
-        paths: Source files under ``root``.
-        root: Folder of the domain.
-
-    Returns:
-        dict: Relative names by path; no two are equal.
-
-    Raises:
-        ValueError: Two sources would get one name all the same.
-    """
-    relative = {path: os.path.relpath(path, root) for path in paths}
-    count = Counter(_stem(name).lower() for name in relative.values())
-    names = {
-        path: (name if count[_stem(name).lower()] > 1 else _stem(name)) + '.png'
-        for path, name in relative.items()
-    }
-    taken = Counter(names.values())
-    if clash := [path for path, name in names.items() if taken[name] > 1]:
-        raise ValueError(f'these sources would get one name, rename one: {clash}')
-    return names
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]

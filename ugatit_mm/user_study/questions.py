@@ -15,7 +15,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..datasets.loading import decode_rgb, find_images
-from ..hooks.writer import output_names
+from ..files import output_names
 
 MAX_METHODS = 9  # keys 1 to 9
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..models.ugatit.ugatit_discriminator import SCALES
+from ..pixels import normalise, to_rgb
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
-from .sheet import make_sheet, to_rgb
+from .sheet import make_sheet
 
 if TYPE_CHECKING:
     from ..models import UGATIT
@@ -56,9 +57,7 @@ def attention_figure(
     device = next(model.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
-        fake, _, heatmap = model.translation(
-            (image.float() - 127.5) / 127.5, target, return_cam=True
-        )
+        fake, _, heatmap = model.translation(normalise(image.float()), target, return_cam=True)
         maps = {'attention: generator': heatmap}
         if model.discriminators is not None:
             judged = model.get_module(model.discriminators)[target](fake)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.ugatit.pairs import other
-from ..models.ugatit.ugatit import to_uint8
+from ..domains import other
+from ..pixels import to_rgb
 from .heatmap import colour_heatmap, normalise_heatmap
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ COLUMNS = ('source', 'attention', 'translation', 'cycle')
 MARGIN = 4
 TITLE = 20
 READABLE = 128  # smaller pictures are enlarged, so that the titles fit
-
-
-def to_rgb(image: Tensor) -> np.ndarray:
-    """Turn an image in [-1, 1], (3, H, W), into uint8 (H, W, 3)."""
-    return to_uint8(image).permute(1, 2, 0).cpu().numpy()
 
 
 def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:

@@ -29,9 +29,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ..apis.sizes import SIZE_MODES, resize
+from ..apis.sizes import SIZE_MODES
 from ..datasets.loading import ImageReadError, decode_rgb
-from ..models.ugatit.pairs import DOMAINS
+from ..domains import DOMAINS
+from ..pixels import resize
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
 

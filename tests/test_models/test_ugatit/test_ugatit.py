@@ -10,7 +10,7 @@ from torch import nn
 
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.models.layers import AdaLIN, linear
-from ugatit_mm.models.ugatit.ugatit import to_uint8
+from ugatit_mm.pixels import to_uint8
 
 
 def wrappers(model, lr: float = 1e-3, optimizer: dict | None = None, **fields):

@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from ...messages import check_choice
 from ..layers import raw_weight
-from .recipes import check_choice
 
 INITS = ('normal', 'default')
 

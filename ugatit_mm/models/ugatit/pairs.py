@@ -6,22 +6,10 @@ and overlaps with the backward pass.
 """
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from ...domains import DOMAINS, other
 from .ugatit_discriminator import DiscriminatorOutput
-
-DOMAINS = ('A', 'B')
-
-
-def other(domain: str) -> str:
-    """Return the other one of the two domains."""
-    return 'B' if domain == 'A' else 'A'
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """Return the module inside a distributed wrapper, or the module as it is."""
-    return module.module if is_model_wrapper(module) else module
 
 
 class GeneratorPair(nn.ModuleDict):

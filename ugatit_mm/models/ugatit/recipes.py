@@ -71,9 +71,3 @@ def resolve(recipe: str, part: str, **fields: Any) -> dict[str, Any]:
         raise ValueError(f'recipe must be one of {sorted(RECIPES)}, got {recipe!r}')
     preset = RECIPES[recipe][part]
     return {key: preset[key] if value is None else value for key, value in fields.items()}
-
-
-def check_choice(field: str, value: Any, choices: tuple) -> None:
-    """Raise a ValueError that lists the known values of ``field`` if ``value`` is not one."""
-    if value not in choices:
-        raise ValueError(f'{field} must be one of {list(choices)}, got {value!r}')

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmagic.models.base_models import BaseTranslationModel
@@ -14,29 +13,17 @@ from mmengine import MessageHub
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
+from ...domains import DOMAINS, domain_names, other
+from ...pixels import to_uint8
 from ..layers import clip_rho, joint_gradients
 from ..losses import lsgan_loss
-from .pairs import DOMAINS, DiscriminatorPair, GeneratorPair, other
+from .pairs import DiscriminatorPair, GeneratorPair
 from .recipes import resolve
 from .ugatit_discriminator import SCALES, DiscriminatorOutput
 from .update import copy_buffers, leave_out, restore_buffers, update
 
 LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
 RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
-
-
-def to_uint8(image: Tensor) -> Tensor:
-    """Round images in [-1, 1] to 0..255, the one place where pixels become integers.
-
-    The arithmetic is that of torchvision's ``save_image`` after MMagic's inferencer has mapped
-    [-1, 1] to [0, 1], so every way out of the model writes the same pixels.
-    """
-    return ((image.float() + 1) / 2).mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
-
-
-def to_picture(bgr: Tensor) -> np.ndarray:
-    """Turn what :meth:`UGATIT.val_step` gives, BGR (3, H, W), into RGB (H, W, 3)."""
-    return bgr.flip(0).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 @MODELS.register_module()
@@ -93,7 +80,7 @@ class UGATIT(BaseTranslationModel):
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
     ) -> None:
-        self.domain_names = _domain_names(domains)
+        self.domain_names = domain_names(domains)
         loss_config = dict(loss_config or {})
         if unknown := set(loss_config) - set(LOSS_WEIGHTS):
             raise ValueError(
@@ -385,30 +372,6 @@ def _without_wrappers(module: nn.Module, state: dict, prefix: str, _: dict) -> N
 def _to_mmagic(images: Tensor) -> Tensor:
     """RGB in [-1, 1] to MMagic's BGR, uint8, on the CPU."""
     return to_uint8(images).flip(1).cpu()
-
-
-def _domain_names(domains: dict[str, str] | None) -> dict[str, str]:
-    names = {'A': 'A', 'B': 'B', **(domains or {})}
-    if set(names) != set(DOMAINS):
-        raise ValueError(f'domains takes names for A and B, got {domains}')
-    if names['A'] == names['B'] or names['A'] == 'B' or names['B'] == 'A':
-        raise ValueError(f'domains must be told apart, got {domains}')
-    for letter, name in names.items():
-        if not _can_be_part_of_a_path(name):
-            raise ValueError(
-                f'domains.{letter}={str(name)[:100]!r} must be a name that can be part of a folder '
-                'name, of at most 100 bytes'
-            )
-    return names
-
-
-def _can_be_part_of_a_path(name: Any) -> bool:
-    if not isinstance(name, str) or not name or set(name) & set('/\\\0') or name[0] == '.':
-        return False
-    try:
-        return len(name.encode()) <= 100  # two of them and a word fit into a name of 255
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
 
 
 def _detach(log: dict[str, Tensor]) -> dict[str, Tensor]:

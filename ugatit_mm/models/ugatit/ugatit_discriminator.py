@@ -7,10 +7,11 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...messages import check_choice
 from ..layers import CAM, PatchConv2d
 from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
 from .init import INITS, init_networks
-from .recipes import check_choice, resolve
+from .recipes import resolve
 
 SCALES = ('global', 'local')
 PADDINGS = {'same': (1, 2, 1, 2), 'symmetric': (1, 1, 1, 1)}  # left, right, top, bottom

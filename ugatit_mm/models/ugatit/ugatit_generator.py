@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...messages import check_choice
 from ..layers import (
     CAM,
     LIN,
@@ -19,7 +20,7 @@ from ..layers import (
     UpConv2d,
 )
 from .init import INITS, init_networks
-from .recipes import check_choice, resolve
+from .recipes import resolve
 
 NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
 

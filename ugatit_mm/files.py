@@ -1,0 +1,82 @@
+"""The one way a file appears: whole, or not at all; and names for result files."""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNFINISHED = '.unfinished-'  # start of the names of folders that a file is built in
+
+
+@contextmanager
+def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
+    """A place to write to, which takes the name ``path`` when the block ends well.
+
+    Before that its content is on the disk, if it is to be durable, so that a power cut leaves the
+    old file or the new one.
+
+    Raises:
+        OSError: It cannot be written; there is no trace of it then.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
+        building = Path(folder) / path.name
+        yield building
+        if durable:
+            with open(building, 'rb') as file:
+                os.fsync(file.fileno())
+        os.replace(building, path)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Remove what killed processes were writing in ``folder``; nobody may be writing there now."""
+    for left in Path(folder).glob(f'{UNFINISHED}*'):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name on the disk, where folders can be opened (not on Windows)."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError:
+        pass  # some network file systems know no such thing
+    finally:
+        os.close(number)
+
+
+def output_names(paths: list[str], root: str) -> dict[str, str]:
+    """Choose a PNG name for each source file, relative to the folder of its domain.
+
+    Args:
+        paths: Source files under ``root``.
+        root: Folder of the domain.
+
+    Returns:
+        dict: Relative names by path; no two are equal.
+
+    Raises:
+        ValueError: Two sources would get one name all the same.
+    """
+    relative = {path: os.path.relpath(path, root) for path in paths}
+    count = Counter(_stem(name).lower() for name in relative.values())
+    names = {
+        path: (name if count[_stem(name).lower()] > 1 else _stem(name)) + '.png'
+        for path, name in relative.items()
+    }
+    taken = Counter(names.values())
+    if clash := [path for path, name in names.items() if taken[name] > 1]:
+        raise ValueError(f'these sources would get one name, rename one: {clash}')
+    return names
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]

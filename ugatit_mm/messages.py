@@ -1,0 +1,30 @@
+"""Words of error messages."""
+
+from collections.abc import Iterable
+from typing import Any
+
+MAX_WORD = 200  # characters of a word that comes from a file
+
+
+def check_choice(field: str, value: Any, choices: Iterable) -> None:
+    """Raise a ValueError that lists the known values of ``field`` if ``value`` is not one."""
+    if value not in choices:
+        raise ValueError(f'{field} must be one of {list(choices)}, got {value!r}')
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line that is not too long and has no control characters."""
+    text = str(error).strip().splitlines()
+    return printable(text[0] if text else type(error).__name__, 300)
+
+
+def printable(text: str, most: int = MAX_WORD) -> str:
+    """What comes from a file, as a message shows it: no control characters, not too long."""
+    return ''.join(c if c.isprintable() else '?' for c in text[:most])
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """The first names, and how many more there are."""
+    names = [printable(str(name)) for name in names]
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more

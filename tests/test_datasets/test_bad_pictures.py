@@ -20,7 +20,6 @@ from PIL import EpsImagePlugin, Image
 from torch.utils.data import DataLoader
 
 from ugatit_mm.datasets import (
-    BadPicturesHook,
     ImageReadError,
     LoadRGBImage,
     PairIndex,
@@ -30,6 +29,7 @@ from ugatit_mm.datasets import (
 )
 from ugatit_mm.datasets.bad_pictures import BadPictures
 from ugatit_mm.datasets.loading import find_images, list_images
+from ugatit_mm.hooks import BadPicturesHook
 
 PATIENCE = 60  # seconds for a picture, which takes a few milliseconds, on a busy machine
 CORPUS_MEMORY = 128 << 20  # bytes at the peak; Pillow lets a PNG have 64 MiB of text

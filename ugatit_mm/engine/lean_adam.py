@@ -35,8 +35,8 @@ class LeanAdam(Optimizer):
     """Adam (coupled weight decay, ``eps`` outside the root) that stores its moments in few bits.
 
     The update is torch's fused kernel in float32, with the moments before they are rounded. The
-    random numbers follow from the step and the place in the parameter alone, so that a resumed or
-    sharded run equals the plain one to the last bit.
+    random numbers follow from the step and the place in the parameter alone, so that a resumed
+    run equals one without a stop to the last bit.
 
     Args:
         params: float32 parameters or groups of them, without gaps in memory.

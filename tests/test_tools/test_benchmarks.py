@@ -101,12 +101,11 @@ def test_optimizers_state_and_ratio(tmp_path):
     assert optimizer.main(['--millions', '1', '--turns', '1', '--out', str(out)]) == 0
     found = {(r['setting'], r['quantity']): float(r['value']) for r in rows(out)}
     assert found['Adam, fused', 'ratio'] == 1
-    # Two moments of 4 or 2 bytes; or of one byte with a float32 scale for each 2048.
+    # Two moments of 4 bytes; or of one byte with a float32 scale for each 2048.
     expected = {
         'Adam, fused': 8,
         'Adam, foreach': 8,
-        'LeanAdam, bfloat16': 4,
-        'LeanAdam, uint8': 2 + 4 / 2048,
+        'LeanAdam': 2 + 4 / 2048,
     }
     for setting, size in expected.items():
         assert found[setting, 'state'] == pytest.approx(size, rel=1e-3)

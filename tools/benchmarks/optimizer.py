@@ -16,8 +16,7 @@ FIELDS = {'lr': 1e-4, 'betas': (0.5, 0.999), 'weight_decay': 1e-4}
 SETTINGS = {
     'Adam, fused': (torch.optim.Adam, {'fused': True}),
     'Adam, foreach': (torch.optim.Adam, {'foreach': True}),
-    'LeanAdam, bfloat16': (LeanAdam, {'state_dtype': 'bfloat16'}),
-    'LeanAdam, uint8': (LeanAdam, {'state_dtype': 'uint8'}),
+    'LeanAdam': (LeanAdam, {}),
 }
 
 

@@ -9,8 +9,9 @@ from .attention import (
     overlay,
 )
 from .curves import plot_losses, read_scalars
+from .grid import make_sheet
 from .rho import plot_rho
-from .sheet import make_sheet, translation_sheet
+from .sheet import translation_sheet
 
 __all__ = [
     'COLOUR_MAPS',

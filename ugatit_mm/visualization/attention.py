@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..models.ugatit.ugatit_discriminator import SCALES
 from ..pixels import normalise, to_rgb
+from .grid import make_sheet
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
-from .sheet import make_sheet
 
 if TYPE_CHECKING:
     from ..models import UGATIT

@@ -119,15 +119,15 @@ def test_reference_step(reference):
 
     out = model.generators(real)
     for ours, theirs in (
-        *((f'fake_{y}', f'x_{x}{y}'.lower()) for x, y in ('AB', 'BA')),
-        *((f'cycle_{x}', f'x_{x}{y}{x}'.lower()) for x, y in ('AB', 'BA')),
-        *((f'identity_{x}', f'x_{x}{x}'.lower()) for x in 'AB'),
+        *((out[y].fake, f'x_{x}{y}'.lower()) for x, y in ('AB', 'BA')),
+        *((out[x].cycle, f'x_{x}{y}{x}'.lower()) for x, y in ('AB', 'BA')),
+        *((out[x].identity, f'x_{x}{x}'.lower()) for x in 'AB'),
     ):
-        close(out[ours], nchw(recorded[f'img/{theirs}']), 1e-4)
+        close(ours, nchw(recorded[f'img/{theirs}']), 1e-4)
     for domain, theirs in (('A', 'ba'), ('B', 'ab')):
-        close(out[f'cam_source_{domain}'], recorded[f'cam/cam_{theirs}'], 1e-4)
+        close(out[domain].cam_source, recorded[f'cam/cam_{theirs}'], 1e-4)
 
-    fake = {domain: out[f'fake_{domain}'].detach() for domain in 'AB'}
+    fake = {domain: out[domain].fake.detach() for domain in 'AB'}
     judged = model.discriminators(real, fake, joint=True)
     for domain in 'AB':
         for kind, outputs in zip(('real', 'fake'), judged[domain], strict=True):

@@ -165,7 +165,12 @@ def test_the_hook_refuses_what_it_cannot_do():
 
 
 def outcome(updates: dict, not_finite: tuple = ()) -> SimpleNamespace:
-    return SimpleNamespace(updates=updates, not_finite=list(not_finite))
+    return SimpleNamespace(
+        updates=updates,
+        not_finite=list(not_finite),
+        pending=not updates,
+        OPTIMIZED=('discriminators', 'generators'),
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ custom_hooks = [
     dict(type='TranslationSheetHook', interval=1000, num_images=4),
     dict(type='InterruptHook'),
     dict(type='ProvenanceHook'),
-    dict(type='GatherShardsHook'),  # for optimizer.type=ShardedOptimizer; else it does nothing
     dict(type='RhoHook', interval=100),
     dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
     dict(type='FiniteHook', patience=10),

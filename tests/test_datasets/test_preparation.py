@@ -425,7 +425,8 @@ def test_a_stopped_run_goes_on_without_writing_again(tmp_path, monkeypatch):
 
     def write(folder: Path, path: str, data: bytes) -> None:
         if len(written) == 6:
-            (folder / '.writing').write_bytes(data[:10])  # the plug is pulled in the middle
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_bytes(data[:10])  # the plug is pulled in the middle
             raise KeyboardInterrupt
         written.append(path)
         real(folder, path, data)
@@ -435,7 +436,7 @@ def test_a_stopped_run_goes_on_without_writing_again(tmp_path, monkeypatch):
         prepare('horse2zebra', source, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     partial = tmp_path / 'out.partial'
-    first, *rest = written[1:]
+    first, *rest = written
     (partial / first).write_bytes(b'half')  # as a crash of the machine may leave it
     before = {path: (partial / path).stat().st_ino for path in rest}
     again = []
@@ -488,7 +489,7 @@ def test_complete_is_kept_and_anything_else_is_refused(tmp_path, monkeypatch):
 def test_an_empty_folder_and_a_link_to_one_are_filled(tmp_path):
     source = write_zip(tmp_path / 'a.zip', contents((4, 5, 2, 3)))
     # Stopped while the manifest was written.
-    write_folder(tmp_path / 'big.partial', {'.writing': b'{'})
+    write_folder(tmp_path / 'big.partial', {'.unfinished-x/manifest.json': b'{'})
     (tmp_path / 'big').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'big')
     prepare('horse2zebra', source, tmp_path / 'link')

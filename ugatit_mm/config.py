@@ -71,6 +71,19 @@ def configs_dir() -> Path:
     return installed if installed.is_dir() else package.parent / 'configs'
 
 
+def data_set(name: str) -> Config:
+    """Return what is known of a data set of the paper: its base config.
+
+    Args:
+        name: The direction A to B, as in ``configs/_base_/datasets/NAME.py``.
+
+    Returns:
+        Config: ``data_root``, ``domain_names`` (of A and B), ``paper_images`` (the paper's counts
+            by folder) and ``epoch_iters`` (iterations of an epoch at batch size 1).
+    """
+    return Config.fromfile(configs_dir() / '_base_' / 'datasets' / f'{name}.py')
+
+
 def find_config(path: str | os.PathLike) -> str:
     """Return the file that ``path`` names, see :func:`load_config`."""
     if os.path.isfile(path):

@@ -42,7 +42,7 @@ TINY = {
     'train_cfg.val_interval': 2,
     'default_hooks.logger.interval': 1,
     'default_hooks.checkpoint.interval': 2,
-    'custom_hooks.0.interval': 2,
+    'default_hooks.sheets.interval': 2,
     'randomness.seed': 0,
 }
 

@@ -5,11 +5,19 @@ import itertools
 import pytest
 import torch
 from helpers import ROOT, batch
-from mmagic.registry import MODELS
+from helpers import TINY as TINY_RUN
+from mmagic.registry import MODELS, RUNNERS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ugatit_mm.config import configs_dir, find_config, load_config
+from ugatit_mm.apis import run_test, run_training
+from ugatit_mm.config import (
+    MMENGINE_HOOKS,
+    configs_dir,
+    find_config,
+    keep_mmengine_hooks,
+    load_config,
+)
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 
 CONFIGS = sorted(
@@ -253,3 +261,74 @@ def test_an_option_that_nobody_reads_is_refused():
     with pytest.raises(ValueError, match=r'unknown option zebra: there are .*, model, '):
         load_config('ugatit_custom', {'zebra': 1})
     assert load_config('ugatit_custom', {'compile': True, 'experiment_name': 'x'}).compile is True
+
+
+# The project's hooks as configs listed them before they had names.
+LISTED = [
+    dict(type='TranslationSheetHook', interval=2, num_images=4),
+    dict(type='InterruptHook'),
+    dict(type='ProvenanceHook'),
+    dict(type='GatherShardsHook'),
+    dict(type='RhoHook', interval=100),
+    dict(type='BadPicturesHook', interval=100),
+    dict(type='FiniteHook', patience=7),
+    dict(type='WatchHook', interval=500),
+]
+
+
+def hooks_of(cfg: Config) -> list[str]:
+    """The hooks of the project, in the order in which the runner calls them."""
+    mmengines = ('RuntimeInfoHook', 'IterTimerHook', 'DistSamplerSeedHook', 'ParamSchedulerHook')
+    names = [type(hook).__name__ for hook in RUNNERS.build(cfg).hooks]
+    return [name for name in names if name not in (*mmengines, 'LoggerHook')]
+
+
+def test_hooks_by_name(data_root, tmp_path):
+    where = {'data_root': str(data_root), 'work_dir': str(tmp_path)}
+    cfg = load_config('ugatit_custom', {**TINY_RUN, **where})
+    assert cfg.custom_hooks == []
+    assert hooks_of(cfg) == [
+        'ProvenanceHook',
+        'BadPicturesHook',
+        'TranslationSheetHook',
+        'RhoHook',
+        'UGATITCheckpointHook',
+        'InterruptHook',
+        'FiniteHook',
+        'WatchHook',
+    ]
+    none = {f'default_hooks.{name}': None for name in ('watch', 'sheets', 'rho', 'checkpoint')}
+    options = {**TINY_RUN, **where, **none, 'experiment_name': 'fewer'}
+    del options['default_hooks.sheets.interval'], options['default_hooks.checkpoint.interval']
+    assert hooks_of(load_config('ugatit_custom', options)) == [
+        'ProvenanceHook',
+        'BadPicturesHook',
+        'InterruptHook',
+        'FiniteHook',
+    ]
+
+
+def test_a_work_dir_of_before_hooks_had_names_goes_on(data_root, tmp_path):
+    """Its config, with the list, trains and resumes; each hook is there once."""
+    cfg = load_config('ugatit_custom', {**TINY_RUN, 'data_root': str(data_root)})
+    keep_mmengine_hooks(cfg)
+    cfg.custom_hooks, cfg.work_dir = LISTED, str(tmp_path)
+    cfg.dump(tmp_path / 'old.py')
+    before = load_config(tmp_path / 'old.py')
+    assert [hook.type for hook in before.custom_hooks] == [
+        hook['type'] for hook in LISTED if hook['type'] != 'GatherShardsHook'
+    ]
+    run_training(before)
+    again = load_config(tmp_path / 'old.py', {'train_cfg.max_iters': 5, 'resume': True})
+    assert run_training(again).iter == 5
+    metrics = run_test(load_config(tmp_path / 'old.py'), tmp_path / 'iter_5.pth')
+    assert metrics['A2B/colour'] > 0
+
+
+def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = {str(ROOT / "configs" / "ugatit_custom.py")!r}\ncustom_hooks = {LISTED[:3]}\n'
+    )
+    cfg = load_config(tmp_path / 'mine.py')
+    assert [hook.type for hook in cfg.custom_hooks] == [hook['type'] for hook in LISTED[:3]]
+    assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {'rho', 'bad_pictures', 'finite', 'watch'}

@@ -15,6 +15,16 @@ from .datasets import apply_img_size
 SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
 # What MMEngine's runner reads besides the fields that it is built from.
 EXTRAS = ('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'runner_type')
+# MMEngine's own names in default_hooks; it takes others, too.
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
@@ -50,6 +60,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
     cfg.merge_from_dict(options)
+    _count_hooks_once(cfg)
     return cfg
 
 
@@ -62,6 +73,27 @@ def _check_options(options: dict[str, Any], cfg: Config) -> None:
             near = difflib.get_close_matches(word, known, 1)
             hint = f': is it {near[0]}?' if near else f': there are {", ".join(sorted(known))}'
             raise ValueError(f'unknown option {option}{hint}')
+
+
+def keep_mmengine_hooks(cfg: Config) -> None:
+    """Take all hooks but MMEngine's own out of a config, in place."""
+    named = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {name: named[name] for name in named if name in MMENGINE_HOOKS}
+    cfg.custom_hooks = []
+
+
+def _count_hooks_once(cfg: Config) -> None:
+    """Leave out named hooks of a type that ``custom_hooks`` has, too.
+
+    Configs of before the names, in work dirs and of users, list the project's hooks there.
+    """
+    listed = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in GONE]
+    cfg.custom_hooks = listed
+    types = {hook['type'] for hook in listed}
+    named = cfg.get('default_hooks') or {}
+    for name in set(named) - set(MMENGINE_HOOKS):
+        if named[name] and named[name].get('type') in types:
+            named.pop(name)
 
 
 def configs_dir() -> Path:

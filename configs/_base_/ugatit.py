@@ -5,3 +5,4 @@ _base_ = [
     'schedules/ugatit_1m.py',
     'default_runtime.py',
 ]
+default_hooks = dict(rho=dict(type='RhoHook', interval=100))

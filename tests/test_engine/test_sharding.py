@@ -84,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'train_cfg.max_iters': 2,
         'train_cfg.val_interval': 10,
         'default_hooks.checkpoint.interval': 1,
-        'custom_hooks.0.interval': 10,
+        'default_hooks.sheets.interval': 10,
     }
     in_ranks(train_a_rank, root, root, options)
     return root

@@ -18,7 +18,7 @@ from mmagic.registry import RUNNERS
 from PIL import Image
 
 from ugatit_mm.apis import run_training
-from ugatit_mm.config import load_config
+from ugatit_mm.config import keep_mmengine_hooks, load_config
 from ugatit_mm.converters import read_checkpoint
 from ugatit_mm.converters.files import save
 
@@ -57,7 +57,8 @@ def seconds_to_resume(root: Path, checkpoint: Path, place: int, loop: str) -> fl
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir = str(checkpoint.parent / 'resumed')
     cfg.experiment_name = f'resume_{time.monotonic_ns()}'
-    cfg.custom_hooks, cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = [], None, None, None
+    cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = None, None, None
+    keep_mmengine_hooks(cfg)
     cfg.resume, cfg.load_from = True, str(checkpoint)
     start = time.perf_counter()
     runner = RUNNERS.build(cfg)
@@ -77,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         cfg = load_config('ugatit_custom', OPTIONS | {'data_root': str(root)})
         cfg.work_dir, cfg.train_cfg.max_iters = str(work), 1
         cfg.default_hooks.checkpoint.save_last = True
-        cfg.custom_hooks, cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = [], None, None, None
+        cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = None, None, None
+        keep_mmengine_hooks(cfg)
         run_training(cfg)
         content = read_checkpoint(work / 'iter_1.pth')
         cases = {place: ('UGATITTrainLoop', place) for place in PLACES}

@@ -33,7 +33,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
     Args:
         path: A config file; a name such as ``ugatit_selfie2anime`` or
             ``light/ugatit_light_selfie2anime.py`` that is no file here is looked for among the
-            configs of the package.
+            configs of the package, with or without its folder.
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
@@ -116,18 +116,20 @@ def data_set(name: str) -> Config:
     return Config.fromfile(configs_dir() / '_base_' / 'datasets' / f'{name}.py')
 
 
+def config_names() -> dict[str, Path]:
+    """Return the configs of the package: file by name, as ``light/ugatit_light_selfie2anime``."""
+    root = configs_dir()
+    files = {path.relative_to(root).with_suffix(''): path for path in sorted(root.rglob('*.py'))}
+    return {name.as_posix(): path for name, path in files.items() if '_base_' not in name.parts}
+
+
 def find_config(path: str | os.PathLike) -> str:
     """Return the file that ``path`` names, see :func:`load_config`."""
     if os.path.isfile(path):
         return os.fspath(path)
-    root = configs_dir()
     name = os.fspath(path).removesuffix('.py').removeprefix('configs/')
-    found = root / f'{name}.py'
-    if found.is_file():
-        return str(found)
-    known = sorted(
-        str(config.relative_to(root).with_suffix(''))
-        for config in root.rglob('*.py')
-        if '_base_' not in config.parts
-    )
+    known = config_names()
+    for config, file in known.items():
+        if name in (config, file.stem):
+            return str(file)
     raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')

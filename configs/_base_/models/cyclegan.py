@@ -3,6 +3,7 @@ model = dict(
     type='UnpairedCycleGAN',
     domains=dict(A='A', B='B'),
     default_domain='B',
+    img_size=256,
     data_preprocessor=dict(type='DataPreprocessor', output_channel_order='RGB', data_keys=None),
     generator=dict(
         type='CycleGANGenerator',

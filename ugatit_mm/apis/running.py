@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from ..config import keep_mmengine_hooks
 from ..converters import CheckpointError, check_weights, read_checkpoint
 from ..evaluation.results import results_of, write_results
 from ..models.base import UnpairedTranslation, unwrap
@@ -57,8 +58,7 @@ def run_test(
     weights = read_checkpoint(checkpoint)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
-    # What belongs to training alone is not built.
-    cfg.custom_hooks = []
+    keep_mmengine_hooks(cfg)  # the others belong to training
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
         cfg.custom_hooks.append(hook)

@@ -1,0 +1,6 @@
+"""CycleGAN: networks and model."""
+
+from .cyclegan_discriminator import CycleGANDiscriminator
+from .cyclegan_generator import CycleGANGenerator
+
+__all__ = ['CycleGANDiscriminator', 'CycleGANGenerator']

@@ -10,7 +10,8 @@ from mmagic.models.archs import PatchDiscriminator
 from mmagic.models.editors.cyclegan.cyclegan_generator import ResnetGenerator
 from torch import Tensor, nn
 
-from ugatit_mm.models import CycleGANDiscriminator, CycleGANGenerator
+from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.models import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 
 GEN = {'base_channels': 4, 'num_blocks': 2}
 DIS = {'base_channels': 4}
@@ -43,6 +44,32 @@ def with_weights(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     names = list(network.state_dict())
     network.load_state_dict(dict(zip(names, state.values(), strict=True)))
     return network
+
+
+def tiny_cyclegan(
+    generator: dict | None = None, discriminator: dict | None = None, **fields
+) -> UnpairedCycleGAN:
+    """A model of a few thousand parameters; arguments go over the defaults."""
+    torch.manual_seed(0)
+    generator = {'type': 'CycleGANGenerator', **GEN, **(generator or {})}
+    discriminator = {'type': 'CycleGANDiscriminator', **DIS, **(discriminator or {})}
+    model = UnpairedCycleGAN(generator, discriminator, **fields)
+    model.init_weights()
+    return model.train()
+
+
+def official_networks(model: UnpairedCycleGAN) -> dict[str, nn.Module]:
+    """The model's networks under the official names."""
+    pairs = (('G', model.generators), ('D', model.discriminators))
+    return {f'{kind}_{x}': pair[y] for kind, pair in pairs for x, y in (('A', 'B'), ('B', 'A'))}
+
+
+def wrappers(model: nn.Module, optimizer: dict | None = None, **fields):
+    """Wrappers of the official optimisers, or of another one."""
+    optimizer = optimizer or {'type': 'Adam', 'lr': 2e-4, 'betas': (0.5, 0.999)}
+    names = ('generators', 'discriminators')
+    cfg = {name: {'optimizer': optimizer, **fields} for name in names}
+    return UGATITOptimWrapperConstructor(cfg)(model)
 
 
 def pair_of_generators(**fields) -> tuple[CycleGANGenerator, ResnetGenerator]:

@@ -1,6 +1,6 @@
 """Networks, layers, losses and models; importing this registers them with MMagic."""
 
-from .cyclegan import CycleGANDiscriminator, CycleGANGenerator
+from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
@@ -15,4 +15,5 @@ __all__ = [
     'CycleGANGenerator',
     'UGATITDiscriminator',
     'UGATITGenerator',
+    'UnpairedCycleGAN',
 ]

@@ -14,6 +14,9 @@ class ImagePool:
     one that it has, drawn uniformly, and keeps the new one in its place (Shrivastava et al., CVPR
     2017, section 2.3, as the official CycleGAN program has it).
 
+    What a step did to the pool becomes final by :meth:`keep`, after an update that was taken, and
+    is taken back by :meth:`undo` otherwise: images that are not finite never stay.
+
     Images stay on their device, and what is drawn is drawn by the host from Python's ``random``,
     which an exact resume keeps: nothing waits for the device.
 
@@ -29,12 +32,13 @@ class ImagePool:
             raise ValueError(f'pool_size must be 0 or more, got {size}')
         self.size = size
         self.images: list[Tensor] = []
+        self._final: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
         """Return as many images as there are, some of them older.
 
         Args:
-            images: Translations, (N, C, H, W), finite; no gradient goes through.
+            images: Translations, (N, C, H, W); no gradient goes through.
         """
         if not self.size:
             return images.detach()
@@ -50,6 +54,14 @@ class ImagePool:
     def _draw(self) -> int | None:
         """Draw the place of the image to return, or ``None`` for the new one."""
         return random.randint(0, self.size - 1) if random.uniform(0, 1) > 0.5 else None
+
+    def keep(self) -> None:
+        """Make what was done since the last time final."""
+        self._final = self.images.copy()
+
+    def undo(self) -> None:
+        """Take back what was done since the last :meth:`keep`; draws stay drawn."""
+        self.images = self._final.copy()
 
     def state(self) -> Tensor | None:
         """Return the images, (n, C, H, W), on the CPU; ``None`` if there are none."""
@@ -68,6 +80,7 @@ class ImagePool:
                 f'{self.size}: resume with the pool_size of the training'
             )
         self.images = images
+        self.keep()
 
 
 def _kept(image: Tensor) -> Tensor:

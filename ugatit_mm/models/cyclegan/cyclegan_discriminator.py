@@ -1,9 +1,11 @@
 """Discriminator of CycleGAN: one logit for each patch (paper, section 4 and appendix 7.2)."""
 
+import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...domains import DOMAINS
 from ..base.init import init_networks
 from ..layers import InstanceNorm
 
@@ -72,3 +74,22 @@ class CycleGANDiscriminator(BaseModule):
                 f'needs {self.min_size}: enlarge img_size or lower num_layers'
             )
         return self.model(x)
+
+
+class DiscriminatorPair(nn.ModuleDict):
+    """The discriminators by the domain that they judge."""
+
+    def forward(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Judge the real and the translated images of each domain.
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            fake: Translations by domain, (N, 3, H, W).
+
+        Returns:
+            For each domain the logits of the real and of the translated images.
+        """
+        # The norms see one sample at a time, so both go as one batch.
+        return {x: self[x](torch.cat([real[x], fake[x]])).chunk(2) for x in DOMAINS}

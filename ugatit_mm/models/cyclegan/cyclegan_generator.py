@@ -1,9 +1,13 @@
 """Generator of CycleGAN: encoder, residual blocks, decoder (paper, appendix 7.2)."""
 
+from typing import NamedTuple
+
+import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...domains import DOMAINS, other
 from ..base.init import init_networks
 from ..layers import ConvNorm, InstanceNorm, ReflectConv2d, ResBlock, run_layers
 
@@ -25,7 +29,7 @@ class CycleGANGenerator(BaseModule):
             around them, and compute what is inside again in the backward pass.
 
     Raises:
-        ValueError: There are fewer than 0 blocks.
+        ValueError: There is no block.
     """
 
     def __init__(
@@ -37,8 +41,8 @@ class CycleGANGenerator(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        if num_blocks < 0:
-            raise ValueError(f'num_blocks must be 0 or more, got {num_blocks}')
+        if num_blocks < 1:
+            raise ValueError(f'num_blocks must be 1 or more, got {num_blocks}')
         self.in_channels = in_channels
         self.with_cp = with_cp
         widths = (base_channels, 2 * base_channels, 4 * base_channels)
@@ -96,3 +100,44 @@ class CycleGANGenerator(BaseModule):
             raise ValueError(
                 f'height and width must be multiples of 4 from 8 on, got {height}x{width}'
             )
+
+
+class Generated(NamedTuple):
+    """What the generator into a domain X makes in a step.
+
+    Attributes:
+        fake: Translation of the other domain's images, (N, 3, H, W).
+        cycle: Translation of the other domain's fakes, back into X.
+        identity: What it makes of X's own images; ``None`` where nobody asks.
+    """
+
+    fake: Tensor
+    cycle: Tensor
+    identity: Tensor | None
+
+
+class GeneratorPair(nn.ModuleDict):
+    """The generators by target domain: ``pair['B']`` translates A to B."""
+
+    def forward(self, real: dict[str, Tensor], identity: bool) -> dict[str, Generated]:
+        """Translate, come back, and map each image into its own domain.
+
+        Args:
+            real: Images by domain, (N, 3, H, W) each.
+            identity: Also make the passes of images that are in their target domain already.
+
+        Returns:
+            By target domain.
+        """
+        fake: dict[str, Tensor] = {}
+        own: dict[str, Tensor | None] = dict.fromkeys(DOMAINS)
+        for domain in DOMAINS:
+            images = real[other(domain)]
+            if identity:
+                # The norms see one sample at a time, so both inputs go as one batch.
+                both = self[domain](torch.cat([images, real[domain]]))
+                fake[domain], own[domain] = both.chunk(2)
+            else:
+                fake[domain] = self[domain](images)
+        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+        return {x: Generated(fake[x], cycle[x], own[x]) for x in DOMAINS}

@@ -83,12 +83,20 @@ class UnpairedCycleGAN(UnpairedTranslation):
         an update is left out, the pools are what they were.
         """
         out = step.forward('generators', real, self.loss_config['identity'] != 0)
-        step.update('generators', lambda: self.g_loss(real, out))
-        step.update('discriminators', lambda: self.d_loss(real, out), then=self.keep_pools)
+        step.update('generators', lambda: self.compute_g_loss(real, out))
+        step.update(
+            'discriminators',
+            lambda: self.compute_d_loss(real, self.pooled(out)),
+            then=self.keep_pools,
+        )
         if False in step.updates.values():
             self.undo_pools()
 
-    def g_loss(
+    def pooled(self, out: dict[str, Generated]) -> dict[str, Tensor]:
+        """What the discriminators get for the translations, by domain, without gradient."""
+        return {domain: pool.query(out[domain].fake) for domain, pool in self.pools.items()}
+
+    def compute_g_loss(
         self, real: dict[str, Tensor], out: dict[str, Generated]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Adversarial, cycle and identity losses of both generators (section 3, eq. 1 to 3).
@@ -119,19 +127,18 @@ class UnpairedCycleGAN(UnpairedTranslation):
                 log[f'loss_{name}_{domain}'] = term.detach()
         return loss, log | {'loss_g': loss.detach()}
 
-    def d_loss(
-        self, real: dict[str, Tensor], out: dict[str, Generated]
+    def compute_d_loss(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Least-squares loss of both discriminators, half the sum of real and fake (section 4).
 
         Args:
             real: Images by domain, (N, 3, H, W).
-            out: What the generators made of them; it gets no gradient.
+            fake: Translations by domain, without gradient.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X`` and the total ``loss_d``.
         """
-        fake = {domain: pool.query(out[domain].fake) for domain, pool in self.pools.items()}
         judged = self.discriminators(real, fake)
         log: dict[str, Tensor] = {}
         loss = 0.0

@@ -235,14 +235,14 @@ def test_terms_of_constant_networks():
         for network in model.discriminators.values():
             network.model[-1].bias.fill_(0.25)
     real, out = made(model)
-    loss, log = model.g_loss(real, out)
+    loss, log = model.compute_g_loss(real, out)
     size = {x: real[x].abs().mean().item() for x in 'AB'}
     for x in 'AB':
         assert log[f'loss_gan_g_{x}'] == pytest.approx(0.75**2)
         assert log[f'loss_cycle_{x}'] == pytest.approx(size[x])
         assert log[f'loss_identity_{x}'] == pytest.approx(size[x])
     assert loss.item() == log['loss_g'] == pytest.approx(4 * 0.75**2 + 10 * (size['A'] + size['B']))
-    loss, log = model.d_loss(real, out)
+    loss, log = model.compute_d_loss(real, model.pooled(out))
     for x in 'AB':
         assert log[f'loss_gan_d_{x}'] == pytest.approx(0.5 * (0.75**2 + 0.25**2))
     assert loss.item() == log['loss_d'] == pytest.approx(4 * 0.5 * (0.75**2 + 0.25**2))
@@ -254,7 +254,8 @@ def test_even_d_loss_is_that_of_a_tossed_coin():
         for network in model.discriminators.values():
             network.model[-1].weight.zero_()
             network.model[-1].bias.fill_(0.5)
-    _, log = model.d_loss(*made(model))
+    real, out = made(model)
+    _, log = model.compute_d_loss(real, model.pooled(out))
     assert log['loss_gan_d_A'] == log['loss_gan_d_B'] == model.EVEN_D_LOSS == 0.25
 
 
@@ -300,7 +301,8 @@ def test_discriminators_are_frozen_for_the_generators_and_see_detached_pictures(
     assert seen == [(False, True), (True, False)]
     assert all(p.requires_grad for p in model.parameters())
     model.zero_grad()
-    loss, _ = model.d_loss(*made(model))
+    real, out = made(model)
+    loss, _ = model.compute_d_loss(real, model.pooled(out))
     loss.backward()
     assert all(p.grad is None for p in model.generators.parameters())
 
@@ -444,8 +446,8 @@ def test_the_generators_update_stays_where_the_discriminators_is_left_out(monkey
     optims = wrappers(model)
     train(model, optims)
     kept, g, d = pools(model), weights(model.generators), weights(model.discriminators)
-    compute = model.d_loss
-    monkeypatch.setattr(model, 'd_loss', lambda *a: (compute(*a)[0] * torch.nan, {}))
+    compute = model.compute_d_loss
+    monkeypatch.setattr(model, 'compute_d_loss', lambda *a: (compute(*a)[0] * torch.nan, {}))
     train(model, optims, 1)
     assert model.updates == {'generators': True, 'discriminators': False}
     assert moved(g, model.generators) and not moved(d, model.discriminators)

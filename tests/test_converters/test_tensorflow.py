@@ -214,7 +214,8 @@ def test_tool(numbers, tmp_path: Path, capsys):
     words = [str(source), str(target), '--generator-only', '--half', '--domains', 'selfie', 'anime']
     assert convert(words) == 0
     printed = capsys.readouterr().out
-    assert 'full generators' in printed and 'img_size=32' in printed and 'MB, sha256 ' in printed
+    assert 'U-GAT-IT, generators, ' in printed and 'light=False' in printed
+    assert 'img_size=32' in printed and 'MB, sha256 ' in printed
     content = read_checkpoint(target)
     assert content['meta']['networks']['domains'] == {'A': 'selfie', 'B': 'anime'}
     assert {value.dtype for value in content['state_dict'].values()} == {torch.float16}

@@ -9,7 +9,6 @@ from .attention import (
     overlay,
 )
 from .curves import plot_losses, read_scalars
-from .rho import plot_rho
 from .sheet import make_sheet, translation_sheet
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     'normalise_heatmap',
     'overlay',
     'plot_losses',
-    'plot_rho',
     'read_scalars',
     'translation_sheet',
 ]

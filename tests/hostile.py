@@ -278,13 +278,16 @@ def _getattr(path: Path) -> bytes:
     return system + several(text(_shell(path))) + b'R'
 
 
-def _history(path: Path) -> bytes:
+HISTORY = name('mmengine.logging.history_buffer', 'HistoryBuffer')
+
+
+def _history(path: Path, builtins: str = 'builtins') -> bytes:
     """``HistoryBuffer.mean.__globals__['__builtins__']['eval']``, as a checkpoint has the first."""
-    value = name('mmengine.logging.history_buffer', 'HistoryBuffer')
+    value = HISTORY
     for attribute in ('mean', '__globals__'):
-        value = call('builtins', 'getattr', value, text(attribute))
+        value = call(builtins, 'getattr', value, text(attribute))
     for key in ('__builtins__', 'eval'):
-        get = call('builtins', 'getattr', value, text('__getitem__'))
+        get = call(builtins, 'getattr', value, text('__getitem__'))
         value = get + several(text(key)) + b'R'
     return value + several(text(_word(path))) + b'R'
 
@@ -340,6 +343,7 @@ BODIES: dict[str, Callable[[Path], bytes]] = {
     'eval by its old name': lambda path: call('__builtin__', 'eval', text(_word(path))),
     'getattr': _getattr,
     'getattr of what is allowed': _history,
+    'getattr as MMEngine writes it': lambda path: _history(path, '__builtin__'),
     'subprocess': lambda path: call('subprocess', 'getoutput', text(_shell(path))),
     'timeit': lambda path: call('timeit', 'timeit', text(_word(path)), text(''), *_TIMES),
     'runstring': lambda path: call(
@@ -401,6 +405,24 @@ def _doubled(times: int = 36) -> bytes:
     for _ in range(times):
         value = call('_codecs', 'encode', value, text('hex'))
     return value
+
+
+def _again(times: int = 2000) -> bytes:
+    """One text of 1 MiB that becomes as many bytes, each time anew."""
+    kept = text('x' * MIB) + b'q\x00'
+    encoded = call('_codecs', 'encode', b'h\x00', text('latin1'))
+    return b']' + several(kept, *[encoded] * times) + b'a'
+
+
+def _array(shape: int, kind: str = 'f8', of: bytes = name('numpy', 'ndarray')) -> bytes:
+    """As NumPy writes it; its bytes are not there."""
+    state = several(number(3), text('<'), b'N', b'N', b'N', number(-1), number(-1), number(0))
+    dtype = call('numpy', 'dtype', text(kind), b'\x89', b'\x88') + state + b'b'
+    made = call(
+        'numpy.core.multiarray', '_reconstruct', of, several(number(shape)), _as_bytes(b'b')
+    )
+    none = call('__builtin__', 'bytes')
+    return made + several(number(1), several(number(shape)), dtype, b'\x89', none) + b'b'
 
 
 def _nested(levels: int) -> bytes:
@@ -483,6 +505,20 @@ MEMORY: dict[str, Write] = {
     'ndarray': lambda path: archive(
         path, _in_meta(call('numpy', 'ndarray', several(number(10**10)), text('f8')))
     ),
+    'a history of a huge argument': lambda path: archive(
+        path, _in_meta(HISTORY + several(number(10**10)) + b'R')
+    ),
+    'a history made with a huge argument': lambda path: archive(
+        path, _in_meta(HISTORY + several(number(10**10)) + b'\x81')
+    ),
+    'bytes of 10 GB': lambda path: archive(
+        path, _in_meta(call('__builtin__', 'bytes', number(10**10)))
+    ),
+    'an array of something else': lambda path: archive(
+        path, _in_meta(_array(10**10, of=name('torch', 'FloatStorage')))
+    ),
+    'an array of objects': lambda path: archive(path, _in_meta(_array(10**10, 'O'))),
+    'one text as many bytes': lambda path: archive(path, _in_meta(_again())),
     'doubled text': lambda path: archive(path, _in_meta(_doubled())),
     'laughs as a key': lambda path: archive(path, pickled(b'}' + _laughs(tuples=True) + b'Ns')),
     'laughs in a set': lambda path: archive(
@@ -500,6 +536,31 @@ MEMORY: dict[str, Write] = {
     'a file of 20 GB with nothing in it': _sparse_file,
 }
 """Each asks for much more memory or time than a file of its size should, or for memory not its."""
+
+NOTHING: dict[str, Write] = {
+    'an array of 80 GB': lambda path: archive(path, _in_meta(_array(10**10))),
+    'a number of 10 GB': lambda path: archive(
+        path,
+        _in_meta(
+            call(
+                'numpy.core.multiarray',
+                'scalar',
+                call('numpy', 'dtype', text('S9999999999'), b'\x89', b'\x88'),
+                _as_bytes(b'x'),
+            )
+        ),
+    ),
+    'a history with a state of its own': lambda path: archive(
+        path,
+        _in_meta(HISTORY + b')\x81' + table(_history=_array(10**10), __class__=HISTORY) + b'b'),
+    ),
+    'a statistic with a state': lambda path: archive(
+        path,
+        _in_meta(call('__builtin__', 'getattr', HISTORY, text('mean')) + table(x=b'N') + b'b'),
+    ),
+    'a history as a key': lambda path: archive(path, pickled(b'}' + HISTORY + b')\x81' + b'Ns')),
+}
+"""Like what MMEngine and NumPy write, and read: nothing is made of it, whatever it asks for."""
 
 # -- broken files --------------------------------------------------------------------------------
 

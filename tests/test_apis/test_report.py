@@ -63,12 +63,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'data_root': str(root / 'data'),
         'domains.A': 'red',
         'domains.B': 'blue & green',
-        'custom_hooks.3.interval': 2,
+        'default_hooks.rho.interval': 2,
     }
     managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
     before = [manager._instance_dict.copy() for manager in managers]
     cfg = load_config('ugatit_custom', options)
-    assert cfg.custom_hooks[3].type == 'RhoHook'
     cfg.work_dir = str(root / 'work')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, 'strftime', lambda *_: SECOND)  # training and test in one second

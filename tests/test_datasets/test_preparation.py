@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from urllib3.connectionpool import HTTPConnectionPool
 
-from ugatit_mm.config import load_config
+from ugatit_mm.config import data_set
 from ugatit_mm.datasets.preparation import download as download_module
 from ugatit_mm.datasets.preparation import prepare as module
 from ugatit_mm.datasets.preparation.archives import ArchiveError, Limits, iter_entries
@@ -41,11 +41,10 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def small_paper(monkeypatch, tmp_path):
     def load(name: str) -> SimpleNamespace:
-        name = name.removeprefix('ugatit_')
         images = dict(zip(FOLDERS, SMALL[name]))
         return SimpleNamespace(data_root=str(tmp_path / 'data' / name), paper_images=images)
 
-    monkeypatch.setattr(module, 'load_config', load)
+    monkeypatch.setattr(module, 'data_set', load)
 
 
 def picture(text: str, size: tuple[int, int] = (5, 4)) -> bytes:
@@ -117,9 +116,9 @@ def test_figures_and_names_of_the_paper():
     }
     assert set(PAPER_SETS) == set(figures)
     for name, paper_set in PAPER_SETS.items():
-        cfg = load_config(f'ugatit_{name}')
-        assert tuple(cfg.paper_images[folder] for folder in FOLDERS) == figures[name]
-        assert paper_set.domains == tuple(cfg.model.domains[domain] for domain in 'AB')
+        known = data_set(name)
+        assert tuple(known.paper_images[folder] for folder in FOLDERS) == figures[name]
+        assert paper_set.domains == tuple(known.domain_names[domain] for domain in 'AB')
         assert find_paper_set(name) is find_paper_set(paper_set.reverse) is paper_set
     with pytest.raises(ValueError, match='cat2mouse.*selfie2anime, anime2selfie.*vangogh2photo'):
         find_paper_set('cat2mouse')

@@ -37,7 +37,7 @@ def test_killed_at_random_moments(data_root: Path, tmp_path: Path):
         'train_dataloader.num_workers': 1,
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': 6,
-        'custom_hooks.0.interval': 6,
+        'default_hooks.sheets.interval': 6,
         'default_hooks.checkpoint.save_best': 'A2B/colour',
         'default_hooks.checkpoint.rule': 'less',
         'randomness.seed': 3,

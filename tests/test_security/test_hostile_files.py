@@ -7,7 +7,17 @@ from pathlib import Path
 import hostile
 import pytest
 import torch
-from hostile import ARRAYS, BROKEN, CODE, CONTENT, MEMORY, SAFETENSORS, canary, contained
+from hostile import (
+    ARRAYS,
+    BROKEN,
+    CODE,
+    CONTENT,
+    MEMORY,
+    NOTHING,
+    SAFETENSORS,
+    canary,
+    contained,
+)
 from safetensors.torch import load_file
 
 from ugatit_mm.apis import UGATITInferencer
@@ -103,6 +113,14 @@ def test_nothing_is_run_and_the_file_is_named(writes, suffix, tmp_path):
 @pytest.mark.parametrize('name', MEMORY)
 def test_memory_and_time_are_bounded(name, tmp_path):
     refused(read_checkpoint, MEMORY[name], tmp_path / 'file.pth')
+
+
+@pytest.mark.parametrize('name', NOTHING)
+def test_nothing_is_made_of_a_history_or_an_array(name, tmp_path):
+    NOTHING[name](tmp_path / 'file.pth')
+    outcome = contained(read_checkpoint, tmp_path / 'file.pth', seconds=8)
+    assert (outcome.ended, outcome.error, outcome.value) == ('well', (), 'dict')
+    assert outcome.memory < MOST and not outcome.greedy
 
 
 @pytest.mark.parametrize('name', ['a file of 20 GB with nothing in it.safetensors'])

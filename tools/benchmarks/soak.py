@@ -124,7 +124,7 @@ def soak(folder: Path, iters: int, workers: int, interval: int, every: int) -> l
         'default_hooks.logger.interval': max(1, every // 10),
         'default_hooks.checkpoint.interval': every,
         'default_hooks.checkpoint.max_keep_ckpts': 2,
-        'custom_hooks.0.interval': every,  # sheets
+        'default_hooks.sheets.interval': every,
         'randomness.seed': 0,
         'log_level': 'WARNING',
     }

@@ -15,8 +15,6 @@ from .loading import load_model
 from .sizes import SIZE_MODES, Fitted, fit
 from .sources import Failure, Picture, Source, find_sources, read
 
-LIGHT_SIZE = 256  # of light networks whose file tells no size
-
 
 class Translation(NamedTuple):
     """A translated picture.
@@ -46,9 +44,9 @@ class UGATITInferencer:
         device: See :func:`load_model`.
 
     Attributes:
-        model: The :class:`UGATIT`, in evaluation mode.
+        model: The translation model, in evaluation mode.
         meta: What the file of weights says of itself.
-        img_size: Side of the square that the networks take (light ones also take others).
+        img_size: Side of the square that pictures are fitted to.
 
     Raises:
         FileNotFoundError, CheckpointError: See :func:`load_model`.
@@ -61,9 +59,7 @@ class UGATITInferencer:
         device: str | torch.device | None = None,
     ) -> None:
         self.model, self.meta = load_model(checkpoint, config, device)
-        generator = self.model.generators['B']
-        self.light: bool = generator.light
-        self.img_size: int = generator.img_size or LIGHT_SIZE
+        self.img_size: int = self.model.img_size
 
     def __call__(
         self, inputs: Picture | Iterable[Picture], target_domain: str | None = None, **options: Any
@@ -107,22 +103,23 @@ class UGATITInferencer:
             A translation or a failure for each picture, in their order.
 
         Raises:
-            ValueError: An option is unknown, or ``size='keep'`` with full networks.
+            ValueError: An option is unknown, or ``size='keep'`` with networks of one size.
         """
         self.check_options(target_domain, size, batch_size)
+        target = self.model.target(target_domain)
         prepared = self._prepare(find_sources(inputs, allow_url), size)
         while group := list(islice(prepared, batch_size)):
             good = [item for item in group if not isinstance(item, Failure)]
-            outputs = iter(self._run([fitted.image for *_, fitted in good], target_domain))
+            images = [fitted.image for *_, fitted in good]
+            names = [source.name for source, *_ in good]
+            outputs = iter(self._run(images, names, target, return_heatmap))
             for item in group:
                 if isinstance(item, Failure):
                     yield item
                     continue
                 source, picture, fitted = item
                 image, heatmap = next(outputs)
-                if not return_heatmap or heatmap is None:
-                    heatmap = None
-                else:
+                if heatmap is not None:
                     heatmap = normalise_heatmap(heatmap, image.shape[:2])
                 if restore:
                     image = fitted.restore(image, picture)
@@ -135,9 +132,9 @@ class UGATITInferencer:
         """Raise a ValueError for options that :meth:`iterate` does not take."""
         if size not in SIZE_MODES:
             raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {size!r}')
-        if size == 'keep' and not self.light:
+        if size == 'keep' and not self.model.takes_any_size:
             raise ValueError(
-                f'size=keep needs a light network; this full one takes {self.img_size} px alone: '
+                f'size=keep needs networks that take any size; these take {self.img_size} px only: '
                 'choose resize, crop or pad'
             )
         if batch_size < 1:
@@ -160,7 +157,7 @@ class UGATITInferencer:
 
     @torch.inference_mode()
     def _run(
-        self, images: list[np.ndarray], target_domain: str | None
+        self, images: list[np.ndarray], names: list[str], target: str, return_heatmap: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Translate pictures that the network takes; those of one size in one batch."""
         device = next(self.model.parameters()).device
@@ -169,11 +166,16 @@ class UGATITInferencer:
             places = [i for i, image in enumerate(images) if image.shape == shape]
             pixels = torch.from_numpy(np.stack([images[i] for i in places])).to(device)
             pixels = normalise(pixels.permute(0, 3, 1, 2).float())
-            out, _, heatmaps = self.model.translation(pixels, target_domain, return_cam=True)
-            pictures = to_uint8(out).permute(0, 2, 3, 1).cpu().numpy()
-            maps = (
-                [None] * len(places) if heatmaps is None else heatmaps[:, 0].float().cpu().numpy()
+            out = self.model.translate(
+                pixels,
+                target,
+                heatmap=return_heatmap and self.model.has_attention,
+                style=self.model.styles([names[i] for i in places], target),
             )
+            pictures = to_uint8(out.image).permute(0, 2, 3, 1).cpu().numpy()
+            maps = [None] * len(places)
+            if out.heatmap is not None:
+                maps = out.heatmap[:, 0].float().cpu().numpy()
             for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
                 results[place] = result
         return iter(results)

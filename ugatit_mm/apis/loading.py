@@ -21,7 +21,7 @@ from ..converters import (
     weights_of,
 )
 from ..messages import first_line
-from ..models import UGATIT
+from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
 
@@ -30,7 +30,7 @@ def load_model(
     checkpoint: str | os.PathLike | None = None,
     config: str | os.PathLike | Config | None = None,
     device: str | torch.device | None = None,
-) -> tuple[UGATIT, dict[str, Any]]:
+) -> tuple[UnpairedTranslation, dict[str, Any]]:
     """Build a model for trained weights and load them, all or none.
 
     A file of weights says what networks it needs: training and the converters write that, else it
@@ -73,14 +73,20 @@ def load_model(
         raise ValueError(f'device {str(device)!r} cannot be used: {first_line(error)}') from error
 
 
-def _from_config(config: str | os.PathLike | Config, state: Mapping[str, Tensor]) -> UGATIT:
+def _from_config(
+    config: str | os.PathLike | Config, state: Mapping[str, Tensor]
+) -> UnpairedTranslation:
     cfg = config.copy() if isinstance(config, Config) else load_config(config)
     init_default_scope('mmagic')
-    if not any(key.startswith('discriminators.') for key in state):
-        cfg.model.discriminator = None
+    kind = TRANSLATION_MODELS.get(cfg.model.type)
+    if kind is None:
+        raise ValueError(
+            f'the config is of a {cfg.model.type}, none of {sorted(TRANSLATION_MODELS)}'
+        )
+    for part, field in kind.PARTS.items():
+        if part not in kind.TRANSLATES and not any(key.startswith(f'{part}.') for key in state):
+            cfg.model[field] = None
     model = MODELS.build(cfg.model)
-    if not isinstance(model, UGATIT):
-        raise ValueError(f'the config is of a {type(model).__name__}, not of a UGATIT')
     check_weights({key: value.shape for key, value in model.state_dict().items()}, state)
     model.load_state_dict(state)
     return model

@@ -23,8 +23,9 @@ from ..evaluation.figures import PROTOCOLS, plus_minus
 from ..evaluation.results import ResultsError, read_results
 from ..files import whole
 from ..hooks.provenance import networks_of
+from ..models.ugatit.rho import plot_rho
 from ..version import __version__
-from ..visualization import plot_losses, plot_rho, read_scalars
+from ..visualization import plot_losses, read_scalars
 
 SHEET = re.compile(r'sheet_(.+)_(\d+)\.png')
 VECTOR = re.compile(r'parametrizations\.weight\.\d+\.[uv]$')  # of the spectral norm, not learned

@@ -13,10 +13,10 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from ..config import keep_mmengine_hooks
 from ..converters import CheckpointError, check_weights, read_checkpoint
 from ..evaluation.results import results_of, write_results
-from ..models import UGATIT
-from ..models.base import unwrap
+from ..models.base import UnpairedTranslation, unwrap
 
 PathLike = str | os.PathLike
 
@@ -60,8 +60,7 @@ def run_test(
     weights = read_checkpoint(checkpoint)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
-    # What belongs to training alone is not built.
-    cfg.custom_hooks = []
+    keep_mmengine_hooks(cfg)  # the others belong to training
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
         cfg.custom_hooks.append(hook)
@@ -72,7 +71,7 @@ def run_test(
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     with _ranks(cfg):
         runner = RUNNERS.build(cfg)
-        load_generators(unwrap(runner.model), weights, checkpoint)
+        load_translator(unwrap(runner.model), weights, checkpoint)
         metrics = dict(runner.test())
         if is_main_process():
             figures = [
@@ -90,8 +89,8 @@ def results_path(cfg: Config, checkpoint: PathLike) -> Path:
     return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
 
 
-def load_generators(model: UGATIT, weights: dict[str, Any], name: PathLike) -> None:
-    """Load the generators' weights, all of them or none.
+def load_translator(model: UnpairedTranslation, weights: dict[str, Any], name: PathLike) -> None:
+    """Load the weights that translation needs, all of them or none.
 
     Args:
         model: The model to fill.
@@ -102,17 +101,16 @@ def load_generators(model: UGATIT, weights: dict[str, Any], name: PathLike) -> N
         CheckpointError: The weights do not fit the model.
     """
     state = weights.get('state_dict', weights)
-    prefix = 'generators.'
-    mine = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
-    expected = model.get_module(model.generators).state_dict()
+    prefixes = tuple(f'{part}.' for part in model.TRANSLATES)
+    mine = {key: value for key, value in state.items() if key.startswith(prefixes)}
+    own = model.state_dict()
+    expected = {key: value.shape for key, value in own.items() if key.startswith(prefixes)}
     try:
-        check_weights({key: value.shape for key, value in expected.items()}, mine)
+        check_weights(expected, mine)
     except ValueError as error:
-        raise CheckpointError(
-            f'{name}: {error}. Check model.recipe and model.generator (light, base_channels, '
-            'num_blocks, img_size, norm, cam) in the config.'
-        ) from error
-    model.get_module(model.generators).load_state_dict(mine)
+        fields = ', '.join(f'model.{field}' for field in (*model.FIELDS, *model.NETWORKS))
+        raise CheckpointError(f'{name}: {error}. Check {fields} in the config.') from error
+    model.load_state_dict(mine, strict=False)
 
 
 @contextmanager

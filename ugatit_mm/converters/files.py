@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..files import whole
 from ..messages import first_line
-from .inspection import check_file, check_header, check_tensors, check_written
+from .inspection import check_header, check_tensors, check_written, load
 
 # Entries of a safetensors file's header: the JSON of ``meta``, a checksum of the tensors.
 META, DIGEST = 'ugatit', 'ugatit_sha256'
@@ -26,10 +26,12 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a checkpoint without running code from it.
+    """Read a checkpoint once, without running code from it.
 
     Its checksums are compared (torch's own reader passes over them), it may name nothing but
-    tensors and plain data, and its tensors may not be larger than the file.
+    tensors and plain data, and its tensors may not be larger than the file. What MMEngine's own
+    runner saves beside them, log histories and numbers of NumPy, is left out: an
+    :class:`~ugatit_mm.converters.inspection.Omitted` stands in its place.
 
     Args:
         path: A file that ``torch.save`` wrote, or one of safetensors.
@@ -53,8 +55,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     if os.fspath(path).endswith('.safetensors'):
         return _read_safetensors(path)
     try:
-        check_file(path)
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        checkpoint = load(path)
         if not isinstance(checkpoint, dict):
             raise ValueError(f'a dict of weights is expected, not {type(checkpoint).__name__}')
         check_tensors(checkpoint, status.st_size)

@@ -1,11 +1,14 @@
 """Looking at a file of weights before anything in it is built, and at what came out of it."""
 
+import io
 import os
 import pickletools
+import threading
 import zipfile
-from collections.abc import Iterable, Mapping
-from io import BytesIO
-from typing import Any, BinaryIO
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,17 +27,64 @@ NAMES = {
     *(f'torch {kind}Storage' for kind in ('Bool', 'Half', 'BFloat16', 'Float', 'Double')),
     *(f'torch {kind}Storage' for kind in ('Byte', 'Char', 'Short', 'Int', 'Long')),
 }
+# What MMEngine's own checkpoints name beside it: log histories and numbers of NumPy. An
+# :class:`Omitted` is made in their place, whatever the pickle asks of them.
+HISTORY, ARRAY = 'mmengine.logging.history_buffer HistoryBuffer', 'numpy ndarray'
+STATISTICS = ('current', 'max', 'mean', 'min')
+OMITTED = {HISTORY, ARRAY, 'numpy dtype', '__builtin__ bytes', '__builtin__ getattr'} | {
+    f'numpy.{core}.multiarray {name}'
+    for core in ('core', '_core')  # of NumPy 1 and 2
+    for name in ('_reconstruct', 'scalar')
+}
+EMPTY = {('NEWOBJ', HISTORY), ('REDUCE', '__builtin__ bytes')}  # called without arguments
+ENCODE = '_codecs encode'  # how a pickle writes bytes; torch has its own
+KINDS = 'biufcmMSU?'  # first letters of NumPy's types that hold no addresses
 REFUSED = {'STACK_GLOBAL', 'INST', 'OBJ', 'EXT1', 'EXT2', 'EXT4', 'DUP', 'FROZENSET'}
+ARCHIVE = b'PK\x03\x04'
 LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the storages
 LEAST = 4096  # bytes that a file counts for at least
 MAX_TUPLE = 100_000  # elements, those inside counted as often as they are met
 MAX_NODES = 1000  # of a description
+MAX_CALL = 16  # arguments, and characters of one, that a call is told apart by
 
 _MARK = object()
+_LOCK = threading.Lock()
 
 
-def check_file(path: str | os.PathLike) -> None:
-    """Compare the checksums of a file of ``torch.save``, and look at what its pickles name.
+class Omitted:
+    """Stands for what is not read: a log history of MMEngine, an array or number of NumPy."""
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any) -> 'Omitted':
+        """Whatever it would be made of."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Whatever it would hold."""
+
+    def __repr__(self) -> str:
+        """For a log or a page that shows what a file holds."""
+        return '<not read>'
+
+
+class _Value(NamedTuple):
+    """Something on a pickle's stack.
+
+    Attributes:
+        size: Elements, those inside counted as often as they are met.
+        what: Of a name and a short text itself, of a longer text its characters, of a short tuple
+            these of its elements.
+    """
+
+    size: int = 1
+    what: Any = None
+
+
+def load(path: str | os.PathLike) -> Any:
+    """Read a file of ``torch.save``, once, after a look at what its pickles name.
+
+    Checksums are compared while torch reads.
 
     Raises:
         ValueError: It is damaged, names what no checkpoint needs, or is larger when unpacked.
@@ -42,29 +92,139 @@ def check_file(path: str | os.PathLike) -> None:
         RuntimeError: torch cannot read it.
     """
     with open(path, 'rb') as file:
-        if file.read(4) != b'PK\x03\x04':  # as torch tells
+        legacy = file.read(len(ARCHIVE)) != ARCHIVE  # as torch tells
+        file.seek(0)
+        if legacy:  # of torch before 1.6
+            largest, names = max(os.path.getsize(path), LEAST), set()
+            for number in range(LEGACY_PICKLES):
+                names |= _check_pickle(file, largest if number else None)
             file.seek(0)
-            largest = max(os.path.getsize(path), LEAST)
-            for number in range(LEGACY_PICKLES):  # of torch before 1.6
-                _check_pickle(file, largest if number else None)
-            return
-        with zipfile.ZipFile(file) as archive:
+            return _load(file, names)
+    with _Archive(path) as archive:
+        names = archive.check()
+        try:
+            content = _load(archive, names)
+        except Exception as error:
+            if archive.fault is not None:  # which torch went on with
+                raise archive.fault from error
+            raise
+        archive.finish()
+        return content
+
+
+def _load(file: BinaryIO, names: set[str]) -> Any:
+    with _stand_ins(names):
+        return torch.load(file, map_location='cpu', weights_only=True, mmap=False)
+
+
+@contextmanager
+def _stand_ins(names: set[str]) -> Iterator[None]:
+    """Let torch make an :class:`Omitted` of what is not read.
+
+    torch has one list of what it may build for all; what others have added to it, as
+    :mod:`ugatit_mm.compat` does, waits outside, since no name may stand in it twice.
+    """
+    if names <= NAMES:
+        yield
+        return
+    paths = (name.replace('__builtin__', 'builtins').replace(' ', '.') for name in OMITTED)
+    with _LOCK:
+        before = torch.serialization.get_safe_globals()
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals([(Omitted, path) for path in paths])
+        try:
+            yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+
+
+class _Archive(io.FileIO):
+    """An archive of ``torch.save``; a record is compared with its checksum as torch reads it.
+
+    Attributes:
+        fault: What is wrong with a record that was read. torch may be told only when it has ended:
+            its reader tries another way of reading after an error.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(path)
+        self.fault: ValueError | None = None
+        self._size = os.fstat(self.fileno()).st_size
+        self._records: dict[int, zipfile.ZipInfo] = {}  # by the place of their bytes
+        self._places: set[int] = set()  # that were read
+
+    def check(self) -> set[str]:
+        """Look at the list of records and at the pickle, and go back to the beginning.
+
+        Returns:
+            set: Names in the pickle.
+
+        Raises:
+            ValueError, OSError, RuntimeError: See :func:`load`.
+        """
+        with zipfile.ZipFile(self) as archive:
             entries = archive.infolist()
             names = {entry.filename.lower() for entry in entries}  # torch does not mind the case
             if len(names) < len(entries):
                 raise ValueError('it has several entries of one name')
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise ValueError('it is compressed, which torch.save never does')
-            if (bad := archive.testzip()) is not None:
-                raise ValueError(f'the checksum of {bad!r} is wrong: the file is damaged')
             pickles = [entry for entry in entries if entry.filename.endswith('.pkl')]
             if [entry.filename.split('/')[-1] for entry in pickles] != ['data.pkl']:
                 raise ValueError('it has no data.pkl, or more than that')
-            content = archive.read(pickles[0])
-    # The two readers may find different archives in one file.
-    if torch._C.PyTorchFileReader(os.fspath(path)).get_record('data.pkl') != content:
-        raise ValueError('it has two contents')
-    _check_pickle(BytesIO(content))
+            try:
+                content = archive.read(pickles[0])
+            except zipfile.BadZipFile as error:
+                raise _damaged(pickles[0]) from error
+        self.seek(0)
+        reader = torch._C.PyTorchFileReader(self)
+        records = {entry.filename.partition('/')[2]: entry for entry in entries}
+        # The two readers may find different archives in one file.
+        if (
+            archive.start_dir not in self._places
+            or sorted(reader.get_all_records()) != sorted(records)
+            or reader.get_record('data.pkl') != content
+        ):
+            raise ValueError('it has two contents')
+        self._records = {
+            reader.get_record_offset(name): entry
+            for name, entry in records.items()
+            if entry.file_size
+        }
+        self._places.clear()
+        self.seek(0)
+        return _check_pickle(io.BytesIO(content))
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as is asked for, and compare it if it is a record."""
+        place, view = self.tell(), memoryview(buffer)
+        done = 0
+        while more := super().readinto(view[done:]):  # a call of the system reads 2 GiB at most
+            done += more
+        if place + done == self._size:  # torch looks for the list of records
+            return done
+        self._places.add(place)
+        entry = self._records.get(place)
+        if entry and not (done == entry.file_size and zlib.crc32(view) == entry.CRC):
+            self.fault = self.fault or _damaged(entry)
+        return done
+
+    def finish(self) -> None:
+        """Compare the records that torch had no use for.
+
+        Raises:
+            ValueError: A record is damaged.
+        """
+        for place in sorted(self._records.keys() - self._places):
+            self.seek(place)
+            self.readinto(bytearray(self._records[place].file_size))
+        if self.fault is not None:
+            raise self.fault
+
+
+def _damaged(entry: zipfile.ZipInfo) -> ValueError:
+    return ValueError(f'the checksum of {entry.filename!r} is wrong: the file is damaged')
 
 
 def check_header(path: str | os.PathLike) -> None:
@@ -80,39 +240,48 @@ def check_header(path: str | os.PathLike) -> None:
 
 
 def check_written(path: str | os.PathLike) -> None:
-    """See that :func:`check_file` will take what was just written, without its checksums.
+    """See that :func:`load` will give back all of what was just written; not its checksums.
 
     Raises:
         TypeError: Something in it is neither a tensor nor plain data.
     """
     content = torch._C.PyTorchFileReader(os.fspath(path)).get_record('data.pkl')
     try:
-        _check_pickle(BytesIO(content))
+        _check_pickle(io.BytesIO(content), omitting=False)
     except ValueError as error:
         raise TypeError(f'{path} could not be read again: {error}') from error
 
 
-def _check_pickle(file: BinaryIO, largest: int | None = None) -> None:
+def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = True) -> set[str]:
     """Look at the names in a pickle, and at the sizes of its tuples, whose hash walks all of them.
 
     Args:
         file: Read from where it stands to the end of the pickle.
         largest: No integer may be larger: legacy files ask for memory by them.
+        omitting: It may name what is not read.
+
+    Returns:
+        set: The names.
 
     Raises:
-        ValueError: See :func:`check_file`.
+        ValueError: See :func:`load`.
     """
-    stack: list[Any] = []  # sizes of what the pickle has on its stack
-    memo: dict[int, int] = {}
-    for operation, argument, _ in pickletools.genops(file):
+    allowed = NAMES | OMITTED | {ENCODE} if omitting else NAMES
+    names: set[str] = set()
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    encoded = 0  # characters of texts that become bytes
+    for operation, argument, place in pickletools.genops(file):
         name = operation.name
         if name in REFUSED:
             raise ValueError(f'it has the operation {name}, which torch.save does not use')
-        if name == 'GLOBAL' and argument not in NAMES:
-            raise ValueError(
-                f'it names {argument[:100]!r}, which is no tensor or plain data; if you trust it, '
-                'save its weights alone'
-            )
+        if name == 'GLOBAL':
+            if argument not in allowed:
+                raise ValueError(
+                    f'it names {argument[:100]!r}, which is no tensor or plain data; if you trust '
+                    'it, save its weights alone'
+                )
+            names.add(argument)
         if largest and type(argument) is int and 'GET' not in name and abs(argument) > largest:
             raise ValueError('it has a number that is larger than the file')
         try:
@@ -121,15 +290,47 @@ def _check_pickle(file: BinaryIO, largest: int | None = None) -> None:
             elif 'GET' in name:
                 stack.append(memo[int(argument)])
             else:
-                _follow(operation, stack)
-        except (IndexError, KeyError) as error:
+                if name in ('REDUCE', 'NEWOBJ'):
+                    encoded += _check_call(name, stack[-2].what, stack[-1].what)
+                    if encoded > place:  # a text that becomes bytes again and again
+                        raise ValueError('it has more bytes than it holds')
+                _follow(operation, argument, stack)
+        except (AttributeError, IndexError, KeyError) as error:
             raise ValueError('its pickle is damaged') from error
+    return names
 
 
-def _follow(operation: pickletools.OpcodeInfo, stack: list[Any]) -> None:
-    """Do to the stack of sizes what an operation does to that of values."""
+def _check_call(operation: str, function: Any, arguments: Any) -> int:
+    """See that what is not a tensor's is called as MMEngine's checkpoints call it.
+
+    Returns:
+        int: Characters of a text that becomes bytes.
+
+    Raises:
+        ValueError: It is called in another way.
+    """
+    if arguments == () and (operation, function) in EMPTY:
+        return 0
+    match function, arguments:
+        case '_codecs encode', (str() | int() as text, 'latin1') if operation == 'REDUCE':
+            return text if isinstance(text, int) else len(text)
+        case 'numpy dtype', (str(kind), _, _) if kind[:1] in KINDS:
+            return 0
+        case '__builtin__ getattr', (owner, name) if owner == HISTORY and name in STATISTICS:
+            return 0
+        case str(), (owner, _, _) if owner == ARRAY and function.endswith(' _reconstruct'):
+            return 0
+        case str(), (_, _) if function.endswith(' scalar'):
+            return 0
+    if function in OMITTED or function == ENCODE:
+        raise ValueError(f'it calls {function!r} as torch.save never does')
+    return 0
+
+
+def _follow(operation: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) -> None:
+    """Do to the stack of descriptions what an operation does to that of values."""
     before = operation.stack_before
-    taken: list[int] = []
+    taken: list[_Value] = []
     if pickletools.stackslice in before:
         while (top := stack.pop()) is not _MARK:
             taken.append(top)
@@ -137,14 +338,25 @@ def _follow(operation: pickletools.OpcodeInfo, stack: list[Any]) -> None:
     for _ in before:
         taken.append(stack.pop())
     for kept in operation.stack_after:
-        size = 1
+        value: Any = _Value()
         if kept is pickletools.markobject:
-            size = _MARK
+            value = _MARK
         elif 'TUPLE' in operation.name:
-            size += sum(taken)
-            if size > MAX_TUPLE:
-                raise ValueError(f'it has a tuple of more than {MAX_TUPLE} elements')
-        stack.append(size)
+            value = _tuple(taken[::-1])
+        elif isinstance(argument, str):
+            short = len(argument) <= MAX_CALL or operation.name == 'GLOBAL'
+            value = _Value(1, argument if short else len(argument))
+        stack.append(value)
+
+
+def _tuple(elements: list[_Value]) -> _Value:
+    size = 1 + sum(element.size for element in elements)
+    if size > MAX_TUPLE:
+        raise ValueError(f'it has a tuple of more than {MAX_TUPLE} elements')
+    if len(elements) > MAX_CALL:
+        return _Value(size)
+    # Not what tuples inside it hold: no call is told apart by that.
+    return _Value(size, tuple(None if type(e.what) is tuple else e.what for e in elements))
 
 
 def check_tensors(content: Any, size: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..messages import listed
-from .networks import MAX_BLOCKS
+from ..models.ugatit.weights import MAX_BLOCKS
 
 NETWORKS = {
     'genA2B': 'generators.B',

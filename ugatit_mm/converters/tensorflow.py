@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..messages import first_line, listed, printable
+from ..models.ugatit.weights import MAX_BLOCKS
 from .files import CheckpointError
-from .networks import MAX_BLOCKS
 
 UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
 

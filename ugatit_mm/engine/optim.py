@@ -1,5 +1,6 @@
 """Optimisers: weight decay as the recipes have it, bfloat16 and float16."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,23 +12,21 @@ from torch import Tensor, nn
 from ..messages import check_choice
 from ..models.base import unwrap
 from ..models.layers import raw_weight
-from ..models.ugatit.recipes import resolve
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class UGATITOptimWrapperConstructor:
-    """Build the wrappers of the generators and of the discriminators.
+    """Build the optimiser wrappers of a translation model, by the names of its ``OPTIMIZED``.
 
-    The TensorFlow program adds ``1e-4 / 2 * sum(w^2)`` over the kernels to the loss, which is
-    Adam's (coupled) weight decay of the kernels alone; the PyTorch program decays all parameters,
+    U-GAT-IT's TensorFlow program adds ``1e-4 / 2 * sum(w^2)`` over the kernels to the loss, which
+    is Adam's (coupled) weight decay of only the kernels; the PyTorch program decays all parameters,
     rho, gamma, beta and biases too.
 
     Args:
-        optim_wrapper_cfg: ``generators`` and ``discriminators``, each the config of a wrapper with
-            its ``optimizer``; ``weight_decay_scope``, ``'kernels'`` or ``'all'``, is the model's
-            recipe's if it is not given.
+        optim_wrapper_cfg: For each name the config of a wrapper with its ``optimizer``; and
+            ``weight_decay_scope``, ``'kernels'`` or ``'all'``, the model's if it is not given.
         paramwise_cfg: Not supported.
 
     Raises:
@@ -42,49 +41,57 @@ class UGATITOptimWrapperConstructor:
             )
         cfg = dict(optim_wrapper_cfg)
         self.scope: str | None = cfg.pop('weight_decay_scope', None)
-        if set(cfg) != {'generators', 'discriminators'}:
-            raise ValueError(
-                'optim_wrapper takes generators, discriminators and weight_decay_scope, got '
-                f'{sorted(cfg)}'
-            )
         self.wrappers = cfg
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
-        """Return the wrappers by name; ``model`` is a :class:`UGATIT`, wrapped or not."""
+        """Return the wrappers by name.
+
+        Args:
+            model: An :class:`UnpairedTranslation`, wrapped or not.
+
+        Raises:
+            ValueError: A key is missing or unknown, or the model lacks what is to be trained.
+        """
         model = unwrap(model)
-        scope = resolve(model.recipe, 'optimizer', weight_decay_scope=self.scope)[
-            'weight_decay_scope'
-        ]
+        if self.wrappers.keys() != model.OPTIMIZED.keys():
+            raise ValueError(
+                f'optim_wrapper takes {", ".join(model.OPTIMIZED)} and weight_decay_scope, got '
+                f'{sorted(self.wrappers)}'
+            )
+        model.check_trainable()
+        scope = model.weight_decay_scope if self.scope is None else self.scope
         check_choice('optim_wrapper.weight_decay_scope', scope, WEIGHT_DECAY_SCOPES)
         wrappers = {}
         for name, cfg in self.wrappers.items():
             cfg = dict(cfg)
             cfg.setdefault('type', 'OptimWrapper')
             optimizer = dict(cfg.pop('optimizer'))
-            optimizer['params'] = parameter_groups(getattr(model, name), scope)
+            optimizer['params'] = parameter_groups(model.optimized(name), scope)
             wrappers[name] = OPTIM_WRAPPERS.build(cfg | {'optimizer': OPTIMIZERS.build(optimizer)})
         return OptimWrapperDict(**wrappers)
 
 
-def parameter_groups(networks: nn.Module, scope: str) -> list[dict[str, Any]]:
+def parameter_groups(networks: Sequence[nn.Module], scope: str) -> list[dict[str, Any]]:
     """Split the parameters by whether weight decay takes them.
 
     Args:
-        networks: Any module.
+        networks: Any modules.
         scope: ``'kernels'``: raw weights of convolutions and linear layers; ``'all'``.
 
     Returns:
         Parameter groups for an optimiser; what is not decayed has ``weight_decay=0``.
     """
+    parameters = [parameter for network in networks for parameter in network.parameters()]
     if scope == 'all':
-        return [{'params': list(networks.parameters())}]
+        return [{'params': parameters}]
     kernels = [
         raw_weight(layer)
-        for layer in networks.modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        for network in networks
+        for layer in network.modules()
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
     ]
     decayed = {id(kernel) for kernel in kernels}
-    rest = [parameter for parameter in networks.parameters() if id(parameter) not in decayed]
+    rest = [parameter for parameter in parameters if id(parameter) not in decayed]
     groups = [{'params': kernels}]
     return [*groups, {'params': rest, 'weight_decay': 0.0}] if rest else groups
 

@@ -19,12 +19,14 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner, save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import apply_to
 
+from ..config import MMENGINE_HOOKS
 from ..converters import CheckpointError, check_weights, read_checkpoint, weights_of
 from ..converters.files import save
 from ..models.base import unwrap
@@ -63,6 +65,18 @@ class UGATITRunner(Runner):
                 names = [f'{self._timestamp}_{number}']
         broadcast_object_list(names)
         self._timestamp = names[0]
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+        """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.
+
+        MMEngine takes None for its own names only.
+        """
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if hook is not None or name in MMENGINE_HOOKS
+        }
+        super().register_default_hooks(kept)
 
     def save_checkpoint(
         self,

@@ -12,7 +12,7 @@ from ..pixels import to_picture
 
 
 class TransMetric(BaseMetric):
-    """A metric over the samples that :meth:`UGATIT.val_step` gives.
+    """A metric over the samples that :meth:`UnpairedTranslation.val_step` gives.
 
     Every file counts once, also where the shorter domain starts again, a rank repeats a sample, or
     ranks share the work; files go in the order of their paths.
@@ -60,8 +60,9 @@ class TransMetric(BaseMetric):
                 direction = '2'.join(sample['domains'][end] for end in (domain, other(domain)))
                 result[domain] = {'path': path, 'direction': direction}
                 for key, name in (('real', f'img_{domain}'), ('fake', f'fake_{other(domain)}')):
-                    keys.append((result[domain], key))
-                    pictures.append(to_picture(sample[name]))
+                    if name in sample:  # a model may have one direction only
+                        keys.append((result[domain], key))
+                        pictures.append(to_picture(sample[name]))
         measures = self.measure(pictures) if pictures else []
         for (row, key), measured in zip(keys, measures, strict=True):
             row[key] = measured
@@ -75,14 +76,14 @@ class TransMetric(BaseMetric):
             self._seen.clear()
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Summarise both directions."""
+        """Summarise each direction."""
         once = {(domain, row['path']): row for result in results for domain, row in result.items()}
         rows: dict[str, list[dict]] = {domain: [] for domain in DOMAINS}
         for domain, path in sorted(once):
             rows[domain].append(once[domain, path])
         metrics = {}
         for domain in DOMAINS:
-            if not rows[domain]:
+            if not rows[domain] or 'fake' not in rows[domain][0]:
                 continue
             direction = rows[domain][0]['direction']
             real, fake = ([row[key] for row in rows[domain]] for key in ('real', 'fake'))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..apis.sizes import STRIDE, fit
-from ..models import UGATIT
+from ..models.base import UnpairedTranslation
 from ..pixels import normalise
-from .files import Runner, Translator, open_exported, outputs, takes_any_size
+from .files import Runner, Translator, open_exported, outputs
 
 TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
 HALF_TOLERANCE = 1e-2  # the same of float16, on average: beyond it, numbers have overflowed
@@ -37,7 +37,7 @@ def compare(run: Runner, network: Translator, batches: Iterable[np.ndarray]) -> 
     largest = heatmap = total = 0.0
     count = apart = 0
     for pixels in batches:
-        with torch.inference_mode():
+        with torch.inference_mode(), network.model.eager():
             wanted = [part.numpy() for part in outputs(network(torch.from_numpy(pixels)))]
         found = run(pixels)
         image = np.abs(found[0].astype(np.float64) - wanted[0])
@@ -51,7 +51,7 @@ def compare(run: Runner, network: Translator, batches: Iterable[np.ndarray]) -> 
 
 
 def verify(
-    path: str | os.PathLike, format: str, model: UGATIT, pictures: Iterable[np.ndarray]
+    path: str | os.PathLike, format: str, model: UnpairedTranslation, pictures: Iterable[np.ndarray]
 ) -> Iterator[str]:
     """Compare a file with the model that it was made of, and say what came out.
 
@@ -72,11 +72,11 @@ def verify(
             a level, or in more values than 1e-4 explains. In float16: by more than 1e-2 on average.
     """
     run, meta = open_exported(path, format)
-    generator = model.get_module(model.generators)[model._letter(meta['target'])]
-    network = Translator(generator, meta['pixels'], meta['heatmap'] == 'yes')
+    target = model.target(meta['target'])
+    network = Translator(model, target, meta['pixels'], meta['heatmap'] == 'yes')
     size = int(meta['img_size'])
     sizes = [(1, size, size), (3, size, size)]
-    if takes_any_size(generator):
+    if model.takes_any_size:
         sizes.append((2, size + STRIDE, 2 * size))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..apis.inferencer import LIGHT_SIZE
 from ..apis.sizes import STRIDE
 from ..domains import other
 from ..files import whole
-from ..models import UGATIT
+from ..models.base import UnpairedTranslation
 from ..pixels import normalise, to_uint8
 from ..provenance import commit
 from ..version import __version__
@@ -35,20 +34,28 @@ Runner = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Translator(nn.Module):
-    """What a file computes: a generator with pixels as its user has them before and behind it.
+    """What a file computes: a translation, with pixels as its user has them before and after it.
 
     Args:
-        generator: A :class:`UGATITGenerator`.
+        model: The translation model.
+        target: Letter of the domain to translate into.
         pixels: ``'uint8'`` or ``'normalised'``, see :func:`export_model`.
         heatmap: Give the heatmap, too.
-        half: The generator computes in float16.
+        half: The networks compute in float16.
     """
 
     def __init__(
-        self, generator: nn.Module, pixels: str, heatmap: bool, half: bool = False
+        self,
+        model: UnpairedTranslation,
+        target: str,
+        pixels: str,
+        heatmap: bool,
+        half: bool = False,
     ) -> None:
         super().__init__()
-        self.generator = copy.deepcopy(generator).half() if half else generator
+        only = model.only(target)
+        self.model = copy.deepcopy(only).half() if half else only
+        self.target = target
         self.pixels = pixels
         self.heatmap = heatmap
         self.dtype = torch.float16 if half else torch.float32
@@ -57,14 +64,13 @@ class Translator(nn.Module):
         """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, H / 4, W / 4)."""
         if self.pixels == 'uint8':
             x = normalise(x.permute(0, 3, 1, 2).float())
-        # Not through __call__, which may be compiled.
-        image, _, heatmap = self.generator.forward(x.to(self.dtype), return_cam=True)
+        image, heatmap = self.model.translate(x.to(self.dtype), self.target, heatmap=self.heatmap)
         image = to_uint8(image).permute(0, 2, 3, 1) if self.pixels == 'uint8' else image.float()
         return (image, heatmap.float()) if self.heatmap else image
 
 
 def export_model(
-    model: UGATIT,
+    model: UnpairedTranslation,
     target_domain: str | None,
     path: str | os.PathLike,
     format: str = 'onnx',
@@ -114,25 +120,24 @@ def export_model(
         need_onnx()
     elif opset is not None:
         raise ValueError('opset belongs to ONNX; TorchScript has none')
-    target = model._letter(target_domain or model._default_domain)
-    generator = model.get_module(model.generators)[target]
-    if heatmap and generator.cam is None:
-        raise ValueError('heatmap: this network was trained without attention (cam=False)')
-    img_size = _img_size(generator, img_size)
+    target = model.target(target_domain)
+    if heatmap and not model.has_attention:
+        raise ValueError('heatmap: these networks have no attention')
+    img_size = _img_size(model, img_size)
     meta = {
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
         'img_size': str(img_size),
-        'size': 'multiples of 4' if takes_any_size(generator) else 'fixed',
-        'recipe': model.recipe,
+        'size': 'multiples of 4' if model.takes_any_size else 'fixed',
+        'model': model.ROW,
         'pixels': pixels,
         'heatmap': 'yes' if heatmap else 'no',
         'precision': 'float16' if half else 'float32',
         'version': __version__,
         'commit': commit() or 'unknown',
     }
-    network = Translator(generator, pixels, heatmap, half)
-    with whole(path) as building, torch.no_grad():
+    network = Translator(model, target, pixels, heatmap, half)
+    with whole(path) as building, torch.no_grad(), network.model.eager():
         if format == 'onnx':
             meta['opset'] = str(opset)
             _write_onnx(network, img_size, building, opset, meta)
@@ -154,7 +159,7 @@ def _write_onnx(
         )
     batch = torch.export.Dim('batch')
     axes: dict[int, Any] = {0: batch}
-    if takes_any_size(network.generator):
+    if network.model.takes_any_size:
         for axis, name in zip(_axes(network.pixels), ('quarter_height', 'quarter_width')):
             axes[axis] = STRIDE * torch.export.Dim(name, min=2)
     with _quiet():
@@ -200,16 +205,12 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def takes_any_size(generator: nn.Module) -> bool:
-    return generator.light or generator.mlp is None
-
-
-def _img_size(generator: nn.Module, img_size: int | None) -> int:
-    own = generator.img_size or LIGHT_SIZE
+def _img_size(model: UnpairedTranslation, img_size: int | None) -> int:
+    own = model.img_size
     if img_size is None or img_size == own:
         return own
-    if not takes_any_size(generator):
-        raise ValueError(f'img_size: this full network takes {own} px alone, got {img_size}')
+    if not model.takes_any_size:
+        raise ValueError(f'img_size: these networks take only {own} px, got {img_size}')
     if img_size % STRIDE or img_size < 2 * STRIDE:
         raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
     return img_size
@@ -226,7 +227,7 @@ def _example(network: Translator, img_size: int, batch: int) -> Tensor:
         dtype = torch.uint8
     for axis in _axes(network.pixels):
         shape[axis] = img_size
-    device = next(network.generator.parameters()).device
+    device = next(network.model.parameters()).device
     return torch.zeros(shape, dtype=dtype, device=device)
 
 

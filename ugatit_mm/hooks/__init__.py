@@ -6,7 +6,6 @@ from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
 from .progress import ProgressBarHook
 from .provenance import ProvenanceHook
-from .rho import RhoHook
 from .sheets import TranslationSheetHook
 from .watch import WatchHook
 from .writer import SaveTranslationsHook
@@ -18,7 +17,6 @@ __all__ = [
     'NotFiniteError',
     'ProgressBarHook',
     'ProvenanceHook',
-    'RhoHook',
     'SaveTranslationsHook',
     'TranslationSheetHook',
     'UGATITCheckpointHook',

@@ -32,11 +32,11 @@ class Suspect(NamedTuple):
 class FiniteHook(Hook):
     """Say why an update was left out, and stop after several in a row.
 
-    :meth:`UGATIT.train_step` leaves an update out where its gradient is not finite. This hook names
-    the loss terms and the pictures of the batch, those of the ranks and of the accumulated batches
-    that had such terms, in one line. After ``patience`` updates of the generators or of the
-    discriminators in a row that were left out, it saves a checkpoint, whose weights and optimiser
-    states are those before the first of them, and stops the run.
+    A training step leaves an update out where its gradient is not finite. This hook names the loss
+    terms and the pictures of the batch, those of the ranks and of the accumulated batches that had
+    such terms, in one line. After ``patience`` updates of one optimiser in a row that were left
+    out, it saves a checkpoint, whose weights and optimiser states are those before the first of
+    them, and stops the run.
 
     Args:
         patience: Updates in a row.
@@ -71,10 +71,11 @@ class FiniteHook(Hook):
         for pair, taken in model.updates.items():
             if not taken:
                 self._tell(runner, pair, data_batch)
-        if 'generators' in model.updates:  # the later one of the two
+        if not model.pending:
             self._suspects.clear()
 
     def _tell(self, runner: Runner, pair: str, data_batch: Any) -> None:
+        model = unwrap(runner.model)
         of_ranks = all_gather_object(list(self._suspects))
         if not any(of_ranks):  # the losses are finite, their gradient is not
             of_ranks = all_gather_object([Suspect([f'gradient of {pair}'], files_of(data_batch))])
@@ -87,13 +88,14 @@ class FiniteHook(Hook):
         )
         if count >= self.patience:
             saved = self._save(runner)
+            rates = ', '.join(f'optim_wrapper.{name}.optimizer.lr' for name in model.OPTIMIZED)
             raise NotFiniteError(
                 f'stopped at iteration {runner.iter + 1}: {count} updates of the {pair} in a row '
                 f'were left out, as their gradients were not finite; the last: {cause}. {saved} '
-                'What to look at: the learning rate (optim_wrapper.generators.optimizer.lr and '
-                'that of discriminators: a tenth of it), reduced precision (leave --amp out, or '
-                '--amp bfloat16 in place of float16), and these pictures. Then go on with '
-                '--resume, or with load_from=CHECKPOINT for its weights alone.'
+                f'What to look at: the learning rate ({rates}: a tenth of it), reduced '
+                'precision (leave --amp out, or --amp bfloat16 in place of float16), and these '
+                'pictures. Then go on with --resume, or with load_from=CHECKPOINT for its weights '
+                'only.'
             )
 
     def _save(self, runner: Runner) -> str:

@@ -7,6 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..models.base import UnpairedTranslation, unwrap
 from ..provenance import provenance
 
 
@@ -21,7 +22,7 @@ class ProvenanceHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look once: the source tree may change under a long run."""
         self._provenance = provenance()
-        self._networks = networks_of(runner.cfg.model)
+        self._networks = networks_of(unwrap(runner.model), runner.cfg.model)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add them."""
@@ -29,11 +30,6 @@ class ProvenanceHook(Hook):
         checkpoint['meta']['networks'] = self._networks
 
 
-def networks_of(model: ConfigDict) -> dict[str, Any]:
+def networks_of(model: UnpairedTranslation, cfg: ConfigDict) -> dict[str, Any]:
     """Return the fields of a model's config that its weights need, as plain data."""
-    fields = ('recipe', 'domains', 'default_domain', 'generator', 'discriminator')
-    plain = ConfigDict({key: model[key] for key in fields if model.get(key) is not None}).to_dict()
-    for part in ('generator', 'discriminator'):
-        # How it is computed, not what.
-        plain.get(part, {}).pop('with_cp', None)
-    return plain
+    return model.networks_of(cfg.to_dict())

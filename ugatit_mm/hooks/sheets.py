@@ -17,7 +17,7 @@ from ..visualization import translation_sheet
 
 @HOOKS.register_module()
 class TranslationSheetHook(Hook):
-    """Write a sheet (source, attention, translation, cycle) for each direction at an interval.
+    """Write a sheet of the model's ``columns`` for each direction at an interval.
 
     The first images of the validation set are shown, in evaluation mode and without gradients,
     one at a time, so that a sheet needs less memory than a step. The visualiser's backends
@@ -48,9 +48,9 @@ class TranslationSheetHook(Hook):
             self.write(runner, runner.iter + 1)
 
     def write(self, runner: Runner, step: int) -> None:
-        """Write the sheets of both directions."""
+        """Write the sheets of all directions."""
         model = unwrap(runner.model)
-        for target in DOMAINS:
+        for target in model.targets():
             images = self._validation_images(runner, model)[other(target)]
             sheet = translation_sheet(model, images, target)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)

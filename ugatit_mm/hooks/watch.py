@@ -11,10 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from ..domains import DOMAINS, other
-from ..models.base import unwrap
-from ..models.layers import LIN, AdaLIN
-from ..models.ugatit.recipes import resolve
-from ..models.ugatit.ugatit import UGATIT
+from ..models.base import UnpairedTranslation, unwrap
 
 SEEN = 0.02  # mean difference in [-1, 1] from which on two sources count as different pictures
 
@@ -33,20 +30,19 @@ class WatchHook(Hook):
         interval: Iterations between two looks.
         patience: Looks in a row that must find a sign.
         repeat: Looks in a row from one warning to the next.
-        d_loss: Mean of a domain's discriminator terms over the interval, below which nothing is
-            left for the generators to learn from; 0.5 is a coin's toss, 0 perfect. Trainings that
-            went well stay between 0.37 and 0.6.
+        d_loss: Mean of a domain's discriminator terms over the interval, scaled so that 0.5 is a
+            coin's toss and 0 perfect, below which nothing is left for the generators to learn from.
+            Trainings of U-GAT-IT that went well stay between 0.37 and 0.6.
         contrast: Standard deviation of a translation over its pixels, in [-1, 1]: a picture of one
             colour. Real pictures have 0.2 to 0.6.
         difference: Mean difference of two translations, as a share of that of their sources: the
             same picture whatever the source.
-        attention: Standard deviation of the generator's heatmap over its pixels, as a share of the
-            heatmap's mean: all places count alike.
-        rho: Share of the channels whose rho stands at a bound, of those that started elsewhere.
         still: Range of a total loss over the interval, as a share of its mean.
+        own: Limits of the model's own signs, by the names of its ``SIGNS``, which are the defaults.
 
     Raises:
-        ValueError: A number that is below 1 or, for the limits, below 0.
+        ValueError: A number that is below 1 or, for the limits, below 0; in training, a limit that
+            is not one of the model's.
     """
 
     priority = 'VERY_LOW'
@@ -59,9 +55,8 @@ class WatchHook(Hook):
         d_loss: float = 0.05,
         contrast: float = 0.02,
         difference: float = 0.02,
-        attention: float = 0.01,
-        rho: float = 0.95,
         still: float = 1e-4,
+        **own: float,
     ) -> None:
         for name, value in (('interval', interval), ('patience', patience), ('repeat', repeat)):
             if value < 1:
@@ -71,16 +66,24 @@ class WatchHook(Hook):
             'd_loss': d_loss,
             'contrast': contrast,
             'difference': difference,
-            'attention': attention,
-            'rho': rho,
             'still': still,
         }
-        for name, value in self.limits.items():
+        self.own = own
+        for name, value in {**self.limits, **own}.items():
             if not value >= 0:
                 raise ValueError(f'{name} must be 0 or more, got {value}')
         self._losses: dict[str, list[float]] = {}
         self._pictures: dict[str, Tensor] = {}
         self._in_a_row: dict[tuple[str, str], int] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """See that the model has the signs that limits were given for."""
+        known = unwrap(runner.model).SIGNS
+        if unknown := self.own.keys() - known.keys():
+            raise ValueError(
+                f'WatchHook has no limit {sorted(unknown)[0]!r}: there are '
+                f'{", ".join([*self.limits, *known])}'
+            )
 
     @master_only
     def after_train_iter(
@@ -95,7 +98,6 @@ class WatchHook(Hook):
         model = unwrap(runner.model)
         signs = self.of_losses(model, outputs)
         signs |= self.of_translations(model, data_batch)
-        signs |= self.of_rho(model, runner.cfg.model.generator.get('rho_init'))
         self._losses.clear()
         self._in_a_row = {sign: self._in_a_row.get(sign, 0) + 1 for sign in signs}
         for sign, words in signs.items():
@@ -106,15 +108,18 @@ class WatchHook(Hook):
                     f'watch, iteration {runner.iter + 1}: for {since} iterations {words}'
                 )
 
-    def of_losses(self, model: UGATIT, outputs: dict[str, float]) -> dict[tuple[str, str], str]:
+    def of_losses(
+        self, model: UnpairedTranslation, outputs: dict[str, float]
+    ) -> dict[tuple[str, str], str]:
         """Discriminators that are never wrong, totals that do not move."""
         signs = {}
-        for domain in DOMAINS:
+        for domain in model.targets():
             total = f'loss_gan_d_{domain}'
-            # A term is (D(x) - 1)^2 + D(G(x'))^2 of a scale, of its logits or its CAM logits.
-            terms = sum(name.startswith(f'{total}_') for name in outputs)
+            # A total may be the sum of terms, of the scales for example.
+            terms = sum(name.startswith(f'{total}_') for name in outputs) or 1
             values = self._losses.get(total)
-            mean = sum(values) / len(values) / terms if values and terms else math.inf
+            mean = sum(values) / len(values) / terms if values else math.inf
+            mean *= 0.5 / model.EVEN_D_LOSS
             if mean < self.limits['d_loss']:
                 signs['d_loss', domain] = (
                     f'the discriminators of {model.domain_names[domain]} have told real from '
@@ -135,18 +140,23 @@ class WatchHook(Hook):
         return signs
 
     @torch.no_grad()
-    def of_translations(self, model: UGATIT, data_batch: dict) -> dict[tuple[str, str], str]:
-        """Translations of one colour, the same for all sources, attention without a place."""
+    def of_translations(
+        self, model: UnpairedTranslation, data_batch: dict
+    ) -> dict[tuple[str, str], str]:
+        """Translations of one colour, the same for all sources; the model's own signs."""
         first = {f'img_{x}': data_batch['inputs'][f'img_{x}'][:1] for x in DOMAINS}
         pictures = model.data_preprocessor({'inputs': first}, True)['inputs']
         signs = {}
-        for target in DOMAINS:
+        heatmaps = {}
+        for target in model.targets():
             source, direction = other(target), model.direction(target)
-            # forward: a compiled network would be compiled anew for this.
-            translate = model.get_module(model.generators)[target].forward
             now, before = pictures[f'img_{source}'], self._pictures.get(source)
             self._pictures[source] = now
-            out, _, heatmap = translate(now, return_cam=True)
+            style = model.styles(['watch'], target)
+            with model.eager():
+                out, heatmaps[target] = model.translate(
+                    now, target, heatmap=model.has_attention, style=style
+                )
             if (contrast := out.std((2, 3)).mean().item()) < self.limits['contrast']:
                 signs['contrast', target] = (
                     f'the translations {direction} have been pictures of one colour (standard '
@@ -155,7 +165,9 @@ class WatchHook(Hook):
                 )
             elif before is not None and before.shape == now.shape:
                 apart = (now - before).abs().mean().item()
-                share = (out - translate(before)).abs().mean().item() / max(apart, SEEN)
+                with model.eager():
+                    then = model.translate(before, target, style=style).image
+                share = (out - then).abs().mean().item() / max(apart, SEEN)
                 if apart >= SEEN and share < self.limits['difference']:
                     signs['difference', target] = (
                         f'the translations {direction} have been one and the same, whatever the '
@@ -163,39 +175,4 @@ class WatchHook(Hook):
                         'generator has collapsed. Go back to an earlier checkpoint; a higher '
                         'loss_config.cycle ties the translation to its source.'
                     )
-            if heatmap is not None and self._is_flat(heatmap):
-                signs['attention', target] = (
-                    f'the attention of {direction} has been the same at all places of the picture, '
-                    'so it leads nowhere: its classifier has died. Go back to an earlier '
-                    'checkpoint, with a lower learning rate or a lower loss_config.cam.'
-                )
-        return signs
-
-    def of_rho(self, model: UGATIT, rho_init: float | None) -> dict[tuple[str, str], str]:
-        """Rho at a bound where it did not start."""
-        starts = {
-            AdaLIN: resolve(model.recipe, 'generator', rho_init=rho_init)['rho_init'],
-            LIN: 0.0,
-        }
-        places = {AdaLIN: 'residual blocks', LIN: 'up-sampling layers'}
-        bounds = {0: 'layer norm', 1: 'instance norm'}
-        signs = {}
-        for target in DOMAINS:
-            network = model.get_module(model.generators)[target]
-            for kind, start in starts.items():
-                layers = [layer for layer in network.modules() if isinstance(layer, kind)]
-                rhos = [layer.rho for layer in layers if isinstance(layer.rho, torch.nn.Parameter)]
-                for bound in bounds.keys() - {start} if rhos else ():
-                    share = (torch.cat([r.flatten() for r in rhos]) == bound).float().mean().item()
-                    if share > self.limits['rho']:
-                        signs[f'rho at {bound}', f'{target}, {places[kind]}'] = (
-                            f'rho has stood at {bound} in {share:.0%} of the channels of the '
-                            f'{places[kind]} of {model.direction(target)}: they are plain '
-                            f'{bounds[bound]}, and adapt no more. Look at the sheets; if they are '
-                            'poor, go back to an earlier checkpoint with a lower learning rate.'
-                        )
-        return signs
-
-    def _is_flat(self, heatmap: Tensor) -> bool:
-        heatmap = heatmap.float()
-        return bool(heatmap.std() <= self.limits['attention'] * heatmap.abs().mean())
+        return signs | model.signs({**model.SIGNS, **self.own}, heatmaps)

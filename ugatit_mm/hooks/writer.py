@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..domains import DOMAINS, other
+from ..domains import other
 from ..files import output_names, whole
 from ..models.base import unwrap
 from ..pixels import to_picture
@@ -26,8 +26,7 @@ class SaveTranslationsHook(Hook):
 
     Args:
         out_dir: Folder that receives a folder for each direction.
-        sheet: Write ``sheet_<direction>.png`` as well: source, attention, translation, cycle of
-            the first images.
+        sheet: Write ``sheet_<direction>.png`` as well: the model's ``columns`` of the first images.
         num_images: Images in a sheet.
     """
 
@@ -55,7 +54,7 @@ class SaveTranslationsHook(Hook):
         """Write what the model gave, each source once."""
         model = unwrap(runner.model)
         for sample in outputs:
-            for target in DOMAINS:
+            for target in model.targets():
                 source = sample.metainfo[f'img_{other(target)}_path']
                 name = self._names[other(target)][source]
                 path = self.out_dir / model.direction(target) / name
@@ -74,6 +73,6 @@ class SaveTranslationsHook(Hook):
             return
         model = unwrap(runner.model)
         images = first_images(runner.test_loop.dataloader.dataset, model, self.num_images)
-        for target in DOMAINS:
+        for target in model.targets():
             sheet = translation_sheet(model, images[other(target)], target)
             Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')

@@ -10,7 +10,6 @@ from .attention import (
 )
 from .curves import plot_losses, read_scalars
 from .grid import make_sheet
-from .rho import plot_rho
 from .sheet import translation_sheet
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     'normalise_heatmap',
     'overlay',
     'plot_losses',
-    'plot_rho',
     'read_scalars',
     'translation_sheet',
 ]

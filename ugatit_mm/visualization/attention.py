@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models.ugatit.ugatit_discriminator import SCALES
 from ..pixels import normalise, to_rgb
 from .grid import make_sheet
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
 
 if TYPE_CHECKING:
-    from ..models import UGATIT
+    from ..models.base import UnpairedTranslation
 
 __all__ = [
     'COLOUR_MAPS',
@@ -30,14 +29,16 @@ READABLE = 160  # narrower pictures are enlarged, so that the titles fit
 
 @torch.no_grad()
 def attention_figure(
-    model: 'UGATIT', picture: np.ndarray, target_domain: str | None, colour_map: str = 'jet'
+    model: 'UnpairedTranslation',
+    picture: np.ndarray,
+    target_domain: str | None,
+    colour_map: str = 'jet',
 ) -> np.ndarray:
     """Show what the networks look at while they translate an image (the paper's Figure 2).
 
-    Columns: the source; the attention of the generator; the attention of the target domain's
-    local and global discriminator, which look at the translation; the translation. Attention that
-    the model does not have is left out, be it for want of discriminators or of CAM. Nothing of the
-    model is changed.
+    Columns: the source; the attention that the model has (:meth:`UnpairedTranslation.attention`;
+    of U-GAT-IT the generator's, and that of the target domain's local and global discriminator,
+    which look at the translation); the translation. Nothing of the model is changed.
 
     Args:
         model: The translation model, in any mode.
@@ -53,20 +54,14 @@ def attention_figure(
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f'a picture is RGB, uint8, (h, w, 3), got {picture.dtype} {picture.shape}')
-    target = model._letter(target_domain or model._default_domain)
+    target = model.target(target_domain)
     device = next(model.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
-        fake, _, heatmap = model.translation(normalise(image.float()), target, return_cam=True)
-        maps = {'attention: generator': heatmap}
-        if model.discriminators is not None:
-            judged = model.get_module(model.discriminators)[target](fake)
-            heatmaps = dict(zip(SCALES, (scale.heatmap for scale in judged), strict=True))
-            maps |= {f'attention: {scale} D': heatmaps[scale] for scale in ('local', 'global')}
+        fake, maps = model.attention(normalise(image.float()), target)
     columns = {'source': picture}
     for title, heatmap in maps.items():
-        if heatmap is not None:
-            columns[title] = _colour(heatmap, picture.shape[:2], colour_map)
+        columns[f'attention: {title}'] = _colour(heatmap, picture.shape[:2], colour_map)
     columns['result'] = to_rgb(fake[0])
     zoom = max(1, -(-READABLE // picture.shape[1]))
     figure = make_sheet([list(columns.values())], list(columns), zoom)

@@ -1,20 +1,19 @@
-"""Picture sheets: source, attention, translation, and the way back."""
+"""Picture sheets: a row for each picture, a column for what a model shows of it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..domains import other
 from ..pixels import to_rgb
 from .grid import make_sheet
 from .heatmap import colour_heatmap, normalise_heatmap
 
 if TYPE_CHECKING:
-    from ..models import UGATIT
+    from ..models.base import UnpairedTranslation
 
-COLUMNS = ('source', 'attention', 'translation', 'cycle')
 READABLE = 128  # smaller pictures are enlarged, so that the titles fit
 
 
@@ -26,7 +25,9 @@ def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
 
 
 @torch.no_grad()
-def translation_sheet(model: 'UGATIT', images: Tensor, target_domain: str) -> np.ndarray:
+def translation_sheet(
+    model: 'UnpairedTranslation', images: Tensor, target_domain: str
+) -> np.ndarray:
     """Show what the model makes of some images, in evaluation mode and without gradients.
 
     Args:
@@ -35,20 +36,23 @@ def translation_sheet(model: 'UGATIT', images: Tensor, target_domain: str) -> np
         target_domain: Letter or name.
 
     Returns:
-        A sheet with a row for each image: source, attention of the generator, translation, and
-        the translation's translation back. RGB, uint8.
+        A sheet with a row for each image: what the model's ``columns`` has. RGB, uint8.
     """
     training = model.training
     model.eval()
     try:
-        target = model._letter(target_domain)
-        rows = []
-        for image in images:  # one at a time: a sheet must not need more memory than a step
-            fake, _, heatmap = model.translation(image[None], target, return_cam=True)
-            cycle = model.translation(fake, other(target))
-            seen = attention(None if heatmap is None else heatmap[0], tuple(image.shape[1:]))
-            row = [to_rgb(image), seen, to_rgb(fake[0]), to_rgb(cycle[0])]
-            rows.append(row)
+        target = model.target(target_domain)
+        # One at a time: a sheet must not need more memory than a step.
+        rows = [_row(model.columns(image, target), image.shape[1:]) for image in images]
     finally:
         model.train(training)
-    return make_sheet(rows, COLUMNS, zoom=max(1, READABLE // images.shape[-1]))
+    zoom = max(1, READABLE // images.shape[-1])
+    return make_sheet([list(row.values()) for row in rows], list(rows[0]), zoom)
+
+
+def _row(columns: dict[str, Tensor | None], size: Sequence[int]) -> dict[str, np.ndarray]:
+    """Images as they are, heatmaps coloured."""
+    return {
+        title: to_rgb(part) if part is not None and len(part) == 3 else attention(part, tuple(size))
+        for title, part in columns.items()
+    }

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from ...config import load_config
+from ...config import data_set
 from ...files import UNFINISHED, remove_unfinished, whole
 from ...provenance import sha256
 from ..loading import ImageReadError, decode_rgb, is_visible_image
@@ -99,7 +99,7 @@ def prepare(
         name: One of the ten directions; both of a pair give the same folder, in which A is the
             first domain of the name in :data:`PAPER_SETS`.
         source: A zip, a tar or a folder that holds ``trainA trainB testA testB``, at any depth.
-        out: Folder to create; the ``data_root`` of the set's config if None.
+        out: Folder to create; the ``data_root`` of the set's base config if None.
         swap: Whether the source's trainA is our domain B; None finds out from the counts, then
             from the source's name, then from what is known of the set.
         seed: Of the random test images, 0 if None. They are those whose SHA-256 of
@@ -120,13 +120,13 @@ def prepare(
     """
     paper_set = find_paper_set(name)
     draw = _drawing(paper_set, seed, test_sizes, keep_split)
-    cfg = load_config(f'ugatit_{paper_set.name}')
+    known = data_set(paper_set.name)
     source = Path(os.path.abspath(source))
-    out = Path(os.path.realpath(out or cfg.data_root))
+    out = Path(os.path.realpath(out or known.data_root))
     building = out.with_name(f'{out.name}.partial')
     _check_places(source, out, building)
 
-    manifest = _plan(paper_set, source, dict(cfg.paper_images), swap, draw)
+    manifest = _plan(paper_set, source, dict(known.paper_images), swap, draw)
     if _holds(out, manifest):
         if problems := verify(out):
             raise FileExistsError(

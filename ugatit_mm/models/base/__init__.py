@@ -1,5 +1,15 @@
 """What every translation model shares."""
 
+from .registry import TRANSLATION_MODELS, translation_model
+from .step import Step
+from .unpaired import Translated, UnpairedTranslation
 from .wrappers import unwrap
 
-__all__ = ['unwrap']
+__all__ = [
+    'TRANSLATION_MODELS',
+    'Step',
+    'Translated',
+    'UnpairedTranslation',
+    'translation_model',
+    'unwrap',
+]

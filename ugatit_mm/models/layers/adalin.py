@@ -104,6 +104,7 @@ class _Rho(nn.Module):
         self.num_features = num_features
         self.eps = eps
         self.unbiased = unbiased
+        self.rho_init = rho_init
         rho = torch.full((1, num_features, 1, 1), float(rho_init))
         if learn_rho:
             self.rho = nn.Parameter(rho)

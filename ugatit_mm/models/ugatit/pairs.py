@@ -5,6 +5,8 @@ one forward of the generators and one of the discriminators in a step, every gra
 and overlaps with the backward pass.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -12,30 +14,45 @@ from ...domains import DOMAINS, other
 from .ugatit_discriminator import DiscriminatorOutput
 
 
+class Generated(NamedTuple):
+    """What the generator into a domain X makes in a step.
+
+    Attributes:
+        fake: Translation of the other domain's images, (N, 3, H, W).
+        cycle: Translation of the other domain's fakes, back into X.
+        identity: What it makes of X's own images.
+        cam_source: CAM logits of the other domain's images, (N, 2); ``None`` without CAM.
+        cam_identity: CAM logits of X's own images; ``None`` without CAM.
+    """
+
+    fake: Tensor
+    cycle: Tensor
+    identity: Tensor
+    cam_source: Tensor | None
+    cam_identity: Tensor | None
+
+
 class GeneratorPair(nn.ModuleDict):
     """The generators by target domain: ``pair['B']`` translates A to B."""
 
-    def forward(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, real: dict[str, Tensor]) -> dict[str, Generated]:
         """Translate, come back, and map each image into its own domain.
 
         Args:
             real: Images by domain, (N, 3, H, W) each.
 
         Returns:
-            For X in A, B: ``fake_X``, ``cycle_X``, ``identity_X`` (N, 3, H, W), and the CAM logits
-            of the generator into X, ``cam_source_X`` and ``cam_identity_X`` (N, 2) or ``None``.
+            By target domain.
         """
-        out = {}
+        fake, identity, cams = {}, {}, {}
         for domain in DOMAINS:
             # A generator's norms see one sample at a time, so both inputs go as one batch.
             batch = torch.cat([real[other(domain)], real[domain]])
             image, cam_logit, _ = self[domain](batch, return_cam=True)
-            out[f'fake_{domain}'], out[f'identity_{domain}'] = image.chunk(2)
-            cams = (None, None) if cam_logit is None else cam_logit.chunk(2)
-            out[f'cam_source_{domain}'], out[f'cam_identity_{domain}'] = cams
-        for domain in DOMAINS:
-            out[f'cycle_{domain}'] = self[domain](out[f'fake_{other(domain)}'])
-        return out
+            fake[domain], identity[domain] = image.chunk(2)
+            cams[domain] = _chunk(cam_logit)
+        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+        return {x: Generated(fake[x], cycle[x], identity[x], *cams[x]) for x in DOMAINS}
 
 
 class DiscriminatorPair(nn.ModuleDict):

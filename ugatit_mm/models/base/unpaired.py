@@ -1,0 +1,537 @@
+"""The base of all translation models: two domains, pictures of both, no pairs."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from mmagic.models.base_models import BaseTranslationModel
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine import MessageHub
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapperDict
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ...domains import DOMAINS, domain_names, other
+from ...pixels import to_uint8
+from .step import Step
+from .wrappers import unwrap
+
+RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
+
+
+class Translated(NamedTuple):
+    """What a model makes of pictures.
+
+    Attributes:
+        image: RGB in [-1, 1], (N, 3, H, W).
+        heatmap: The model's attention, (N, 1, h, w), larger where it looks more; ``None`` where it
+            was not asked for, or there is none.
+    """
+
+    image: Tensor
+    heatmap: Tensor | None = None
+
+
+class UnpairedTranslation(BaseTranslationModel):
+    """Unpaired translation between the domains ``A`` and ``B``; a model says the rest of itself.
+
+    A model is a subclass with :meth:`iterate`, :meth:`translate` and the class attributes below,
+    registered by :func:`translation_model`. Training, exact resume, evaluation, files of weights,
+    pictures, export and the page go by these only.
+
+    Inside, images are RGB in [-1, 1]. What leaves through MMagic's entry points (``forward`` in
+    test mode, ``val_step``, ``test_step``) is BGR, which its inferencer and visualisers expect.
+
+    Args:
+        parts: The children of ``PARTS`` by name, each a ``ModuleDict``; one that is ``None`` is not
+            there, for inference only.
+        data_preprocessor: Config of the preprocessor, which must give RGB in [-1, 1]; MMagic's
+            ``DataPreprocessor`` does, and is the default.
+        domains: Names of the domains for people, for example ``dict(A='selfie', B='anime')``.
+            Wherever a domain is asked for, the letter and the name both work.
+        default_domain: Target of a translation when none is named; the last of ``targets`` if not
+            given.
+        targets: Domains that it translates into, by letter; those of ``TARGETS`` if not given. With
+            fewer it does not train: weights of one direction only.
+        img_size: Side of the square, in pixels, that pictures are fitted to.
+        loss_config: Weights over ``LOSS_WEIGHTS``.
+        channels_last: Keep the features of the parts in ``CHANNELS_LAST`` in NHWC, which
+            convolutions of CPUs and of tensor cores take as they are. The weights are the same in
+            every format.
+        compile: Arguments of ``torch.compile`` for the networks, ``{}`` for its defaults, ``None``
+            for no compiling. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
+            also a search for the fastest kernels. Meant for one size of images.
+        discriminator_steps: Updates of the discriminators for one of the generators.
+        disc_init_steps: Iterations at the start that train only the discriminators.
+
+    Attributes:
+        updates: Of the last training step, whether each update that was due was taken, by the name
+            of its optimiser; ``False`` where its gradient was not finite.
+        not_finite: Of the last training step, the loss terms of this rank that were not finite.
+        pending: Whether gradients wait for their update after it.
+
+    Raises:
+        ValueError: An unknown domain or loss weight.
+    """
+
+    NAME: ClassVar[str]
+    """Begins the names of its configs; its name in MMagic's inferencer."""
+    ROW: ClassVar[str]
+    """Its name in the paper's Table 3."""
+    PARTS: ClassVar[dict[str, str]]
+    """Children whose weights make a checkpoint, and the field of the config that builds each."""
+    TRANSLATES: ClassVar[tuple[str, ...]] = ('generators',)
+    """The parts that translation needs; a slim file has only these."""
+    OPTIMIZED: ClassVar[dict[str, tuple[str, ...]]]
+    """Name of each optimiser wrapper, and the parts that it updates."""
+    PACED: ClassVar[tuple[str, ...]] = ('generators',)
+    """Optimisers that wait for ``discriminator_steps`` and ``disc_init_steps``."""
+    PACE: ClassVar[str] = 'discriminators'
+    """The optimiser whose updates they are counted in."""
+    CHANNELS_LAST: ClassVar[tuple[str, ...]] = ('generators',)
+    """Parts that gain by NHWC."""
+    NETWORKS: ClassVar[dict[str, type]]
+    """Fields of the config that build networks, and the class of each."""
+    FIELDS: ClassVar[tuple[str, ...]] = ('img_size',)
+    """Further fields that a file of weights says."""
+    BOUNDS: ClassVar[dict[str, dict[str, int]]]
+    """Largest values of the networks' numbers that a file of weights may ask for."""
+    LOSS_WEIGHTS: ClassVar[dict[str, float]]
+    """Weights of the losses."""
+    TARGETS: ClassVar[tuple[str, ...]] = DOMAINS
+    """Domains that it can translate into."""
+    STRIDE: ClassVar[int] = 4
+    """Height and width of the images are multiples of it."""
+    EVEN_D_LOSS: ClassVar[float] = 0.5
+    """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
+    SIGNS: ClassVar[dict[str, float]] = {}
+    """Limits of :meth:`signs`, by name."""
+
+    def __init__(
+        self,
+        parts: Mapping[str, nn.ModuleDict | None],
+        data_preprocessor: dict | None = None,
+        domains: dict[str, str] | None = None,
+        default_domain: str | None = None,
+        targets: Sequence[str] | None = None,
+        img_size: int = 256,
+        loss_config: dict[str, float] | None = None,
+        channels_last: bool = True,
+        compile: dict | None = None,
+        discriminator_steps: int = 1,
+        disc_init_steps: int = 0,
+    ) -> None:
+        # Not MMagic's, which builds one generator and one discriminator for each domain.
+        BaseModel.__init__(self, MODELS.build(data_preprocessor or RGB_PREPROCESSOR))
+        self.domain_names = domain_names(domains)
+        self._reachable_domains = self.check_targets(targets)
+        self._related_domains = list(DOMAINS)
+        self._default_domain = self.target(default_domain or self._reachable_domains[-1])
+        self.loss_config = self.LOSS_WEIGHTS | dict(loss_config or {})
+        if unknown := self.loss_config.keys() - self.LOSS_WEIGHTS.keys():
+            raise ValueError(
+                f'loss_config knows {sorted(self.LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
+            )
+        self.img_size = img_size
+        self.discriminator_steps = discriminator_steps
+        self.disc_init_steps = disc_init_steps
+        for name in self.PARTS:
+            setattr(self, name, parts[name])
+            if channels_last and name in self.CHANNELS_LAST and parts[name] is not None:
+                parts[name].to(memory_format=torch.channels_last)
+        if compile is not None:
+            for network in self.networks():
+                network.compile(**compile)
+        self.register_state_dict_post_hook(_without_wrappers)
+        self.updates: dict[str, bool] = {}
+        self.not_finite: list[str] = []
+        self.pending = False
+        self.kept_buffers: dict[str, list[list[Tensor]]] = {}  # Step's, over accumulated batches
+
+    @classmethod
+    def check_targets(cls, targets: Sequence[str] | None) -> list[str]:
+        """Return the letters of the domains to translate into; all that there are for ``None``.
+
+        Raises:
+            ValueError: One is unknown, or there is none.
+        """
+        if targets is None:
+            return list(cls.TARGETS)
+        if not targets or not set(targets) <= set(cls.TARGETS):
+            raise ValueError(f'targets must be some of {list(cls.TARGETS)}, got {targets!r}')
+        return [target for target in cls.TARGETS if target in targets]
+
+    @classmethod
+    def build_networks(
+        cls, cfg: dict | None, targets: Sequence[str] | None = None
+    ) -> dict[str, nn.Module] | None:
+        """Build a network for each target from one config; ``None`` gives ``None``."""
+        if cfg is None:
+            return None
+        return {target: MODELS.build(cfg) for target in cls.check_targets(targets)}
+
+    # ---------------------------------------------------------------- training
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, float]:
+        """One iteration, as :meth:`iterate` has it.
+
+        Args:
+            data: A batch as the data loader gives it, images under ``img_A`` and ``img_B``.
+            optim_wrapper: Wrappers by the names of ``OPTIMIZED``.
+
+        Returns:
+            dict: Every loss term that is finite under its own name before weighting, and the
+            weighted totals (those of an update whose turn is not come, or which was left out with
+            an earlier one, are absent).
+        """
+        inputs = self.data_preprocessor(data, True)['inputs']
+        step = Step(self, optim_wrapper)
+        self.iterate(step, {key.removeprefix('img_'): images for key, images in inputs.items()})
+        self.updates = step.updates
+        self.pending = not all(optim.should_update() for optim in optim_wrapper.values())
+        terms, self.not_finite = step.numbers()
+        return terms
+
+    def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
+        """The model's algorithm: its passes and updates, in its own order.
+
+        Args:
+            step: What runs them.
+            real: Images by domain, RGB in [-1, 1], (N, 3, H, W).
+        """
+        raise TypeError(f'{type(self).__name__} does not train')
+
+    def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
+        """Whether an optimiser's parts learn in this iteration (always, by default).
+
+        With gradient accumulation one update is several iterations.
+        """
+        if name not in self.PACED:
+            return True
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        update = iteration // optims[self.PACE]._accumulative_counts
+        return (
+            iteration >= self.disc_init_steps
+            and update % self.discriminator_steps == self.discriminator_steps - 1
+        )
+
+    @property
+    def weight_decay_scope(self) -> str:
+        """What weight decay takes where the config does not say it: ``'all'`` or ``'kernels'``."""
+        return 'all'
+
+    def check_trainable(self) -> None:
+        """Raise a ValueError if something that training needs is not there."""
+        missing = [field for part, field in self.PARTS.items() if getattr(self, part) is None]
+        if missing:
+            raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
+        if set(self.targets()) != set(self.TARGETS):
+            raise ValueError(f'training needs all of model.targets={list(self.TARGETS)}')
+
+    def optimized(self, name: str) -> list[nn.Module]:
+        """The modules that an optimiser updates."""
+        return [unwrap(getattr(self, part)) for part in self.OPTIMIZED[name]]
+
+    def training_state(self) -> Any:
+        """What this rank has of its own beside weights, for exact resume.
+
+        Returns:
+            Tensors on the CPU and plain data; ``None`` where there is nothing.
+        """
+        return None
+
+    def load_training_state(self, state: Any) -> None:
+        """Go on from what :meth:`training_state` returned."""
+
+    # ------------------------------------------------------------- translation
+
+    def letter(self, domain: str) -> str:
+        """Return ``'A'`` or ``'B'`` for a letter or a name.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        for letter, name in self.domain_names.items():
+            if domain in (letter, name):
+                return letter
+        known = [*self.domain_names, *self.domain_names.values()]
+        raise ValueError(f'unknown domain {domain!r}: choose one of {known}')
+
+    def target(self, domain: str | None = None) -> str:
+        """Return the letter of a domain to translate into; the default one for ``None``.
+
+        Raises:
+            ValueError: It is unknown, or cannot be translated into.
+        """
+        letter = self.letter(self._default_domain if domain is None else domain)
+        if letter not in self._reachable_domains:
+            known = [self.domain_names[target] for target in self._reachable_domains]
+            raise ValueError(
+                f'these networks do not translate into {self.domain_names[letter]!r}, only into '
+                f'{" and ".join(known)}'
+            )
+        return letter
+
+    def targets(self) -> tuple[str, ...]:
+        """Letters of the domains that it translates into."""
+        return tuple(self._reachable_domains)
+
+    def is_domain_reachable(self, domain: str) -> bool:
+        """Whether images of this domain, by letter or by name, can be generated."""
+        return any(domain in (x, self.domain_names[x]) for x in self._reachable_domains)
+
+    def get_other_domains(self, domain: str) -> list[str]:
+        """Return the letter of the other domain, in a list as MMagic has it."""
+        return [other(self.letter(domain))]
+
+    def direction(self, target_domain: str | None = None) -> str:
+        """Return the name of a direction, for example ``'selfie2anime'``."""
+        target = self.target(target_domain)
+        return f'{self.domain_names[other(target)]}2{self.domain_names[target]}'
+
+    def needed(self, target: str) -> dict[str, tuple[str, ...]]:
+        """The networks that a translation into a domain runs, by part."""
+        return dict.fromkeys(self.TRANSLATES, (target,))
+
+    def only(self, target: str) -> Self:
+        """Return this model with only what it needs to translate into one domain.
+
+        It shares the networks' weights with this one.
+        """
+        slim = copy.copy(self)
+        slim._modules = dict.fromkeys(self.PARTS)
+        for name, domains in self.needed(target).items():
+            part = unwrap(getattr(self, name))
+            slim._modules[name] = type(part)({domain: part[domain] for domain in domains})
+        slim._reachable_domains = [target]
+        return slim
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images of any multiple of ``STRIDE`` fit; else of ``img_size`` only."""
+        return True
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether :meth:`translate` can give a heatmap."""
+        return False
+
+    def translate(
+        self, image: Tensor, target: str, *, heatmap: bool = False, style: Tensor | None = None
+    ) -> Translated:
+        """Translate images: the one way from pictures of a domain to those of the other.
+
+        Args:
+            image: RGB in [-1, 1], (N, 3, H, W), of the other domain.
+            target: Letter of a domain in :meth:`targets`.
+            heatmap: Give the attention too, where there is one.
+            style: As :meth:`styles` gives it; drawn at random where a model needs one.
+        """
+        return Translated(unwrap(self.generators)[target](image))
+
+    def styles(self, names: Sequence[str], target: str) -> Tensor | None:
+        """Styles for pictures outside of training, the same for a name wherever it is translated.
+
+        Args:
+            names: Of the pictures.
+            target: Letter of the domain to translate into.
+
+        Returns:
+            A row for each picture; ``None`` for a model whose translation has no style.
+        """
+        return None
+
+    def translation(
+        self, image: Tensor, target_domain: str | None = None, *, style: Tensor | None = None
+    ) -> Tensor:
+        """Translate RGB images in [-1, 1], (N, 3, H, W); MMagic's entry point.
+
+        Args:
+            image: Images of the other domain.
+            target_domain: Letter or name; the default domain if not given.
+            style: See :meth:`translate`.
+
+        Returns:
+            RGB images in [-1, 1], (N, 3, H, W).
+        """
+        return self.translate(image, self.target(target_domain), style=style).image
+
+    @torch.no_grad()
+    def forward_test(
+        self, img: Tensor, target_domain: str | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Translate for MMagic's inferencer.
+
+        Args:
+            img: RGB images in [-1, 1], as the data preprocessor gives them.
+            target_domain: Letter or name; the default domain if not given.
+            kwargs: For :meth:`translation`.
+
+        Returns:
+            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU.
+        """
+        target = self.translation(img, target_domain, **kwargs)
+        return {'source': img.flip(1).cpu(), 'target': target.flip(1).cpu()}
+
+    @torch.no_grad()
+    def val_step(self, data: dict) -> list[DataSample]:
+        """Translate a batch in each direction that there is, without gradients.
+
+        Args:
+            data: A batch as the data loader gives it.
+
+        Returns:
+            A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
+            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (3, H, W). Its metainfo
+            ``domains`` holds the names of the domains.
+        """
+        data = self.data_preprocessor(data, False)
+        samples = data['data_samples'].split()
+        for source in DOMAINS:
+            images = data['inputs'][f'img_{source}']
+            pictures = {f'img_{source}': images}
+            if (target := other(source)) in self.targets():
+                names = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]
+                style = self.styles(names, target)
+                pictures[f'fake_{target}'] = self.translate(images, target, style=style).image
+            for key, batch in pictures.items():
+                for sample, picture in zip(samples, _to_mmagic(batch), strict=True):
+                    sample.set_tensor_data({key: picture})
+        for sample in samples:
+            sample.set_metainfo({'domains': dict(self.domain_names)})
+        return samples
+
+    def test_step(self, data: dict) -> list[DataSample]:
+        """As :meth:`val_step`."""
+        return self.val_step(data)
+
+    # ---------------------------------------------------------- what is shown
+
+    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | None]:
+        """What a sheet shows of a picture, by the column's title.
+
+        Args:
+            image: RGB in [-1, 1], (3, H, W), of the other domain.
+            target: Letter of the domain to translate into.
+
+        Returns:
+            Images (3, H, W) in [-1, 1] and heatmaps (1, h, w); ``None`` is left white.
+        """
+        out = self.translate(image[None], target, heatmap=self.has_attention)
+        columns: dict[str, Tensor | None] = {'source': image}
+        if self.has_attention:
+            columns['attention'] = None if out.heatmap is None else out.heatmap[0]
+        columns['translation'] = out.image[0]
+        if other(target) in self.targets():
+            columns['cycle'] = self.translate(out.image, other(target)).image[0]
+        return columns
+
+    def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """Translate an image, and show where the networks look meanwhile.
+
+        Args:
+            image: RGB in [-1, 1], (1, 3, H, W), of the other domain.
+            target: Letter of the domain to translate into.
+
+        Returns:
+            The translation, (1, 3, H, W), and heatmaps (1, 1, h, w) by title.
+        """
+        out = self.translate(image, target, heatmap=self.has_attention)
+        return out.image, {} if out.heatmap is None else {'generator': out.heatmap}
+
+    def signs(
+        self, limits: Mapping[str, float], heatmaps: Mapping[str, Tensor | None]
+    ) -> dict[tuple[str, str], str]:
+        """Signs of a collapse that this model only can show, for :class:`WatchHook`.
+
+        Args:
+            limits: A number for each name of ``SIGNS``.
+            heatmaps: Attention of a picture, by target.
+
+        Returns:
+            Words by the sign's name and place.
+        """
+        return {}
+
+    # ---------------------------------------------------------------- weights
+
+    def init_weights(self) -> None:
+        """Draw the weights of all networks as their ``init`` fields say."""
+        for network in self.networks():
+            network.init_weights()
+
+    def networks(self) -> list[nn.Module]:
+        """The networks of all parts that are there."""
+        parts = [getattr(self, name) for name in self.PARTS]
+        return [net for part in parts if part is not None for net in unwrap(part).values()]
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Networks run as they are written in the block, where :meth:`compile` was asked for.
+
+        A compiled network would be compiled again for a batch of another size.
+        """
+        compiled: list[tuple[nn.Module, Callable]] = [
+            (network, network._compiled_call_impl) for network in self.networks()
+        ]
+        for network, _ in compiled:
+            network._compiled_call_impl = None
+        try:
+            yield
+        finally:
+            for network, call in compiled:
+                network._compiled_call_impl = call
+
+    @classmethod
+    def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Read what networks weights need off the weights, as :meth:`networks_of` says it.
+
+        Raises:
+            ValueError: The weights do not show it.
+        """
+        raise ValueError('it does not say what networks it needs: give its config, too')
+
+    @classmethod
+    def networks_of(cls, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a model's config that its weights need.
+
+        Args:
+            model: Plain data.
+
+        Returns:
+            ``type``, names of the domains, ``FIELDS`` and the configs of ``NETWORKS`` without what
+            only tells how they are computed.
+        """
+        fields = ('domains', 'default_domain', 'targets', *cls.FIELDS, *cls.NETWORKS)
+        networks = {key: model[key] for key in fields if model.get(key) is not None}
+        for field in cls.NETWORKS.keys() & networks.keys():
+            networks[field] = {k: v for k, v in networks[field].items() if k != 'with_cp'}
+        return {'type': cls.__name__, **networks}
+
+    @classmethod
+    def variant(cls, model: Mapping[str, Any]) -> list[str]:
+        """Words for what sets a config apart from the paper's, for the tables."""
+        return []
+
+    @classmethod
+    def ablation(cls, model: Mapping[str, Any]) -> str | None:
+        """Row of the paper's Table 1 that a config is, ``None`` for another one."""
+        return None
+
+
+def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: dict) -> None:
+    """Name the weights as without ranks: MMEngine loads such names into a wrapped model too."""
+    for key in list(state):
+        for part in module.PARTS:
+            wrapped = f'{prefix}{part}.module.'
+            if key.startswith(wrapped):
+                state[f'{prefix}{part}.{key[len(wrapped) :]}'] = state.pop(key)
+
+
+def _to_mmagic(images: Tensor) -> Tensor:
+    """RGB in [-1, 1] to MMagic's BGR, uint8, on the CPU."""
+    return to_uint8(images).flip(1).cpu()

@@ -1,0 +1,45 @@
+"""What sets a config of U-GAT-IT apart from the paper's, in words for the tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PAPER_LOSSES = {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
+# Norm of the decoder, attention of generator and discriminator: the row of Table 1.
+ABLATIONS = {
+    ('adalin', True, True): 'adalin',
+    ('in', True, True): 'in',
+    ('ln', True, True): 'ln',
+    ('adain', True, True): 'adain',
+    ('gn', True, True): 'gn',
+    ('adalin', False, False): 'no_cam',
+    ('adalin', False, True): 'no_g_cam',
+    ('adalin', True, False): 'no_d_cam',
+}
+
+
+def ablation(model: Mapping[str, Any]) -> str | None:
+    """Row of Table 1 (a key of ``evaluation.paper.TABLE_1``), ``None`` for a model that is none."""
+    generator, discriminator = model['generator'], model['discriminator']
+    return ABLATIONS.get((generator['norm'], generator['cam'], discriminator['cam']))
+
+
+def words(model: Mapping[str, Any]) -> list[str]:
+    """What must agree between two runs for their figures to share a table.
+
+    Args:
+        model: The model's dict in the config, with all fields of ``configs/_base_``.
+    """
+    generator, discriminator = model['generator'], model['discriminator']
+    said = ['light' if generator['light'] else 'full']
+    if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
+        said.append(f'{g} channels' if g == d else f'{g} and {d} channels')
+    if generator['num_blocks'] != 4:
+        said.append(f'{generator["num_blocks"]} blocks')
+    if (layers := tuple(discriminator['num_layers'])) != (7, 5):
+        said.append(f'{layers[0]} and {layers[1]} discriminator layers')
+    if model['recipe'] != 'tensorflow':
+        said.append(f'{model["recipe"]} recipe')
+    for name, weight in PAPER_LOSSES.items():
+        if model['loss_config'][name] != weight:
+            said.append(f'{name} loss {model["loss_config"][name]:g}')
+    return said

@@ -12,6 +12,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
+# Of the tools, what develops the package itself stays out.
+LEFT_OUT = ('benchmarks', 'fuzz.py', '__pycache__', '*.py[co]')
 
 
 class BuildWithMim(build_py):
@@ -27,9 +29,8 @@ class BuildWithMim(build_py):
         for name in CARRIED:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(
-                    source, target / name, ignore=shutil.ignore_patterns('__pycache__', '*.py[co]')
-                )
+                ignore = shutil.ignore_patterns(*LEFT_OUT)
+                shutil.copytree(source, target / name, ignore=ignore)
             elif source.is_file():
                 shutil.copy2(source, target)
 

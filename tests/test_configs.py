@@ -1,41 +1,50 @@
 """Every config loads, builds at tiny width, and says what the paper says."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, batch
-from mmagic.registry import MODELS
+from helpers import ROOT, TINY_OF, batch
+from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, RUNNERS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ugatit_mm.config import configs_dir, find_config, load_config
-from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.apis import run_test, run_training
+from ugatit_mm.config import (
+    MMENGINE_HOOKS,
+    config_names,
+    configs_dir,
+    data_set,
+    find_config,
+    keep_mmengine_hooks,
+    load_config,
+)
+from ugatit_mm.engine import LinearDecayLR, UGATITOptimWrapperConstructor
+from ugatit_mm.models.base import TRANSLATION_MODELS
 
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs')
     for path in (ROOT / 'configs').rglob('*.py')
     if '_base_' not in path.parts
 )
-# One of each kind of model; the directions differ in names and data alone (test_data_of_the_paper).
+# One of each kind of model; the directions differ in names and data only (test_data_of_the_paper).
 KINDS = [
     path
     for path in CONFIGS
     if path.parent.name in ('ablation', 'demo') or path.stem.endswith(('custom', 'anime2selfie'))
 ]
+# Tiny networks that are of the config's kind all the same.
 TINY = {
-    'img_size': 32,
-    'load_size': 36,
-    'model.generator.base_channels': 4,
-    'model.generator.num_blocks': 1,
-    'model.generator.norm_groups': 4,
-    'model.discriminator.base_channels': 4,
-    'model.discriminator.num_layers': (5, 4),
+    name: {key: value for key, value in options.items() if key != 'model.generator.light'}
+    for name, options in TINY_OF.items()
 }
+TINY['ugatit']['model.generator.norm_groups'] = 4
 
-TINY_MODEL = {key: value for key, value in TINY.items() if key.startswith('model.')} | {
-    'model.generator.img_size': TINY['img_size']
-}
+
+def name_of(path: Path) -> str:
+    """The model that a config is of."""
+    return path.stem.split('_')[0]
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +54,15 @@ def scope():
 
 @pytest.mark.parametrize('path', KINDS, ids=str)
 def test_builds_and_trains_at_tiny_width(path):
-    cfg = load_config(ROOT / 'configs' / path, TINY)
+    cfg = load_config(ROOT / 'configs' / path, TINY[name_of(path)])
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
+    assert name_of(path) == model.NAME
     model.init_weights()
     wrapper = dict(cfg.optim_wrapper)
-    assert wrapper.pop('constructor') == 'UGATITOptimWrapperConstructor'
-    log = model.train_step(batch(), UGATITOptimWrapperConstructor(wrapper)(model))
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop('constructor'))
+    log = model.train_step(batch(), constructor(wrapper)(model))
+    assert {'loss_d', 'loss_g'} <= log.keys()
     assert all(torch.tensor(value).isfinite() for value in log.values())
 
 
@@ -79,26 +90,76 @@ PAPER = {
 }
 FORWARD = ['2'.join(domains) for domains in PAPER]
 DIRECTIONS = FORWARD + ['2'.join(reversed(domains)) for domains in PAPER]
-OF_THE_PAPER = (
-    [f'ugatit_{name}' for name in DIRECTIONS]
-    + [f'light/ugatit_light_{name}' for name in DIRECTIONS]
-    + [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
-)
+# What begins the names of a model's configs for the ten directions. A model adds its row.
+BEGINNINGS = {
+    'ugatit': ['ugatit_', 'light/ugatit_light_'],
+    'cyclegan': ['baselines/cyclegan_'],
+}
+ABLATIONS = [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
+DEMOS = {'demo/ugatit_demo', 'demo/ugatit_daisy2sunflower'}
 
 
-def test_all_directions_are_there():
-    assert len(set(DIRECTIONS)) == 10 and len(OF_THE_PAPER) == 28
-    names = {str(path.with_suffix('')) for path in CONFIGS}
-    others = {'ugatit_custom', 'demo/ugatit_demo', 'demo/ugatit_daisy2sunflower'}
-    assert names == {*OF_THE_PAPER, *others}
+def directions_of(name: str) -> list[str]:
+    """A model's configs of the paper's data."""
+    return [start + direction for start in BEGINNINGS[name] for direction in DIRECTIONS]
+
+
+OF_THE_PAPER = [*(config for name in BEGINNINGS for config in directions_of(name)), *ABLATIONS]
+
+
+def test_all_directions_of_all_models_are_there():
+    assert len(set(DIRECTIONS)) == 10 and len(ABLATIONS) == 8
+    assert {model.NAME for model in TRANSLATION_MODELS.values()} == {*BEGINNINGS} == {*TINY_OF}
+    customs = {f'{starts[0]}custom' for starts in BEGINNINGS.values()}
+    assert {path.with_suffix('').as_posix() for path in CONFIGS} == {
+        *OF_THE_PAPER,
+        *customs,
+        *DEMOS,
+    }
+    assert {*config_names()} == {path.with_suffix('').as_posix() for path in CONFIGS}
+    assert len({path.stem for path in CONFIGS}) == len(CONFIGS)  # found without the folder
+
+
+@pytest.mark.parametrize('name', [name for name in OF_THE_PAPER if 'ablation' not in name])
+def test_a_direction_is_a_few_lines_that_repeat_no_fact(name):
+    text = (ROOT / 'configs' / f'{name}.py').read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith('#')]
+    assert len(lines) <= 5
+    of_the_data = {str(count) for counts in PAPER.values() for count in counts} | {'data/'}
+    assert not any(fact in line for fact in of_the_data for line in lines)
 
 
 @pytest.mark.parametrize('name', OF_THE_PAPER)
-def test_settings_of_the_paper(name):
+def test_what_all_trainings_share(name):
+    """Batch size, random flips and crops, in the resolved config, also without our loader."""
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        assert cfg.train_dataloader.batch_size == 1
+        for wrapper in cfg.optim_wrapper.values():
+            if isinstance(wrapper, dict):
+                assert wrapper.get('accumulative_counts', 1) == 1
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        flips = [step for step in pipeline if step['type'] == 'Flip']
+        assert [(step['keys'], step['flip_ratio']) for step in flips] == [
+            (['img_A'], 0.5),
+            (['img_B'], 0.5),
+        ]
+        loads = [step for step in pipeline if step['type'] == 'LoadRGBImage']
+        assert [(step['key'], step['scale']) for step in loads] == [
+            ('img_A', (286, 286)),
+            ('img_B', (286, 286)),
+        ]
+        assert {step['type']: step for step in pipeline}['Crop']['crop_size'] == (256, 256)
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            steps = {step['type']: step for step in loader.dataset.pipeline}
+            assert steps['LoadRGBImage']['scale'] == (256, 256) and 'Flip' not in steps
+        assert cfg.default_hooks.checkpoint.max_keep_ckpts > 0
+
+
+@pytest.mark.parametrize('name', [*directions_of('ugatit'), *ABLATIONS])
+def test_settings_of_ugatit(name):
     """Section 5.1 of the paper, in the resolved config of every direction and ablation."""
     cfg = load_config(name)
     assert cfg.train_cfg.max_iters == 1_000_000
-    assert cfg.train_dataloader.batch_size == 1
     # constant for 500,000 iterations, then linear to 0 at the end
     assert cfg.param_scheduler == dict(
         type='LinearDecayLR', by_epoch=False, constant=0.5, interval=1
@@ -111,7 +172,6 @@ def test_settings_of_the_paper(name):
             'weight_decay': 1e-4,
             'fused': True,
         }
-        assert cfg.optim_wrapper[wrapper].get('accumulative_counts', 1) == 1
     assert cfg.model.loss_config == {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
     generator, discriminator = cfg.model.generator, cfg.model.discriminator
     assert (generator.base_channels, generator.num_blocks, generator.img_size) == (64, 4, 256)
@@ -119,38 +179,99 @@ def test_settings_of_the_paper(name):
     if not name.startswith('ablation/'):
         assert generator.cam and generator.norm == 'adalin' and discriminator.cam
     assert (discriminator.base_channels, discriminator.num_layers) == (64, (7, 5))
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    flips = [step for step in pipeline if step['type'] == 'Flip']
-    assert [(step['keys'], step['flip_ratio']) for step in flips] == [
-        (['img_A'], 0.5),
-        (['img_B'], 0.5),
-    ]
-    steps = {step['type']: step for step in pipeline}
-    assert steps['LoadRGBImage']['scale'] == (286, 286) and steps['Crop']['crop_size'] == (256, 256)
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        steps = {step['type']: step for step in loader.dataset.pipeline}
-        assert steps['LoadRGBImage']['scale'] == (256, 256) and 'Flip' not in steps
-    assert cfg.default_hooks.checkpoint.max_keep_ckpts > 0
+    assert [step.get('interpolation') for step in loads_of(cfg)] == [None] * 6  # bilinear
     assert cfg.model.recipe == 'tensorflow'
+    assert cfg.default_hooks.rho.type == 'RhoHook'
+
+
+def loads_of(cfg: Config) -> list[dict]:
+    """The steps of all loaders that read a picture."""
+    return [
+        step
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        for step in cfg[loader].dataset.pipeline
+        if step['type'] == 'LoadRGBImage'
+    ]
+
+
+# Iterations of 200 epochs, each the larger of the two training sets.
+EPOCHS_200 = {
+    'selfie2anime': 680_000,
+    'horse2zebra': 266_800,
+    'cat2dog': 272_800,
+    'photo2portrait': 1_290_400,
+    'photo2vangogh': 1_257_400,
+}
+
+
+@pytest.mark.parametrize('name', directions_of('cyclegan'))
+def test_settings_of_cyclegan(name):
+    """The defaults of the authors' PyTorch program."""
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        direction = name.removeprefix('baselines/cyclegan_')
+        iterations = EPOCHS_200.get(direction) or EPOCHS_200['2'.join(direction.split('2')[::-1])]
+        assert cfg.train_cfg.max_iters == iterations
+        assert cfg.param_scheduler == dict(
+            type='LinearDecayLR', by_epoch=False, constant=0.495, interval=iterations // 200
+        )
+        for wrapper in ('generators', 'discriminators'):
+            assert cfg.optim_wrapper[wrapper].optimizer == {
+                'type': 'Adam',
+                'lr': 2e-4,
+                'betas': (0.5, 0.999),
+                'fused': True,
+            }
+        assert cfg.model.loss_config == {'gan': 1, 'cycle': 10, 'identity': 5}
+        assert cfg.model.pool_size == 50
+        generator, discriminator = cfg.model.generator, cfg.model.discriminator
+        assert (generator.base_channels, generator.num_blocks) == (64, 9)
+        assert (discriminator.base_channels, discriminator.num_layers) == (64, 3)
+        assert [step.interpolation for step in loads_of(cfg)] == ['bicubic'] * 6
+        assert 'rho' not in cfg.default_hooks
+
+
+def test_learning_rates_of_cyclegan():
+    """At each epoch the rates of the authors' program (2019), recorded from its rule."""
+    cfg = load_config('cyclegan_horse2zebra')
+    settings = dict(cfg.param_scheduler)
+    assert settings.pop('type') == 'LinearDecayLR'
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = LinearDecayLR(optimizer, end=cfg.train_cfg.max_iters, **settings)
+    optimizer.step()
+    rates = {}
+    for iteration in range(cfg.train_cfg.max_iters):
+        epoch = 1 + iteration // 1334
+        rates.setdefault(epoch, set()).add(optimizer.param_groups[0]['lr'])
+        schedule.step()
+    assert {len(of_an_epoch) for of_an_epoch in rates.values()} == {1}
+    first = {epoch: min(of_an_epoch) for epoch, of_an_epoch in rates.items()}
+    assert {epoch: round(first[epoch], 6) for epoch in (1, 100, 101, 150, 200)} == {
+        1: 1,
+        100: 1,
+        101: 0.990099,
+        150: 0.50495,
+        200: 0.009901,
+    }
+    assert first == pytest.approx({e: min(1, (201 - e) / 101) for e in range(1, 201)})
 
 
 @pytest.mark.parametrize('name', OF_THE_PAPER)
 def test_data_of_the_paper(name):
-    cfg = load_config(name)
-    a, b = cfg.model.domains['A'], cfg.model.domains['B']
-    counts = dict(zip(('trainA', 'trainB', 'testA', 'testB'), PAPER[a, b], strict=True))
-    assert cfg.paper_images == counts
-    direction = f'{b}2{a}' if cfg.model.default_domain == 'A' else f'{a}2{b}'
-    assert name.endswith(f'_{direction}')
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        assert cfg[loader].dataset.data_root == f'data/{a}2{b}'
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        a, b = cfg.model.domains['A'], cfg.model.domains['B']
+        counts = dict(zip(('trainA', 'trainB', 'testA', 'testB'), PAPER[a, b], strict=True))
+        assert cfg.paper_images == data_set(f'{a}2{b}').paper_images == counts
+        direction = f'{b}2{a}' if cfg.model.default_domain == 'A' else f'{a}2{b}'
+        assert name.endswith(f'_{direction}')
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            assert cfg[loader].dataset.data_root == f'data/{a}2{b}'
 
 
-@pytest.mark.parametrize('light', ['ugatit_', 'light/ugatit_light_'])
+@pytest.mark.parametrize('start', [start for starts in BEGINNINGS.values() for start in starts])
 @pytest.mark.parametrize('domains', PAPER, ids='2'.join)
-def test_a_reverse_config_changes_the_default_direction_and_nothing_else(domains, light):
+def test_a_reverse_config_changes_the_default_direction_and_nothing_else(domains, start):
     forward, reverse = (
-        load_config(f'{light}{"2".join(order)}').to_dict() for order in (domains, domains[::-1])
+        load_config(f'{start}{"2".join(order)}').to_dict() for order in (domains, domains[::-1])
     )
     assert forward['model'].pop('default_domain') == 'B'
     assert reverse['model'].pop('default_domain') == 'A'
@@ -158,9 +279,10 @@ def test_a_reverse_config_changes_the_default_direction_and_nothing_else(domains
 
 
 def test_the_model_takes_the_default_direction():
-    for name in ('ugatit_anime2selfie', 'ugatit_vangogh2photo', 'ugatit_cat2dog'):
-        model = MODELS.build(load_config(name, TINY).model)
-        assert model.direction() == name.removeprefix('ugatit_')
+    for name in BEGINNINGS:
+        for direction in ('anime2selfie', 'vangogh2photo', 'cat2dog'):
+            model = MODELS.build(load_config(f'{name}_{direction}', TINY[name]).model)
+            assert (model.NAME, model.direction()) == (name, direction)
 
 
 def test_the_ablations_are_the_eight_rows_and_differ():
@@ -187,10 +309,11 @@ def test_the_ablations_are_the_eight_rows_and_differ():
     full = load_config('ugatit_selfie2anime').to_dict()
     assert rows['adalin'].to_dict() == full
     assert rows['gn'].model.generator.norm_groups == 32
+    tiny = {key: value for key, value in TINY['ugatit'].items() if key.startswith('model.')}
     seen = []
     for cfg in rows.values():
-        assert cfg.to_dict() | {'model': None} == full | {'model': None}  # the model alone differs
-        cfg.merge_from_dict(TINY_MODEL)
+        assert cfg.to_dict() | {'model': None} == full | {'model': None}  # only the model differs
+        cfg.merge_from_dict({**tiny, 'model.generator.img_size': 32})
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         model.init_weights()
@@ -201,7 +324,7 @@ def test_the_ablations_are_the_eight_rows_and_differ():
 
 
 def test_one_option_switches_the_recipe():
-    cfg = load_config('ugatit_selfie2anime', {**TINY, 'model.recipe': 'pytorch'})
+    cfg = load_config('ugatit_selfie2anime', {**TINY['ugatit'], 'model.recipe': 'pytorch'})
     model = MODELS.build(cfg.model)
     assert hasattr(model.generators['A'].cam, 'gap_fc')
     assert not model.joint_discrimination
@@ -242,7 +365,9 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     assert configs_dir() == ROOT / 'configs'
     for name in ('ugatit_selfie2anime', 'configs/ugatit_selfie2anime.py'):
         assert find_config(name) == str(ROOT / 'configs' / 'ugatit_selfie2anime.py')
-    assert find_config('light/ugatit_light_selfie2anime').endswith('selfie2anime.py')
+    light = ROOT / 'configs' / 'light' / 'ugatit_light_selfie2anime.py'
+    for name in ('light/ugatit_light_selfie2anime', 'ugatit_light_selfie2anime'):
+        assert find_config(name) == str(light)
     with pytest.raises(FileNotFoundError, match='no config ugatit_cat2mouse: .*ugatit_custom'):
         load_config('ugatit_cat2mouse')
 
@@ -253,3 +378,74 @@ def test_an_option_that_nobody_reads_is_refused():
     with pytest.raises(ValueError, match=r'unknown option zebra: there are .*, model, '):
         load_config('ugatit_custom', {'zebra': 1})
     assert load_config('ugatit_custom', {'compile': True, 'experiment_name': 'x'}).compile is True
+
+
+# The project's hooks as configs listed them before they had names.
+LISTED = [
+    dict(type='TranslationSheetHook', interval=2, num_images=4),
+    dict(type='InterruptHook'),
+    dict(type='ProvenanceHook'),
+    dict(type='GatherShardsHook'),
+    dict(type='RhoHook', interval=100),
+    dict(type='BadPicturesHook', interval=100),
+    dict(type='FiniteHook', patience=7),
+    dict(type='WatchHook', interval=500),
+]
+
+
+def hooks_of(cfg: Config) -> list[str]:
+    """The hooks of the project, in the order in which the runner calls them."""
+    mmengines = ('RuntimeInfoHook', 'IterTimerHook', 'DistSamplerSeedHook', 'ParamSchedulerHook')
+    names = [type(hook).__name__ for hook in RUNNERS.build(cfg).hooks]
+    return [name for name in names if name not in (*mmengines, 'LoggerHook')]
+
+
+def test_hooks_by_name(data_root, tmp_path):
+    where = {'data_root': str(data_root), 'work_dir': str(tmp_path)}
+    cfg = load_config('ugatit_custom', {**TINY_OF['ugatit'], **where})
+    assert cfg.custom_hooks == []
+    assert hooks_of(cfg) == [
+        'ProvenanceHook',
+        'BadPicturesHook',
+        'TranslationSheetHook',
+        'RhoHook',
+        'UGATITCheckpointHook',
+        'InterruptHook',
+        'FiniteHook',
+        'WatchHook',
+    ]
+    none = {f'default_hooks.{name}': None for name in ('watch', 'sheets', 'rho', 'checkpoint')}
+    options = {**TINY_OF['ugatit'], **where, **none, 'experiment_name': 'fewer'}
+    del options['default_hooks.sheets.interval'], options['default_hooks.checkpoint.interval']
+    assert hooks_of(load_config('ugatit_custom', options)) == [
+        'ProvenanceHook',
+        'BadPicturesHook',
+        'InterruptHook',
+        'FiniteHook',
+    ]
+
+
+def test_a_work_dir_of_before_hooks_had_names_goes_on(data_root, tmp_path):
+    """Its config, with the list, trains and resumes; each hook is there once."""
+    cfg = load_config('ugatit_custom', {**TINY_OF['ugatit'], 'data_root': str(data_root)})
+    keep_mmengine_hooks(cfg)
+    cfg.custom_hooks, cfg.work_dir = LISTED, str(tmp_path)
+    cfg.dump(tmp_path / 'old.py')
+    before = load_config(tmp_path / 'old.py')
+    assert [hook.type for hook in before.custom_hooks] == [
+        hook['type'] for hook in LISTED if hook['type'] != 'GatherShardsHook'
+    ]
+    run_training(before)
+    again = load_config(tmp_path / 'old.py', {'train_cfg.max_iters': 5, 'resume': True})
+    assert run_training(again).iter == 5
+    metrics = run_test(load_config(tmp_path / 'old.py'), tmp_path / 'iter_5.pth')
+    assert metrics['A2B/colour'] > 0
+
+
+def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = {str(ROOT / "configs" / "ugatit_custom.py")!r}\ncustom_hooks = {LISTED[:3]}\n'
+    )
+    cfg = load_config(tmp_path / 'mine.py')
+    assert [hook.type for hook in cfg.custom_hooks] == [hook['type'] for hook in LISTED[:3]]
+    assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {'rho', 'bad_pictures', 'finite', 'watch'}

@@ -80,8 +80,8 @@ def test_configs_and_tools_travel(site):
     mim = site / 'ugatit_mm' / '.mim'
     for name in CARRIED:
         if (ROOT / name).is_dir():
-            assert files(mim / name) == files(ROOT / name)
-            assert len(files(mim / name)) > 0
+            kept = {x for x in files(ROOT / name) if not x.startswith(('benchmarks/', 'fuzz.py'))}
+            assert files(mim / name) == kept and len(kept) > 5
         else:
             assert (mim / name).exists() == (ROOT / name).exists()
     for name in files(mim / 'configs'):

@@ -17,16 +17,19 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ugatit_mm.apis import add_run_arguments, config_of, results_path
+from ugatit_mm.config import config_names, data_set
 from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
 from ugatit_mm.evaluation.results import ResultsError, read_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.visualization import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
 DATASETS = DIRECTIONS[:5]
+MODELS = sorted(model.NAME for model in TRANSLATION_MODELS.values())
 PROBE = 20  # iterations that are timed, the first half of them left out
 
 
@@ -40,7 +43,7 @@ class Run:
 
     Args:
         config: Name of the config.
-        options: Words behind ``--cfg-options``.
+        options: Words after ``--cfg-options``.
         work_dir: Folder of the run.
     """
 
@@ -56,6 +59,10 @@ class Run:
         add_run_arguments(parser)
         words = [self.config, '--work-dir', str(self.work_dir), '--cfg-options', *self.options]
         return config_of(parser.parse_args(words))
+
+    @property
+    def model(self) -> str:
+        return self.cfg.model.type
 
     @property
     def iterations(self) -> int:
@@ -90,9 +97,16 @@ class Run:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog='Example: tools/run_paper.py --what ablation --light --iters 100000 --gpus 4',
+        epilog='Example: tools/run_paper.py --what table3 --models ugatit cyclegan --gpus 4',
     )
     parser.add_argument('--what', choices=['table3', 'ablation'], required=True)
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        choices=MODELS,
+        metavar='NAME',
+        help=f'for table3, some of {", ".join(MODELS)} (ugatit)',
+    )
     parser.add_argument(
         '--datasets',
         nargs='+',
@@ -102,8 +116,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'directions',
     )
     parser.add_argument('--data-dir', default='data', help='folder of the data sets (%(default)s)')
-    parser.add_argument('--iters', type=int, default=1_000_000, help='(%(default)s, the paper)')
-    parser.add_argument('--light', action='store_true', help='the light generators')
+    parser.add_argument('--iters', type=int, help="of each run (its config's, as in the papers)")
+    parser.add_argument(
+        '--light', action='store_true', help='light generators, of models with such'
+    )
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument('--work-dir', help='folder of the runs (work_dirs/paper/WHAT)')
@@ -118,13 +134,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for all runs'
     )
     args = parser.parse_args(argv)
-    if args.datasets and args.what == 'ablation':
+    if (args.datasets or args.models) and args.what == 'ablation':
         parser.error(
-            '--datasets is for table3: the ablation is on selfie2anime (other data by '
-            '--cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
+            '--models and --datasets are for table3: the ablation is of ugatit on selfie2anime '
+            '(other data by --cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
         )
     for name in ('iters', 'gpus'):
-        if getattr(args, name) < 1:
+        if (number := getattr(args, name)) is not None and number < 1:
             parser.error(f'--{name} must be 1 or more')
     return args
 
@@ -159,22 +175,50 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
-    """List the runs of a table."""
-    common = [f'train_cfg.max_iters={args.iters}', f'randomness.seed={args.seed}']
+    """List the runs of a table.
+
+    Raises:
+        PlanError: A model has no config for a data set.
+    """
+    common = [] if args.iters is None else [f'train_cfg.max_iters={args.iters}']
+    common += [f'randomness.seed={args.seed}']
+    last = args.cfg_options
     if args.what == 'ablation':
-        common += [f'data_root={Path(args.data_dir) / "selfie2anime"}']
-        common += ['model.generator.light=True'] if args.light else []
-        configs = {f'ablation/ugatit_{row}_selfie2anime': [] for row in TABLE_1}
+        last = ['model.generator.light=True'] * args.light + last
+        configs = {f'ablation/ugatit_{row}_selfie2anime': 'selfie2anime' for row in TABLE_1}
     else:
-        kind = 'light/ugatit_light_' if args.light else 'ugatit_'
         configs = {
-            f'{kind}{name}': [f'data_root={Path(args.data_dir) / name}']
+            config_for(model, name, args.light): name
+            for model in args.models or ['ugatit']
             for name in args.datasets or DATASETS
         }
     return [
-        Run(config, [*common, *special, *args.cfg_options], work_dir / Path(config).name)
-        for config, special in configs.items()
+        Run(
+            config,
+            [*common, f'data_root={data_root(args, name)}', *last],
+            work_dir / Path(config).name,
+        )
+        for config, name in configs.items()
     ]
+
+
+def config_for(model: str, name: str, light: bool) -> str:
+    """The model's config of a data set: the light one, if it is wanted and there is one.
+
+    Raises:
+        PlanError: There is none.
+    """
+    known = {Path(config).name: config for config in config_names()}
+    wanted = [f'{model}_light_{name}'] * light + [f'{model}_{name}']
+    for each in wanted:
+        if each in known:
+            return known[each]
+    raise PlanError(f'no config {wanted[-1]} among those of the package: choose other --datasets')
+
+
+def data_root(args: argparse.Namespace, name: str) -> Path:
+    """Where a data set is below ``--data-dir``."""
+    return Path(args.data_dir) / Path(data_set(name).data_root).name
 
 
 def check(pending: list[Run], args: argparse.Namespace) -> None:
@@ -215,16 +259,22 @@ def describe(runs: list[Run], pending: list[Run], args: argparse.Namespace) -> N
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done; {left:,} iterations are left')
     if not left:
         return
+    for model in dict.fromkeys(run.model for run in pending):
+        estimate(model, [run for run in pending if run.model == model], args)
+
+
+def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> None:
+    """Print what the runs of a model take."""
     seconds = None
-    for run in pending:
+    for run in runs:
         seconds = seconds or seconds_per_iteration(run.work_dir)
     if seconds is None and not args.no_probe:
-        seconds = probe(pending[0], args)
+        seconds = probe(runs[0], args)
     if seconds is None:
-        print('no estimate: nothing of it has run yet')
+        print(f'{model}: no estimate, nothing of it has run yet')
         return
-    hours = left * seconds / 3600
-    said = f'at {seconds:.3g} s an iteration: {hours:.1f} hours ({hours / 24:.1f} days)'
+    hours = sum(run.iterations - run.trained() for run in runs) * seconds / 3600
+    said = f'{model}: at {seconds:.3g} s an iteration: {hours:.1f} hours ({hours / 24:.1f} days)'
     if args.gpus > 1:
         said += f', {hours * args.gpus:.1f} GPU-hours'
     if args.price is not None:
@@ -244,7 +294,7 @@ def seconds_per_iteration(work_dir: Path) -> float | None:
 
 def probe(run: Run, args: argparse.Namespace) -> float | None:
     """Time a few iterations of a run in a folder of their own."""
-    folder = run.work_dir.parent / 'probe'
+    folder = run.work_dir.parent / f'probe_{run.work_dir.name}'
     print(f'timing {PROBE} iterations of {run.config} in {folder}', flush=True)
     options = [
         *run.options,

@@ -15,6 +15,16 @@ from .datasets import apply_img_size
 SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
 # What MMEngine's runner reads besides the fields that it is built from.
 EXTRAS = ('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'runner_type')
+# MMEngine's own names in default_hooks; it takes others, too.
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
 def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) -> Config:
@@ -23,7 +33,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
     Args:
         path: A config file; a name such as ``ugatit_selfie2anime`` or
             ``light/ugatit_light_selfie2anime.py`` that is no file here is looked for among the
-            configs of the package.
+            configs of the package, with or without its folder.
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
@@ -50,6 +60,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
     cfg.merge_from_dict(options)
+    _count_hooks_once(cfg)
     return cfg
 
 
@@ -64,6 +75,27 @@ def _check_options(options: dict[str, Any], cfg: Config) -> None:
             raise ValueError(f'unknown option {option}{hint}')
 
 
+def keep_mmengine_hooks(cfg: Config) -> None:
+    """Take all hooks but MMEngine's own out of a config, in place."""
+    named = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {name: named[name] for name in named if name in MMENGINE_HOOKS}
+    cfg.custom_hooks = []
+
+
+def _count_hooks_once(cfg: Config) -> None:
+    """Leave out named hooks of a type that ``custom_hooks`` has, too.
+
+    Configs of before the names, in work dirs and of users, list the project's hooks there.
+    """
+    listed = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in GONE]
+    cfg.custom_hooks = listed
+    types = {hook['type'] for hook in listed}
+    named = cfg.get('default_hooks') or {}
+    for name in set(named) - set(MMENGINE_HOOKS):
+        if named[name] and named[name].get('type') in types:
+            named.pop(name)
+
+
 def configs_dir() -> Path:
     """Return the folder of the configs: in the source tree, or inside the installed package."""
     package = Path(__file__).resolve().parent
@@ -71,18 +103,33 @@ def configs_dir() -> Path:
     return installed if installed.is_dir() else package.parent / 'configs'
 
 
+def data_set(name: str) -> Config:
+    """Return what is known of a data set of the paper: its base config.
+
+    Args:
+        name: The direction A to B, as in ``configs/_base_/datasets/NAME.py``.
+
+    Returns:
+        Config: ``data_root``, ``domain_names`` (of A and B), ``paper_images`` (the paper's counts
+            by folder) and ``epoch_iters`` (iterations of an epoch at batch size 1).
+    """
+    return Config.fromfile(configs_dir() / '_base_' / 'datasets' / f'{name}.py')
+
+
+def config_names() -> dict[str, Path]:
+    """Return the configs of the package: file by name, as ``light/ugatit_light_selfie2anime``."""
+    root = configs_dir()
+    files = {path.relative_to(root).with_suffix(''): path for path in sorted(root.rglob('*.py'))}
+    return {name.as_posix(): path for name, path in files.items() if '_base_' not in name.parts}
+
+
 def find_config(path: str | os.PathLike) -> str:
     """Return the file that ``path`` names, see :func:`load_config`."""
     if os.path.isfile(path):
         return os.fspath(path)
-    root = configs_dir()
     name = os.fspath(path).removesuffix('.py').removeprefix('configs/')
-    found = root / f'{name}.py'
-    if found.is_file():
-        return str(found)
-    known = sorted(
-        str(config.relative_to(root).with_suffix(''))
-        for config in root.rglob('*.py')
-        if '_base_' not in config.parts
-    )
+    known = config_names()
+    for config, file in known.items():
+        if name in (config, file.stem):
+            return str(file)
     raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')

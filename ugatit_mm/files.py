@@ -13,10 +13,10 @@ UNFINISHED = '.unfinished-'  # start of the names of folders that a file is buil
 
 @contextmanager
 def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
-    """A place to write to, which takes the name ``path`` when the block ends well.
+    """A place to write a file or a folder to, which takes the name ``path`` if the block ends well.
 
-    Before that its content is on the disk, if it is to be durable, so that a power cut leaves the
-    old file or the new one.
+    Before that a file's content is on the disk, if it is to be durable, so that a power cut leaves
+    the old file or the new one.
 
     Raises:
         OSError: It cannot be written; there is no trace of it then.

@@ -16,17 +16,16 @@ default_hooks = dict(
         on_error='continue',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # The project's. Each has a name, so a config or an option changes one field of it
+    # (default_hooks.sheets.interval=250) or switches it off (default_hooks.watch=None).
+    sheets=dict(type='TranslationSheetHook', interval=1000, num_images=4),
+    interrupt=dict(type='InterruptHook'),
+    provenance=dict(type='ProvenanceHook'),
+    bad_pictures=dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
+    finite=dict(type='FiniteHook', patience=10),
+    watch=dict(type='WatchHook', interval=500),
 )
-custom_hooks = [
-    dict(type='TranslationSheetHook', interval=1000, num_images=4),
-    dict(type='InterruptHook'),
-    dict(type='ProvenanceHook'),
-    dict(type='GatherShardsHook'),  # for optimizer.type=ShardedOptimizer; else it does nothing
-    dict(type='RhoHook', interval=100),
-    dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
-    dict(type='FiniteHook', patience=10),
-    dict(type='WatchHook', interval=500),
-]
+custom_hooks = []  # yours
 
 # KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.
 val_evaluator = [dict(type='TransStats')]

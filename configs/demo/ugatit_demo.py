@@ -20,15 +20,16 @@ test_dataloader = dict(num_workers=0, persistent_workers=False)
 optimizer = dict(lr=4e-4)
 optim_wrapper = dict(generators=dict(optimizer=optimizer), discriminators=dict(optimizer=optimizer))
 train_cfg = dict(max_iters=1000, val_interval=250)
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2))
-custom_hooks = [
-    dict(type='TranslationSheetHook', interval=250, num_images=4),
-    dict(type='ProgressBarHook'),
-    dict(type='InterruptHook'),
-    dict(type='ProvenanceHook'),
-    dict(type='RhoHook', interval=50),
-    dict(type='FiniteHook'),
-]
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(interval=250, max_keep_ckpts=2),
+    sheets=dict(interval=250),
+    rho=dict(interval=50),
+    bad_pictures=None,
+    watch=None,  # its first warning would come after 2000 iterations
+    # A higher priority than its own: the bar moves before a hook can stop the training.
+    progress=dict(type='ProgressBarHook', priority='LOW'),
+)
 test_evaluator = [
     dict(type='TransStats'),
     # Features that need no download; their KID is not Inception's.

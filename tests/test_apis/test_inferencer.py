@@ -98,7 +98,7 @@ def test_keep_is_refused_by_full_networks(tiny, tmp_path):
     write_checkpoint(tmp_path / 'full.pth', model.state_dict(), {})
     full = UGATITInferencer(tmp_path / 'full.pth', device='cpu')
     assert full.img_size == 32
-    with pytest.raises(ValueError, match='size=keep needs a light network'):
+    with pytest.raises(ValueError, match='size=keep needs networks that take any size'):
         full(picture(32, 32), size='keep')
 
 

@@ -150,8 +150,14 @@ def test_missing_checkpoint(trained):
 @pytest.mark.parametrize(
     ('option', 'said'),
     [
-        ({'model.generator.base_channels': 8}, r'another shape \(A.encoder.0.conv.weight \(4, 3'),
-        ({'model.recipe': 'pytorch'}, r'missing \(A.cam.gap_fc.weight, .*unknown \(A.encoder'),
+        (
+            {'model.generator.base_channels': 8},
+            r'another shape \(generators.A.encoder.0.conv.weight \(4, 3',
+        ),
+        (
+            {'model.recipe': 'pytorch'},
+            r'missing \(generators.A.cam.gap_fc.weight, .*unknown \(generators.A.encoder',
+        ),
         ({'model.generator.num_blocks': 2}, 'missing'),
     ],
 )

@@ -61,12 +61,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'data_root': str(root / 'data'),
         'domains.A': 'red',
         'domains.B': 'blue & green',
-        'custom_hooks.4.interval': 2,
+        'default_hooks.rho.interval': 2,
     }
     managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
     before = [manager._instance_dict.copy() for manager in managers]
     cfg = load_config('ugatit_custom', options)
-    assert cfg.custom_hooks[4].type == 'RhoHook'
     cfg.work_dir = str(root / 'work')
     run_training(cfg)
     kid = {'type': 'TransKID', 'extractor': {'type': 'ColourHOGFeatures'}}

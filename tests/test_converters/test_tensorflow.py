@@ -119,15 +119,15 @@ def test_reference_step(reference):
 
     out = model.generators(real)
     for ours, theirs in (
-        *((f'fake_{y}', f'x_{x}{y}'.lower()) for x, y in ('AB', 'BA')),
-        *((f'cycle_{x}', f'x_{x}{y}{x}'.lower()) for x, y in ('AB', 'BA')),
-        *((f'identity_{x}', f'x_{x}{x}'.lower()) for x in 'AB'),
+        *((out[y].fake, f'x_{x}{y}'.lower()) for x, y in ('AB', 'BA')),
+        *((out[x].cycle, f'x_{x}{y}{x}'.lower()) for x, y in ('AB', 'BA')),
+        *((out[x].identity, f'x_{x}{x}'.lower()) for x in 'AB'),
     ):
-        close(out[ours], nchw(recorded[f'img/{theirs}']), 1e-4)
+        close(ours, nchw(recorded[f'img/{theirs}']), 1e-4)
     for domain, theirs in (('A', 'ba'), ('B', 'ab')):
-        close(out[f'cam_source_{domain}'], recorded[f'cam/cam_{theirs}'], 1e-4)
+        close(out[domain].cam_source, recorded[f'cam/cam_{theirs}'], 1e-4)
 
-    fake = {domain: out[f'fake_{domain}'].detach() for domain in 'AB'}
+    fake = {domain: out[domain].fake.detach() for domain in 'AB'}
     judged = model.discriminators(real, fake, joint=True)
     for domain in 'AB':
         for kind, outputs in zip(('real', 'fake'), judged[domain], strict=True):
@@ -214,7 +214,8 @@ def test_tool(numbers, tmp_path: Path, capsys):
     words = [str(source), str(target), '--generator-only', '--half', '--domains', 'selfie', 'anime']
     assert convert(words) == 0
     printed = capsys.readouterr().out
-    assert 'full generators' in printed and 'img_size=32' in printed and 'MB, sha256 ' in printed
+    assert 'U-GAT-IT, generators, ' in printed and 'light=False' in printed
+    assert 'img_size=32' in printed and 'MB, sha256 ' in printed
     content = read_checkpoint(target)
     assert content['meta']['networks']['domains'] == {'A': 'selfie', 'B': 'anime'}
     assert {value.dtype for value in content['state_dict'].values()} == {torch.float16}

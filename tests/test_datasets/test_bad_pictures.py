@@ -449,7 +449,7 @@ def test_the_training_tool(tmp_path, capsys):
         'train_dataloader.num_workers': 2,
         'train_cfg.max_iters': 8,
         'train_cfg.val_interval': 100,
-        'custom_hooks.0.interval': 100,
+        'default_hooks.sheets.interval': 100,
     }
     start = ['ugatit_custom', '--work-dir']
     skip = as_arguments(options | {'train_dataloader.dataset.on_error': 'skip'})

@@ -1,9 +1,11 @@
 """Pictures kept resized: the same pixels, nothing stale, any number of processes."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from mmagic.registry import DATASETS
@@ -93,15 +95,31 @@ def test_a_changed_picture_is_decoded_anew(picture, tmp_path, decoded):
     np.testing.assert_array_equal(changed, load(picture, None))
 
 
-def test_size_and_background_have_pictures_of_their_own(tmp_path):
+def test_size_background_and_filter_have_pictures_of_their_own(tmp_path):
     path = tmp_path / 'clear.png'
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     cache = PictureCache(tmp_path / 'cache')
-    for fields in ({}, {'scale': (6, 8)}, {'background': 0}, {'background': (0, 9, 0)}):
-        for _ in range(2):
-            np.testing.assert_array_equal(load(path, cache, **fields), load(path, None, **fields))
-    assert len(list(cache.folder.iterdir())) == 4
+    fields = ({'scale': (6, 8)}, {'background': 0}, {'background': (0, 9, 0)})
+    kinds = ({}, *fields, {'interpolation': 'bicubic'})
+    for _ in range(2):
+        for kind in kinds:
+            np.testing.assert_array_equal(load(path, cache, **kind), load(path, None, **kind))
+    assert len(list(cache.folder.iterdir())) == 5
+
+
+def test_a_bicubic_run_reads_no_pixels_of_an_older_bilinear_cache(picture, tmp_path):
+    """Also of a folder from before there was a choice, whose names tell nothing of the filter."""
+    stat = picture.stat()
+    origin = (os.path.abspath(picture), stat.st_size, stat.st_mtime_ns)
+    old = repr((origin, (8, 6), (255, 255, 255), PIL.__version__))
+    cache = PictureCache(tmp_path / 'cache')
+    cache.folder.mkdir()
+    wrong = np.array([9, 11], '<u4').tobytes() + bytes(3 * 8 * 6)
+    (cache.folder / hashlib.sha256(old.encode()).hexdigest()).write_bytes(wrong)
+    bilinear, bicubic = (load(picture, cache, interpolation=k) for k in ('bilinear', 'bicubic'))
+    assert bilinear.any() and bicubic.any() and not np.array_equal(bilinear, bicubic)
+    np.testing.assert_array_equal(bicubic, load(picture, None, interpolation='bicubic'))
 
 
 @pytest.mark.parametrize('left', [0, 5, 100])

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 from bad_pictures import ORIENTED
+from cyclegan_helpers import recorded
 from mmagic.registry import TRANSFORMS
 from PIL import Image, ImageCms
 
 from ugatit_mm.datasets import ImageReadError, LoadRGBImage, decode_rgb, read_rgb
+from ugatit_mm.pixels import INTERPOLATIONS, normalise
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -373,13 +375,14 @@ def pictures_of_all_kinds(side: int = 31) -> dict[str, bytes]:
 
 @pytest.mark.parametrize('kind', pictures_of_all_kinds())
 @pytest.mark.parametrize('scale', [(46, 46), (12, 7), (31, 22), (22, 31)])
-def test_scale_is_mmagics_resize_behind_the_step(tmp_path, kind, scale):
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_scale_is_mmagics_resize_behind_the_step(tmp_path, kind, scale, interpolation):
     path = tmp_path / 'picture'
     path.write_bytes(pictures_of_all_kinds()[kind])
     plain = LoadRGBImage('x')({'x_path': path})
     resize = {'type': 'Resize', 'keys': ['x'], 'scale': scale, 'backend': 'pillow'}
-    expected = TRANSFORMS.build(resize)(dict(plain))
-    ours = LoadRGBImage('x', scale=scale)({'x_path': path})
+    expected = TRANSFORMS.build(resize | {'interpolation': interpolation})(dict(plain))
+    ours = LoadRGBImage('x', scale=scale, interpolation=interpolation)({'x_path': path})
     check_form(ours['x'])
     np.testing.assert_array_equal(ours['x'], expected['x'])
     assert ours['x'].shape == (scale[1], scale[0], 3)
@@ -388,19 +391,59 @@ def test_scale_is_mmagics_resize_behind_the_step(tmp_path, kind, scale):
 
 
 @pytest.mark.parametrize('side', [46, 72, 158, 286])
-def test_flipping_before_resizing_and_after_it_is_the_same(side):
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_flipping_before_resizing_and_after_it_is_the_same(side, interpolation):
     """What lets LoadRGBImage resize: Pillow's weights of a mirrored row are the mirrored weights.
 
-    By Pillow's formula every weight was compared for widths from 1 to 6000 and sides of 46, 94, 158
-    and 286; here, pixels.
+    By Pillow's formula every bilinear weight was compared for widths from 1 to 6000 and sides of
+    46, 94, 158 and 286; here, pixels.
     """
     rng = np.random.default_rng(side)
-    bilinear = Image.Resampling.BILINEAR
+    kind = INTERPOLATIONS[interpolation]
     for width in (1, 2, 45, 47, 64, 100, 255, 256, 300, 320, 333, 500, 641, 1000, 1024, 1333, 4000):
         rows = Image.fromarray(rng.integers(0, 256, (4, width, 3), dtype=np.uint8))
-        after = np.asarray(rows.resize((side, 5), bilinear))[:, ::-1]
+        after = np.asarray(rows.resize((side, 5), kind))[:, ::-1]
         mirrored = rows.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        np.testing.assert_array_equal(mirrored.resize((side, 5), bilinear), after)
+        np.testing.assert_array_equal(mirrored.resize((side, 5), kind), after)
+
+
+def test_bicubic_pixels_by_hand(tmp_path):
+    """Halving a row of 0, ..., 0, 255, ..., 255: Pillow's kernel of a = -0.5, twice as wide."""
+    row = np.zeros((2, 16, 3), np.uint8)
+    row[:, 8:] = 240
+    Image.fromarray(row).save(tmp_path / 'edge.png')
+    fields = {'scale': (8, 2), 'interpolation': 'bicubic'}
+    found = LoadRGBImage('x', **fields)({'x_path': tmp_path / 'edge.png'})['x'][0, :, 0]
+
+    def kernel(x):
+        x = abs(x)
+        return (1.5 * x - 2.5) * x * x + 1 if x < 1 else ((-0.5 * x + 2.5) * x - 4) * x + 2
+
+    distances = (np.arange(16) + 0.5) / 2 - 3.5  # of the sources from the fourth result
+    weights = np.array([kernel(d) if abs(d) < 2 else 0 for d in distances])
+    expected = 240 * weights[8:].sum() / weights.sum()
+    assert found[3] == round(max(expected, 0)) and found[4] == round(240 - expected)
+    assert found[0] == 0 and found[7] == 240
+    plain = LoadRGBImage('x', scale=(8, 2))({'x_path': tmp_path / 'edge.png'})['x'][0, :, 0]
+    assert plain[3] != found[3]
+
+
+def test_official_bicubic_pixels(tmp_path):
+    record = recorded('preprocess.npz')
+    Image.fromarray(record['source']).save(tmp_path / 'source.png')
+    step = LoadRGBImage('x', scale=(36, 36), interpolation='bicubic')
+    resized = step({'x_path': tmp_path / 'source.png'})['x']
+    np.testing.assert_array_equal(resized, record['resized_36_bicubic'])
+    crop = resized[1:33, 3:35][:, ::-1]
+    np.testing.assert_array_equal(crop, record['crop_x3_y1_32_flipped'])
+    tensor = normalise(crop.astype(np.float32)).transpose(2, 0, 1)
+    np.testing.assert_allclose(tensor, record['tensor'].reshape(3, 32, 32), atol=1e-6)
+
+
+def test_interpolation_must_be_known():
+    with pytest.raises(ValueError, match=r"interpolation must be one of .*'bicubic'.*got 'area'"):
+        LoadRGBImage('img_A', interpolation='area')
+    assert "interpolation='bicubic'" in repr(LoadRGBImage('img_A', interpolation='bicubic'))
 
 
 @pytest.mark.parametrize('scale', [256, (256,), (256, 0), (-1, 256), (256.0, 256), (1, 2, 3)])

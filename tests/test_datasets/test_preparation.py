@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from urllib3.connectionpool import HTTPConnectionPool
 
-from ugatit_mm.config import load_config
+from ugatit_mm.config import data_set
 from ugatit_mm.datasets.preparation import download as download_module
 from ugatit_mm.datasets.preparation import prepare as module
 from ugatit_mm.datasets.preparation.archives import ArchiveError, Limits, iter_entries
@@ -41,11 +41,10 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def small_paper(monkeypatch, tmp_path):
     def load(name: str) -> SimpleNamespace:
-        name = name.removeprefix('ugatit_')
         images = dict(zip(FOLDERS, SMALL[name]))
         return SimpleNamespace(data_root=str(tmp_path / 'data' / name), paper_images=images)
 
-    monkeypatch.setattr(module, 'load_config', load)
+    monkeypatch.setattr(module, 'data_set', load)
 
 
 def picture(text: str, size: tuple[int, int] = (5, 4)) -> bytes:
@@ -117,9 +116,9 @@ def test_figures_and_names_of_the_paper():
     }
     assert set(PAPER_SETS) == set(figures)
     for name, paper_set in PAPER_SETS.items():
-        cfg = load_config(f'ugatit_{name}')
-        assert tuple(cfg.paper_images[folder] for folder in FOLDERS) == figures[name]
-        assert paper_set.domains == tuple(cfg.model.domains[domain] for domain in 'AB')
+        known = data_set(name)
+        assert tuple(known.paper_images[folder] for folder in FOLDERS) == figures[name]
+        assert paper_set.domains == tuple(known.domain_names[domain] for domain in 'AB')
         assert find_paper_set(name) is find_paper_set(paper_set.reverse) is paper_set
     with pytest.raises(ValueError, match='cat2mouse.*selfie2anime, anime2selfie.*vangogh2photo'):
         find_paper_set('cat2mouse')
@@ -425,7 +424,8 @@ def test_a_stopped_run_goes_on_without_writing_again(tmp_path, monkeypatch):
 
     def write(folder: Path, path: str, data: bytes) -> None:
         if len(written) == 6:
-            (folder / '.writing').write_bytes(data[:10])  # the plug is pulled in the middle
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_bytes(data[:10])  # the plug is pulled in the middle
             raise KeyboardInterrupt
         written.append(path)
         real(folder, path, data)
@@ -435,7 +435,7 @@ def test_a_stopped_run_goes_on_without_writing_again(tmp_path, monkeypatch):
         prepare('horse2zebra', source, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
     partial = tmp_path / 'out.partial'
-    first, *rest = written[1:]
+    first, *rest = written
     (partial / first).write_bytes(b'half')  # as a crash of the machine may leave it
     before = {path: (partial / path).stat().st_ino for path in rest}
     again = []
@@ -488,7 +488,7 @@ def test_complete_is_kept_and_anything_else_is_refused(tmp_path, monkeypatch):
 def test_an_empty_folder_and_a_link_to_one_are_filled(tmp_path):
     source = write_zip(tmp_path / 'a.zip', contents((4, 5, 2, 3)))
     # Stopped while the manifest was written.
-    write_folder(tmp_path / 'big.partial', {'.writing': b'{'})
+    write_folder(tmp_path / 'big.partial', {'.unfinished-x/manifest.json': b'{'})
     (tmp_path / 'big').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'big')
     prepare('horse2zebra', source, tmp_path / 'link')

@@ -17,7 +17,7 @@ from mmagic.registry import RUNNERS
 from ugatit_mm import files as places
 from ugatit_mm.apis import load_model, run_test, run_training
 from ugatit_mm.apis.arguments import apply_speed
-from ugatit_mm.config import load_config
+from ugatit_mm.config import keep_mmengine_hooks, load_config
 from ugatit_mm.converters import CheckpointError, files, read_checkpoint
 from ugatit_mm.datasets import LoadRGBImage
 from ugatit_mm.engine.runner import newest_whole
@@ -141,7 +141,7 @@ def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeyp
     )
     cfg = config(**{'train_cfg.max_iters': 500_001, 'train_cfg.val_interval': 10**9})
     cfg.resume, cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = True, None, None, None
-    cfg.custom_hooks = []
+    keep_mmengine_hooks(cfg)
     runner = run_training(cfg)
     sampler = runner.train_dataloader.sampler
     sampler.set_position(500_000)

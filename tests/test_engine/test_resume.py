@@ -45,7 +45,7 @@ def test_killed_at_random_moments(data_root: Path, tmp_path: Path):
         'train_dataloader.num_workers': 1,
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': 6,
-        'custom_hooks.0.interval': 6,
+        'default_hooks.sheets.interval': 6,
         'default_hooks.checkpoint.save_best': 'A2B/colour',
         'default_hooks.checkpoint.rule': 'less',
         'randomness.seed': 3,
@@ -90,7 +90,7 @@ def train(root: Path, name: str, iterations: int, resume: str | None = None, **f
         'data_root': str(root / 'data'),
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': 100,
-        'custom_hooks.0.interval': 100,
+        'default_hooks.sheets.interval': 100,
     }
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir, cfg.resume = str(root / name), resume is not None

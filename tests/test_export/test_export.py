@@ -79,7 +79,7 @@ def test_light_with_pixels_and_attention(light, tmp_path, format, opset):
         'target': 'blue',
         'img_size': '32',
         'size': 'multiples of 4',
-        'recipe': 'tensorflow',
+        'model': 'U-GAT-IT',
         'pixels': 'uint8',
         'heatmap': 'yes',
         'precision': 'float32',
@@ -160,7 +160,7 @@ def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
         (light, {'opset': 9}, 'opset must be 18 to 23, got 9'),
         (light, {'format': 'torchscript', 'opset': 18}, 'opset belongs to ONNX'),
         (light, {'img_size': 30}, 'img_size must be a multiple of 4 from 8 on, got 30'),
-        (full, {'img_size': 64}, 'takes 32 px alone, got 64'),
+        (full, {'img_size': 64}, 'take only 32 px, got 64'),
         (light, {'target_domain': 'zebra'}, "unknown domain 'zebra'"),
         (plain, {'heatmap': True}, 'trained without attention'),
     ):

@@ -165,7 +165,12 @@ def test_the_hook_refuses_what_it_cannot_do():
 
 
 def outcome(updates: dict, not_finite: tuple = ()) -> SimpleNamespace:
-    return SimpleNamespace(updates=updates, not_finite=list(not_finite))
+    return SimpleNamespace(
+        updates=updates,
+        not_finite=list(not_finite),
+        pending=not updates,
+        OPTIMIZED=('discriminators', 'generators'),
+    )
 
 
 @pytest.fixture
@@ -244,7 +249,7 @@ def test_a_run_stops_with_the_last_good_state(data_root: Path, tmp_path: Path):
         'work_dir': str(tmp_path / 'work'),
     }
     cfg = load_config('ugatit_custom', options)
-    next(hook for hook in cfg.custom_hooks if hook.type == 'FiniteHook').patience = 3
+    cfg.default_hooks.finite.patience = 3
     runner = Runner.from_cfg(cfg)
     poison = Poison(start=2)
     runner.register_hook(poison)
@@ -275,7 +280,7 @@ def train_and_spoil_rank_1(folder: Path, options: dict) -> None:
     dist.init_process_group('gloo')
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir, cfg.launcher, cfg.model_wrapper_cfg.device_ids = str(folder), 'pytorch', None
-    next(hook for hook in cfg.custom_hooks if hook.type == 'FiniteHook').patience = 2
+    cfg.default_hooks.finite.patience = 2
     runner = Runner.from_cfg(cfg)
     poison = Poison(start=2, rank=1)
     runner.register_hook(poison)

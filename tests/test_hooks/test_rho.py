@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from ugatit_mm.hooks import RhoHook
-from ugatit_mm.hooks.rho import mean_rho
-from ugatit_mm.visualization import plot_rho, read_scalars
+from ugatit_mm.models.ugatit.rho import RhoHook, mean_rho, plot_rho
+from ugatit_mm.visualization import read_scalars
 
 LAYERS = [
     *(f'blocks.{block}.norm{norm}' for block in (0, 1) for norm in (1, 2)),
@@ -69,7 +68,7 @@ def test_scalars_reach_the_log_at_the_interval(tiny, run, capsys):
 def test_other_ranks_and_networks_without_rho_write_nothing(tiny, run, monkeypatch):
     model = tiny()
     monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda: False)
-    monkeypatch.setattr('ugatit_mm.hooks.rho.mean_rho', None)  # not even computed
+    monkeypatch.setattr('ugatit_mm.models.ugatit.rho.mean_rho', None)  # not even computed
     assert not list(run(model).glob('*/vis_data/scalars.json'))
     monkeypatch.undo()
     assert mean_rho(tiny({'norm': 'in'}).generators) == {}

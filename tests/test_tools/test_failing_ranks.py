@@ -67,7 +67,7 @@ def chosen(data_root: Path) -> dict:
         'data_root': str(data_root),
         'train_cfg.max_iters': 6,
         'train_cfg.val_interval': 100,
-        'custom_hooks.0.interval': 100,
+        'default_hooks.sheets.interval': 100,
         'env_cfg.dist_cfg.timeout': TIMEOUT,
     }
 
@@ -83,8 +83,8 @@ def faulty(tmp_path: Path, kind: str, note: Path) -> Path:
     config.write_text(
         f'_base_ = {str(ROOT / "configs/ugatit_custom.py")!r}\n'
         "custom_imports = dict(imports=['ugatit_mm', 'fault'], allow_failed_imports=False)\n"
-        'custom_hooks = [dict(type="TranslationSheetHook"), dict(type="InterruptHook"), '
-        f'dict(type="Fault", kind={kind!r}, at=5, note={str(note)!r})]\n'
+        'default_hooks = dict.fromkeys(["provenance", "rho", "bad_pictures", "finite", "watch"])\n'
+        f'custom_hooks = [dict(type="Fault", kind={kind!r}, at=5, note={str(note)!r})]\n'
     )
     return config
 

@@ -1,4 +1,4 @@
-"""The door to preparing data sets: what it prints, its exit codes, when it downloads."""
+"""The tool for preparing data sets: what it prints, its exit codes, when it downloads."""
 
 import zipfile
 from pathlib import Path
@@ -18,8 +18,8 @@ def tool(monkeypatch, tmp_path) -> ModuleType:
     def load(name: str) -> SimpleNamespace:
         return SimpleNamespace(data_root='data/set', paper_images=counts)
 
-    monkeypatch.setattr(tool, 'load_config', load)
-    monkeypatch.setattr(module, 'load_config', load)
+    monkeypatch.setattr(tool, 'data_set', load)
+    monkeypatch.setattr(module, 'data_set', load)
     monkeypatch.chdir(tmp_path)
     return tool
 

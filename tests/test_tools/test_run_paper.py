@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, as_arguments, load_tool, write_images
+from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
 
 from ugatit_mm.evaluation.paper import TABLE_1
 
@@ -118,8 +118,9 @@ def test_refuses_before_it_starts(data_dir, tmp_path, tool, capsys, monkeypatch)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     assert tool.main([word.replace('ColourHOG', 'Inception') for word in chosen]) == 1
     assert 'no Inception weights' in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        tool.main(['--datasets', 'cat2dog', *words(data_dir, 'ablation', tmp_path)])
+    for of_table_3 in (['--datasets', 'cat2dog'], ['--models', 'ugatit'], ['--models', 'gan']):
+        with pytest.raises(SystemExit):
+            tool.main([*of_table_3, *words(data_dir, 'ablation', tmp_path)])
     assert tool.calls == []
 
 
@@ -137,9 +138,61 @@ def test_the_estimate(data_dir, tmp_path, tool, capsys, monkeypatch):
     monkeypatch.setattr(tool, 'probe', lambda run, args: 900.0)
     assert tool.main(arguments) == 0
     # 2 runs of 2 iterations of 900 s are an hour, on 4 GPUs at 2 an hour
-    said = 'at 900 s an iteration: 1.0 hours (0.0 days), 4.0 GPU-hours, price 8.00'
+    said = 'UGATIT: at 900 s an iteration: 1.0 hours (0.0 days), 4.0 GPU-hours, price 8.00'
     assert said in capsys.readouterr().out
     assert tool.calls == []
+
+
+def test_the_runs_of_two_models(data_dir, tmp_path, tool, capsys, monkeypatch):
+    """Each has the length of its config; ``--light`` is for those that have light configs."""
+    arguments = ['--what', 'table3', '--data-dir', str(data_dir), '--kid', 'ColourHOGFeatures']
+    arguments += ['--work-dir', str(tmp_path / 'work'), '--models', 'cyclegan', 'ugatit']
+    arguments += ['--datasets', 'cat2dog', 'horse2zebra', '--dry-run']
+    seconds = {'baselines/cyclegan_cat2dog': 0.5, 'light/ugatit_light_cat2dog': 1.0}
+    monkeypatch.setattr(tool, 'probe', lambda run, args: seconds[run.config])
+    assert tool.main([*arguments, '--light']) == 0
+    printed = capsys.readouterr().out
+    cyclegan = 200 * (1364 + 1334)
+    assert f'0 of 4 runs are done; {cyclegan + 2_000_000:,} iterations are left' in printed
+    assert f'UnpairedCycleGAN: at 0.5 s an iteration: {cyclegan * 0.5 / 3600:.1f} hours' in printed
+    assert f'UGATIT: at 1 s an iteration: {2_000_000 / 3600:.1f} hours' in printed
+    configs = [line.split(' -> ')[0].split()[-1] for line in printed.splitlines() if ' -> ' in line]
+    assert configs == [
+        f'{kind}_{name}'
+        for kind in ('baselines/cyclegan', 'light/ugatit_light')
+        for name in ('cat2dog', 'horse2zebra')
+    ]
+    assert tool.main([*arguments, '--no-probe', '--iters', '10']) == 0
+    printed = capsys.readouterr().out
+    assert '40 iterations are left' in printed and 'ugatit_cat2dog -> ' in printed
+    assert 'UGATIT: no estimate, nothing of it has run yet' in printed
+    with pytest.raises(tool.PlanError, match='no config cyclegan_cat2mouse'):
+        tool.config_for('cyclegan', 'cat2mouse', light=True)
+
+
+def test_another_model_is_trained_and_measured(data_dir, tmp_path, tool):
+    options = {key: value for key, value in TINY_OF['cyclegan'].items() if 'max_iters' not in key}
+    assert (
+        tool.main(
+            [
+                *('--what', 'table3', '--models', 'cyclegan', '--datasets', 'horse2zebra'),
+                *(
+                    '--data-dir',
+                    str(data_dir),
+                    '--work-dir',
+                    str(tmp_path / 'work'),
+                    '--iters',
+                    '2',
+                ),
+                *('--kid', 'ColourHOGFeatures', '--subset-size', '2', '--no-probe'),
+                *('--cfg-options', *as_arguments(options)),
+            ]
+        )
+        == 0
+    )
+    assert tool.calls == [(name, 'baselines/cyclegan_horse2zebra') for name in ('train', 'test')]
+    results = tmp_path / 'work' / 'cyclegan_horse2zebra' / 'results_iter_2.json'
+    assert json.loads(results.read_text())['iterations'] == 2
 
 
 def test_the_probe_times_later_iterations(data_dir, tmp_path, tool, capsys, monkeypatch):
@@ -150,8 +203,9 @@ def test_the_probe_times_later_iterations(data_dir, tmp_path, tool, capsys, monk
     assert tool.calls == [('train', 'light/ugatit_light_cat2dog')]
     assert 'timing 4 iterations' in capsys.readouterr().out
     assert not (tmp_path / 'work' / 'ugatit_light_cat2dog').exists()
-    times = tool.read_scalars(tmp_path / 'work' / 'probe')['time']
-    assert tool.seconds_per_iteration(tmp_path / 'work' / 'probe') == max(t for _, t in times[2:])
+    folder = tmp_path / 'work' / 'probe_ugatit_light_cat2dog'
+    times = tool.read_scalars(folder)['time']
+    assert tool.seconds_per_iteration(folder) == max(t for _, t in times[2:])
 
 
 def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):

@@ -34,6 +34,11 @@ def test_sheet_holds_its_pictures_in_their_places():
             assert (part == 10 * i + j).all()
     assert (sheet[:4] == 255).all() and (sheet[:, :4] == 255).all()
     assert (make_sheet(pictures, ['one', 'two'])[:20] < 100).any()  # the words
+    # Words below: a short row leaves white, and the last words have the room of the others.
+    sheet = make_sheet([*pictures, pictures[0][:1]], captions=[['a', 'b\nc'], [], [], ['a' * 40]])
+    assert sheet.shape == (4 * (8 + 40) + 4, 2 * 10 + 4, 3)
+    assert (sheet[4 + 48 : 8 + 48, 4:10] == 10).all() and (sheet[148:152, 14:] == 255).all()
+    assert (sheet[8 + 144 : 8 + 164, 10:] < 200).any()
     zoomed = make_sheet(pictures, zoom=3)
     assert (zoomed[4 : 4 + 12, 4 + 22 : 4 + 40] == 1).all()
 

@@ -10,14 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+import numpy as np
+from PIL import Image, ImageOps
 
 from ugatit_mm.datasets.loading import find_images, read_rgb
 from ugatit_mm.files import output_names
-
-GAP, LINE = 4, 20  # pixels
-FONT = Path(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')  # Pillow's own knows ASCII alone
+from ugatit_mm.visualization import make_sheet
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -125,31 +123,18 @@ def draw(rows: list[tuple[str, list[str]]], titles: list[str], size: int) -> Ima
     Raises:
         ImageReadError: A picture is damaged.
     """
-    step = size + GAP
-    shape = (len(titles) * step + GAP, LINE + len(rows) * (step + LINE) + GAP)
-    sheet = Image.new('RGB', shape, 'white')
-    pen = ImageDraw.Draw(sheet)
-    font, small = (ImageFont.truetype(FONT, points) for points in (13, 10))
-    for column, title in enumerate(titles):
-        pen.text((GAP + column * step, 2), _cut(title, font, size), 'black', font)
-    for row, (name, files) in enumerate(rows):
-        top = LINE + GAP + row * (step + LINE)
-        for column, file in enumerate(files):
-            tile = ImageOps.pad(
-                Image.fromarray(read_rgb(file)), (size, size), Image.Resampling.LANCZOS, 'white'
+    pictures = [
+        [
+            np.asarray(
+                ImageOps.pad(
+                    Image.fromarray(read_rgb(file)), (size, size), Image.Resampling.LANCZOS, 'white'
+                )
             )
-            sheet.paste(tile, (GAP + column * step, top))
-        pen.text((GAP, top + size + 2), _cut(name, small, shape[0]), 'dimgrey', small)
-    return sheet
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """As much of a text as fits."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f'{text}…') > width:
-        text = text[:-1]
-    return f'{text}…'
+            for file in files
+        ]
+        for _, files in rows
+    ]
+    return Image.fromarray(make_sheet(pictures, titles, captions=[[name] for name, _ in rows]))
 
 
 def _listed(words: Iterable[str], most: int = 5) -> str:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ugatit_mm.config import load_config
+from ugatit_mm.config import data_set
 from ugatit_mm.datasets.preparation.download import download
 from ugatit_mm.datasets.preparation.paper_sets import PAPER_SETS, find_paper_set
 from ugatit_mm.datasets.preparation.prepare import prepare, verify
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         paper_set = find_paper_set(args.name)
-        out = args.out or load_config(f'ugatit_{paper_set.name}').data_root
+        out = args.out or data_set(paper_set.name).data_root
         if args.verify:
             problems = verify(out)
             print('\n'.join(problems) or f'{out}: all as in the manifest')

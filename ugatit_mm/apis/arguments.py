@@ -84,7 +84,7 @@ def apply_speed(
     Args:
         cfg: Config of a training; it is changed.
         amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
-        lean: :class:`LeanAdam` with 8 bits, and ``with_cp`` of the generators.
+        lean: :class:`LeanAdam`, and ``with_cp`` of the generators.
         compile: Mode of ``torch.compile``.
 
     Raises:
@@ -101,7 +101,6 @@ def apply_speed(
                     f'{wrapper.optimizer.type}'
                 )
             wrapper.optimizer.type = 'LeanAdam'
-            wrapper.optimizer.setdefault('state_dtype', 'uint8')
             wrapper.optimizer.pop('fused', None)
     if lean:
         cfg.model.generator.with_cp = True

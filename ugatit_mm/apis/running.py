@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, read_checkpoint, weights_of
 from ..evaluation.results import results_of, write_results
 from ..models.base import unwrap
@@ -58,8 +59,7 @@ def run_test(
     content = read_checkpoint(checkpoint, digest)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
-    # What belongs to training alone is not built.
-    cfg.custom_hooks = []
+    keep_mmengine_hooks(cfg)  # the others belong to training
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
         cfg.custom_hooks.append(hook)

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..files import whole
 from .inferencer import UGATITInferencer
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
@@ -39,7 +40,7 @@ def translate_video(
     target_domain: str | None = None,
     **options: Any,
 ) -> Iterator[int]:
-    """Translate a video into an ``.mp4`` of the same size and frame rate.
+    """Translate a video into one of the same size and frame rate.
 
     Each frame is translated on its own, so the result may flicker. Where the program ``ffmpeg``
     is there, it is H.264 with the sound of the source; without, it is MPEG-4 and silent.
@@ -47,7 +48,7 @@ def translate_video(
     Args:
         inferencer: What translates.
         path: A video that OpenCV reads.
-        target: File to write; it appears when it is whole.
+        target: File to write; it appears when it is whole, in the container of its suffix.
         target_domain: See :meth:`UGATITInferencer.iterate`.
         options: Likewise, but ``restore``.
 
@@ -62,28 +63,24 @@ def translate_video(
     if not path.is_file():
         raise FileNotFoundError(f'no video {path}')
     capture = cv2.VideoCapture(os.fspath(path))
-    building = target.with_name(f'.{target.stem}.part.mp4')
     writer = None
-    try:
-        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-        frames = (
-            result.image
-            for result in inferencer.iterate(_frames(capture), target_domain, **options)
-        )
-        done = 0
-        for done, frame in enumerate(frames, 1):
-            writer = writer or _writer(building, path, rate, frame.shape[:2])
-            writer.write(frame)
-            yield done
-        if writer is None:
-            raise VideoError(f'{path} has no frame that OpenCV can read')
-        writer.close()
-        os.replace(building, target)
-    finally:
-        capture.release()
-        if writer is not None:
-            writer.close()
-        building.unlink(missing_ok=True)
+    with whole(target, durable=False) as building:
+        try:
+            rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+            frames = (
+                result.image
+                for result in inferencer.iterate(_frames(capture), target_domain, **options)
+            )
+            for done, frame in enumerate(frames, 1):
+                writer = writer or _writer(building, path, rate, frame.shape[:2])
+                writer.write(frame)
+                yield done
+            if writer is None:
+                raise VideoError(f'{path} has no frame that OpenCV can read')
+        finally:
+            capture.release()
+            if writer is not None:
+                writer.close()
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:

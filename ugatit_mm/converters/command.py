@@ -4,13 +4,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..provenance import sha256
 from .files import write_checkpoint
-from .networks import check_complete, describe
+from .networks import check_complete, describe, kind_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +57,11 @@ def write_ours(
     networks = meta['networks'] = dict(meta.get('networks') or describe(state))
     check_complete(networks, state)
     if args.generator_only:
-        state = {key: value for key, value in state.items() if key.startswith('generators.')}
-        networks.pop('discriminator', None)
+        kind = kind_of(networks)
+        kept = tuple(f'{part}.' for part in kind.TRANSLATES)
+        state = {key: value for key, value in state.items() if key.startswith(kept)}
+        for part in kind.PARTS.keys() - set(kind.TRANSLATES):
+            networks.pop(kind.PARTS[part], None)
     if args.half:
         state = {key: value.half() for key, value in state.items()}
     if args.domains:
@@ -68,23 +72,23 @@ def write_ours(
 
 
 def report(path: str, networks: dict[str, Any]) -> None:
-    """Tell what a file holds, its size and its checksum."""
-    generator = networks['generator']
-    size = os.path.getsize(path) / 1e6
-    parts = 'generators and discriminators' if 'discriminator' in networks else 'generators'
-    print(
-        f'{path}: {"light" if generator["light"] else "full"} {parts},',
-        ', '.join(f'{key}={value}' for key, value in generator.items()),
-    )
-    print(f'{size:.2f} MB, sha256 {sha256(path)}')
+    """Tell what a file, or each file of a folder, holds, its size and its checksum."""
+    kind = kind_of(networks)
+    present = [field for field in kind.NETWORKS if field in networks]
+    parts = [part for part, field in kind.PARTS.items() if field in present]
+    fields = ', '.join(f'{key}={value}' for key, value in networks[present[0]].items())
+    print(f'{path}: {kind.ROW}, {" and ".join(parts)}, {fields}')
+    folder = Path(path)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
+        print(f'{file}: {file.stat().st_size / 1e6:.2f} MB, sha256 {sha256(file)}')
 
 
 def options(networks: dict[str, Any]) -> list[str]:
     """Return the config's options for networks of :func:`describe`."""
-    words = [f'model.recipe={networks["recipe"]}']
-    for part in ('generator', 'discriminator'):
-        words += [
-            f'model.{part}.{key}={value}'.replace(' ', '')
-            for key, value in networks.get(part, {}).items()
-        ]
-    return words + [f'domains.{key}={name}' for key, name in networks.get('domains', {}).items()]
+    kind = kind_of(networks)
+    fields = {f'model.{name}': networks[name] for name in kind.FIELDS if name in networks}
+    for network in kind.NETWORKS:
+        of_network = networks.get(network, {})
+        fields |= {f'model.{network}.{key}': value for key, value in of_network.items()}
+    fields |= {f'domains.{key}': name for key, name in networks.get('domains', {}).items()}
+    return [f'{key}={value}'.replace(' ', '') for key, value in fields.items()]

@@ -101,7 +101,7 @@ def check_complete(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
         _check_bounds(field, fields[field], network, kind.BOUNDS.get(field, {}))
     try:
         with FakeTensorMode():  # takes no memory, whatever the sizes
-            expected = kind(**fields).state_dict()
+            expected = kind(**fields, channels_last=False).state_dict()
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f'networks: {first_line(error)}') from error
     check_weights({key: value.shape for key, value in expected.items()}, state)

@@ -22,9 +22,10 @@ class PictureCache:
 
     A picture takes 3 * width * height + 8 bytes (245 KB at 286 px) on the disk and nothing in
     memory but the system's file cache. A file is named by a hash of the picture's path, length
-    and time of change, of size and background, and of Pillow's version: a picture that was changed
-    is not found, and decoded anew. A file appears complete or not at all, so any number of
-    workers, ranks and runs may share the folder, and any file in it may be deleted at any time.
+    and time of change, of size, background and interpolation, and of Pillow's version: a picture
+    that was changed is not found, and decoded anew. A file appears complete or not at all, so any
+    number of workers, ranks and runs may share the folder, and any file in it may be deleted at any
+    time.
 
     Args:
         folder: Made if it is absent.
@@ -38,6 +39,7 @@ class PictureCache:
         path: str,
         scale: tuple[int, int],
         background: tuple[int, int, int],
+        interpolation: str,
         decode: Callable[[str], Picture],
     ) -> Picture:
         """Return what ``decode(path)`` returned when it was called for this picture.
@@ -46,6 +48,7 @@ class PictureCache:
             path: A local file.
             scale: (width, height) that ``decode`` resizes to.
             background: Colour that ``decode`` shows behind transparent pixels.
+            interpolation: Filter that ``decode`` resizes by.
             decode: Called where the picture is not in the folder.
 
         Raises:
@@ -56,7 +59,7 @@ class PictureCache:
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return decode(path)  # which says what is wrong
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
-        key = repr((origin, scale, background, PIL.__version__))
+        key = repr((origin, scale, background, interpolation, PIL.__version__))
         file = self.folder / hashlib.sha256(key.encode()).hexdigest()
         width, height = scale
         try:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..files import whole
 from .loading import read_rgb
 
 PHOTOS = {
@@ -96,18 +95,14 @@ def make_demo_data(
             'unchanged: delete it or choose another folder.'
         )
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f'.{out_dir.name}.', dir=out_dir.parent))
-    try:
-        building.chmod(0o755)  # mkdtemp's is for the owner alone
+    with whole(out_dir, durable=False) as building:
+        building.mkdir()
         for name, image in _draw_all(size, num_train, num_test, seed):
             path = building / name
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(image).save(path)
         manifest = {**parameters, 'sha256': _hash_pixels(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
-        building.replace(out_dir)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return True
 
 

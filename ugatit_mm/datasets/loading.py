@@ -19,6 +19,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import get as get_bytes
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..messages import check_choice
+from ..pixels import INTERPOLATIONS
 from .cache import PictureCache
 
 IMAGE_SUFFIXES = (
@@ -200,7 +202,11 @@ def decode_rgb(data: bytes, name: str = '<bytes>', background: Colour = 255) -> 
 
 
 def _decode(
-    data: bytes, name: str, background: tuple[int, int, int], scale: tuple[int, int] | None = None
+    data: bytes,
+    name: str,
+    background: tuple[int, int, int],
+    scale: tuple[int, int] | None = None,
+    interpolation: str = 'bilinear',
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
     """:func:`decode_rgb`, resized to ``scale`` (width, height); also the shape before that."""
     if not data:
@@ -215,7 +221,7 @@ def _decode(
             rgb = _to_rgb(image, name, background)
             shape = (rgb.height, rgb.width, 3)
             if scale is not None:
-                rgb = rgb.resize(scale, Image.Resampling.BILINEAR)
+                rgb = rgb.resize(scale, INTERPOLATIONS[interpolation])
             return np.array(rgb), shape  # a copy: MMagic's Flip works in place
     except ImageReadError:
         raise
@@ -254,7 +260,7 @@ class LoadRGBImage(BaseTransform):
     last two only if ``PackInputs`` names them in its ``meta_keys``; otherwise it assumes BGR.
 
     With ``scale`` the picture is resized before it becomes an array, to the pixels of MMagic's
-    ``Resize(scale, interpolation='bilinear', backend='pillow')`` behind this step, in about half
+    ``Resize(scale, interpolation=interpolation, backend='pillow')`` behind this step, in about half
     the time for large photographs. A horizontal ``Flip`` may stand behind it as well as between
     the two: Pillow's weights of a mirrored row are the mirrored weights (tests/test_datasets).
 
@@ -262,8 +268,9 @@ class LoadRGBImage(BaseTransform):
         key: Name of the image, for example ``'img_A'``.
         background: Colour shown behind transparent pixels, a grey or (R, G, B), each 0 to 255.
         backend_args: MMEngine file backend, for storage other than the local disk.
-        scale: (width, height) in pixels to resize to, by Pillow's bilinear filter; None leaves the
-            size. ``ori_{key}_shape`` is that of the file in any case.
+        scale: (width, height) in pixels to resize to, by a filter of Pillow's, antialiased; None
+            leaves the size. ``ori_{key}_shape`` is that of the file in any case.
+        interpolation: The filter, ``'bilinear'`` or ``'bicubic'``.
 
     Attributes:
         cache: Where resized pictures are kept and looked for, None for nowhere; see
@@ -272,7 +279,8 @@ class LoadRGBImage(BaseTransform):
     Raises:
         ImageReadError: See :func:`decode_rgb`.
         TypeError: The path is neither a string nor a path.
-        ValueError: ``background`` is not a colour or ``scale`` no size.
+        ValueError: ``background`` is not a colour, ``scale`` no size or ``interpolation`` no known
+            filter.
     """
 
     def __init__(
@@ -281,11 +289,14 @@ class LoadRGBImage(BaseTransform):
         background: Colour = 255,
         backend_args: dict | None = None,
         scale: tuple[int, int] | None = None,
+        interpolation: str = 'bilinear',
     ) -> None:
+        check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.key = key
         self.background = _check_colour(background)
         self.backend_args = backend_args
         self.scale = None if scale is None else _check_scale(scale)
+        self.interpolation = interpolation
         self.cache: PictureCache | None = None
 
     def transform(self, results: dict) -> dict:
@@ -298,7 +309,9 @@ class LoadRGBImage(BaseTransform):
         if self.cache is None:
             image, shape = self._decode(name)
         else:
-            image, shape = self.cache.get(name, self.scale, self.background, self._decode)
+            image, shape = self.cache.get(
+                name, self.scale, self.background, self.interpolation, self._decode
+            )
         results[self.key] = image
         results[f'ori_{self.key}_shape'] = shape
         results[f'{self.key}_channel_order'] = 'RGB'
@@ -314,12 +327,13 @@ class LoadRGBImage(BaseTransform):
                 data = get_bytes(path, backend_args=self.backend_args)
             except OSError as error:
                 raise _cannot_open(path, error) from error
-        return _decode(data, path, self.background, self.scale)
+        return _decode(data, path, self.background, self.scale, self.interpolation)
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(key={self.key!r}, background={self.background}, '
-            f'backend_args={self.backend_args}, scale={self.scale})'
+            f'backend_args={self.backend_args}, scale={self.scale}, '
+            f'interpolation={self.interpolation!r})'
         )
 
 

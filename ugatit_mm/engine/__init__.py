@@ -5,14 +5,11 @@ from .loop import UGATITTrainLoop
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .runner import UGATITRunner
 from .schedule import LinearDecayLR
-from .sharding import GatherShardsHook, ShardedOptimizer
 
 __all__ = [
     'AutocastOptimWrapper',
-    'GatherShardsHook',
     'LeanAdam',
     'LinearDecayLR',
-    'ShardedOptimizer',
     'UGATITOptimWrapperConstructor',
     'UGATITRunner',
     'UGATITTrainLoop',

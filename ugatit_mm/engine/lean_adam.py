@@ -1,9 +1,12 @@
-"""Adam with moments of 16 or 8 bits, for layers whose optimiser state would not fit.
+"""Adam with moments of 8 bits, for layers whose optimiser state would not fit.
 
 Nearest rounding would stop the second moment: at beta2 = 0.999 an update moves it by about 0.1 %,
-less than half a step of bfloat16 (0.4 to 0.8 %). Stochastic rounding goes up with the probability
-of the fraction that is cut off, so that the stored moment has the right mean (Gupta et al., *Deep
-Learning with Limited Numerical Precision*, ICML 2015).
+where two codes are 6 to 12 % apart. Stochastic rounding goes up with the probability of the
+fraction that is cut off, so that the stored moment has the right mean (Gupta et al., *Deep Learning
+with Limited Numerical Precision*, ICML 2015).
+
+bitsandbytes' ``Adam8bit`` does not take its place: on a CPU its update needs 22 bytes a weight of
+the layer, more than the two moments of Adam that it is to save (docs/performance.md).
 """
 
 import math
@@ -17,13 +20,10 @@ from mmagic.registry import OPTIMIZERS
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..messages import check_choice
-
-STATE_DTYPES = ('bfloat16', 'uint8')
 # The random numbers repeat after so many elements. Smaller parameters keep float32 moments: in the
 # full U-GAT-IT they are 178 of 248 parameters, and 0.03 % of the weights.
 ROW = 2**16
-BLOCK = 2048  # elements that share a scale of the second moment in 8 bits
+BLOCK = 2048  # elements that share a scale of the second moment
 # Elements at a time: on a CPU what its cache holds, elsewhere enough for a kernel. Three float32
 # buffers of this size (12 MiB, 48 MiB) and the tables (1.5 MiB) are the temporary memory.
 CPU_CHUNK, CHUNK = 2**20, 2**22
@@ -32,22 +32,22 @@ TINY = 1e-37  # its root divides by, where a second moment is 0
 
 @OPTIMIZERS.register_module()
 class LeanAdam(Optimizer):
-    """Adam (coupled weight decay, ``eps`` outside the root) that stores its moments in few bits.
+    """Adam (coupled weight decay, ``eps`` outside the root) that stores its moments in 8 bits.
+
+    The second moment v is a number of 5 bits exponent and 3 bits mantissa times the scale of its
+    block, and at least 2^-31 of the block's largest. The first moment m is m / sqrt(v) in 254 equal
+    steps over its range, which the betas bound.
 
     The update is torch's fused kernel in float32, with the moments before they are rounded. The
-    random numbers follow from the step and the place in the parameter alone, so that a resumed or
-    sharded run equals the plain one to the last bit.
+    random numbers follow from the step and the place in the parameter alone, so that a resumed
+    run equals one without a stop to the last bit.
 
     Args:
         params: float32 parameters or groups of them, without gaps in memory.
         lr: Learning rate.
-        betas: Decay of the first and of the second moment.
+        betas: Decay of the first and of the second moment; beta1^2 < beta2.
         eps: Added to the root of the second moment.
         weight_decay: Times the parameter, added to the gradient.
-        state_dtype: ``'bfloat16'``, 4 bytes a parameter where Adam has 8, or ``'uint8'``, 2 bytes.
-            In 8 bits the second moment v is a number of 5 bits exponent and 3 bits mantissa times
-            the scale of its block, and at least 2^-31 of the block's largest; the first moment m
-            is m / sqrt(v) in 254 equal steps over its range, which the betas bound.
         fused: Must be ``True``; taken so that a config can exchange ``Adam`` for this by its type.
 
     Raises:
@@ -61,35 +61,26 @@ class LeanAdam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        state_dtype: str = 'bfloat16',
         fused: bool = True,
     ) -> None:
         if not fused:
-            raise ValueError("LeanAdam has torch's fused kernel alone: leave optimizer.fused=True")
-        defaults = {
-            'lr': lr,
-            'betas': betas,
-            'eps': eps,
-            'weight_decay': weight_decay,
-            'state_dtype': state_dtype,
-        }
-        super().__init__(params, defaults)
+            raise ValueError("LeanAdam has only torch's fused kernel: leave optimizer.fused=True")
+        defaults = {'lr': lr, 'betas': betas, 'eps': eps, 'weight_decay': weight_decay}
+        # The mark by which load_state_dict knows its own state.
+        super().__init__(params, defaults | {'state_dtype': 'uint8'})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as in torch, and check it."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        check_choice('optimizer.state_dtype', group['state_dtype'], STATE_DTYPES)
         for name in ('lr', 'eps', 'weight_decay'):
             if not group[name] >= 0:
                 raise ValueError(f'optimizer.{name} must be 0 or more, got {group[name]}')
         beta1, beta2 = group['betas']
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
             raise ValueError(f'optimizer.betas must lie in [0, 1), got {group["betas"]}')
-        if group['state_dtype'] == 'uint8' and beta1**2 >= beta2:
-            raise ValueError(
-                f'optimizer.betas={group["betas"]}: state_dtype=uint8 needs beta1^2 < beta2'
-            )
+        if beta1**2 >= beta2:
+            raise ValueError(f'optimizer.betas={group["betas"]}: LeanAdam needs beta1^2 < beta2')
         for parameter in group['params']:
             # torch.empty_like keeps the strides of what has no gaps, and of nothing else.
             dense = torch.empty_like(parameter, device='meta').stride() == parameter.stride()
@@ -125,7 +116,7 @@ class LeanAdam(Optimizer):
                 gradient = _like(parameter, parameter.grad)
                 state = self.state[parameter]
                 if not state:
-                    state.update(_new_state(parameter, group['state_dtype']))
+                    state.update(_new_state(parameter))
                 _check_strides(parameter, state)
                 state['step'] += 1
                 device = parameter.device
@@ -145,15 +136,13 @@ class LeanAdam(Optimizer):
         """Load what :meth:`state_dict` gave, in its types: torch's own makes everything float32.
 
         Raises:
-            ValueError: It is the state of another optimiser or ``state_dtype``.
+            ValueError: It is the state of another optimiser.
         """
-        for mine, saved in zip(self.param_groups, state_dict['param_groups'], strict=False):
-            if saved.get('state_dtype') != mine['state_dtype']:
-                raise ValueError(
-                    f'optimizer.state_dtype={mine["state_dtype"]} of LeanAdam cannot go on from a '
-                    f'state of {saved.get("state_dtype", "another optimizer")}: resume with the '
-                    'optimizer that the run began with, or take its weights alone (load_from)'
-                )
+        if any(group.get('state_dtype') != 'uint8' for group in state_dict['param_groups']):
+            raise ValueError(
+                'LeanAdam cannot go on from a state of another optimizer: resume with the '
+                'optimizer that the run began with, or take only its weights (load_from)'
+            )
         super().load_state_dict({**state_dict, 'state': {}})
         parameters = [p for group in self.param_groups for p in group['params']]
         indices = [i for group in state_dict['param_groups'] for i in group['params']]
@@ -174,12 +163,10 @@ def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _new_state(parameter: Tensor, state_dtype: str) -> dict[str, Any]:
+def _new_state(parameter: Tensor) -> dict[str, Any]:
     count = parameter.numel()
-    if state_dtype == 'bfloat16' or count < ROW:
-        dtype = torch.float32 if count < ROW else torch.bfloat16
-        names = ('exp_avg', 'exp_avg_sq')
-        return {'step': 0} | {name: torch.zeros_like(parameter, dtype=dtype) for name in names}
+    if count < ROW:
+        return {'step': 0} | {x: torch.zeros_like(parameter) for x in ('exp_avg', 'exp_avg_sq')}
     blocks = sum(_blocks(stop - start) for start, stop in _pieces(count, ROW))
     return {
         'step': 0,
@@ -258,30 +245,14 @@ def _update(
         adam = partial(_adam, (piece['parameter'],), (piece['gradient'],), group=group, step=step)
         work = buffers[:, : stop - start]
         random = partial(_random, start=start, stop=stop, step=state['step'])
-        if 'exp_avg' in piece:
-            _in_bfloat16(piece['exp_avg'], piece['exp_avg_sq'], adam, work, random)
-        else:
-            blocks = _blocks(stop - start)
-            codes = piece['exp_avg_code'], piece['exp_avg_sq_code']
-            scale = flat['exp_avg_sq_scale'][block : block + blocks, None]
-            _in_uint8(*codes, scale, adam, work, random, _limit(*group['betas']))
-            block += blocks
+        blocks = _blocks(stop - start)
+        codes = piece['exp_avg_code'], piece['exp_avg_sq_code']
+        scale = flat['exp_avg_sq_scale'][block : block + blocks, None]
+        _update_coded(*codes, scale, adam, work, random, _limit(*group['betas']))
+        block += blocks
 
 
-def _in_bfloat16(
-    exp_avg: Tensor, exp_avg_sq: Tensor, adam: Callable, work: Tensor, random: Callable
-) -> None:
-    m, v = work[0].copy_(exp_avg), work[1].copy_(exp_avg_sq)
-    adam((m,), (v,))
-    for index, (value, stored) in enumerate(((m, exp_avg), (v, exp_avg_sq))):
-        # bfloat16 is the upper half of float32: a random number below 2^16 carries into it with
-        # the probability of what the lower half holds, for either sign.
-        noise = random(_tables(value.device)[0], which=index)
-        value.view(torch.int32).view_as(noise).add_(noise).bitwise_and_(-(2**16))
-        stored.copy_(value)
-
-
-def _in_uint8(
+def _update_coded(
     m_code: Tensor,
     v_code: Tensor,
     scale: Tensor,

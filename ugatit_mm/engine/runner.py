@@ -20,11 +20,13 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner, save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.utils import apply_to
 
+from ..config import MMENGINE_HOOKS
 from ..converters import CheckpointError, load_weights, naming, read_checkpoint, weights_of
 from ..converters.files import save
 from ..models.base import unwrap
@@ -45,6 +47,18 @@ class UGATITRunner(Runner):
 
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
     """
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+        """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.
+
+        MMEngine takes None for its own names only.
+        """
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if hook is not None or name in MMENGINE_HOOKS
+        }
+        super().register_default_hooks(kept)
 
     def save_checkpoint(
         self,

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from ..domains import DOMAINS
 from ..models.base import unwrap
-from .checkpoint import between_updates, checkpoint_hook, save_now
+from .checkpoint import checkpoint_hook, save_now
 
 SHOWN = 6  # loss terms named in a line
 REMEMBERED = 64  # batches of one update; a larger accumulation is named in part
@@ -71,7 +71,7 @@ class FiniteHook(Hook):
         for pair, taken in model.updates.items():
             if not taken:
                 self._tell(runner, pair, data_batch)
-        if between_updates(runner):
+        if not model.pending:
             self._suspects.clear()
 
     def _tell(self, runner: Runner, pair: str, data_batch: Any) -> None:
@@ -88,13 +88,11 @@ class FiniteHook(Hook):
         )
         if count >= self.patience:
             saved = self._save(runner)
-            names = (
-                f'optim_wrapper.{name}.optimizer.lr' for name, _ in runner.optim_wrapper.items()
-            )
+            rates = ', '.join(f'optim_wrapper.{name}.optimizer.lr' for name in model.OPTIMIZED)
             raise NotFiniteError(
                 f'stopped at iteration {runner.iter + 1}: {count} updates of the {pair} in a row '
                 f'were left out, as their gradients were not finite; the last: {cause}. {saved} '
-                f'What to look at: the learning rate ({", ".join(rates)}: a tenth of it), reduced '
+                f'What to look at: the learning rate ({rates}: a tenth of it), reduced '
                 'precision (leave --amp out, or --amp bfloat16 in place of float16), and these '
                 'pictures. Then go on with --resume, or with load_from=CHECKPOINT for its weights '
                 'only.'

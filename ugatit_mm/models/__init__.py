@@ -1,7 +1,19 @@
 """Networks, layers, losses and models; importing this registers them with MMagic."""
 
+from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
 
-__all__ = ['CAM', 'LIN', 'UGATIT', 'AdaLIN', 'CAMLoss', 'UGATITDiscriminator', 'UGATITGenerator']
+__all__ = [
+    'CAM',
+    'LIN',
+    'UGATIT',
+    'AdaLIN',
+    'CAMLoss',
+    'CycleGANDiscriminator',
+    'CycleGANGenerator',
+    'UGATITDiscriminator',
+    'UGATITGenerator',
+    'UnpairedCycleGAN',
+]

@@ -9,7 +9,8 @@ from .attention import (
     overlay,
 )
 from .curves import plot_losses, read_scalars
-from .sheet import make_sheet, translation_sheet
+from .grid import make_sheet
+from .sheet import translation_sheet
 
 __all__ = [
     'COLOUR_MAPS',

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..pixels import normalise, to_rgb
+from .grid import make_sheet
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
-from .sheet import make_sheet
 
 if TYPE_CHECKING:
     from ..models.base import UnpairedTranslation

@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..pixels import to_rgb
+from .grid import make_sheet
 from .heatmap import colour_heatmap, normalise_heatmap
 
 if TYPE_CHECKING:
     from ..models.base import UnpairedTranslation
 
-MARGIN = 4
-TITLE = 20
 READABLE = 128  # smaller pictures are enlarged, so that the titles fit
 
 
@@ -24,37 +22,6 @@ def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
     if heatmap is None or not heatmap.isfinite().all():
         return np.full((*size, 3), 255, np.uint8)
     return colour_heatmap(normalise_heatmap(heatmap[0].float().cpu().numpy(), size))
-
-
-def make_sheet(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] | None = None, zoom: int = 1
-) -> np.ndarray:
-    """Lay pictures out in a grid.
-
-    Args:
-        rows: Pictures of one size, RGB, uint8, (H, W, 3).
-        titles: A word above each column.
-        zoom: Each pixel becomes a square of so many.
-
-    Returns:
-        RGB, uint8, with a white margin between the pictures.
-    """
-    height, width = (zoom * side for side in rows[0][0].shape[:2])
-    top = TITLE if titles else 0
-    shape = (
-        top + len(rows) * (height + MARGIN) + MARGIN,
-        len(rows[0]) * (width + MARGIN) + MARGIN,
-        3,
-    )
-    sheet = np.full(shape, 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            y, x = top + MARGIN + i * (height + MARGIN), MARGIN + j * (width + MARGIN)
-            sheet[y : y + height, x : x + width] = picture.repeat(zoom, 0).repeat(zoom, 1)
-    for j, title in enumerate(titles or ()):
-        origin = (MARGIN + j * (width + MARGIN), TITLE - 5)
-        cv2.putText(sheet, title, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return sheet
 
 
 @torch.no_grad()

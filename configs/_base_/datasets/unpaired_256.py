@@ -1,9 +1,8 @@
-# Unpaired data sets with the folders trainA, trainB, testA, testB, at 256 x 256.
+# Unpaired folders trainA, trainB, testA, testB, at 256 x 256. Which folders, a config says.
 #
 # To change the size, set img_size (and, if you like, load_size), in a child config or by
 # `--cfg-options img_size=128`: the project's tools carry both into every pipeline below and into
 # the model. Set img_size = None if you write pipelines of your own and want them as they are.
-data_root = 'data/selfie2anime'
 img_size = 256
 load_size = None  # side before the random crop; None: img_size + 30, as the official program
 
@@ -53,7 +52,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),  # stacks in the worker: two tensors a batch to receive
     worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='UnpairedSampler', shuffle=True),
-    dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=train_pipeline),
+    dataset=dict(type='UGATITDataset', pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=1,
@@ -61,6 +60,6 @@ val_dataloader = dict(
     persistent_workers=True,
     worker_init_fn=dict(type='shield_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='UGATITDataset', data_root=data_root, pipeline=test_pipeline, test_mode=True),
+    dataset=dict(type='UGATITDataset', pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader

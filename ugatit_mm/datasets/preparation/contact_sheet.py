@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
+from ...visualization.grid import make_sheet
 from ..loading import ImageReadError, is_visible_image, read_rgb
 from .checks import MOVED, PROBLEM, Report, list_files
 
-_TILE, _GAP, _LINE = 112, 6, 14
+_TILE = 112
 
 
 def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 0) -> Image.Image:
@@ -38,31 +38,18 @@ def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 
         title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')
         picked = sorted(rng.permutation(len(bad))[:limit])
         sections.append((title, [(bad[i].file, f'{bad[i].kind}\n{bad[i].file}') for i in picked]))
-    return _lay_out(root, sections, columns)
+    blocks = [_section(root, title, tiles, columns) for title, tiles in sections]
+    return Image.fromarray(np.concatenate(blocks))
 
 
-def _lay_out(
-    root: Path, sections: Iterable[tuple[str, list[tuple[str, str]]]], columns: int
-) -> Image.Image:
-    """Titled blocks of tiles, each tile a file and its label of one or two lines."""
-    sections = list(sections)
-    step = _TILE + 2 * _LINE + _GAP
-    height = sum(_LINE + 2 * _GAP + step * -(-len(tiles) // columns) for _, tiles in sections)
-    sheet = Image.new('RGB', (columns * (_TILE + _GAP) + _GAP, height + _GAP), 'white')
-    draw = ImageDraw.Draw(sheet)
-    title_font, font = ImageFont.load_default(13), ImageFont.load_default(10)
-    top = _GAP
-    for title, tiles in sections:
-        draw.text((_GAP, top), title, 'black', title_font)
-        top += _LINE + _GAP
-        for i, (file, label) in enumerate(tiles):
-            x, y = _GAP + i % columns * (_TILE + _GAP), top + i // columns * step
-            sheet.paste(_thumbnail(root / file), (x, y))
-            for n, line in enumerate(label.split('\n')):
-                colour = 'firebrick' if '\n' in label and n == 0 else 'black'
-                draw.text((x, y + _TILE + n * _LINE), _cut(line, font), colour, font)
-        top += step * -(-len(tiles) // columns) + _GAP
-    return sheet
+def _section(root: Path, title: str, tiles: list[tuple[str, str]], columns: int) -> np.ndarray:
+    """A titled block of tiles, each a file and its label."""
+    blank = Image.new('RGB', (_TILE, _TILE), 'white'), ''
+    shown = [(_thumbnail(root / file), label) for file, label in tiles]
+    shown += [blank] * (-len(shown) % columns or columns * (not shown))
+    rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
+    pictures = [[np.asarray(tile) for tile, _ in row] for row in rows]
+    return make_sheet(pictures, [title], captions=[[label for _, label in row] for row in rows])
 
 
 def _thumbnail(path: Path) -> Image.Image:
@@ -76,11 +63,3 @@ def _thumbnail(path: Path) -> Image.Image:
         draw.line((0, _TILE, _TILE, 0), 'firebrick', 2)
         return tile
     return ImageOps.pad(image, (_TILE, _TILE), Image.Resampling.LANCZOS, 'lightgrey')
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The end of a text, as much as fits under a tile."""
-    text = text.encode('ascii', 'replace').decode()  # what Pillow's own font can draw
-    while font.getlength(text) > _TILE:
-        text = '..' + text.removeprefix('..')[1:]
-    return text

@@ -1,4 +1,8 @@
-"""Fetching an archive over HTTP, going on where an earlier attempt stopped."""
+"""Fetching an archive over HTTP, going on where an earlier attempt stopped.
+
+No library does it: pooch and ``torch.hub`` begin again after a cut, and huggingface_hub's
+``http_get`` goes on, but takes a web page or another part of the file for the archive.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The five data sets of the paper: where they are, how they are packed, what the paper says.
 
-How many images the paper counts stands in the configs, ``paper_images``. The addresses are those
-that the data sets' makers gave; none of them could be tried when this was written.
+How many images the paper counts stands in ``configs/_base_/datasets``, ``paper_images``. The
+addresses are those that the data sets' makers gave; none of them could be tried when this was
+written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class PaperSet:
     """What is known of a data set.
 
     Args:
-        name: The direction A to B, as in ``configs/ugatit_NAME.py``.
+        name: The direction A to B, as in ``configs/_base_/datasets/NAME.py``.
         archive: Name of the published archive.
         urls: Its addresses, tried in this order.
         by_hand: What to do where they fail.

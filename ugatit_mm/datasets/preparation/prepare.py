@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from ...config import load_config
+from ...config import data_set
+from ...files import UNFINISHED, remove_unfinished, whole
 from ...provenance import sha256
 from ..loading import ImageReadError, decode_rgb, is_visible_image
 from .archives import iter_entries
@@ -30,7 +31,6 @@ from .paper_sets import PAPER_SETS, PaperSet, find_paper_set
 MANIFEST = 'manifest.json'
 FORMAT = 1  # raise when the same source and options give another manifest
 
-_WRITING = '.writing'  # a file being written; renamed when it is whole
 _RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)  # on Windows
 
 
@@ -99,7 +99,7 @@ def prepare(
         name: One of the ten directions; both of a pair give the same folder, in which A is the
             first domain of the name in :data:`PAPER_SETS`.
         source: A zip, a tar or a folder that holds ``trainA trainB testA testB``, at any depth.
-        out: Folder to create; the ``data_root`` of the set's config if None.
+        out: Folder to create; the ``data_root`` of the set's base config if None.
         swap: Whether the source's trainA is our domain B; None finds out from the counts, then
             from the source's name, then from what is known of the set.
         seed: Of the random test images, 0 if None. They are those whose SHA-256 of
@@ -120,13 +120,13 @@ def prepare(
     """
     paper_set = find_paper_set(name)
     draw = _drawing(paper_set, seed, test_sizes, keep_split)
-    cfg = load_config(f'ugatit_{paper_set.name}')
+    known = data_set(paper_set.name)
     source = Path(os.path.abspath(source))
-    out = Path(os.path.realpath(out or cfg.data_root))
+    out = Path(os.path.realpath(out or known.data_root))
     building = out.with_name(f'{out.name}.partial')
     _check_places(source, out, building)
 
-    manifest = _plan(paper_set, source, dict(cfg.paper_images), swap, draw)
+    manifest = _plan(paper_set, source, dict(known.paper_images), swap, draw)
     if _holds(out, manifest):
         if problems := verify(out):
             raise FileExistsError(
@@ -137,7 +137,9 @@ def prepare(
     if not _holds(building, manifest):
         building.mkdir(parents=True, exist_ok=True)
         # First of all, so that the next run knows the folder for ours.
-        _write(building, MANIFEST, json.dumps(manifest, indent=1).encode() + b'\n')
+        with whole(building / MANIFEST, durable=False) as file:
+            file.write_bytes(json.dumps(manifest, indent=1).encode() + b'\n')
+    remove_unfinished(building)
     _copy(source, building, manifest['images'])
     if problems := verify(building):
         raise FileExistsError(f"'{building}' is not as it was written: {'; '.join(problems[:5])}")
@@ -206,7 +208,7 @@ def _check_places(source: Path, out: Path, building: Path) -> None:
     for folder in (out, building):
         if not folder.exists() or _read_manifest(folder):
             continue
-        if not folder.is_dir() or {path.name for path in folder.iterdir()} - {_WRITING}:
+        if not folder.is_dir() or set(folder.iterdir()) - set(folder.glob(f'{UNFINISHED}*')):
             raise FileExistsError(
                 f"'{folder}' exists and was not written by this tool: nothing in it is touched. "
                 'Move it away, or choose another place with --out'
@@ -396,11 +398,10 @@ def _read(source: Path, members: Collection[str], doing: str) -> Iterator[tuple[
 
 
 def _write(folder: Path, path: str, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write an image; one that is cut short has another hash than the manifest says."""
     target = folder / path
     target.parent.mkdir(exist_ok=True)
-    (folder / _WRITING).write_bytes(data)
-    (folder / _WRITING).replace(target)
+    target.write_bytes(data)
 
 
 def _is_written(folder: Path, image: dict) -> bool:

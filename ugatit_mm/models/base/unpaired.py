@@ -72,6 +72,7 @@ class UnpairedTranslation(BaseTranslationModel):
         updates: Of the last training step, whether each update that was due was taken, by the name
             of its optimiser; ``False`` where its gradient was not finite.
         not_finite: Of the last training step, the loss terms of this rank that were not finite.
+        pending: Whether gradients wait for their update after it.
 
     Raises:
         ValueError: An unknown domain or loss weight.
@@ -148,6 +149,7 @@ class UnpairedTranslation(BaseTranslationModel):
         self.register_state_dict_post_hook(_without_wrappers)
         self.updates: dict[str, bool] = {}
         self.not_finite: list[str] = []
+        self.pending = False
         self.kept_buffers: dict[str, list[list[Tensor]]] = {}  # Step's, over accumulated batches
 
     @classmethod
@@ -190,6 +192,7 @@ class UnpairedTranslation(BaseTranslationModel):
         step = Step(self, optim_wrapper)
         self.iterate(step, {key.removeprefix('img_'): images for key, images in inputs.items()})
         self.updates = step.updates
+        self.pending = not all(optim.should_update() for optim in optim_wrapper.values())
         terms, self.not_finite = step.numbers()
         return terms
 

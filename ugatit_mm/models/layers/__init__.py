@@ -1,6 +1,7 @@
 """Parts that the networks share and that ablations swap."""
 
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
+from .blocks import ConvNorm, ResBlock, run_layers
 from .cam import CAM
 from .conv import PatchConv2d, ReflectConv2d, UpConv2d
 from .linear import JointLinear, joint_gradients
@@ -10,16 +11,19 @@ __all__ = [
     'CAM',
     'LIN',
     'AdaLIN',
+    'ConvNorm',
     'GroupNorm',
     'InstanceNorm',
     'JointLinear',
     'PatchConv2d',
     'ReflectConv2d',
+    'ResBlock',
     'SpectralNorm',
     'UpConv2d',
     'clip_rho',
     'instance_layer_norm',
     'joint_gradients',
     'raw_weight',
+    'run_layers',
     'spectral_norm',
 ]

@@ -103,28 +103,28 @@ class UGATIT(UnpairedTranslation):
         """
         with joint_gradients(unwrap(self.generators)):
             out = step.forward('generators', real)
-            step.update('discriminators', lambda: self.d_loss(real, out))
-            step.update('generators', lambda: self.g_loss(real, out), then=self.clip_rho)
+            fake = {domain: made.fake.detach() for domain, made in out.items()}
+            step.update('discriminators', lambda: self.compute_d_loss(real, fake))
+            step.update('generators', lambda: self.compute_g_loss(real, out), self.clip_rho)
 
     @property
     def weight_decay_scope(self) -> str:
         """The recipe's."""
         return resolve(self.recipe, 'optimizer', weight_decay_scope=None)['weight_decay_scope']
 
-    def d_loss(
-        self, real: dict[str, Tensor], out: dict[str, Generated]
+    def compute_d_loss(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Least-squares loss of the logits and of the CAM logits of all four discriminators.
 
         Args:
             real: Images by domain, (N, 3, H, W).
-            out: What the generators made of them; it gets no gradient.
+            fake: Translations by domain, without gradient.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X_global``, ``loss_gan_d_X_global_cam``
             and so on, their sum ``loss_gan_d_X``, and the total ``loss_d``.
         """
-        fake = {domain: out[domain].fake.detach() for domain in DOMAINS}
         judged = self.discriminators(real, fake, self.joint_discrimination)
         log: dict[str, Tensor] = {}
         for domain in DOMAINS:
@@ -135,7 +135,7 @@ class UGATIT(UnpairedTranslation):
         loss = self.loss_config['gan'] * (log['loss_gan_d_A'] + log['loss_gan_d_B'])
         return loss, _detach(log | {'loss_d': loss})
 
-    def g_loss(
+    def compute_g_loss(
         self, real: dict[str, Tensor], out: dict[str, Generated]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Adversarial, cycle, identity and CAM losses of both generators.
@@ -193,6 +193,24 @@ class UGATIT(UnpairedTranslation):
             return Translated(generator(image))
         out, _, seen = generator(image, return_cam=True)
         return Translated(out, seen)
+
+    def translation(
+        self,
+        image: Tensor,
+        target_domain: str | None = None,
+        *,
+        return_cam: bool = False,
+        **fields: Any,
+    ) -> Tensor | tuple[Tensor, Tensor | None, Tensor | None]:
+        """As :meth:`UnpairedTranslation.translation`; with ``return_cam`` all of the generator's.
+
+        Returns:
+            The images; with ``return_cam`` also CAM logits and heatmap, see
+            :meth:`UGATITGenerator.forward`.
+        """
+        if not return_cam:
+            return super().translation(image, target_domain, **fields)
+        return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
     def columns(self, image: Tensor, target: str) -> dict[str, Tensor | None]:
         """Source, attention (white without CAM), translation, cycle."""

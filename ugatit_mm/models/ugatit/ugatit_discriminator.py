@@ -8,9 +8,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...messages import check_choice
+from ..base.init import INITS, init_networks
 from ..layers import CAM, PatchConv2d
 from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
-from .init import INITS, init_networks
 from .recipes import resolve
 
 SCALES = ('global', 'local')

@@ -1,68 +1,28 @@
 """Generator of U-GAT-IT: encoder, CAM attention, AdaLIN decoder (paper section 2.1.1)."""
 
-from collections.abc import Iterable
-
 import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...messages import check_choice
+from ..base.init import INITS, init_networks
 from ..layers import (
     CAM,
     LIN,
     AdaLIN,
+    ConvNorm,
     GroupNorm,
     InstanceNorm,
     JointLinear,
     ReflectConv2d,
+    ResBlock,
     UpConv2d,
+    run_layers,
 )
-from .init import INITS, init_networks
 from .recipes import resolve
 
 NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
-
-
-class ConvNorm(nn.Module):
-    """Convolution, norm, ReLU.
-
-    Args:
-        conv: The convolution.
-        norm: One that takes ``relu=True``.
-    """
-
-    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the convolution's shape."""
-        return self.norm(self.conv(x), relu=True)
-
-
-class ResBlock(nn.Module):
-    """Residual block: (conv, norm, ReLU, conv, norm) + input.
-
-    Args:
-        channels: Channels, in and out.
-        norms: Two norms; those that are :class:`AdaLIN` take gamma and beta of the MLP.
-        bias: Biases of the convolutions.
-    """
-
-    def __init__(self, channels: int, norms: tuple[nn.Module, nn.Module], bias: bool) -> None:
-        super().__init__()
-        self.conv1 = ReflectConv2d(channels, channels, 3, bias=bias)
-        self.norm1 = norms[0]
-        self.conv2 = ReflectConv2d(channels, channels, 3, bias=bias)
-        self.norm2 = norms[1]
-
-    def forward(self, x: Tensor, *style: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape; ``style`` is gamma and beta, or nothing."""
-        out = self.norm1(self.conv1(x), *style, relu=True)
-        return self.norm2(self.conv2(out), *style).add_(x)
 
 
 class StyleMLP(nn.Module):
@@ -269,23 +229,14 @@ class UGATITGenerator(BaseModule):
             ValueError: The images do not have the size or the channels that the network takes.
         """
         self._check_input(x)
-        x = self._run(self.encoder, x)
+        x = run_layers(self.encoder, x, with_cp=self.with_cp)
         cam_logit = heatmap = None
         if self.cam is not None:
             x, cam_logit, heatmap = self.cam(x)
         style = () if self.mlp is None else self.mlp(x)
-        x = self._run(self.blocks, x, *style)
-        image = self._run(self.decoder, x)
+        x = run_layers(self.blocks, x, *style, with_cp=self.with_cp)
+        image = run_layers(self.decoder, x, with_cp=self.with_cp)
         return (image, cam_logit, heatmap) if return_cam else image
-
-    def _run(self, layers: Iterable[nn.Module], x: Tensor, *style: Tensor) -> Tensor:
-        """Apply layers one after the other, checkpointed if ``with_cp`` says so."""
-        for layer in layers:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(layer, x, *style, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = layer(x, *style)
-        return x
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() != 4 or x.size(1) != self.in_channels:

@@ -9,16 +9,17 @@ INITS = ('normal', 'default')
 
 
 def init_networks(module: nn.Module, init: str) -> None:
-    """Draw the kernels of every convolution and linear layer inside ``module``.
+    """Draw the kernels of every convolution, transposed or not, and linear layer in ``module``.
 
     Args:
         module: A network.
-        init: ``'normal'``: N(0, 0.02) and biases 0 (paper section 5.1, TensorFlow program);
-            ``'default'``: what PyTorch's layers draw by themselves (PyTorch program).
+        init: ``'normal'``: N(0, 0.02) and biases 0 (U-GAT-IT's paper, section 5.1, and its
+            TensorFlow program; CycleGAN's program); ``'default'``: what PyTorch's layers draw by
+            themselves (U-GAT-IT's PyTorch program).
     """
     check_choice('init', init, INITS)
     for layer in module.modules():
-        if not isinstance(layer, (nn.Conv2d, nn.Linear)):
+        if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             continue
         weight = raw_weight(layer)
         # Drawn in one order whatever the memory format; a view where that is contiguous already.

@@ -1,0 +1,5 @@
+# Your own images in ROOT/trainA, trainB, testA, testB. On the command line:
+#   --cfg-options data_root=ROOT domains.A=daisy domains.B=sunflower
+# and, for 200 epochs of N pictures: train_cfg.max_iters=200*N param_scheduler.interval=N
+_base_ = '../_base_/cyclegan.py'
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(data_root='data/custom'))

@@ -1,0 +1,241 @@
+"""CycleGAN as a translation model (Zhu et al., ICCV 2017, sections 3 and 4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...domains import DOMAINS
+from ..base import Step, UnpairedTranslation, translation_model, unwrap
+from ..base.image_pool import ImagePool
+from ..losses import lsgan_loss
+from .cyclegan_discriminator import CycleGANDiscriminator, DiscriminatorPair
+from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
+
+
+@translation_model
+class UnpairedCycleGAN(UnpairedTranslation):
+    """Two generators, two discriminators that see a history of translations, a cycle.
+
+    As the official PyTorch program (junyanz/pytorch-CycleGAN-and-pix2pix) trains it. Its ``G_A`` is
+    ``generators['B']`` here, its ``D_A`` is ``discriminators['B']``.
+
+    Args:
+        generator: Config of the generators, one for each target domain.
+        discriminator: Config of the discriminators, or ``None`` for inference only.
+        pool_size: Translations of earlier steps that :class:`ImagePool` keeps for each
+            discriminator.
+        loss_config: Weights ``gan``, ``cycle``, ``identity``; what is left out stays at 1, 10, 5.
+            The official options say identity as a part of the cycle's weight, 0.5 of 10. Without
+            identity (0, the default of the official Torch program) its passes are not made.
+        fields: As in :class:`UnpairedTranslation`.
+
+    Raises:
+        ValueError: An unknown domain or loss weight, or a size that makes no pool.
+    """
+
+    NAME = 'cyclegan'
+    ROW = 'CycleGAN'
+    PARTS = {'generators': 'generator', 'discriminators': 'discriminator'}
+    OPTIMIZED = {'generators': ('generators',), 'discriminators': ('discriminators',)}
+    NETWORKS = {'generator': CycleGANGenerator, 'discriminator': CycleGANDiscriminator}
+    BOUNDS = {
+        'generator': {
+            'in_channels': 64,
+            'out_channels': 64,
+            'base_channels': 4096,
+            'num_blocks': 64,
+        },
+        'discriminator': {'in_channels': 64, 'base_channels': 4096, 'num_layers': 16},
+    }
+    LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 5.0}
+    EVEN_D_LOSS = 0.25
+
+    def __init__(
+        self,
+        generator: dict,
+        discriminator: dict | None = None,
+        pool_size: int = 50,
+        loss_config: dict[str, float] | None = None,
+        **fields: Any,
+    ) -> None:
+        targets = fields.get('targets')
+        generators = self.build_networks(generator, targets)
+        discriminators = self.build_networks(discriminator, targets)
+        super().__init__(
+            {
+                'generators': GeneratorPair(generators),
+                'discriminators': discriminators and DiscriminatorPair(discriminators),
+            },
+            loss_config=loss_config,
+            **fields,
+        )
+        # B first: the official program asks in this order, and the draws follow it.
+        self.pools = {domain: ImagePool(pool_size) for domain in ('B', 'A')}
+
+    # ---------------------------------------------------------------- training
+
+    def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
+        """Translate, update the generators, update the discriminators.
+
+        The discriminators get the translations of before the generators' update, or older ones. If
+        an update is left out, the pools are what they were.
+        """
+        out = step.forward('generators', real, self.loss_config['identity'] != 0)
+        step.update('generators', lambda: self.compute_g_loss(real, out))
+        step.update(
+            'discriminators',
+            lambda: self.compute_d_loss(real, self.pooled(out)),
+            then=self.keep_pools,
+        )
+        if False in step.updates.values():
+            self.undo_pools()
+
+    def pooled(self, out: dict[str, Generated]) -> dict[str, Tensor]:
+        """What the discriminators get for the translations, by domain, without gradient."""
+        return {domain: pool.query(out[domain].fake) for domain, pool in self.pools.items()}
+
+    def compute_g_loss(
+        self, real: dict[str, Tensor], out: dict[str, Generated]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adversarial, cycle and identity losses of both generators (section 3, eq. 1 to 3).
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            out: What the generators made of them.
+
+        Returns:
+            The weighted total, and the terms ``loss_gan_g_X``, ``loss_cycle_X`` and
+            ``loss_identity_X`` of the generator into X (the cycle of X ends in X), and the total
+            ``loss_g``.
+        """
+        # Not through the wrapper: nothing of D is to be averaged here.
+        discriminators = unwrap(self.discriminators)
+        log: dict[str, Tensor] = {}
+        loss = 0.0
+        for domain in DOMAINS:
+            made = out[domain]
+            terms = {
+                'gan_g': lsgan_loss(discriminators[domain](made.fake), 1),
+                'cycle': F.l1_loss(made.cycle.float(), real[domain]),
+            }
+            if made.identity is not None:
+                terms['identity'] = F.l1_loss(made.identity.float(), real[domain])
+            for name, term in terms.items():
+                loss = loss + self.loss_config[name.removesuffix('_g')] * term
+                log[f'loss_{name}_{domain}'] = term.detach()
+        return loss, log | {'loss_g': loss.detach()}
+
+    def compute_d_loss(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Least-squares loss of both discriminators, half the sum of real and fake (section 4).
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            fake: Translations by domain, without gradient.
+
+        Returns:
+            The weighted total, and the terms ``loss_gan_d_X`` and the total ``loss_d``.
+        """
+        judged = self.discriminators(real, fake)
+        log: dict[str, Tensor] = {}
+        loss = 0.0
+        for domain in DOMAINS:
+            of_real, of_fake = judged[domain]
+            term = 0.5 * (lsgan_loss(of_real, 1) + lsgan_loss(of_fake, 0))
+            loss = loss + self.loss_config['gan'] * term
+            log[f'loss_gan_d_{domain}'] = term.detach()
+        return loss, log | {'loss_d': loss.detach()}
+
+    def keep_pools(self) -> None:
+        """Make what the step did to the pools final."""
+        for pool in self.pools.values():
+            pool.keep()
+
+    def undo_pools(self) -> None:
+        """Take back what the step did to the pools."""
+        for pool in self.pools.values():
+            pool.undo()
+
+    def training_state(self) -> dict[str, Tensor | None]:
+        """The images of both pools, by domain."""
+        return {domain: pool.state() for domain, pool in self.pools.items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor | None] | None) -> None:
+        """Go on with the pools of a run; with empty ones where there is no state."""
+        for domain, pool in self.pools.items():
+            pool.load_state((state or {}).get(domain))
+
+    # ---------------------------------------------------------------- weights
+
+    @classmethod
+    def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Read the sizes of the networks off their weights.
+
+        Args:
+            state: Weights; those of one generator or of the discriminators may be absent.
+        """
+        targets = [x for x in DOMAINS if f'generators.{x}.encoder.0.conv.weight' in state]
+        if not targets:
+            raise ValueError('there is no generator')
+        networks = {'type': cls.__name__, 'generator': _generator(state, targets[0])}
+        if len(targets) < len(DOMAINS):
+            networks['targets'] = targets
+        if discriminator := _discriminator(state, targets[0]):
+            networks['discriminator'] = discriminator
+        return networks
+
+    @classmethod
+    def variant(cls, model: Mapping[str, Any]) -> list[str]:
+        """Words for what sets a config apart from the official defaults, for the tables."""
+        generator, discriminator = model['generator'], model['discriminator']
+        said = []
+        if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
+            said.append(f'{g} channels' if g == d else f'{g} and {d} channels')
+        if generator['num_blocks'] != 9:
+            said.append(f'{generator["num_blocks"]} blocks')
+        if discriminator['num_layers'] != 3:
+            said.append(f'{discriminator["num_layers"]} discriminator layers')
+        if model.get('pool_size', 50) != 50:
+            said.append(f'pool of {model["pool_size"]}')
+        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
+        for name, weight in cls.LOSS_WEIGHTS.items():
+            if losses[name] != weight:
+                said.append(f'{name} loss {losses[name]:g}')
+        return said
+
+
+def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:
+    """Fields of :class:`CycleGANGenerator`, whatever the shapes that no field asks for."""
+    prefix = f'generators.{domain}.'
+    first, up, last = (
+        state.get(f'{prefix}{name}.weight')
+        for name in ('encoder.0.conv', 'decoder.0.conv', 'decoder.2')
+    )
+    # A transposed kernel has its inputs first: U-GAT-IT's at this place has them second.
+    if up is None or last is None or first.dim() != 4 or up.size(0) != 4 * first.size(0):
+        raise ValueError(f'{prefix[:-1]} has no decoder of transposed convolutions')
+    blocks = {key.split('.')[3] for key in state if key.startswith(f'{prefix}blocks.')}
+    return {
+        'in_channels': first.size(1),
+        'out_channels': last.size(0),
+        'base_channels': first.size(0),
+        'num_blocks': len(blocks),
+    }
+
+
+def _discriminator(state: Mapping[str, Tensor], domain: str) -> dict[str, int] | None:
+    """Fields of :class:`CycleGANDiscriminator`; ``None`` where there is none."""
+    prefix = f'discriminators.{domain}.model.'
+    kernels = [state[key] for key in state if key.startswith(prefix) and state[key].dim() == 4]
+    if not kernels:
+        return None
+    # After the strided convolutions come two more.
+    first = state.get(f'{prefix}0.weight', kernels[0])
+    return {
+        'in_channels': first.size(1),
+        'base_channels': first.size(0),
+        'num_layers': len(kernels) - 2,
+    }

@@ -1,0 +1,95 @@
+"""Discriminator of CycleGAN: one logit for each patch (paper, section 4 and appendix 7.2)."""
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...domains import DOMAINS
+from ..base.init import init_networks
+from ..layers import InstanceNorm
+
+
+@MODELS.register_module()
+class CycleGANDiscriminator(BaseModule):
+    """Tell real images of a domain from translated ones, patch by patch.
+
+    As the official PyTorch program builds it: 4x4 convolutions with zero padding and a bias,
+    instance norms without scale and shift after all but the first and the last, leaky ReLUs of
+    slope 0.2, no sigmoid. The weights have the official names, ``model.0.weight`` and so on.
+
+    Args:
+        in_channels: Channels of the image.
+        base_channels: Channels of the first convolution, doubled at each further one, up to eight
+            times.
+        num_layers: Convolutions of stride 2; two of stride 1 follow. 3 makes receptive fields of
+            70 pixels.
+
+    Raises:
+        ValueError: There is no layer.
+    """
+
+    def __init__(self, in_channels: int = 3, base_channels: int = 64, num_layers: int = 3) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f'num_layers must be 1 or more, got {num_layers}')
+        self.in_channels = in_channels
+        self.min_size = 3 * 2**num_layers  # the two last convolutions lose a pixel each
+
+        def conv(width_in: int, width: int, stride: int) -> nn.Conv2d:
+            return nn.Conv2d(width_in, width, 4, stride, padding=1)
+
+        width = base_channels
+        layers: list[nn.Module] = [conv(in_channels, width, 2), nn.LeakyReLU(0.2)]
+        for i in range(1, num_layers + 1):
+            width_in, width = width, base_channels * min(2**i, 8)
+            layers += [
+                conv(width_in, width, 2 if i < num_layers else 1),
+                InstanceNorm(width),
+                nn.LeakyReLU(0.2),
+            ]
+        self.model = nn.Sequential(*layers, conv(width, 1, 1))
+
+    def init_weights(self) -> None:
+        """Draw the kernels from N(0, 0.02); called by the runner before training."""
+        init_networks(self, 'normal')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge RGB images in [-1, 1], (N, in_channels, H, W).
+
+        Returns:
+            A logit for each patch, (N, 1, h, w), of 30x30 patches for 256x256 pixels and three
+            layers; 1 is real, 0 is fake.
+
+        Raises:
+            ValueError: The images have other channels, or are too small.
+        """
+        if x.dim() != 4 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f'the discriminator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
+            )
+        if min(x.shape[2:]) < self.min_size:
+            raise ValueError(
+                f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
+                f'needs {self.min_size}: enlarge img_size or lower num_layers'
+            )
+        return self.model(x)
+
+
+class DiscriminatorPair(nn.ModuleDict):
+    """The discriminators by the domain that they judge."""
+
+    def forward(
+        self, real: dict[str, Tensor], fake: dict[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Judge the real and the translated images of each domain.
+
+        Args:
+            real: Images by domain, (N, 3, H, W).
+            fake: Translations by domain, (N, 3, H, W).
+
+        Returns:
+            For each domain the logits of the real and of the translated images.
+        """
+        # The norms see one sample at a time, so both go as one batch.
+        return {x: self[x](torch.cat([real[x], fake[x]])).chunk(2) for x in DOMAINS}

@@ -1,0 +1,143 @@
+"""Generator of CycleGAN: encoder, residual blocks, decoder (paper, appendix 7.2)."""
+
+from typing import NamedTuple
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...domains import DOMAINS, other
+from ..base.init import init_networks
+from ..layers import ConvNorm, InstanceNorm, ReflectConv2d, ResBlock, run_layers
+
+
+@MODELS.register_module()
+class CycleGANGenerator(BaseModule):
+    """Translate an image into a domain.
+
+    As the official PyTorch program (junyanz/pytorch-CycleGAN-and-pix2pix) builds its
+    ``resnet_9blocks``: every convolution has a bias, every instance norm is without scale and
+    shift, there is no dropout. Training and evaluation mode are the same.
+
+    Args:
+        in_channels: Channels of the source image.
+        out_channels: Channels of the result.
+        base_channels: Channels of the first convolution; the blocks have four times as many.
+        num_blocks: Residual blocks: 9 by the paper for 256 pixels, 6 for 128.
+        with_cp: Activation checkpointing: keep only the inputs of residual blocks and of the steps
+            around them, and compute what is inside again in the backward pass.
+
+    Raises:
+        ValueError: There is no block.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        base_channels: int = 64,
+        num_blocks: int = 9,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_blocks < 1:
+            raise ValueError(f'num_blocks must be 1 or more, got {num_blocks}')
+        self.in_channels = in_channels
+        self.with_cp = with_cp
+        widths = (base_channels, 2 * base_channels, 4 * base_channels)
+
+        def conv_norm(conv: nn.Module) -> ConvNorm:
+            return ConvNorm(conv, InstanceNorm(conv.out_channels))
+
+        self.encoder = nn.Sequential(
+            conv_norm(ReflectConv2d(in_channels, widths[0], 7)),
+            conv_norm(nn.Conv2d(widths[0], widths[1], 3, stride=2, padding=1)),
+            conv_norm(nn.Conv2d(widths[1], widths[2], 3, stride=2, padding=1)),
+        )
+        self.blocks = nn.Sequential(
+            *(
+                ResBlock(widths[2], (InstanceNorm(widths[2]), InstanceNorm(widths[2])), bias=True)
+                for _ in range(num_blocks)
+            )
+        )
+        up = {'stride': 2, 'padding': 1, 'output_padding': 1}
+        self.decoder = nn.Sequential(
+            conv_norm(nn.ConvTranspose2d(widths[2], widths[1], 3, **up)),
+            conv_norm(nn.ConvTranspose2d(widths[1], widths[0], 3, **up)),
+            ReflectConv2d(widths[0], out_channels, 7),
+            nn.Tanh(),
+        )
+
+    def init_weights(self) -> None:
+        """Draw the kernels from N(0, 0.02); called by the runner before training."""
+        init_networks(self, 'normal')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate ``x``.
+
+        Args:
+            x: RGB images in [-1, 1], (N, in_channels, H, W).
+
+        Returns:
+            The images in [-1, 1], (N, out_channels, H, W).
+
+        Raises:
+            ValueError: The images do not have the channels or a size that the network takes.
+        """
+        self._check_input(x)
+        for part in (self.encoder, self.blocks, self.decoder):
+            x = run_layers(part, x, with_cp=self.with_cp)
+        return x
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.size(1) != self.in_channels:
+            raise ValueError(
+                f'the generator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
+            )
+        height, width = x.shape[2:]
+        if height % 4 or width % 4 or min(height, width) < 8:
+            raise ValueError(
+                f'height and width must be multiples of 4 from 8 on, got {height}x{width}'
+            )
+
+
+class Generated(NamedTuple):
+    """What the generator into a domain X makes in a step.
+
+    Attributes:
+        fake: Translation of the other domain's images, (N, 3, H, W).
+        cycle: Translation of the other domain's fakes, back into X.
+        identity: What it makes of X's own images; ``None`` where nobody asks.
+    """
+
+    fake: Tensor
+    cycle: Tensor
+    identity: Tensor | None
+
+
+class GeneratorPair(nn.ModuleDict):
+    """The generators by target domain: ``pair['B']`` translates A to B."""
+
+    def forward(self, real: dict[str, Tensor], identity: bool) -> dict[str, Generated]:
+        """Translate, come back, and map each image into its own domain.
+
+        Args:
+            real: Images by domain, (N, 3, H, W) each.
+            identity: Also make the passes of images that are in their target domain already.
+
+        Returns:
+            By target domain.
+        """
+        fake: dict[str, Tensor] = {}
+        own: dict[str, Tensor | None] = dict.fromkeys(DOMAINS)
+        for domain in DOMAINS:
+            images = real[other(domain)]
+            if identity:
+                # The norms see one sample at a time, so both inputs go as one batch.
+                both = self[domain](torch.cat([images, real[domain]]))
+                fake[domain], own[domain] = both.chunk(2)
+            else:
+                fake[domain] = self[domain](images)
+        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+        return {x: Generated(fake[x], cycle[x], own[x]) for x in DOMAINS}

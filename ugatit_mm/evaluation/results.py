@@ -25,6 +25,7 @@ def results_of(
     meta: dict[str, Any],
     metrics: dict[str, float],
     figures: list[Figure],
+    digest: str | None = None,
 ) -> dict[str, Any]:
     """Gather what belongs to the figures of a test.
 
@@ -34,6 +35,7 @@ def results_of(
         meta: Its ``meta``, as MMEngine's checkpoints hold it; empty for converted weights.
         metrics: All metrics of the test.
         figures: Those with a protocol.
+        digest: SHA-256 of the file; read off it if not given.
 
     Returns:
         dict: ``config`` (name), ``domains``, ``model`` and ``optimizer`` (their dicts in the
@@ -56,7 +58,7 @@ def results_of(
         'trained': meta.get('provenance'),
         'checkpoint': {
             'name': checkpoint.name,
-            'sha256': sha256(checkpoint),
+            'sha256': digest or sha256(checkpoint),
         },
         'evaluated': {
             **provenance(),

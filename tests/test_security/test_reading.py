@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
 from ugatit_mm.apis import load_model
-from ugatit_mm.config import load_config
+from ugatit_mm.config import keep_mmengine_hooks, load_config
 from ugatit_mm.converters import CheckpointError, read_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.converters.inspection import Omitted
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_mmengines_own_runner(data_root, tmp_path):
     cfg.train_cfg = dict(by_epoch=False, max_iters=2, val_interval=1)
     best = dict(save_best='A2B/colour', rule='less', max_keep_ckpts=1)
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=2, by_epoch=False, **best)
-    cfg.custom_hooks = []
+    keep_mmengine_hooks(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     path = tmp_path / 'work' / 'iter_2.pth'

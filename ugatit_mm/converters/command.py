@@ -3,14 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from ..domains import DOMAINS
+from ..models.base import UnpairedTranslation
 from ..provenance import sha256
 from .files import write_checkpoint
-from .networks import check_complete, describe
+from .networks import check_complete, describe, kind_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='what to convert')
     parser.add_argument('target', help='file to write: .pth, or .safetensors')
     parser.add_argument(
-        '--generator-only', action='store_true', help='without the discriminators, for inference'
+        '--generator-only',
+        action='store_true',
+        help='without the discriminators and what else only trains, for inference',
     )
     parser.add_argument('--half', action='store_true', help='weights in float16: half the size')
     parser.add_argument(
@@ -51,40 +55,67 @@ def run(args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict])
 def write_ours(
     args: argparse.Namespace, state: dict[str, Tensor], meta: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Check weights, write what the arguments ask for, and return what networks they need."""
+    """Check weights, write what the arguments ask for, and return what networks they need.
+
+    Args:
+        args: See :func:`add_arguments`.
+        state: Weights of a registered model.
+        meta: What the file keeps beside them; its ``networks`` are read off the weights if not
+            given.
+
+    Returns:
+        dict: As :meth:`UnpairedTranslation.networks_of`.
+
+    Raises:
+        ValueError: The weights are not those of such networks.
+        OSError: The file cannot be written.
+    """
     meta = dict(meta or {})
-    networks = meta['networks'] = dict(meta.get('networks') or describe(state))
+    networks = meta.get('networks') or describe(state)
     check_complete(networks, state)
+    kind = kind_of(networks)
+    networks = meta['networks'] = {**networks, 'type': kind.__name__}
     if args.generator_only:
-        state = {key: value for key, value in state.items() if key.startswith('generators.')}
-        networks.pop('discriminator', None)
+        prefixes = tuple(f'{part}.' for part in kind.TRANSLATES)
+        state = {key: value for key, value in state.items() if key.startswith(prefixes)}
+        for field in set(kind.PARTS.values()) - {kind.PARTS[part] for part in kind.TRANSLATES}:
+            networks.pop(field, None)
     if args.half:
         state = {key: value.half() for key, value in state.items()}
     if args.domains:
-        networks['domains'] = dict(zip('AB', args.domains, strict=True))
+        networks['domains'] = dict(zip(DOMAINS, args.domains, strict=True))
     write_checkpoint(args.target, state, meta)
-    print('build the model with --cfg-options', *options(networks))
+    print(f'build {kind.__name__} with --cfg-options', *options(networks))
     return networks
 
 
 def report(path: str, networks: dict[str, Any]) -> None:
     """Tell what a file holds, its size and its checksum."""
-    generator = networks['generator']
+    kind = kind_of(networks)
+    parts = [part for part, field in kind.PARTS.items() if networks.get(field)]
+    words = [f'{key}={value}' for key, value in _network_fields(kind, networks).items()]
     size = os.path.getsize(path) / 1e6
-    parts = 'generators and discriminators' if 'discriminator' in networks else 'generators'
-    print(
-        f'{path}: {"light" if generator["light"] else "full"} {parts},',
-        ', '.join(f'{key}={value}' for key, value in generator.items()),
-    )
+    print(f'{path}: {kind.ROW}, {" and ".join(parts)}, {", ".join(words)}')
     print(f'{size:.2f} MB, sha256 {sha256(path)}')
 
 
 def options(networks: dict[str, Any]) -> list[str]:
     """Return the config's options for networks of :func:`describe`."""
-    words = [f'model.recipe={networks["recipe"]}']
-    for part in ('generator', 'discriminator'):
-        words += [
-            f'model.{part}.{key}={value}'.replace(' ', '')
-            for key, value in networks.get(part, {}).items()
-        ]
+    kind = kind_of(networks)
+    fields = ('default_domain', 'targets', *kind.FIELDS)
+    model = {key: networks[key] for key in fields if networks.get(key) is not None}
+    words = [
+        f'model.{key}={value}'.replace(' ', '')
+        for key, value in (model | _network_fields(kind, networks)).items()
+    ]
     return words + [f'domains.{key}={name}' for key, name in networks.get('domains', {}).items()]
+
+
+def _network_fields(
+    kind: type[UnpairedTranslation], networks: Mapping[str, Any]
+) -> dict[str, object]:
+    return {
+        f'{field}.{key}': value
+        for field in kind.NETWORKS
+        for key, value in (networks.get(field) or {}).items()
+    }

@@ -3,13 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..domains import DOMAINS
-from ..models.base import UnpairedTranslation
 from ..provenance import sha256
 from .files import write_checkpoint
 from .networks import check_complete, describe, kind_of
@@ -63,9 +62,6 @@ def write_ours(
         meta: What the file keeps beside them; its ``networks`` are read off the weights if not
             given.
 
-    Returns:
-        dict: As :meth:`UnpairedTranslation.networks_of`.
-
     Raises:
         ValueError: The weights are not those of such networks.
         OSError: The file cannot be written.
@@ -76,46 +72,38 @@ def write_ours(
     kind = kind_of(networks)
     networks = meta['networks'] = {**networks, 'type': kind.__name__}
     if args.generator_only:
-        prefixes = tuple(f'{part}.' for part in kind.TRANSLATES)
-        state = {key: value for key, value in state.items() if key.startswith(prefixes)}
-        for field in set(kind.PARTS.values()) - {kind.PARTS[part] for part in kind.TRANSLATES}:
-            networks.pop(field, None)
+        kept = tuple(f'{part}.' for part in kind.TRANSLATES)
+        state = {key: value for key, value in state.items() if key.startswith(kept)}
+        for part in kind.PARTS.keys() - set(kind.TRANSLATES):
+            networks.pop(kind.PARTS[part], None)
     if args.half:
         state = {key: value.half() for key, value in state.items()}
     if args.domains:
-        networks['domains'] = dict(zip(DOMAINS, args.domains, strict=True))
+        networks['domains'] = dict(zip('AB', args.domains, strict=True))
     write_checkpoint(args.target, state, meta)
-    print(f'build {kind.__name__} with --cfg-options', *options(networks))
+    print('build the model with --cfg-options', *options(networks))
     return networks
 
 
 def report(path: str, networks: dict[str, Any]) -> None:
-    """Tell what a file holds, its size and its checksum."""
+    """Tell what a file, or each file of a folder, holds, its size and its checksum."""
     kind = kind_of(networks)
-    parts = [part for part, field in kind.PARTS.items() if networks.get(field)]
-    words = [f'{key}={value}' for key, value in _network_fields(kind, networks).items()]
-    size = os.path.getsize(path) / 1e6
-    print(f'{path}: {kind.ROW}, {" and ".join(parts)}, {", ".join(words)}')
-    print(f'{size:.2f} MB, sha256 {sha256(path)}')
+    present = [field for field in kind.NETWORKS if field in networks]
+    parts = [part for part, field in kind.PARTS.items() if field in present]
+    fields = ', '.join(f'{key}={value}' for key, value in networks[present[0]].items())
+    print(f'{path}: {kind.ROW}, {" and ".join(parts)}, {fields}')
+    folder = Path(path)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
+        print(f'{file}: {file.stat().st_size / 1e6:.2f} MB, sha256 {sha256(file)}')
 
 
 def options(networks: dict[str, Any]) -> list[str]:
     """Return the config's options for networks of :func:`describe`."""
     kind = kind_of(networks)
-    fields = ('default_domain', 'targets', *kind.FIELDS)
-    model = {key: networks[key] for key in fields if networks.get(key) is not None}
-    words = [
-        f'model.{key}={value}'.replace(' ', '')
-        for key, value in (model | _network_fields(kind, networks)).items()
-    ]
-    return words + [f'domains.{key}={name}' for key, name in networks.get('domains', {}).items()]
-
-
-def _network_fields(
-    kind: type[UnpairedTranslation], networks: Mapping[str, Any]
-) -> dict[str, object]:
-    return {
-        f'{field}.{key}': value
-        for field in kind.NETWORKS
-        for key, value in (networks.get(field) or {}).items()
-    }
+    own = ('default_domain', 'targets', *kind.FIELDS)
+    fields = {f'model.{name}': networks[name] for name in own if name in networks}
+    for network in kind.NETWORKS:
+        of_network = networks.get(network, {})
+        fields |= {f'model.{network}.{key}': value for key, value in of_network.items()}
+    fields |= {f'domains.{key}': name for key, name in networks.get('domains', {}).items()}
+    return [f'{key}={value}'.replace(' ', '') for key, value in fields.items()]

@@ -81,6 +81,17 @@ def assert_same(one: Any, two: Any, where: str = '') -> None:
         assert one == two, where
 
 
+def read_bytes(function: Callable, *args: object) -> int:
+    """Bytes that this process asks the system for while it runs a function."""
+
+    def count() -> int:
+        return int(Path('/proc/self/io').read_text().split()[1])
+
+    before = count()
+    function(*args)
+    return count() - before
+
+
 def saved_weights(path: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(path)['state_dict']
 

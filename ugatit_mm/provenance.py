@@ -53,12 +53,17 @@ def commit() -> str | None:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, hexadecimal; read in parts, as checkpoints can be large."""
+    """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
+    update(digest, path)
+    return digest.hexdigest()
+
+
+def update(digest: 'hashlib._Hash', path: str | os.PathLike) -> None:
+    """Give a file to a digest; in parts, as checkpoints can be large."""
     with open(path, 'rb') as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
 
 
 def hardware() -> str:

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, read safely, removed when the next one is."""
 
 import copy
+import json
 import os
 import resource
 import shutil
@@ -10,16 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, assert_same, assert_same_weights, saved_weights
+from helpers import TINY, assert_same, assert_same_weights, read_bytes, saved_weights
 from mmagic.registry import RUNNERS
 
-from ugatit_mm.apis import run_test, run_training
+from ugatit_mm import files as places
+from ugatit_mm.apis import load_model, run_test, run_training
 from ugatit_mm.apis.arguments import apply_speed
 from ugatit_mm.config import keep_mmengine_hooks, load_config
 from ugatit_mm.converters import CheckpointError, files, read_checkpoint
 from ugatit_mm.datasets import LoadRGBImage
 from ugatit_mm.engine.runner import newest_whole
 from ugatit_mm.hooks import InterruptHook
+from ugatit_mm.models.base import unwrap
+from ugatit_mm.provenance import sha256
 
 SMALL = {'a': torch.arange(10.0)}
 LARGE = {'a': torch.zeros(2_000_000)}  # 8 MB
@@ -40,13 +44,13 @@ def config(data_root: Path, tmp_path: Path):
 # ---------------------------------------------------------------------------- one file
 
 
-@pytest.mark.parametrize('step', ['torch.save', 'os.fsync', 'os.replace', 'files._sync_folder'])
+@pytest.mark.parametrize('step', ['torch.save', 'os.fsync', 'os.replace', 'places._sync_folder'])
 @pytest.mark.parametrize('when', ['before', 'after'])
 def test_a_kill_at_any_step_leaves_the_old_file_or_the_new(tmp_path, monkeypatch, step, when):
     path = tmp_path / 'iter_2.pth'
     files.save(path, SMALL)
     module, name = step.split('.')
-    module = {'torch': torch, 'os': os, 'files': files}[module]
+    module = {'torch': torch, 'os': os, 'places': places}[module]
     does = getattr(module, name)
 
     def die(*args):
@@ -59,9 +63,9 @@ def test_a_kill_at_any_step_leaves_the_old_file_or_the_new(tmp_path, monkeypatch
         files.save(path, {'a': torch.ones(10)})
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-    new = step == 'files._sync_folder' or (step, when) == ('os.replace', 'after')
+    new = step == 'places._sync_folder' or (step, when) == ('os.replace', 'after')
     assert torch.equal(read_checkpoint(path)['a'], torch.ones(10) if new else SMALL['a'])
-    files.remove_unfinished(tmp_path)
+    places.remove_unfinished(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ['iter_2.pth']
 
 
@@ -94,20 +98,25 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tight: Path, suffix):
 
 
 def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
-    assert newest_whole(tmp_path) == (None, [])
+    def found() -> tuple[Path | None, list[str]]:
+        path, content, broken = newest_whole(tmp_path)
+        assert (content is None) if path is None else torch.equal(content['a'], SMALL['a'])
+        return path and Path(path), broken
+
+    assert found() == (None, [])
     for step in (2, 10, 9):
         files.save(tmp_path / f'iter_{step}.pth', SMALL)
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     files.save(elsewhere / 'iter_11.pth', SMALL)
-    assert newest_whole(tmp_path) == (str(tmp_path / 'iter_10.pth'), [])
+    assert found() == (tmp_path / 'iter_10.pth', [])
     (tmp_path / 'last_checkpoint').write_text(str(elsewhere / 'iter_11.pth'))
-    assert newest_whole(tmp_path) == (str(elsewhere / 'iter_11.pth'), [])
+    assert found() == (elsewhere / 'iter_11.pth', [])
     (tmp_path / 'last_checkpoint').write_bytes(b'\xff\x00')
     content = (tmp_path / 'iter_10.pth').read_bytes()
     (tmp_path / 'iter_10.pth').write_bytes(content[: len(content) // 2])
-    path, broken = newest_whole(tmp_path)
-    assert path == str(tmp_path / 'iter_9.pth')
+    path, broken = found()
+    assert path == tmp_path / 'iter_9.pth'
     assert len(broken) == 1 and 'iter_10.pth' in broken[0]
 
 
@@ -456,6 +465,74 @@ def test_weights_alone_start_a_training(config, tmp_path):
     files.write_checkpoint(tmp_path / 'slim.safetensors', slim, {})
     with pytest.raises(CheckpointError, match=r'slim\.safetensors: .*1 missing'):
         run_training(cfg)
+
+
+def test_a_checkpoint_is_read_once(config, tmp_path):
+    """By a resume, a test and ``load_model``; the rest of what they read is small."""
+    options = {'train_cfg.val_interval': 100, 'default_hooks.checkpoint.interval': 100}
+    run_training(config(**options, **{'train_cfg.max_iters': 2}))
+    path = Path(config().work_dir) / 'iter_2.pth'
+    files.save(path, read_checkpoint(path) | {'more': torch.zeros(8_000_000)})
+    size = path.stat().st_size
+    assert size > 32_000_000
+    cfg = config(resume=True, **options, **{'train_cfg.max_iters': 3})
+    for read in (
+        lambda: run_training(copy.deepcopy(cfg)),
+        lambda: run_test(config(), path),
+        lambda: load_model(path, device='cpu'),
+    ):
+        assert size <= read_bytes(read) <= 1.1 * size
+    assert (Path(cfg.work_dir) / 'iter_3.pth').stat().st_size < size
+    results = json.loads((Path(cfg.work_dir) / 'results_iter_2.json').read_text())
+    assert results['checkpoint']['sha256'] == sha256(path)
+
+
+def test_arguments_of_mmengines_runner_are_heard_or_refused(config, tmp_path):
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    path = Path(config().work_dir) / 'iter_2.pth'
+    state = saved_weights(path)
+    other = tmp_path / 'other.pth'
+    files.save(other, {'state_dict': {f'module.net.{key}': state[key] for key in state}})
+    cfg = config('next')
+    runner = RUNNERS.build(cfg)
+    for call in (runner.load_checkpoint, runner.resume):
+        with pytest.raises(ValueError, match="map_location must be 'cpu', got 'cuda'"):
+            call(str(path), map_location='cuda')
+    with pytest.raises(ValueError, match='file_client_args is not supported: give backend_args'):
+        runner.save_checkpoint(cfg.work_dir, 'x.pth', {'backend': 'local'})
+    with pytest.raises(CheckpointError, match=r'other\.pth: .* missing'):
+        runner.load_checkpoint(str(other))
+    runner.load_checkpoint(str(other), revise_keys=[(r'^module\.', ''), (r'^net\.', '')])
+    assert_same(dict(unwrap(runner.model).state_dict()), dict(state))
+
+
+def test_parts_that_only_train_may_be_absent(config, tmp_path):
+    """Unless all are asked for; a part that is there is there whole."""
+    run_training(config(**{'train_cfg.max_iters': 2}))
+    state = saved_weights(Path(config().work_dir) / 'iter_2.pth')
+    first = next(key for key in state if key.startswith('discriminators.'))
+    runner = RUNNERS.build(config('next'))
+    model = unwrap(runner.model)
+    own = {key: value.clone() for key, value in model.state_dict().items()}
+    cases = {
+        'slim': {key: state[key] for key in state if key.startswith('generators.')},
+        'no_generators': {key: state[key] for key in state if key.startswith('discriminators.')},
+        'torn': {key: state[key] for key in state if key != first},
+        'broken': state | {first: state[first] * float('nan')},
+    }
+    for name, weights in cases.items():
+        files.save(tmp_path / f'{name}.pth', weights)
+    for name, strict, said in (
+        ('slim', True, 'missing'),
+        ('no_generators', False, 'missing'),
+        ('torn', False, f'1 missing .{first}'),
+        ('broken', False, f'{first} is not finite'),
+    ):
+        with pytest.raises(CheckpointError, match=rf'{name}\.pth: .*{said}'):
+            runner.load_checkpoint(str(tmp_path / f'{name}.pth'), strict=strict)
+        assert_same(dict(model.state_dict()), own)  # all or none
+    runner.load_checkpoint(str(tmp_path / 'slim.pth'))
+    assert_same(dict(model.state_dict()), own | cases['slim'])
 
 
 def test_the_log_history_is_bounded(config, monkeypatch):

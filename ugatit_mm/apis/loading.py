@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..config import load_config
 from ..converters import (
-    CheckpointError,
     build_model,
-    check_weights,
     describe,
+    load_weights,
+    naming,
     read_checkpoint,
     weights_of,
 )
@@ -55,8 +55,8 @@ def load_model(
     content = read_checkpoint(checkpoint)
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
-    try:
-        state = weights_of(content.get('state_dict', content))
+    with naming(checkpoint):
+        state = weights_of(content)
         if config is not None:
             model = _from_config(config, state)
         else:
@@ -64,8 +64,6 @@ def load_model(
             if networks is None and 'cfg' in meta:
                 raise ValueError('it does not say what networks it needs: give its config, too')
             model = build_model(networks or describe(state), state)
-    except ValueError as error:
-        raise CheckpointError(f'{os.fspath(checkpoint)}: {error}') from error
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         return model.to(device).eval(), meta
@@ -87,6 +85,5 @@ def _from_config(
         if part not in kind.TRANSLATES and not any(key.startswith(f'{part}.') for key in state):
             cfg.model[field] = None
     model = MODELS.build(cfg.model)
-    check_weights({key: value.shape for key, value in model.state_dict().items()}, state)
-    model.load_state_dict(state)
+    load_weights(model, state)
     return model

@@ -1,11 +1,11 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmagic.registry import RUNNERS
@@ -14,9 +14,9 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
-from ..converters import CheckpointError, check_weights, read_checkpoint
+from ..converters import load_weights, naming, read_checkpoint, weights_of
 from ..evaluation.results import results_of, write_results
-from ..models.base import UnpairedTranslation, unwrap
+from ..models.base import unwrap
 
 PathLike = str | os.PathLike
 
@@ -57,7 +57,8 @@ def run_test(
         FileNotFoundError: There is no such checkpoint.
         CheckpointError: The file is no checkpoint, or its weights do not fit the config.
     """
-    weights = read_checkpoint(checkpoint)
+    digest = hashlib.sha256()
+    content = read_checkpoint(checkpoint, digest)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     keep_mmengine_hooks(cfg)  # the others belong to training
@@ -71,7 +72,9 @@ def run_test(
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     with _ranks(cfg):
         runner = RUNNERS.build(cfg)
-        load_translator(unwrap(runner.model), weights, checkpoint)
+        model = unwrap(runner.model)
+        with naming(checkpoint):
+            load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         metrics = dict(runner.test())
         if is_main_process():
             figures = [
@@ -79,7 +82,9 @@ def run_test(
                 for metric in runner.test_loop.evaluator.metrics
                 for figure in getattr(metric, 'figures', ())
             ]
-            results = results_of(cfg, checkpoint, weights.get('meta', {}), metrics, figures)
+            meta = content.get('meta')
+            meta = meta if isinstance(meta, dict) else {}
+            results = results_of(cfg, checkpoint, meta, metrics, figures, digest.hexdigest())
             write_results(results_path(cfg, checkpoint), results)
     return metrics
 
@@ -87,30 +92,6 @@ def run_test(
 def results_path(cfg: Config, checkpoint: PathLike) -> Path:
     """Where :func:`run_test` writes its results."""
     return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
-
-
-def load_translator(model: UnpairedTranslation, weights: dict[str, Any], name: PathLike) -> None:
-    """Load the weights that translation needs, all of them or none.
-
-    Args:
-        model: The model to fill.
-        weights: A checkpoint of training or of a converter, or a bare state dict.
-        name: What the error calls it.
-
-    Raises:
-        CheckpointError: The weights do not fit the model.
-    """
-    state = weights.get('state_dict', weights)
-    prefixes = tuple(f'{part}.' for part in model.TRANSLATES)
-    mine = {key: value for key, value in state.items() if key.startswith(prefixes)}
-    own = model.state_dict()
-    expected = {key: value.shape for key, value in own.items() if key.startswith(prefixes)}
-    try:
-        check_weights(expected, mine)
-    except ValueError as error:
-        fields = ', '.join(f'model.{field}' for field in (*model.FIELDS, *model.NETWORKS))
-        raise CheckpointError(f'{name}: {error}. Check {fields} in the config.') from error
-    model.load_state_dict(mine, strict=False)
 
 
 @contextmanager

@@ -1,17 +1,18 @@
 """Weights: of the official programs to ours and back, read safely, and what networks they need."""
 
-from .files import CheckpointError, read_checkpoint, write_checkpoint
-from .networks import build_model, check_weights, describe, weights_of
+from .files import CheckpointError, naming, read_checkpoint, write_checkpoint
+from .networks import build_model, describe, load_weights, weights_of
 from .pytorch import from_official, to_official
 from .tensorflow import from_variables, read_variables
 
 __all__ = [
     'CheckpointError',
     'build_model',
-    'check_weights',
     'describe',
     'from_official',
     'from_variables',
+    'load_weights',
+    'naming',
     'read_checkpoint',
     'read_variables',
     'to_official',

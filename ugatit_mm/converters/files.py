@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..files import whole
 from ..messages import first_line
+from ..provenance import update
 from .inspection import check_header, check_tensors, check_written, load
 
 # Entries of a safetensors file's header: the JSON of ``meta``, a checksum of the tensors.
@@ -25,7 +27,22 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Let what is wrong with a file's weights name the file.
+
+    Raises:
+        CheckpointError: In place of a ValueError in the block.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise CheckpointError(f'{os.fspath(path)}: {error}') from error
+
+
+def read_checkpoint(
+    path: str | os.PathLike, digest: 'hashlib._Hash | None' = None
+) -> dict[str, Any]:
     """Read a checkpoint once, without running code from it.
 
     Its checksums are compared (torch's own reader passes over them), it may name nothing but
@@ -35,6 +52,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 
     Args:
         path: A file that ``torch.save`` wrote, or one of safetensors.
+        digest: Of :mod:`hashlib`; it gets all bytes of the file.
 
     Returns:
         dict: Its content, on the CPU; of safetensors ``state_dict`` and ``meta``.
@@ -53,9 +71,12 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f'{path} is no file')
     if os.fspath(path).endswith('.safetensors'):
-        return _read_safetensors(path)
+        checkpoint = _read_safetensors(path)
+        if digest is not None:
+            update(digest, path)
+        return checkpoint
     try:
-        checkpoint = load(path)
+        checkpoint = load(path, digest)
         if not isinstance(checkpoint, dict):
             raise ValueError(f'a dict of weights is expected, not {type(checkpoint).__name__}')
         check_tensors(checkpoint, status.st_size)

@@ -1,5 +1,6 @@
 """Looking at a file of weights before anything in it is built, and at what came out of it."""
 
+import hashlib
 import io
 import os
 import pickletools
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..messages import MAX_WORD
+from ..provenance import update
 
 # What the pickle of a checkpoint may name: tensors and plain data. torch allows more to
 # ``weights_only``; among it are arrays of any size out of nothing.
@@ -45,6 +47,7 @@ LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the storag
 LEAST = 4096  # bytes that a file counts for at least
 MAX_TUPLE = 100_000  # elements, those inside counted as often as they are met
 MAX_NODES = 1000  # of a description
+GAP = 1 << 16  # bytes between two records of a file of torch.save; they are a few
 MAX_CALL = 16  # arguments, and characters of one, that a call is told apart by
 
 _MARK = object()
@@ -81,10 +84,14 @@ class _Value(NamedTuple):
     what: Any = None
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> Any:
     """Read a file of ``torch.save``, once, after a look at what its pickles name.
 
     Checksums are compared while torch reads.
+
+    Args:
+        path: The file.
+        digest: It gets all bytes of the file.
 
     Raises:
         ValueError: It is damaged, names what no checkpoint needs, or is larger when unpacked.
@@ -99,8 +106,11 @@ def load(path: str | os.PathLike) -> Any:
             for number in range(LEGACY_PICKLES):
                 names |= _check_pickle(file, largest if number else None)
             file.seek(0)
-            return _load(file, names)
-    with _Archive(path) as archive:
+            content = _load(file, names)
+            if digest is not None:
+                update(digest, path)
+            return content
+    with _Archive(path, digest) as archive:
         names = archive.check()
         try:
             content = _load(archive, names)
@@ -147,8 +157,10 @@ class _Archive(io.FileIO):
             its reader tries another way of reading after an error.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, digest: 'hashlib._Hash | None') -> None:
         super().__init__(path)
+        self._digest = digest
+        self._digested = 0  # bytes
         self.fault: ValueError | None = None
         self._size = os.fstat(self.fileno()).st_size
         self._records: dict[int, zipfile.ZipInfo] = {}  # by the place of their bytes
@@ -208,6 +220,11 @@ class _Archive(io.FileIO):
         entry = self._records.get(place)
         if entry and not (done == entry.file_size and zlib.crc32(view) == entry.CRC):
             self.fault = self.fault or _damaged(entry)
+        # torch reads the records one after the other, but for those at the end.
+        if entry and self._digest and 0 <= place - self._digested < GAP:
+            self._digest_to(place)
+            self._digest.update(view)
+            self._digested += done
         return done
 
     def finish(self) -> None:
@@ -221,6 +238,14 @@ class _Archive(io.FileIO):
             self.readinto(bytearray(self._records[place].file_size))
         if self.fault is not None:
             raise self.fault
+        if self._digest:
+            self._digest_to(self._size)
+
+    def _digest_to(self, place: int) -> None:
+        self.seek(self._digested)
+        while part := self.read(min(place - self._digested, 1 << 20)):
+            self._digest.update(part)
+            self._digested += len(part)
 
 
 def _damaged(entry: zipfile.ZipInfo) -> ValueError:

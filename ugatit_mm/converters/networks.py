@@ -1,10 +1,11 @@
 """What networks a file of weights belongs to."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -62,7 +63,7 @@ def build_model(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> Unp
     """
     fields = check_complete(networks, state)
     model = kind_of(networks)(**fields)
-    model.load_state_dict(state)
+    load_weights(model, state)
     return model
 
 
@@ -123,20 +124,22 @@ def _check_bounds(
             raise ValueError(f'{field}.{name} must be 1 to {bounds[name]}, got {value!r}')
 
 
-def weights_of(state: Any, kind: type[UnpairedTranslation] | None = None) -> dict[str, Tensor]:
-    """Take the networks' weights out of a state dict, in float32, in which all of them compute.
+def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Take the networks' weights out of what a file holds.
 
     Args:
-        state: By name.
-        kind: The model whose parts are taken; those of all models if not given.
+        content: A checkpoint, or weights by name.
+        parts: Those whose weights are taken; the parts of all models if not given.
 
     Raises:
-        ValueError: It is none, or something in it is no weight.
+        ValueError: There is no state dict, or something in it is no weight.
     """
+    state = content.get('state_dict', content)
     if not isinstance(state, Mapping):
         raise ValueError(f'state_dict must hold weights by name, got {type(state).__name__}')
-    kinds = [kind] if kind else TRANSLATION_MODELS.values()
-    prefixes = tuple(f'{part}.' for each in kinds for part in each.PARTS)
+    if parts is None:
+        parts = [part for kind in TRANSLATION_MODELS.values() for part in kind.PARTS]
+    prefixes = tuple(f'{part}.' for part in parts)
     found = {
         key: value
         for key, value in state.items()
@@ -148,9 +151,32 @@ def weights_of(state: Any, kind: type[UnpairedTranslation] | None = None) -> dic
         if not isinstance(value, Tensor) or not value.is_floating_point()
     ]:
         raise ValueError(f'{printable(bad[0])} is no weight')
-    if bad := [key for key, value in found.items() if not value.isfinite().all()]:
+    return found
+
+
+def load_weights(
+    model: UnpairedTranslation, state: Mapping[str, Tensor], parts: Iterable[str] | None = None
+) -> None:
+    """Load weights into a model, all or none: the one way for files, tests and trainings.
+
+    Args:
+        model: The model itself; its parts may be in wrappers of ranks.
+        state: Weights of the parts, of any type of numbers.
+        parts: Those that are loaded, the others keep their weights; all if not given.
+
+    Raises:
+        ValueError: They are not those of the parts, no more and no less, or not finite.
+    """
+    prefixes = tuple(f'{part}.' for part in (model.PARTS if parts is None else parts))
+    own = model.state_dict()  # without the names of wrappers
+    try:
+        check_weights({k: own[k].shape for k in own if k.startswith(prefixes)}, state)
+    except ValueError as error:
+        fields = ', '.join(f'model.{field}' for field in (*model.FIELDS, *model.NETWORKS))
+        raise ValueError(f'{error}. Check {fields} in the config') from error
+    if bad := [key for key, value in state.items() if not value.isfinite().all()]:
         raise ValueError(f'{printable(bad[0])} is not finite: NaN or infinite numbers in it')
-    return {key: value.float() for key, value in found.items()}
+    load_state_dict(model, own | state, strict=True)  # MMEngine's goes through the wrappers
 
 
 def check_weights(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> None:

@@ -4,17 +4,19 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import numpy as np
 import torch
+import torch.distributed as dist
 from mmagic.registry import RUNNERS
 from mmengine.dist import (
     all_gather_object,
     broadcast_object_list,
+    get_rank,
     get_world_size,
     is_main_process,
 )
@@ -23,11 +25,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner, save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
-from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import apply_to
 
 from ..config import MMENGINE_HOOKS
-from ..converters import CheckpointError, check_weights, read_checkpoint, weights_of
+from ..converters import CheckpointError, load_weights, naming, read_checkpoint, weights_of
 from ..converters.files import save
 from ..models.base import unwrap
 from .random_state import random_state
@@ -95,7 +96,10 @@ class UGATITRunner(Runner):
 
         Raises:
             OSError: The file cannot be written, on all ranks alike; nothing is left of it.
+            ValueError: ``file_client_args`` is given, which MMEngine has given up.
         """
+        if file_client_args is not None:
+            raise ValueError('file_client_args is not supported: give backend_args')
         place = self._place() if save_optimizer else None
         error: list[OSError | None] = [None]
         if is_main_process():
@@ -177,13 +181,16 @@ class UGATITRunner(Runner):
     def _resume_newest(self) -> bool:
         """Resume from the newest whole checkpoint of the work dir, if there is a checkpoint."""
         # One rank chooses: files may appear and go while the others look.
-        chosen = [newest_whole(self.work_dir) if is_main_process() else None]
+        content, chosen = None, [None]
+        if is_main_process():
+            path, content, broken = newest_whole(self.work_dir)
+            chosen = [(path, broken)]
         broadcast_object_list(chosen)
         path, broken = chosen[0]
         for error in broken:
             self.logger.warning(f'passed over: {error}')
         if path is not None:
-            self.resume(path)
+            self._resume_content(path, content or read_checkpoint(path))
         elif broken:
             raise CheckpointError(
                 f'none of the checkpoints in {self.work_dir} is whole: {broken[0]} '
@@ -196,26 +203,42 @@ class UGATITRunner(Runner):
         filename: str,
         map_location: str | Callable = 'cpu',
         strict: bool = False,
-        revise_keys: list | None = None,
+        revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
     ) -> dict[str, Any]:
-        """Load weights: all of the model's, or, unless ``strict``, those of its generators alone.
+        """Load weights of a file.
+
+        Args:
+            filename: The file.
+            map_location: ``'cpu'``, where a file is read to; its weights go where the model's are.
+            strict: All parts of the model must be in the file. Else those that only training needs
+                may be absent, and keep their weights.
+            revise_keys: Pairs (pattern, replacement) for the names of the weights.
+
+        Returns:
+            dict: What the file holds.
 
         Raises:
             FileNotFoundError: There is no such file.
             CheckpointError: It cannot be read, or its weights do not fit the model.
+            ValueError: Another ``map_location``.
         """
-        checkpoint = read_checkpoint(filename)
+        _check_location(map_location)
+        return self._load(filename, read_checkpoint(filename), strict, revise_keys)
+
+    def _load(
+        self,
+        filename: str,
+        checkpoint: dict[str, Any],
+        strict: bool,
+        revise_keys: Sequence[tuple[str, str]] = (),
+    ) -> dict[str, Any]:
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = unwrap(self.model)
-        try:
-            state = weights_of(checkpoint.get('state_dict', checkpoint))
-            own = model.state_dict()  # without the names of wrappers
-            if not strict and not any(key.startswith('discriminators.') for key in state):
-                state |= {k: own[k] for k in own if k.startswith('discriminators.')}
-            check_weights({key: value.shape for key, value in own.items()}, state)
-        except ValueError as error:
-            raise CheckpointError(f'{filename}: {error}') from error
-        load_state_dict(model, state, strict=True)  # MMEngine's goes through wrappers of parts
+        with naming(filename):
+            state = weights_of(_revised(checkpoint, revise_keys), model.PARTS)
+            there = {key.partition('.')[0] for key in state}
+            needed = model.PARTS if strict else model.TRANSLATES
+            load_weights(model, state, [p for p in model.PARTS if p in needed or p in there])
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
@@ -232,11 +255,29 @@ class UGATITRunner(Runner):
         Its seed goes on, also where the config has another. Another number of ranks or another
         batch size goes on at the same sample, with other steps.
 
+        Args:
+            filename: The file.
+            resume_optimizer: With the optimisers' states.
+            resume_param_scheduler: With the learning rates' schedules.
+            map_location: See :meth:`load_checkpoint`.
+
         Raises:
             FileNotFoundError: There is no such file.
             CheckpointError: It cannot be read, or is not one of this training.
+            ValueError: Another ``map_location``.
         """
-        checkpoint = self.load_checkpoint(filename, strict=True)
+        _check_location(map_location)
+        content = read_checkpoint(filename)
+        self._resume_content(filename, content, resume_optimizer, resume_param_scheduler)
+
+    def _resume_content(
+        self,
+        filename: str,
+        checkpoint: dict[str, Any],
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+    ) -> None:
+        self._load(filename, checkpoint, strict=True)
         try:
             self._resume_from(checkpoint, resume_optimizer, resume_param_scheduler)
         except KeyError as error:
@@ -277,18 +318,37 @@ class UGATITRunner(Runner):
         if not isinstance(place['random'], list) or 'seed' not in place:
             raise ValueError('it lacks the random numbers of its ranks')
         loop.resume_place = place
+        self._resume_state(place)
         self._tell_changes(place)
+
+    def _resume_state(self, place: dict[str, Any]) -> None:
+        """Give the model what it has of its own on this rank."""
+        model = unwrap(self.model)
+        states = place.get('model', [])
+        if not isinstance(states, list):
+            raise ValueError("it lacks the model's own state of its ranks")
+        if get_rank() < len(states) and states[get_rank()] is not None:
+            model.load_training_state(states[get_rank()])
+        if len(states) < get_world_size() and model.training_state() is not None:
+            self.logger.warning(
+                f"the checkpoint has the model's own state of {len(states)} ranks: the others of "
+                f'{get_world_size()} start without'
+            )
 
     def _place(self) -> dict[str, Any]:
         """Where training stands, beside what MMEngine saves."""
         loader = self.train_loop.dataloader
-        return {
+        place = {
             'position': self.train_loop.position,
             'seed': getattr(loader.sampler, 'seed', None),
             'random': all_gather_object(self.train_loop.kept_random or random_state()),
             'counts': {name: each.inner_count for name, each in self.optim_wrapper.items()},
             'split': self._split(),
         }
+        states = gather_to_first(unwrap(self.model).training_state())
+        if any(state is not None for state in states):
+            place['model'] = states
+        return place
 
     def _split(self) -> dict[str, int]:
         """How the samples are shared out, and of how many pictures."""
@@ -307,6 +367,41 @@ class UGATITRunner(Runner):
                     f'{name} was {before} and is {value}: training goes on at the same sample, but '
                     'not as it would have gone on'
                 )
+
+
+def _check_location(map_location: str | Callable) -> None:
+    if map_location != 'cpu':
+        raise ValueError(
+            f"map_location must be 'cpu', got {map_location!r}: a file is read to the CPU, and its "
+            "weights go where the model's are"
+        )
+
+
+def _revised(checkpoint: dict[str, Any], revise_keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, Mapping):
+        return checkpoint
+    for pattern, new in revise_keys:
+        state = {re.sub(pattern, new, k) if isinstance(k, str) else k: state[k] for k in state}
+    return {'state_dict': state}
+
+
+def gather_to_first(value: Any) -> list[Any]:
+    """Bring what each rank has to the first one, a rank at a time: it may be 100 MB.
+
+    All ranks must call it.
+
+    Returns:
+        list: By rank; on the other ranks their own value only.
+    """
+    values, place = [value], [value]
+    for rank in range(1, get_world_size()):
+        if get_rank() == rank:
+            dist.send_object_list(place, 0)
+        elif is_main_process():
+            dist.recv_object_list(place, rank)
+            values.append(place[0])
+    return values
 
 
 def on_cpu(state: Any) -> Any:
@@ -337,14 +432,16 @@ def hub_of(plain: dict[str, Any]) -> dict[str, Any]:
     return {**plain, 'log_scalars': histories}
 
 
-def newest_whole(work_dir: str | os.PathLike) -> tuple[str | None, list[str]]:
-    """Find the newest checkpoint of a work dir that can be read.
+def newest_whole(
+    work_dir: str | os.PathLike,
+) -> tuple[str | None, dict[str, Any] | None, list[str]]:
+    """Read the newest checkpoint of a work dir that can be read.
 
     Args:
         work_dir: Holds ``iter_N.pth``; ``last_checkpoint`` in it may name one elsewhere.
 
     Returns:
-        Its path, or ``None``, and what is wrong with each newer one.
+        Its path and content, or ``None`` twice, and what is wrong with each newer one.
     """
     paths = {path: _iteration(path) for path in Path(work_dir).glob('iter_*.pth')}
     pointer = Path(work_dir) / 'last_checkpoint'
@@ -355,12 +452,10 @@ def newest_whole(work_dir: str | os.PathLike) -> tuple[str | None, list[str]]:
     broken = []
     for path in sorted(paths, key=lambda path: paths[path], reverse=True):
         try:
-            read_checkpoint(path)
+            return str(path), read_checkpoint(path), broken
         except (CheckpointError, FileNotFoundError) as error:
             broken.append(str(error))
-        else:
-            return str(path), broken
-    return None, broken
+    return None, None, broken
 
 
 def _iteration(path: Path) -> int:

@@ -190,7 +190,7 @@ class _Archive(io.FileIO):
             except zipfile.BadZipFile as error:
                 raise _damaged(pickles[0]) from error
         self.seek(0)
-        reader = torch._C.PyTorchFileReader(self)
+        reader: Any = torch._C.PyTorchFileReader(self)
         records = {entry.filename.partition('/')[2]: entry for entry in entries}
         # The two readers may find different archives in one file.
         if (
@@ -222,7 +222,7 @@ class _Archive(io.FileIO):
             self.fault = self.fault or _damaged(entry)
         # torch reads the records one after the other, but for those at the end.
         if entry and self._digest and 0 <= place - self._digested < GAP:
-            self._digest_to(place)
+            self._digest_to(place, self._digest)
             self._digest.update(view)
             self._digested += done
         return done
@@ -239,12 +239,12 @@ class _Archive(io.FileIO):
         if self.fault is not None:
             raise self.fault
         if self._digest:
-            self._digest_to(self._size)
+            self._digest_to(self._size, self._digest)
 
-    def _digest_to(self, place: int) -> None:
+    def _digest_to(self, place: int, digest: 'hashlib._Hash') -> None:
         self.seek(self._digested)
         while part := self.read(min(place - self._digested, 1 << 20)):
-            self._digest.update(part)
+            digest.update(part)
             self._digested += len(part)
 
 
@@ -296,7 +296,8 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     encoded = 0  # characters of texts that become bytes
-    for operation, argument, place in pickletools.genops(file):
+    operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
+    for operation, argument, place in operations:
         name = operation.name
         if name in REFUSED:
             raise ValueError(f'it has the operation {name}, which torch.save does not use')

@@ -13,7 +13,7 @@ RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 help:
 	@echo 'make demo     translate with U-GAT-IT, end to end (tools/demo.py)'
 	@echo 'make test     ruff and pytest'
-	@echo 'make lint     ruff alone'
+	@echo 'make lint     ruff and mypy'
 	@echo 'make format   rewrite the sources in the one format'
 	@echo 'make doctor   check the environment'
 	@echo 'make install  build $(VENV); the targets above do so by themselves'
@@ -31,6 +31,7 @@ test: lint
 lint: $(STAMP)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
 format: $(STAMP)
 	@$(PY) -m ruff check --fix .
@@ -68,5 +69,5 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf build dist ugatit_mm.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist ugatit_mm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find ugatit_mm configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from helpers import ROOT, TINY_OF, batch
 from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, RUNNERS
 from mmengine.config import Config
@@ -449,3 +450,21 @@ def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
     cfg = load_config(tmp_path / 'mine.py')
     assert [hook.type for hook in cfg.custom_hooks] == [hook['type'] for hook in LISTED[:3]]
     assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {'rho', 'bad_pictures', 'finite', 'watch'}
+
+
+def test_the_metafile_has_every_direction():
+    """In the collection that is the model's row of the tables; MIM and MMagic read it."""
+    metafile = yaml.safe_load((ROOT / 'configs' / 'metafile.yml').read_text())
+    rows = {model.NAME: model.ROW for model in TRANSLATION_MODELS.values()}
+    assert [each['Name'] for each in metafile['Collections']] == [rows[name] for name in BEGINNINGS]
+    found = {each['Config']: each for each in metafile['Models']}
+    assert len(found) == len(metafile['Models'])
+    expected = {f'configs/{name}.py' for name in OF_THE_PAPER} - {
+        f'configs/{name}.py' for name in ABLATIONS
+    }
+    assert found.keys() == expected
+    for config, each in found.items():
+        assert each['Name'] == Path(config).stem
+        assert each['In Collection'] == rows[name_of(Path(config))]
+        data = load_config(ROOT / config).data_root
+        assert [result['Dataset'] for result in each['Results']] == [Path(data).name]

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ugatit_mm.config import load_config
 from ugatit_mm.evaluation.results import FORMAT
 from ugatit_mm.visualization import read_scalars
 
+SECOND = '20260101_000000'
 EVIL = '<script>alert(1)</script>"\'&'
 
 
@@ -67,10 +69,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = [manager._instance_dict.copy() for manager in managers]
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir = str(root / 'work')
-    run_training(cfg)
-    kid = {'type': 'TransKID', 'extractor': {'type': 'ColourHOGFeatures'}}
-    cfg.test_evaluator = [{'type': 'TransStats'}, {**kid, 'subset_size': 2, 'num_subsets': 3}]
-    run_test(cfg, root / 'work' / 'iter_4.pth')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, 'strftime', lambda *_: SECOND)  # training and test in one second
+        run_training(cfg)
+        kid = {'type': 'TransKID', 'extractor': {'type': 'ColourHOGFeatures'}}
+        cfg.test_evaluator = [{'type': 'TransStats'}, {**kid, 'subset_size': 2, 'num_subsets': 3}]
+        run_test(cfg, root / 'work' / 'iter_4.pth')
     for manager, instances in zip(managers, before, strict=True):
         manager._instance_dict = instances
     return root / 'work'
@@ -81,6 +85,12 @@ def written(run: Path) -> Path:
     """Its report."""
     assert main([str(run)]) == 0
     return run / 'report.html'
+
+
+def test_a_training_and_a_test_in_one_second_have_a_folder_each(run):
+    folders = sorted(path.parent.name for path in run.glob('*/vis_data'))
+    assert folders == [SECOND, f'{SECOND}_1']
+    assert len(read_scalars(run)['loss_g']) == 4
 
 
 def test_report_of_a_finished_run(run, written):

@@ -194,7 +194,7 @@ def test_tool_both_ways_into_the_config(official, tmp_path: Path, capsys):
 
     assert convert([source, ours]) == 0
     printed = capsys.readouterr().out
-    for said in ('light', 'base_channels=2', 'num_blocks=4', 'model.recipe=pytorch'):
+    for said in ('light=True', 'base_channels=2', 'num_blocks=4', 'model.recipe=pytorch'):
         assert said in printed
 
     init_default_scope('mmagic')

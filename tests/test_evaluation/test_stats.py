@@ -82,3 +82,16 @@ def test_metric_sees_rgb():
     figures = metric.compute_metrics(metric.results)
     assert figures['photo2sketch/colour'] == pytest.approx(colourfulness(red))
     assert colourfulness(red) != pytest.approx(colourfulness(blue))
+
+
+def test_a_model_of_one_direction():
+    """Without translations into A there is nothing to say of them."""
+    colour, grey = flat(200, 100, 50), flat(90, 90, 90)
+    metric = TransStats()
+    samples = [
+        sample(f'a{i}', f'b{i % 2}', img_A=colour, img_B=grey, fake_B=grey) for i in range(3)
+    ]
+    metric.process(None, samples)
+    got = metric.evaluate(size=3)
+    assert {name.split('/')[0] for name in got} == {'photo2sketch'}
+    assert got['photo2sketch/colour_gap'] == 1

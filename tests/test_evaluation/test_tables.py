@@ -8,12 +8,43 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT, load_tool
+from mmengine.config import Config
 
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
 from ugatit_mm.evaluation.figures import Figure
 from ugatit_mm.evaluation.results import read_results, results_of, write_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
+
+
+class Stub(UnpairedTranslation):
+    """What the tables ask of a class."""
+
+    ROW = 'MUNIT'
+    OPTIMIZED = {'both': ('networks',), 'content': ('content',)}
+    RATES = {'both': 1e-4, 'content': 4e-5}
+
+    @classmethod
+    def variant(cls, model: dict) -> list[str]:
+        return [f'{model["channels"]} channels']
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRANSLATION_MODELS, 'Stub', Stub)
+
+
+def stub_config(**rates: float) -> Config:
+    """A config of another model: nothing of U-GAT-IT's fields."""
+    wrappers = {name: {'optimizer': {'type': 'Adam', 'lr': rate}} for name, rate in rates.items()}
+    return Config(
+        {
+            'model': {'type': 'Stub', 'channels': 8, 'img_size': 64},
+            'optim_wrapper': {'constructor': 'X', **wrappers},
+            'test_dataloader': {'dataset': {'data_root': 'data/cat2dog'}},
+        }
+    )
 
 
 def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
@@ -34,7 +65,7 @@ def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
 
 def write(
     folder: Path,
-    config: str,
+    config: str | Config,
     values: dict[str, float],
     iterations: int = 1_000_000,
     options: dict | None = None,
@@ -50,8 +81,10 @@ def write(
     ]
     trained = {'commit': 'abc', 'hardware': 'GPU', 'processes': 8}
     meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
-    results = results_of(load_config(config, options), checkpoint, meta, {'x/colour': 1.0}, figures)
-    path = folder / f'results_{config.replace("/", "_")}_{iterations}.json'
+    cfg = load_config(config, options) if isinstance(config, str) else config
+    results = results_of(cfg, checkpoint, meta, {'x/colour': 1.0}, figures)
+    name = config.replace('/', '_') if isinstance(config, str) else cfg.model.type
+    path = folder / f'results_{name}_{iterations}.json'
     write_results(path, results)
     return path
 
@@ -66,6 +99,9 @@ def test_results_hold_what_the_figures_depend_on(tmp_path: Path):
     assert (got['config'], got['data'], got['img_size']) == ('ugatit_light_cat2dog', 'cat2dog', 256)
     assert got['domains'] == {'A': 'cat', 'B': 'dog'} and got['model']['generator']['light']
     assert (got['iterations'], got['seed'], got['trained']['processes']) == (1_000_000, 3, 8)
+    rates = {name: optimizer['lr'] for name, optimizer in got['optimizers'].items()}
+    assert rates == {'generators': 1e-4, 'discriminators': 1e-4}
+    assert (got['row'], got['model']['type']) == ('U-GAT-IT', 'UGATIT')
     digest = hashlib.sha256(b'weights').hexdigest()
     assert got['checkpoint'] == {'name': 'iter.pth', 'sha256': digest}
     assert got['evaluated']['torch'] and got['evaluated']['hardware']
@@ -92,11 +128,83 @@ def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
     assert got[ours + 'target'] == ['10.00 ± 1.00', none, '7.12 ± 0.71', none, none]
     assert got[ours + 'target, blocks'][2] == '7.22 ± 0.72'
     assert got[ours + 'with source'][2] == '7.32 ± 0.73'
-    cells = {(c['direction'], c['protocol']): c for c in csv.DictReader(io.StringIO(table))}
+    lines = csv.DictReader(io.StringIO(table))
+    cells = {(c['model'], c['direction'], c['protocol']): c for c in lines}
+    of_paper = [row[0].split(',')[0] for row in rows(markdown)[:12] if 'ours' not in row[0]]
+    assert of_paper[2:] == list(paper.TABLE_3)[: len(of_paper) - 2]
+    cells = {key[1:]: cell for key, cell in cells.items() if key[0] == 'U-GAT-IT'}
     assert len(cells) == 30
     assert float(cells['dog2cat', 'kid']['ours_x100']) == pytest.approx(8)
     assert cells['dog2cat', 'kid']['paper_x100'] == '8.15'
     assert cells['zebra2horse', 'kid']['ours_x100'] == none
+
+
+def test_each_model_stands_below_the_papers_row_of_it(stub, tmp_path: Path):
+    """In Table 3 by its class's row and words, in Table 1 not at all."""
+    write(tmp_path, stub_config(both=1e-4, content=1e-4), {'cat2dog': 0.06, 'a2b': 0.5})
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
+    results = Results([tmp_path])
+    words = '8 channels, 64 px, learning rate of content 0.0001, 1,000,000 iterations, seed 3'
+    assert results.variants('MUNIT') == [words]
+    assert results.variants() == ['full, 256 px, 1,000,000 iterations, seed 3']
+    markdown, table = table_3(results)
+    first, second, others = markdown.split('\n\n| model | ')[1:]
+    names = [line.split(' | ')[0].strip('| ') for line in first.splitlines()]
+    place = names.index('MUNIT, paper')
+    assert names[place + 1 : place + 4] == [
+        f'MUNIT, ours: {words}; {kind}' for kind in ('target', 'target, blocks', 'with source')
+    ]
+    assert names[place + 4] == 'DRIT, paper' and '| DRIT, ours' not in first
+    assert '| MUNIT, paper | 13.94 ± 0.72' in second and '| MUNIT, ours | not trained |' in second
+    assert 'MUNIT, ours' in others and 'U-GAT-IT' not in others.split('\n\n')[0]
+    assert '50.00 ± 5.00' in others and '- MUNIT, None on cat2dog, 1,000,000 iterations' in others
+    lines = csv.DictReader(io.StringIO(table))
+    (cell,) = (
+        c
+        for c in lines
+        if (c['model'], c['run'], c['direction'], c['protocol'])
+        == ('MUNIT', words, 'cat2dog', 'kid')
+    )
+    assert (cell['paper_x100'], float(cell['ours_x100'])) == ('10.13', pytest.approx(6))
+    markdown, table = table_1(results)
+    assert 'MUNIT' not in markdown.split('Where the figures')[0] and 'MUNIT' not in table
+
+
+def test_a_norm_that_is_no_row_of_the_ablation_is_in_no_table(tmp_path: Path):
+    options = {'model.generator.norm': 'gn', 'model.generator.cam': False}
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
+    results = Results([tmp_path])
+    assert results.variants() == results.variants('U-GAT-IT') == []
+    assert '7.00 ± 0.70' not in table_1(results)[0] + table_3(results)[0]
+
+
+def test_what_the_tables_do_not_know_is_left_out_and_said(tmp_path: Path):
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
+    content = json.loads((path := next(tmp_path.glob('results_*.json'))).read_text())
+    for name, model, said in (
+        ('other', {'type': 'Other'}, "its model must be one of ['"),
+        ('partial', {'type': 'UGATIT'}, "its config of UGATIT lacks 'generator'"),
+    ):
+        changed = content | {'config': name, 'model': model}
+        path.with_name(f'results_{name}.json').write_text(json.dumps(changed))
+        for table in (table_1, table_3):
+            markdown, _ = table(Results([tmp_path]))
+            assert f'\n- {name}, {content["evaluated"]["date"]}: {said}' in markdown
+            assert '7.00 ± 0.70' in markdown
+
+
+def test_results_of_before_there_were_other_models(tmp_path: Path):
+    """Format 1 had one optimizer, the generators', and no row."""
+    options = {'optim_wrapper.generators.optimizer.lr': 2e-4}
+    path = write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
+    content = json.loads(path.read_text())
+    content['format'] = 'ugatit_mm results 1'
+    content['optimizer'] = content.pop('optimizers')['generators']
+    del content['row']
+    path.write_text(json.dumps(content))
+    assert read_results(path)['row'] == 'U-GAT-IT'
+    words = ['full, 256 px, learning rate 0.0002, 1,000,000 iterations, seed 3']
+    assert Results([path]).variants('U-GAT-IT') == words
 
 
 def test_table_1_has_the_eight_rows(tmp_path: Path):
@@ -146,9 +254,12 @@ def test_what_is_not_the_papers_is_named(tmp_path: Path):
     }
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
     assert Results([tmp_path]).variants() == [
-        'full, 64 px, 32 and 16 channels, 5 and 4 discriminator layers, cam loss 100, '
-        'learning rate 0.0002, 1,000,000 iterations, seed 3'
+        'full, 32 and 16 channels, 5 and 4 discriminator layers, cam loss 100, 64 px, '
+        'learning rate of generators 0.0002, 1,000,000 iterations, seed 3'
     ]
+    options['optim_wrapper.discriminators.optimizer.lr'] = 2e-4
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
+    assert ', 64 px, learning rate 0.0002, 1,000' in Results([tmp_path]).variants()[0]
 
 
 def test_other_data_get_columns_of_their_own(tmp_path: Path):

@@ -102,6 +102,19 @@ def test_figures_of_both_directions(domains):
     assert {f.resize for f in metric.figures} == {'pipeline to 16x16, then none'}
 
 
+def test_a_model_of_one_direction(domains):
+    """Its figures are those of the direction that it has; nothing is said of the other."""
+    everything = samples(*domains)
+    one_way = [{k: v for k, v in sample.items() if k != 'fake_A'} for sample in everything]
+    both, one = TransKID(Means(), **PROTOCOL), TransKID(Means(), **PROTOCOL)
+    both.process(None, everything)
+    one.process(None, one_way)
+    expected = {k: v for k, v in both.evaluate(size=7).items() if k.startswith('cat2dog/')}
+    assert one.evaluate(size=7) == expected and len(expected) == 7
+    assert {figure.direction for figure in one.figures} == {'cat2dog'}
+    assert one.extractor.calls == [7 + 5 + 7]
+
+
 def test_a_file_is_measured_once_and_again_in_the_next_test(domains):
     everything = samples(*domains)
     extractor = Means()

@@ -21,7 +21,6 @@ from helpers import (
     load_tool,
     saved_weights,
 )
-from mmengine.dist import get_rank
 from PIL import Image
 
 from ugatit_mm.apis import add_kid, run_test, run_training
@@ -199,7 +198,7 @@ def train_a_rank(folder: Path, options: dict, launcher: str) -> None:
     cfg.work_dir, cfg.launcher = str(folder), launcher
     model = unwrap(run_training(cfg).model)
     state = {key.replace('.module.', '.'): value for key, value in model.state_dict().items()}
-    torch.save(state, folder / f'rank{get_rank()}.pth')
+    torch.save(state, folder / f'rank{os.environ["RANK"]}.pth')
 
 
 @pytest.mark.parametrize('recipe', ['tensorflow', 'pytorch'])

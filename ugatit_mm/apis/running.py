@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,11 +27,11 @@ def run_training(cfg: Config) -> Runner:
     Raises:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
     """
-    _start_ranks(cfg)
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
-    runner = RUNNERS.build(cfg)
-    runner.train()
+    with _ranks(cfg):
+        runner = RUNNERS.build(cfg)
+        runner.train()
     return runner
 
 
@@ -68,22 +70,22 @@ def run_test(
     object.__setattr__(cfg, '_filename', f'test_{name.removeprefix("test_")}')
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
-    _start_ranks(cfg)
-    runner = RUNNERS.build(cfg)
-    model = unwrap(runner.model)
-    with naming(checkpoint):
-        load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
-    metrics = dict(runner.test())
-    if is_main_process():
-        figures = [
-            figure
-            for metric in runner.test_loop.evaluator.metrics
-            for figure in getattr(metric, 'figures', ())
-        ]
-        meta = content.get('meta')
-        meta = meta if isinstance(meta, dict) else {}
-        results = results_of(cfg, checkpoint, meta, metrics, figures, digest.hexdigest())
-        write_results(results_path(cfg, checkpoint), results)
+    with _ranks(cfg):
+        runner = RUNNERS.build(cfg)
+        model = unwrap(runner.model)
+        with naming(checkpoint):
+            load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
+        metrics = dict(runner.test())
+        if is_main_process():
+            figures = [
+                figure
+                for metric in runner.test_loop.evaluator.metrics
+                for figure in getattr(metric, 'figures', ())
+            ]
+            meta = content.get('meta')
+            meta = meta if isinstance(meta, dict) else {}
+            results = results_of(cfg, checkpoint, meta, metrics, figures, digest.hexdigest())
+            write_results(results_path(cfg, checkpoint), results)
     return metrics
 
 
@@ -92,12 +94,23 @@ def results_path(cfg: Config, checkpoint: PathLike) -> Path:
     return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
 
 
-def _start_ranks(cfg: Config) -> None:
-    """Start gloo where there is no GPU: MMEngine's launcher would ask CUDA for devices."""
-    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
-        return
-    cfg.model_wrapper_cfg.device_ids = None
-    if cfg.launcher == 'pytorch' and not torch.distributed.is_initialized():
+@contextmanager
+def _ranks(cfg: Config) -> Iterator[None]:
+    """Join the ranks by gloo where there is no GPU: MMEngine's launcher would ask CUDA for devices.
+
+    Who has joined leaves at the end. A process that ends in the group may be killed by gloo's
+    threads when its neighbour ends first.
+    """
+    joins = False
+    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
+        cfg.model_wrapper_cfg.device_ids = None
+        joins = cfg.launcher == 'pytorch' and not torch.distributed.is_initialized()
+    if joins:
         seconds = cfg.env_cfg.dist_cfg.get('timeout')  # without it torch's own
         timeout = None if seconds is None else timedelta(seconds=seconds)
         torch.distributed.init_process_group('gloo', timeout=timeout)
+    try:
+        yield
+    finally:
+        if joins:
+            torch.distributed.destroy_process_group()

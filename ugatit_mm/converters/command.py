@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='what to convert')
     parser.add_argument('target', help='file to write: .pth, or .safetensors')
     parser.add_argument(
-        '--generator-only', action='store_true', help='without the discriminators, for inference'
+        '--generator-only',
+        action='store_true',
+        help='without the discriminators and what else only trains, for inference',
     )
     parser.add_argument('--half', action='store_true', help='weights in float16: half the size')
     parser.add_argument(
@@ -52,12 +54,24 @@ def run(args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict])
 def write_ours(
     args: argparse.Namespace, state: dict[str, Tensor], meta: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Check weights, write what the arguments ask for, and return what networks they need."""
+    """Check weights, write what the arguments ask for, and return what networks they need.
+
+    Args:
+        args: See :func:`add_arguments`.
+        state: Weights of a registered model.
+        meta: What the file keeps beside them; its ``networks`` are read off the weights if not
+            given.
+
+    Raises:
+        ValueError: The weights are not those of such networks.
+        OSError: The file cannot be written.
+    """
     meta = dict(meta or {})
-    networks = meta['networks'] = dict(meta.get('networks') or describe(state))
+    networks = meta.get('networks') or describe(state)
     check_complete(networks, state)
+    kind = kind_of(networks)
+    networks = meta['networks'] = {**networks, 'type': kind.__name__}
     if args.generator_only:
-        kind = kind_of(networks)
         kept = tuple(f'{part}.' for part in kind.TRANSLATES)
         state = {key: value for key, value in state.items() if key.startswith(kept)}
         for part in kind.PARTS.keys() - set(kind.TRANSLATES):
@@ -86,7 +100,8 @@ def report(path: str, networks: dict[str, Any]) -> None:
 def options(networks: dict[str, Any]) -> list[str]:
     """Return the config's options for networks of :func:`describe`."""
     kind = kind_of(networks)
-    fields = {f'model.{name}': networks[name] for name in kind.FIELDS if name in networks}
+    own = ('default_domain', 'targets', *kind.FIELDS)
+    fields = {f'model.{name}': networks[name] for name in own if name in networks}
     for network in kind.NETWORKS:
         of_network = networks.get(network, {})
         fields |= {f'model.{network}.{key}': value for key, value in of_network.items()}

@@ -128,8 +128,10 @@ class LeanAdam(Optimizer):
                     chunk = CPU_CHUNK if device.type == 'cpu' else CHUNK
                     buffers[device] = torch.empty(3, chunk, device=device)
                 _update(parameter, gradient, state, group, buffers[device])
-            for (device, step), tensors in small.items():
-                _adam(*zip(*tensors, strict=True), group=group, step=_number(step, device))
+            for (device, step), alike in small.items():
+                parameters, gradients, exp_avgs, exp_avg_sqs = zip(*alike, strict=True)
+                count = _number(step, device)
+                _adam(parameters, gradients, exp_avgs, exp_avg_sqs, group, count)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

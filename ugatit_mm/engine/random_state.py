@@ -1,7 +1,7 @@
 """The random numbers of a process: Python's, NumPy's, torch's, CUDA's."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ import torch
 
 def random_state() -> dict[str, Any]:
     """Return the state of all generators as tensors and plain data."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = cast(tuple, np.random.get_state())
     state = {
         'python': random.getstate(),
         'numpy': (name, torch.from_numpy(keys.astype(np.int64)), *rest),

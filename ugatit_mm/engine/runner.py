@@ -1,5 +1,6 @@
 """MMEngine's runner with checkpoints that are whole, read safely, and resumed to the last bit."""
 
+import itertools
 import os
 import re
 import time
@@ -47,6 +48,24 @@ class UGATITRunner(Runner):
 
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
     """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Do as MMEngine, and take a folder for logs and sheets that no other start has.
+
+        MMEngine's is named by the second, so that a training and its test could share one.
+        """
+        super().setup_env(env_cfg)
+        names = [self._timestamp]
+        for number in itertools.count(1):
+            if not is_main_process():
+                break
+            try:
+                os.mkdir(os.path.join(self.work_dir, names[0]))
+                break
+            except FileExistsError:
+                names = [f'{self._timestamp}_{number}']
+        broadcast_object_list(names)
+        self._timestamp = names[0]
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
         """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.

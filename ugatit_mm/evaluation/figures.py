@@ -1,14 +1,16 @@
 """Figures that carry their protocol: what was measured, with what, on how many images."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
 
 from . import kid
 from .extractors import Extractor
+
+Features = np.ndarray | Sequence[np.ndarray]  # (N, d)
 
 PROTOCOLS = {
     'kid': 'KID to the target, random subsets (torch-fidelity)',
@@ -82,9 +84,9 @@ class Protocol:
         self,
         direction: str,
         extractor: Extractor,
-        fake: ArrayLike,
-        target: ArrayLike,
-        source: ArrayLike | None = None,
+        fake: Features,
+        target: Features,
+        source: Features | None = None,
         resize: str | None = None,
     ) -> list[Figure]:
         """Compute the figures of one direction.
@@ -105,7 +107,7 @@ class Protocol:
         subsets = kid.kid(fake, target, self.subset_size, self.num_subsets, self.seed)
         blocks = kid.kid_blocks(fake, target, self.block_size)
         in_blocks = f'blocks of at most {self.block_size}'
-        stated = [
+        stated: list[tuple[str, tuple[float, float | None], str, str, dict[str, int]]] = [
             (
                 'kid',
                 subsets,

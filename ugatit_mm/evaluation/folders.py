@@ -1,6 +1,7 @@
 """Figures of folders of pictures, whoever made them."""
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def compare_folders(
     extractor: dict | Extractor | None = None,
     protocol: Protocol | None = None,
     name: str | None = None,
-    **reading,
+    **reading: Any,
 ) -> list[Figure]:
     """Measure the translations of one folder against the real images of another.
 
@@ -98,12 +99,14 @@ def compare_folders(
         As :func:`folder_features` and :meth:`Protocol.measure`.
     """
     extractor = build_extractor(extractor)
-    folders = [fake_dir, target_dir] + ([source_dir] if source_dir else [])
-    features = [folder_features(folder, extractor, **reading) for folder in folders]
+    fake, target = (folder_features(x, extractor, **reading) for x in (fake_dir, target_dir))
+    source = folder_features(source_dir, extractor, **reading) if source_dir else None
     size = reading.get('size')
     return (protocol or Protocol()).measure(
         name or os.path.basename(os.path.abspath(fake_dir)),
         extractor,
-        *features,
+        fake,
+        target,
+        source,
         resize=None if size is None else f'Pillow bilinear to {size}',
     )

@@ -8,11 +8,15 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..converters.networks import FIRST, kind_of
+from ..domains import domain_names
 from ..files import whole
+from ..models.base import TRANSLATION_MODELS
 from ..provenance import provenance, sha256
 from .figures import Figure
 
-FORMAT = 'ugatit_mm results 1'
+FORMAT = 'ugatit_mm results 2'
+FORMAT_1 = 'ugatit_mm results 1'  # of before there were other models than U-GAT-IT
 
 
 class ResultsError(ValueError):
@@ -38,21 +42,29 @@ def results_of(
         digest: SHA-256 of the file; read off it if not given.
 
     Returns:
-        dict: ``config`` (name), ``domains``, ``model`` and ``optimizer`` (their dicts in the
-        config), ``data`` (the folder's name), ``img_size``, ``iterations``, ``seed``, ``trained``
-        (see :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``),
-        ``checkpoint`` (name and SHA-256), ``evaluated`` (:func:`provenance` and date),
-        ``metrics``, ``figures``.
+        dict: ``config`` (name), ``row`` (the model in the paper's tables), ``domains``, ``model``
+        (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
+        ``img_size``, ``iterations``, ``seed``, ``trained`` (see :class:`ProvenanceHook`; what the
+        checkpoint does not tell is ``None``), ``checkpoint`` (name and SHA-256), ``evaluated``
+        (:func:`provenance` and date), ``metrics``, ``figures``.
+
+    Raises:
+        ValueError: The config is of no model that is registered.
     """
     checkpoint = Path(checkpoint)
+    kind = kind_of(cfg.model)
+    model, wrappers = cfg.model.to_dict(), cfg.get('optim_wrapper', {})
     return {
         'format': FORMAT,
         'config': Path(cfg.filename).stem if cfg.filename else None,
-        'domains': dict(cfg.model.domains),
-        'model': cfg.model.to_dict(),
-        'optimizer': dict(cfg.get('optim_wrapper', {}).get('generators', {}).get('optimizer', {})),
+        'row': kind.ROW,
+        'domains': domain_names(model.get('domains')),
+        'model': model,
+        'optimizers': {
+            name: dict(wrappers.get(name, {}).get('optimizer', {})) for name in kind.OPTIMIZED
+        },
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
-        'img_size': cfg.model.generator.img_size,
+        'img_size': kind.size_of(model),
         'iterations': meta.get('iter'),
         'seed': meta.get('seed'),
         'trained': meta.get('provenance'),
@@ -86,7 +98,10 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         results = json.loads(Path(path).read_text())
-        if results['format'] != FORMAT:
+        if results['format'] == FORMAT_1:
+            results['optimizers'] = {'generators': results.pop('optimizer')}
+            results['row'] = TRANSLATION_MODELS[FIRST].ROW
+        elif results['format'] != FORMAT:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )

@@ -3,34 +3,26 @@
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..converters.networks import kind_of
+from ..models.base import TRANSLATION_MODELS
 from .figures import PROTOCOLS, Figure, plus_minus
 from .paper import DIRECTIONS, TABLE_1, TABLE_3
 from .results import read_results
 
 KIDS = ('kid', 'kid_blocks', 'kid_with_source')
 NOT_TRAINED = 'not trained'
-PAPER_LOSSES = {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
-PAPER_RATE = 1e-4
-_ABLATIONS = {
-    ('adalin', True, True): 'adalin',
-    ('in', True, True): 'in',
-    ('ln', True, True): 'ln',
-    ('adain', True, True): 'adain',
-    ('gn', True, True): 'gn',
-    ('adalin', False, False): 'no_cam',
-    ('adalin', False, True): 'no_g_cam',
-    ('adalin', True, False): 'no_d_cam',
-}
 
 
 class Cell(NamedTuple):
     """One figure of ours and where it belongs."""
 
-    ablation: str  # a key of TABLE_1, or '' for a model that is no row of it
+    row: str | None  # the model in TABLE_3; None for one that is only an ablation's
+    ablation: str | None  # a key of TABLE_1
     variant: str
     figure: Figure
 
@@ -49,38 +41,55 @@ class Results:
     def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
         tests = [read_results(file) for path in paths for file in _files(Path(path))]
         # Of two tests of the same thing the later one counts.
-        self.tests = sorted(tests, key=lambda test: test['evaluated']['date'])
-        self.cells = [
-            Cell(_ablation(test), _variant(test, figure), figure)
-            for test in self.tests
-            for figure in test['figures']
-            if figure.protocol in KIDS
-        ]
+        tests.sort(key=lambda test: test['evaluated']['date'])
+        self.tests: list[dict[str, Any]] = []
+        self.cells: list[Cell] = []
+        self.left_out: list[str] = []
+        for test in tests:
+            try:
+                self.cells += _cells(test)
+                self.tests.append(test)
+            except ValueError as error:
+                self.left_out.append(f'- {test["config"]}, {test["evaluated"]["date"]}: {error}')
 
-    def variants(self, ablation: str | None = None) -> list[str]:
-        """Kinds of runs that there are figures of, such as ``full, 256 px, ...``."""
-        return list(dict.fromkeys(c.variant for c in self.cells if ablation in (None, c.ablation)))
+    def variants(self, row: str | None = None) -> list[str]:
+        """Kinds of runs, such as ``full, 256 px, ...``, that there are figures of.
 
-    def find(self, ablation: str, variant: str, direction: str, protocol: str) -> Figure | None:
-        """The figure of a cell; ``None`` where nothing was trained."""
+        Args:
+            row: A model of Table 3; the ablations of Table 1 if not given.
+        """
+        wanted = (c.variant for c in self.cells if (c.row == row if row else c.ablation))
+        return list(dict.fromkeys(wanted))
+
+    def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Figure | None:
+        """The figure of a cell of Table 3; ``None`` where nothing was trained."""
+        return self._last((c.row == row for c in self.cells), variant, direction, protocol)
+
+    def of_ablation(self, key: str, variant: str, direction: str, protocol: str) -> Figure | None:
+        """The figure of a cell of Table 1; ``None`` where nothing was trained."""
+        return self._last((c.ablation == key for c in self.cells), variant, direction, protocol)
+
+    def _last(
+        self, fits: Iterable[bool], variant: str, direction: str, protocol: str
+    ) -> Figure | None:
         found = [
             c.figure
-            for c in self.cells
-            if (c.ablation, c.variant) == (ablation, variant)
-            and (c.figure.direction, c.figure.protocol) == (direction, protocol)
+            for c in compress(self.cells, fits)
+            if (c.variant, c.figure.direction, c.figure.protocol) == (variant, direction, protocol)
         ]
         return found[-1] if found else None
 
     def origins(self) -> list[str]:
-        """Paragraphs that say of each test what was trained and where; none without tests."""
+        """Paragraphs that say of each test what was trained and where, and what is left out."""
         lines = []
         for test in self.tests:
             trained, evaluated = test['trained'] or {}, test['evaluated']
             line = (
-                f'- {test["config"]} on {test["data"]}, {_known(test["iterations"])} iterations, '
-                f'seed {_known(test["seed"])}: trained at {_where(trained)}; measured at '
-                f'{_where(evaluated)}, {evaluated["date"]}; checkpoint '
-                f'{test["checkpoint"]["name"]}, SHA-256 {test["checkpoint"]["sha256"][:12]}'
+                f'- {test["row"]}, {test["config"]} on {test["data"]}, '
+                f'{_known(test["iterations"])} iterations, seed {_known(test["seed"])}: trained at '
+                f'{_where(trained)}; measured at {_where(evaluated)}, {evaluated["date"]}; '
+                f'checkpoint {test["checkpoint"]["name"]}, '
+                f'SHA-256 {test["checkpoint"]["sha256"][:12]}'
             )
             for figure in [f for f in test['figures'] if f.protocol == 'kid_with_source']:
                 counts = ', '.join(f'{count} {what}' for what, count in figure.images.items())
@@ -88,11 +97,12 @@ class Results:
             for used in dict.fromkeys((f.features, f.weights, f.resize) for f in test['figures']):
                 line += '; features {}, weights {}, resize {}'.format(*used)
             lines.append(line)
-        return ['Where the figures come from:', '\n'.join(dict.fromkeys(lines))] if lines else []
+        said = ['Where the figures come from:', '\n'.join(dict.fromkeys(lines))] if lines else []
+        return said + (['Left out:', '\n'.join(self.left_out)] if self.left_out else [])
 
 
 def table_1(results: Results) -> tuple[str, str]:
-    """The ablation: the eight rows, the paper's figures and ours.
+    """The ablation of U-GAT-IT: the eight rows, the paper's figures and ours.
 
     Returns:
         Markdown, with a table for each kind of run (one that says "not trained" if there is
@@ -101,8 +111,9 @@ def table_1(results: Results) -> tuple[str, str]:
     parts, rows = [], []
     variants = results.variants() or [NOT_TRAINED]
     for variant in variants:
-        measured = dict.fromkeys(c.figure.direction for c in results.cells if c.variant == variant)
-        ours = list(measured) or list(TABLE_1['adalin'][1])
+        cells = [c for c in results.cells if c.ablation and c.variant == variant]
+        measured = list(dict.fromkeys(c.figure.direction for c in cells))
+        ours = measured or ['selfie2anime', 'anime2selfie']
         header = ['model', 'paper: selfie2anime', 'paper: anime2selfie']
         header += [f'{direction}: {_SHORT[protocol]}' for direction in ours for protocol in KIDS]
         lines = []
@@ -110,7 +121,7 @@ def table_1(results: Results) -> tuple[str, str]:
             line = [name, *(_pair(paper[direction]) for direction in paper)]
             for direction in ours:
                 for protocol in KIDS:
-                    figure = results.find(key, variant, direction, protocol)
+                    figure = results.of_ablation(key, variant, direction, protocol)
                     line.append(_cell(figure))
                     rows.append(_csv_row(1, name, variant, direction, protocol, paper, figure))
             lines.append(line)
@@ -125,31 +136,33 @@ def table_3(results: Results) -> tuple[str, str]:
     Returns:
         Markdown, and CSV with a line for each cell.
     """
-    variants = results.variants('adalin')
-    others = [c.figure.direction for c in results.cells if c.ablation == 'adalin']
-    others = [direction for direction in dict.fromkeys(others) if direction not in DIRECTIONS]
+    of_ours = dict.fromkeys(model.ROW for model in TRANSLATION_MODELS.values())
+    measured = dict.fromkeys(c.figure.direction for c in results.cells if c.row)
+    others = [direction for direction in measured if direction not in DIRECTIONS]
     blocks, rows = [], []
     for directions in (DIRECTIONS[:5], DIRECTIONS[5:], others):
-        if not directions:
-            continue
         lines = []
-        for model, paper in TABLE_3.items():
-            if paper.keys() & set(directions):
+        for model in TABLE_3 | of_ours:
+            paper = TABLE_3.get(model, {})
+            if known := paper.keys() & set(directions):
                 lines.append([f'{model}, paper', *(_pair(paper.get(d)) for d in directions)])
-        if not variants:
-            lines.append(['U-GAT-IT, ours', *[NOT_TRAINED] * len(directions)])
-            paper = TABLE_3['U-GAT-IT']
-            rows += [_csv_row(3, 'U-GAT-IT', '', d, '', paper, None) for d in directions]
-        for variant in variants:
-            for protocol in KIDS:
-                figures = [results.find('adalin', variant, d, protocol) for d in directions]
-                name = f'U-GAT-IT, ours: {variant}; {_SHORT[protocol]}'
-                lines.append([name, *(_cell(figure) for figure in figures)])
-                rows += [
-                    _csv_row(3, 'U-GAT-IT', variant, d, protocol, TABLE_3['U-GAT-IT'], figure)
-                    for d, figure in zip(directions, figures, strict=True)
-                ]
-        blocks.append(_markdown(['model', *directions], lines))
+            if model not in of_ours:
+                continue
+            variants = [v for v in results.variants(model) if _has(results, model, v, directions)]
+            if known and not variants:
+                lines.append([f'{model}, ours', *[NOT_TRAINED] * len(directions)])
+                rows += [_csv_row(3, model, '', d, '', paper, None) for d in directions]
+            for variant in variants:
+                for protocol in KIDS:
+                    figures = [results.of_row(model, variant, d, protocol) for d in directions]
+                    name = f'{model}, ours: {variant}; {_SHORT[protocol]}'
+                    lines.append([name, *(_cell(figure) for figure in figures)])
+                    rows += [
+                        _csv_row(3, model, variant, d, protocol, paper, figure)
+                        for d, figure in zip(directions, figures, strict=True)
+                    ]
+        if lines:
+            blocks.append(_markdown(['model', *directions], lines))
     parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *results.origins()]
     return '\n\n'.join(parts), _csv(rows)
 
@@ -178,34 +191,52 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _ablation(test: dict[str, Any]) -> str:
-    generator, discriminator = test['model']['generator'], test['model']['discriminator']
-    return _ABLATIONS.get((generator['norm'], generator['cam'], discriminator['cam']), '')
+def _cells(test: dict[str, Any]) -> list[Cell]:
+    """The figures of a test, and where they belong.
 
-
-def _variant(test: dict[str, Any], figure: Figure) -> str:
-    """What must agree between two runs for their figures to share a table, in words."""
+    Raises:
+        ValueError: The model that was tested is unknown, or its config is not whole.
+    """
     model = test['model']
-    generator, discriminator = model['generator'], model['discriminator']
-    words = ['light' if generator['light'] else 'full', f'{test["img_size"]} px']
-    # What differs from the paper's.
-    if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
-        words.append(f'{g} channels' if g == d else f'{g} and {d} channels')
-    if generator['num_blocks'] != 4:
-        words.append(f'{generator["num_blocks"]} blocks')
-    if (layers := tuple(discriminator['num_layers'])) != (7, 5):
-        words.append(f'{layers[0]} and {layers[1]} discriminator layers')
-    if model['recipe'] != 'tensorflow':
-        words.append(f'{model["recipe"]} recipe')
-    for name, weight in PAPER_LOSSES.items():
-        if model['loss_config'][name] != weight:
-            words.append(f'{name} loss {model["loss_config"][name]:g}')
-    if (rate := test['optimizer'].get('lr', PAPER_RATE)) != PAPER_RATE:
-        words.append(f'learning rate {rate:g}')
-    words += [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
+    kind = kind_of(model)
+    try:
+        ablation, words = kind.ablation(model), kind.variant(model)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'its config of {kind.__name__} lacks {error}') from error
+    # A model that has an ablation stands in Table 3 as the row of that which has its name.
+    ablated = {name for name, _ in TABLE_1.values()}
+    name = TABLE_1[ablation][0] if ablation else None
+    row = kind.ROW if kind.ROW not in ablated or name == kind.ROW else None
+    words = [*words, f'{test["img_size"]} px', *_rates(test['optimizers'], kind.RATES)]
+    return [
+        Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure)
+        for figure in test['figures']
+        if figure.protocol in KIDS
+    ]
+
+
+def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:
+    """Learning rates that are not the paper's, in words."""
+    rates = {name: optimizer.get('lr') for name, optimizer in optimizers.items()}
+    rates = {name: rate for name, rate in rates.items() if rate not in (None, papers.get(name))}
+    if len(set(rates.values())) == 1 and len(rates) == len(optimizers):
+        return [f'learning rate {next(iter(rates.values())):g}']
+    return [f'learning rate of {name} {rate:g}' for name, rate in rates.items()]
+
+
+def _run(test: dict[str, Any], figure: Figure) -> list[str]:
+    """How long and from which seed it was trained, what it was measured with if not Inception."""
+    words = [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
     if figure.features != 'inception':
         words.append(f"{figure.features} features, not Inception's")
-    return ', '.join(words)
+    return words
+
+
+def _has(results: Results, row: str, variant: str, directions: Sequence[str]) -> bool:
+    return any(
+        (c.row, c.variant) == (row, variant) and c.figure.direction in directions
+        for c in results.cells
+    )
 
 
 def _where(origin: dict[str, Any]) -> str:

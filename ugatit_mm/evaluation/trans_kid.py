@@ -59,7 +59,7 @@ class TransKID(TransMetric):
     def measure(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the features of pictures, all of one size in one pass."""
         self._sizes.update(f'{image.shape[1]}x{image.shape[0]}' for image in images)
-        features: list[np.ndarray | None] = [None] * len(images)
+        features = [np.empty(0)] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
             chosen = [index for index, image in enumerate(images) if image.shape == shape]
             batch = torch.from_numpy(np.stack([images[index] for index in chosen]))

@@ -24,7 +24,7 @@ pack_inputs = dict(
     meta_keys=meta_keys,
 )
 
-# As the official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
+# As U-GAT-IT's official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
 # independently. Pillow resizes while it loads, which is faster and gives the pixels of flipping
 # first. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop draws
 # anew for each key.

@@ -114,3 +114,25 @@ def test_an_empty_state_and_one_that_does_not_fit():
     assert pool.images == []
     with pytest.raises(ValueError, match='pool of 3 images, pool_size is 2: resume with'):
         pool.load_state(torch.zeros(3, 3, 4, 4))
+    for state in ('images', torch.zeros(3)):
+        with pytest.raises(ValueError, match='image pool is no stack of images'):
+            pool.load_state(state)
+    pool.load_state(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ValueError, match=r'of \(3, 4, 4\), these are of \(3, 8, 8\): resume with'):
+        pool.query(torch.zeros(1, 3, 8, 8))
+
+
+def test_what_is_undone_leaves_no_trace():
+    """Whatever was done since the last time that it was kept: filled, or swapped."""
+    pool = with_draws(2, [0, 1, None, 1])
+    pool.query(numbers(1))
+    pool.keep()
+    pool.query(numbers(2, 3, 4))
+    assert values(pool.state()) == [3, 4]
+    pool.undo()
+    assert values(pool.state()) == [1]
+    pool.query(numbers(5))
+    pool.keep()
+    assert values(pool.query(numbers(6, 7))) == [6, 5]
+    pool.undo()
+    assert values(pool.state()) == [1, 5]

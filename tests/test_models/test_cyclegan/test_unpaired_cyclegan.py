@@ -485,6 +485,11 @@ def test_training_continues_to_the_bit(tmp_path):
     assert_same(copies['resumed'].state_dict(), model.state_dict())
 
 
+def test_pools_of_no_size_have_no_state():
+    assert tiny_cyclegan(pool_size=0).training_state() is None
+    assert tiny_cyclegan().training_state() == {'A': None, 'B': None}
+
+
 def test_an_image_is_taken_by_its_pool_as_the_generator_made_it():
     model = tiny_cyclegan()
     train(model, wrappers(model, {'type': 'SGD', 'lr': 0.0}), count=2)

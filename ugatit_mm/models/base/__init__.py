@@ -2,11 +2,12 @@
 
 from .registry import TRANSLATION_MODELS, translation_model
 from .step import Step
-from .unpaired import Translated, UnpairedTranslation
+from .unpaired import Plot, Translated, UnpairedTranslation
 from .wrappers import unwrap
 
 __all__ = [
     'TRANSLATION_MODELS',
+    'Plot',
     'Step',
     'Translated',
     'UnpairedTranslation',

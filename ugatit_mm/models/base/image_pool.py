@@ -39,9 +39,17 @@ class ImagePool:
 
         Args:
             images: Translations, (N, C, H, W); no gradient goes through.
+
+        Raises:
+            ValueError: Those of the pool have another size.
         """
         if not self.size:
             return images.detach()
+        if self.images and (has := self.images[0].shape[1:]) != images.shape[1:]:
+            raise ValueError(
+                f'the image pool holds images of {tuple(has)}, these are of '
+                f'{tuple(images.shape[1:])}: resume with the img_size of the training'
+            )
         out = []
         for image in images.detach().split(1):
             if len(self.images) < self.size:
@@ -71,8 +79,10 @@ class ImagePool:
         """Continue with what :meth:`state` returned.
 
         Raises:
-            ValueError: These are more images than the pool keeps.
+            ValueError: It is no stack of images, or has more of them than the pool keeps.
         """
+        if state is not None and (not isinstance(state, Tensor) or state.dim() != 4):
+            raise ValueError("the checkpoint's image pool is no stack of images")
         images = [] if state is None else list(state.split(1))
         if len(images) > self.size:
             raise ValueError(

@@ -1,9 +1,10 @@
 """The base of all translation models: two domains, pictures of both, no pairs."""
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import torch
 from mmagic.models.base_models import BaseTranslationModel
@@ -20,6 +21,7 @@ from ...pixels import to_uint8
 from .step import Step
 from .wrappers import unwrap
 
+IMG_SIZE = 256
 RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
 
 
@@ -34,6 +36,21 @@ class Translated(NamedTuple):
 
     image: Tensor
     heatmap: Tensor | None = None
+
+
+class Plot(NamedTuple):
+    """A drawing of what a model logs, for the report.
+
+    Attributes:
+        draw: Takes a work dir, a file to write a PNG to, and the names of the domains; raises a
+            ValueError, or a FileNotFoundError, where nothing was logged.
+        alt: What it shows, in words.
+        about: How it is read.
+    """
+
+    draw: Callable[[str | os.PathLike, IO[bytes], Mapping[str, str]], None]
+    alt: str
+    about: str
 
 
 class UnpairedTranslation(BaseTranslationModel):
@@ -110,6 +127,10 @@ class UnpairedTranslation(BaseTranslationModel):
     """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}
     """Limits of :meth:`signs`, by name."""
+    RATES: ClassVar[dict[str, float]] = {}
+    """Learning rate in the paper, by optimiser; others are named in the tables."""
+    PLOTS: ClassVar[dict[str, 'Plot']] = {}
+    """What the report draws beside losses and sheets, by its title."""
 
     def __init__(
         self,
@@ -118,7 +139,7 @@ class UnpairedTranslation(BaseTranslationModel):
         domains: dict[str, str] | None = None,
         default_domain: str | None = None,
         targets: Sequence[str] | None = None,
-        img_size: int = 256,
+        img_size: int = IMG_SIZE,
         loss_config: dict[str, float] | None = None,
         channels_last: bool = True,
         compile: dict | None = None,
@@ -511,6 +532,11 @@ class UnpairedTranslation(BaseTranslationModel):
         for field in cls.NETWORKS.keys() & networks.keys():
             networks[field] = {k: v for k, v in networks[field].items() if k != 'with_cp'}
         return {'type': cls.__name__, **networks}
+
+    @classmethod
+    def size_of(cls, model: Mapping[str, Any]) -> int:
+        """Side of the square, in pixels, that the model of a config fits pictures to."""
+        return model.get('img_size', IMG_SIZE)
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:

@@ -159,8 +159,10 @@ class UnpairedCycleGAN(UnpairedTranslation):
         for pool in self.pools.values():
             pool.undo()
 
-    def training_state(self) -> dict[str, Tensor | None]:
-        """The images of both pools, by domain."""
+    def training_state(self) -> dict[str, Tensor | None] | None:
+        """The images of both pools, by domain; ``None`` for pools of no size."""
+        if not any(pool.size for pool in self.pools.values()):
+            return None
         return {domain: pool.state() for domain, pool in self.pools.items()}
 
     def load_training_state(self, state: Mapping[str, Tensor | None] | None) -> None:

@@ -194,6 +194,9 @@ class InstanceNorm(nn.InstanceNorm2d):
         affine: Learned scale and shift.
     """
 
+    one: Tensor
+    zero: Tensor
+
     def __init__(self, num_features: int, affine: bool = False) -> None:
         super().__init__(num_features, affine=affine)
         self.register_buffer('one', torch.ones(1, num_features), persistent=False)

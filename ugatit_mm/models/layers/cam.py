@@ -65,6 +65,6 @@ class CAM(nn.Module):
                 channels.append(channel if fc.bias is None else channel + fc.bias)
             # K [w x; w' x] = (K_1 diag(w) + K_2 diag(w')) x, with the kernel K = [K_1 K_2].
             halves = zip(self.conv1x1.weight.chunk(2, 1), channels, strict=True)
-            kernel = sum(half * channel[:, :, None, None] for half, channel in halves)
-        features = self.activation(F.conv2d(x, kernel, self.conv1x1.bias))
+            first, second = (half * channel[:, :, None, None] for half, channel in halves)
+        features = self.activation(F.conv2d(x, first + second, self.conv1x1.bias))
         return features, torch.cat(logits, 1), features.sum(1, keepdim=True)

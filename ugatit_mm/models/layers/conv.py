@@ -85,7 +85,7 @@ class ReflectConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C_in, H, W)."""
-        return F.conv2d(pad(x, self.padding[0]), self.weight, self.bias, self.stride)
+        return F.conv2d(pad(x, self.kernel_size[0] // 2), self.weight, self.bias, self.stride)
 
 
 class UpConv2d(nn.Conv2d):

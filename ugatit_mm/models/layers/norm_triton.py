@@ -116,7 +116,7 @@ def affine(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, relu: bool) ->
             channels,
             positions,
             *strides,
-            *_strides(out),
+            *_flatten(out)[1],
             relu,
             block_c,
             block_p,
@@ -206,7 +206,7 @@ def affine_grad_input(
             positions,
             *grad_strides,
             *strides,
-            *_strides(out),
+            *_flatten(out)[1],
             relu,
             block_c,
             block_p,
@@ -230,17 +230,19 @@ def _strides(x: Tensor) -> tuple[int, int, int] | None:
 
 def _flatten(x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
     """``x`` and its strides; a cut-out, whose rows have gaps, is copied first."""
-    if _strides(x) is None:
+    strides = _strides(x)
+    if strides is None:
         last = x.stride(1) < x.stride(3)
-        x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    return x, _strides(x)
+        kind = torch.channels_last if last else torch.contiguous_format
+        return _flatten(x.contiguous(memory_format=kind))
+    return x, strides
 
 
 def _tile(*tensors: Tensor) -> tuple[int, int]:
     """Channels and positions of a tile (powers of 2), long where the memory is contiguous."""
     _, channels, positions = _sizes(tensors[0])
     channels, positions = triton.next_power_of_2(channels), triton.next_power_of_2(positions)
-    channels_last = {stride[1] < stride[2] for stride in map(_strides, tensors)}
+    channels_last = {stride[1] < stride[2] for _, stride in map(_flatten, tensors)}
     if channels_last == {False}:
         block_p = min(TILE, positions)
         return min(TILE // block_p, channels), block_p

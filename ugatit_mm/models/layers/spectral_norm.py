@@ -20,6 +20,9 @@ class SpectralNorm(nn.Module):
         eps: Smallest norm that the vectors are divided by.
     """
 
+    u: Tensor
+    v: Tensor
+
     def __init__(self, weight: Tensor, eps: float = 1e-12) -> None:
         super().__init__()
         matrix = weight.flatten(1)
@@ -70,12 +73,13 @@ class Normalise(torch.autograd.Function):
 
 def spectral_norm(layer: nn.Module) -> nn.Module:
     """Give ``layer.weight`` a :class:`SpectralNorm`; each reading of it is one use."""
-    parametrize.register_parametrization(layer, 'weight', SpectralNorm(layer.weight))
+    parametrize.register_parametrization(
+        layer, 'weight', SpectralNorm(layer.get_parameter('weight'))
+    )
     return layer
 
 
 def raw_weight(layer: nn.Module) -> nn.Parameter:
     """Return the kernel of ``layer`` before any spectral normalisation."""
-    if parametrize.is_parametrized(layer, 'weight'):
-        return layer.parametrizations.weight.original
-    return layer.weight
+    parametrized = parametrize.is_parametrized(layer, 'weight')
+    return layer.get_parameter('parametrizations.weight.original' if parametrized else 'weight')

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ...visualization.curves import read_scalars
-from ..base import unwrap
+from ..base import Plot, unwrap
 from ..layers import LIN, AdaLIN
 
 PREFIX = 'rho/'
@@ -150,3 +150,11 @@ def plot_rho(
     lines = {line.get_label(): line for axes in rows[0] for line in axes.lines}
     figure.legend(handles=list(lines.values()), loc='outside right upper', fontsize='small')
     figure.savefig(path, dpi=110)
+
+
+RHO = Plot(
+    plot_rho,
+    'mean rho of each layer against the iteration, for both directions',
+    'Mean over the channels of rho as it is used. By the paper, instance norm (1) keeps more of '
+    "the source's structure, layer norm (0) changes more of it.",
+)

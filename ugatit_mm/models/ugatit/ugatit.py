@@ -14,6 +14,7 @@ from ..losses import lsgan_loss
 from . import signs, variants
 from .pairs import DiscriminatorPair, Generated, GeneratorPair
 from .recipes import resolve
+from .rho import RHO
 from .ugatit_discriminator import SCALES, DiscriminatorOutput, UGATITDiscriminator
 from .ugatit_generator import UGATITGenerator
 from .weights import MAX_BLOCKS, describe
@@ -58,6 +59,8 @@ class UGATIT(UnpairedTranslation):
     }
     LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 10.0, 'cam': 1000.0}
     SIGNS = {'attention': 0.01, 'rho': 0.95}
+    RATES = {'discriminators': 1e-4, 'generators': 1e-4}
+    PLOTS = {'Instance norm or layer norm': RHO}
 
     def __init__(
         self,
@@ -240,6 +243,11 @@ class UGATIT(UnpairedTranslation):
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Read recipe and sizes of the networks off their weights."""
         return {'type': cls.__name__, **describe(state)}
+
+    @classmethod
+    def size_of(cls, model: Mapping[str, Any]) -> int:
+        """The generators', which the weights of a full one depend on."""
+        return super().size_of(model['generator'])
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,401 @@
+"""What every registered translation model must do. A new model adds a row to ``ROWS``."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from helpers import (
+    TINY_OF,
+    assert_same,
+    batch,
+    in_ranks,
+    load_tool,
+    write_images,
+)
+from mmagic.registry import MODEL_WRAPPERS, MODELS
+from mmengine import MessageHub
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from ugatit_mm import cli
+from ugatit_mm.apis import UGATITInferencer, load_model, run_test, run_training
+from ugatit_mm.config import load_config
+from ugatit_mm.converters import read_checkpoint, write_checkpoint
+from ugatit_mm.domains import other
+from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.export import export_model, verify
+from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation, unwrap
+from ugatit_mm.visualization import translation_sheet
+
+
+class Row(NamedTuple):
+    """A model's part of these tests.
+
+    Attributes:
+        others: For each field of its networks and of itself another value than the tiny config's;
+            an odd one takes further fields along.
+        dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
+    """
+
+    others: dict[str, Any]
+    dead: tuple[str, ...] = ()
+
+
+ROWS = {
+    'ugatit': Row(
+        others={
+            'generator.in_channels': 4,
+            'generator.out_channels': 4,
+            'generator.base_channels': 8,
+            'generator.num_blocks': 2,
+            'generator.img_size': 64,
+            'generator.light': False,
+            'generator.norm': 'in',
+            'generator.norm_groups': {'norm': 'gn', 'norm_groups': 2},
+            'generator.cam': False,
+            'generator.recipe': 'pytorch',
+            'generator.bias': False,
+            'generator.encoder_affine': False,
+            'generator.shared_cam': False,
+            'generator.mlp_width': 'features',
+            'generator.rho_init': 0.5,
+            'generator.rho_smoothing': 0.5,
+            'generator.unbiased': True,
+            'generator.init': 'default',
+            'discriminator.in_channels': 4,
+            'discriminator.base_channels': 8,
+            'discriminator.num_layers': (4, 4),
+            'discriminator.cam': False,
+            'discriminator.spectral_norm': False,
+            'discriminator.recipe': 'pytorch',
+            'discriminator.bias': False,
+            'discriminator.shared_cam': False,
+            'discriminator.raw_cam_weight': True,
+            'discriminator.padding': 'symmetric',
+            'discriminator.init': 'default',
+            'recipe': 'pytorch',
+            'cam_loss': {'type': 'CAMLoss', 'loss_weight': 2.0},
+            'joint_discrimination': False,
+            'loss_config': {'cam': 1.0},
+        },
+    ),
+    'cyclegan': Row(
+        others={
+            'generator.in_channels': 4,
+            'generator.out_channels': 4,
+            'generator.base_channels': 8,
+            'generator.num_blocks': 2,
+            'discriminator.in_channels': 4,
+            'discriminator.base_channels': 8,
+            'discriminator.num_layers': 1,
+            'pool_size': 0,
+            'loss_config': {'identity': 0.0},
+        },
+        dead=('.bias',),  # before instance norms
+    ),
+}
+# Fields of the base and of how things are computed, which have tests of their own.
+SHARED = {'generator', 'discriminator', 'with_cp', 'fields'}
+
+every_model = pytest.mark.parametrize('name', list(ROWS))
+
+
+def config(name: str, root: Path | str = 'data', **options: Any):
+    tiny = TINY_OF[name] | {'domains.A': 'red', 'domains.B': 'blue', 'data_root': str(root)}
+    return load_config(f'{name}_custom', tiny | options)
+
+
+def build(name: str, fields: dict | None = None, seed: int = 0) -> UnpairedTranslation:
+    """A tiny model; ``fields`` by dotted names."""
+    init_default_scope('mmagic')
+    cfg = config(name, **{f'model.{key}': value for key, value in (fields or {}).items()})
+    torch.manual_seed(seed)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def optimisers(model: UnpairedTranslation, **fields: Any):
+    adam = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999))
+    wrappers = {name: dict(optimizer=adam, **fields) for name in unwrap(model).OPTIMIZED}
+    return UGATITOptimWrapperConstructor(wrappers)(model)
+
+
+def at(iteration: int) -> None:
+    MessageHub.get_current_instance().update_info('iter', iteration)
+
+
+def image(size: int = 32) -> torch.Tensor:
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(autouse=True)
+def first_iteration():
+    at(0)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
+    """Data, and the work dir of a training of four iterations with a checkpoint at two."""
+    done: dict[str, tuple[Path, Path]] = {}
+
+    def train(name: str) -> tuple[Path, Path]:
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            write_images(folder / 'data')
+            cfg = config(name, folder / 'data')
+            cfg.work_dir = str(folder / 'work')
+            run_training(cfg)
+            done[name] = folder / 'data', folder / 'work'
+        return done[name]
+
+    return train
+
+
+def test_every_model_has_a_row():
+    kinds = TRANSLATION_MODELS.values()
+    assert {kind.NAME for kind in kinds} == ROWS.keys() == TINY_OF.keys()
+    assert len({kind.ROW for kind in kinds}) == len(ROWS)
+
+
+@every_model
+def test_passes_are_finite_and_every_parameter_gets_a_gradient(name: str):
+    model = build(name).train()
+    reached: dict[str, float] = {}
+    for key, parameter in model.named_parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda p, key=key: reached.update({key: p.grad.abs().max().item()})
+        )
+    log = model.train_step(batch(), optimisers(model))
+    assert model.not_finite == [] and all(math.isfinite(value) for value in log.values())
+    assert model.updates == dict.fromkeys(model.OPTIMIZED, True) and not model.pending
+    for key, _ in model.named_parameters():
+        assert math.isfinite(reached[key]), key
+        assert reached[key] > 0 or key.endswith(ROWS[name].dead), key
+    for target in model.targets():
+        out = model.eval().translate(image(), target, heatmap=model.has_attention)
+        assert out.image.shape == (1, 3, 32, 32) and out.image.abs().max() <= 1
+        assert (out.heatmap is not None) == model.has_attention
+
+
+def fields_of(name: str) -> set[str]:
+    kind = next(kind for kind in TRANSLATION_MODELS.values() if name == kind.NAME)
+    fields = set(inspect.signature(kind).parameters) - SHARED
+    for part, network in kind.NETWORKS.items():
+        fields |= {f'{part}.{each}' for each in set(inspect.signature(network).parameters) - SHARED}
+    return fields
+
+
+def print_of(model: UnpairedTranslation) -> list:
+    """What tells two models apart: shapes, a translation, three steps."""
+    shapes = sorted((key, tuple(value.shape)) for key, value in model.state_dict().items())
+    steps, optim = [], optimisers(model.train())
+    for seed in range(4):
+        steps.append(model.train_step(batch(seed=seed), optim))
+    return [shapes, steps]
+
+
+@pytest.mark.parametrize(
+    ('name', 'field'), [(name, field) for name in ROWS for field in sorted(fields_of(name))]
+)
+def test_every_field_has_an_effect(name: str, field: str, plain: Callable):
+    value = ROWS[name].others[field]
+    part, _, _ = field.rpartition('.')
+    several = isinstance(value, dict) and part
+    fields = {f'{part}.{k}': v for k, v in value.items()} if several else {field: value}
+    shapes, steps = plain(name)
+    model = build(name, fields)
+    if {tuple(v.shape) for v in model.state_dict().values()} != {s for _, s in shapes} or {
+        *model.state_dict()
+    } != {key for key, _ in shapes}:
+        return  # other weights
+    if field.endswith('img_size'):
+        assert model.img_size == value
+        return
+    assert print_of(model) != [shapes, steps]
+
+
+@pytest.fixture(scope='module')
+def plain() -> Callable[[str], list]:
+    done: dict[str, list] = {}
+
+    def of(name: str) -> list:
+        if name not in done:
+            done[name] = print_of(build(name))
+        return done[name]
+
+    return of
+
+
+@every_model
+def test_an_update_that_is_not_finite_is_left_out(name: str):
+    model = build(name).train()
+    optim = optimisers(model)
+    model.train_step(batch(), optim)
+    before = copy.deepcopy((model.state_dict(), optim.state_dict(), model.training_state()))
+    poison = batch(seed=1)
+    poison['inputs']['img_A'][0, 0, 0, 0] = math.nan
+    log = model.train_step(poison, optim)
+    first = next(iter(model.OPTIMIZED))
+    assert model.updates == {first: False} and model.not_finite
+    assert all(math.isfinite(value) for value in log.values())
+    assert_same(before, (model.state_dict(), optim.state_dict(), model.training_state()))
+    model.train_step(batch(seed=2), optim)
+    assert all(model.updates.values()) and model.not_finite == []
+
+
+@every_model
+def test_nothing_moves_between_accumulated_batches(name: str):
+    model = build(name).train()
+    optim = optimisers(model, accumulative_counts=2)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    model.train_step(batch(seed=0), optim)
+    assert model.pending and model.updates == {}
+    assert all(torch.equal(before[key], value) for key, value in model.named_parameters())
+    at(1)
+    model.train_step(batch(seed=1), optim)
+    assert not model.pending and model.updates == dict.fromkeys(model.OPTIMIZED, True)
+    for part in model.PARTS:
+        moved = [key for key in before if key.startswith(part)]
+        now = dict(model.named_parameters())
+        assert any(not torch.equal(before[key], now[key]) for key in moved), part
+
+
+@every_model
+def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
+    data, work = trained(name)
+    part = tmp_path / 'part'
+    part.mkdir()
+    (part / 'iter_2.pth').write_bytes((work / 'iter_2.pth').read_bytes())
+    cfg = config(name, data)
+    cfg.work_dir, cfg.resume = str(part), True
+    run_training(cfg)
+    one, two = (read_checkpoint(folder / 'iter_4.pth') for folder in (work, part))
+    for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
+        assert_same(one[key], two[key], key)
+
+
+@every_model
+def test_the_tools_train_and_test(name: str, trained, tmp_path: Path):
+    _, work = trained(name)
+    kind = read_checkpoint(work / 'iter_4.pth')['meta']['networks']['type']
+    assert name == TRANSLATION_MODELS[kind].NAME
+    words = [str(work / f'{name}_custom.py'), str(work / 'iter_4.pth')]
+    out = ['--out-dir', str(tmp_path / 'out'), '--sheet', '--kid', 'ColourHOGFeatures']
+    more = ['--subset-size', '2', '--work-dir', str(tmp_path / 'test')]
+    assert load_tool('test').main([*words, *out, *more]) == 0
+    for direction, count in (('red2blue', 3), ('blue2red', 2)):
+        assert len(list((tmp_path / 'out' / direction).iterdir())) == count
+        assert (tmp_path / 'out' / f'sheet_{direction}.png').is_file()
+    assert (tmp_path / 'test' / 'results_iter_4.json').is_file()
+    assert cli.main(['report', str(work)]) == 0
+    assert TRANSLATION_MODELS[kind].ROW in (work / 'report.html').read_text()
+
+
+@every_model
+def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
+    """Validation, test, inferencer, command line, from the file of weights only."""
+    data, work = trained(name)
+    checkpoint = work / 'iter_4.pth'
+    cfg = config(name, data)
+    cfg.work_dir = str(tmp_path / 'work')
+    run_test(cfg, checkpoint, tmp_path / 'out')
+    model, meta = load_model(checkpoint, device='cpu')
+    assert name == type(model).NAME and meta['networks']['type'] == type(model).__name__
+    inferencer = UGATITInferencer(checkpoint, device='cpu')
+    for target in model.targets():
+        direction = model.direction(target)
+        out = tmp_path / f'by_command_{target}'
+        words = ['--ckpt', str(checkpoint), '--to', target, '--network-size', '--out', str(out)]
+        source = data / f'test{other(target)}'
+        assert cli.main(['translate', str(source), *words]) == 0
+        for file in sorted(source.iterdir()):
+            by_test = np.asarray(Image.open(tmp_path / 'out' / direction / file.name))
+            (result,) = inferencer(file, target, restore=False)
+            assert np.array_equal(by_test, result.image)
+            assert np.array_equal(by_test, np.asarray(Image.open(out / file.name)))
+
+
+@every_model
+def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Path):
+    """The parts that translate, in float16; and bare weights, whose model is told by them."""
+    _, work = trained(name)
+    content = read_checkpoint(work / 'iter_4.pth')
+    model, _ = load_model(work / 'iter_4.pth', device='cpu')
+    state = {
+        key: value.half()
+        for key, value in content['state_dict'].items()
+        if key.startswith(tuple(f'{part}.' for part in model.TRANSLATES))
+    }
+    torch.save(content['state_dict'], tmp_path / 'bare.pth')
+    write_checkpoint(
+        tmp_path / 'slim.safetensors', state, {'networks': content['meta']['networks']}
+    )
+    for file, tolerance in (('bare.pth', 0), ('slim.safetensors', 2e-2)):
+        loaded, _ = load_model(tmp_path / file, device='cpu')
+        assert type(loaded) is type(model)
+        for target in model.targets():
+            wanted = model.translation(image(), target)
+            found = loaded.translation(image(), target)
+            torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0)
+
+
+@every_model
+def test_sheet(name: str):
+    model = build(name).train()
+    for target in model.targets():
+        columns = list(model.columns(image()[0], target))
+        assert columns[0] == 'source' and 'translation' in columns
+        sheet = translation_sheet(model, image().repeat(2, 1, 1, 1), target)
+        assert sheet.shape == (20 + 2 * 132 + 4, len(columns) * 132 + 4, 3)
+    assert model.training
+
+
+@every_model
+@pytest.mark.parametrize('kind', ['torchscript', pytest.param('onnx', marks=pytest.mark.slow)])
+def test_export_is_equal(name: str, kind: str, tmp_path: Path):
+    """``verify`` raises where the file is off by more than 1e-4."""
+    model = build(name).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
+    for target in model.targets():
+        path = tmp_path / f'{target}.{kind}'
+        meta = export_model(model, target, path, kind, pixels='normalised')
+        assert meta['model'] == model.ROW
+        assert len(list(verify(path, kind, model, [picture]))) == 2
+
+
+def train_a_rank(name: str, folder: Path) -> None:
+    dist.init_process_group('gloo')
+    lines = {**config(name).model_wrapper_cfg, 'device_ids': None}
+    wrapped = MODEL_WRAPPERS.build(lines | {'module': build(name).train()})
+    optim = optimisers(wrapped)
+    states = []
+    for iteration in range(3):
+        at(iteration)
+        wrapped.train_step(batch(seed=10 * dist.get_rank() + iteration), optim)
+        states.append(copy.deepcopy(unwrap(wrapped).state_dict()))
+    torch.save(states, folder / f'{dist.get_rank()}.pth')
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@every_model
+def test_two_ranks_are_equal(name: str, tmp_path: Path):
+    """To the bit to each other, and after a step close to one process with both samples."""
+    in_ranks(train_a_rank, tmp_path, name, tmp_path)
+    first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
+    assert_same(first, second)
+    model = build(name).train()
+    samples = [batch(seed=10 * rank)['inputs'] for rank in (0, 1)]
+    both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
+    model.train_step({'inputs': both}, optimisers(model))
+    for key, value in model.state_dict().items():
+        if not key.endswith('.bias'):  # before a norm: noise, which Adam makes steps of
+            torch.testing.assert_close(first[0][key], value, atol=2e-4, rtol=0, msg=key)

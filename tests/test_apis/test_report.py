@@ -148,7 +148,7 @@ def test_unfinished_run_says_what_is_not_there(run, tmp_path):
     ):
         assert words in page.text, words
 
-    rows = [{'loss_g': 3.0, 'time': 0.25, 'step': step} for step in (1, 2)]
+    rows = [{'loss_cycle_A': 3.0, 'time': 0.25, 'step': step} for step in (1, 2)]
     (start / 'scalars.json').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     (tmp_path / 'ugatit_custom.py').write_text('')
     (tmp_path / 'iter_2.pth').write_bytes(b'no checkpoint')

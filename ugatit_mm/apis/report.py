@@ -445,8 +445,8 @@ summary { cursor: pointer; padding: .4rem 0; }
 <h3>{{ sheet.direction }}, iteration {{ "{:,}".format(sheet.iteration) }}</h3>
 <img src="{{ sheet.uri }}" alt="{{ sheet.direction }}: a row for each picture, its source first">
 {% else %}
-<p class="none">No picture sheet yet: <code>TranslationSheetHook</code> writes one at
-its interval.</p>
+<p class="none">No picture sheet yet: <code>default_hooks.sheets</code> writes one at its
+interval.</p>
 {% endfor %}
 {% if sheets %}
 <p class="quiet">The first images of the validation set, not chosen.</p>

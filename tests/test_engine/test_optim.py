@@ -7,6 +7,7 @@ from torch import nn
 
 from ugatit_mm.engine import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from ugatit_mm.engine.optim import parameter_groups
+from ugatit_mm.models import UGATIT
 
 ADAM = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4)
 

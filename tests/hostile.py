@@ -767,6 +767,18 @@ CONTENT: dict[str, Change] = {
     'a path as a field': _described(
         'generator', init_cfg={'type': 'Pretrained', 'checkpoint': '/'}
     ),
+    'another model': _meta(networks={'type': 'CycleGAN'}),
+    'a model that is any class': _meta(networks={'type': 'torch.nn.Linear', 'in_features': 10**9}),
+    'a model that laughs': _meta(networks={'type': laughing()}),
+    'a model whose name has control characters': _meta(networks={'type': '\x1b[2J\n'}),
+    'a field that no model has': lambda state, networks: {
+        'state_dict': state,
+        'meta': {'networks': networks | {'compile': {'backend': 'x'}}},
+    },
+    'targets that laugh': lambda state, networks: {
+        'state_dict': state,
+        'meta': {'networks': networks | {'targets': laughing()}},
+    },
     'another class': _described('generator', type='EncoderDecoder'),
     'a recipe that is a list': _meta(networks={'recipe': ['x']}),
     'domains that are numbers': lambda state, networks: {

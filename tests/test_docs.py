@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cyclegan_helpers import tiny_cyclegan
 from helpers import DATA, ROOT, TINY, as_arguments, load_tool, write_images
 from PIL import Image
 
 from ugatit_mm import cli, web
 from ugatit_mm.apis import UGATITInferencer
+from ugatit_mm.converters.cyclegan import to_official
 
 WORK = 'work_dirs/flowers'
 PAGES = ('quickstart', 'own_data', 'weights', 'inference', 'evaluation', 'export')
@@ -73,6 +75,10 @@ def reader(tmp_path_factory):
         network, name = key.split('.', 1)
         networks.setdefault(network, {})[name] = torch.from_numpy(value)
     torch.save(networks, 'official.pt')
+    cyclegan = folder / 'checkpoints' / 'horse2zebra'
+    cyclegan.mkdir(parents=True)
+    for network, weights in to_official(tiny_cyclegan().state_dict()).items():
+        torch.save(weights, cyclegan / f'latest_net_{network}.pth')
     yield folder
     os.chdir(here)
 

@@ -39,7 +39,7 @@ def forwards(args: argparse.Namespace) -> dict:
 
 def backwards(args: argparse.Namespace) -> dict:
     checkpoint = read_checkpoint(args.source)
-    state = weights_of(checkpoint.get('state_dict', checkpoint))
+    state = weights_of(checkpoint)
     networks = UnpairedCycleGAN.describe(state)
     cyclegan.write_networks(args.target, cyclegan.to_official(state))
     return networks

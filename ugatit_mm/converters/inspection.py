@@ -23,6 +23,7 @@ NAMES = {
     'collections OrderedDict',
     'torch Size',
     'torch._utils _rebuild_parameter',
+    'torch._utils _rebuild_tensor',  # of torch before 0.4
     'torch._utils _rebuild_tensor_v2',
     *(f'torch {kind}' for kind in ('bool', 'float16', 'bfloat16', 'float32', 'float64')),
     *(f'torch {kind}' for kind in ('uint8', 'int8', 'int16', 'int32', 'int64')),

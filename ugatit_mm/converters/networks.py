@@ -125,7 +125,7 @@ def _check_bounds(
 
 
 def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Take the networks' weights out of what a file holds.
+    """Take the networks' weights out of what a file holds, in float32, in which they compute.
 
     Args:
         content: A checkpoint, or weights by name.
@@ -151,7 +151,9 @@ def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -
         if not isinstance(value, Tensor) or not value.is_floating_point()
     ]:
         raise ValueError(f'{printable(bad[0])} is no weight')
-    return found
+    if bad := [key for key, value in found.items() if not value.isfinite().all()]:
+        raise ValueError(f'{printable(bad[0])} is not finite: NaN or infinite numbers in it')
+    return {key: value.float() for key, value in found.items()}
 
 
 def load_weights(
@@ -161,11 +163,11 @@ def load_weights(
 
     Args:
         model: The model itself; its parts may be in wrappers of ranks.
-        state: Weights of the parts, of any type of numbers.
+        state: Weights of the parts, as :func:`weights_of` gives them.
         parts: Those that are loaded, the others keep their weights; all if not given.
 
     Raises:
-        ValueError: They are not those of the parts, no more and no less, or not finite.
+        ValueError: They are not those of the parts, no more and no less.
     """
     prefixes = tuple(f'{part}.' for part in (model.PARTS if parts is None else parts))
     own = model.state_dict()  # without the names of wrappers
@@ -174,8 +176,6 @@ def load_weights(
     except ValueError as error:
         fields = ', '.join(f'model.{field}' for field in (*model.FIELDS, *model.NETWORKS))
         raise ValueError(f'{error}. Check {fields} in the config') from error
-    if bad := [key for key, value in state.items() if not value.isfinite().all()]:
-        raise ValueError(f'{printable(bad[0])} is not finite: NaN or infinite numbers in it')
     load_state_dict(model, own | state, strict=True)  # MMEngine's goes through the wrappers
 
 

@@ -98,6 +98,7 @@ def test_light_with_pixels_and_attention(light, tmp_path, format, opset):
         assert axes[2] == ['batch', 1, 'quarter_height', 'quarter_width']
 
 
+@pytest.mark.slow
 def test_full_in_both_precisions(full, tmp_path):
     pixels = noise(2, 32, 32)
     x = (pixels.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5

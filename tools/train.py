@@ -16,7 +16,7 @@ from ugatit_mm.hooks import NotFiniteError
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train U-GAT-IT.',
+        description='Train a translation model.',
         epilog='Options worth knowing: model.recipe=pytorch, model.generator.light=True, '
         'train_cfg.max_iters=100000, randomness.seed=0.',
     )

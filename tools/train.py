@@ -17,8 +17,8 @@ from ugatit_mm.hooks import NotFiniteError
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train a translation model.',
-        epilog='Options worth knowing: model.recipe=pytorch, model.generator.light=True, '
-        'train_cfg.max_iters=100000, randomness.seed=0.',
+        epilog='Options worth knowing: train_cfg.max_iters=100000, randomness.seed=0; of U-GAT-IT '
+        'model.recipe=pytorch, model.generator.light=True.',
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
     parser.add_argument(

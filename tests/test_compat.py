@@ -154,6 +154,7 @@ def test_full_mmcv_is_used_as_it_is(monkeypatch):
         assert sys.modules.get('mmcv._ext') is before
 
 
+@pytest.mark.slow
 def test_import_is_quiet_and_leaves_out_what_few_need():
     """And MMagic's inferencer, imported later, knows of ours."""
     code = """

@@ -107,9 +107,7 @@ def test_a_file_names_its_model(trained, tmp_path):
         save(tmp_path / 'odd.pth', content)
         with pytest.raises(CheckpointError, match=rf'odd\.pth: .*({said})'):
             load_model(tmp_path / 'odd.pth', device='cpu')
-    with pytest.raises(
-        CheckpointError, match=r'iter_2\.pth: .*Check model.recipe'
-    ):
+    with pytest.raises(CheckpointError, match=r'iter_2\.pth: .*Check model.recipe'):
         run_test(trained, path)
     with pytest.raises(CheckpointError, match=r'iter_2\.pth: .*Check model.img_size'):
         load_model(Path(trained.work_dir) / 'iter_2.pth', cfg)

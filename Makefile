@@ -8,25 +8,37 @@ PYTHON =
 PYTHONS = python3.12 python3.11 python3.10 python3
 RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: help demo test lint format doctor install clean
+.PHONY: help demo test test-slow test-all lint format doctor install clean
 
 help:
-	@echo 'make demo     translate with U-GAT-IT, end to end (tools/demo.py)'
-	@echo 'make test     ruff and pytest'
-	@echo 'make lint     ruff and mypy'
-	@echo 'make format   rewrite the sources in the one format'
-	@echo 'make doctor   check the environment'
-	@echo 'make install  build $(VENV); the targets above do so by themselves'
-	@echo 'make clean    remove caches and build folders, never $(VENV), data or results'
+	@echo 'make demo      translate with U-GAT-IT, end to end (tools/demo.py)'
+	@echo 'make test      ruff, mypy and the fast tests'
+	@echo 'make test-slow the tests that start many processes or run long'
+	@echo 'make test-all  both'
+	@echo 'make lint      ruff and mypy'
+	@echo 'make format    rewrite the sources in the one format'
+	@echo 'make doctor    check the environment'
+	@echo 'make install   build $(VENV); the targets above do so by themselves'
+	@echo 'make clean     remove caches and build folders, never $(VENV), data or results'
 
 demo: $(STAMP)
 	@$(PY) tools/demo.py
 
-test: lint
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder || { \
+# Of the tests that -m chooses.
+define run_tests
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m '$(1)' || { \
 	    status=$$?; \
-	    if [ $$status -eq 5 ]; then echo 'make test: pytest found no tests' >&2; fi; \
+	    if [ $$status -eq 5 ]; then echo 'make $@: pytest found no tests' >&2; fi; \
 	    exit $$status; }
+endef
+
+test: lint
+	$(call run_tests,not slow)
+
+test-slow: $(STAMP)
+	$(call run_tests,slow)
+
+test-all: test test-slow
 
 lint: $(STAMP)
 	@$(PY) -m ruff check .

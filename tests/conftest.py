@@ -32,7 +32,6 @@ LONGEST = (
     'test_checkpoints.py',
     'test_run_paper.py',
     'test_resume.py',
-    'test_benchmark_scaling.py',
     'test_ugatit.py',
     'test_benchmarks.py',
 )

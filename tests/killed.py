@@ -1,7 +1,8 @@
-"""Train in a child process again and again and kill it, until the training has ended.
+"""Train in a child process, once undisturbed, and once killed again and again until it has ended.
 
-`python tests/killed.py WORK_DIR OPTIONS KILLS SEED`; OPTIONS is JSON. Prints how often it was
-killed while it started, trained and wrote. The package is imported once, so a life costs little.
+`python tests/killed.py FOLDER OPTIONS KILLS SEED` makes the work dirs FOLDER/whole and
+FOLDER/killed; OPTIONS is JSON. Prints how often it was killed while it started, trained and wrote.
+The package is imported once, so a life costs little.
 """
 
 import json
@@ -53,6 +54,7 @@ def train(work_dir: Path, options: dict) -> None:
 
 
 def child(work_dir: Path, options: dict) -> int:
+    work_dir.mkdir(exist_ok=True)
     pid = os.fork()
     if not pid:
         train(work_dir, options)
@@ -60,9 +62,10 @@ def child(work_dir: Path, options: dict) -> int:
 
 
 def main() -> None:
-    work_dir, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
     kills, rng = int(sys.argv[3]), random.Random(int(sys.argv[4]))
-    work_dir.mkdir()
+    to_the_end(folder / 'whole', options)
+    work_dir = folder / 'killed'
     life = 0.0  # from the fork to some iterations
     done = {'starting': 0, 'training': 0, 'writing': 0}
     while sum(done.values()) < kills:
@@ -81,9 +84,13 @@ def main() -> None:
         new = set(work_dir.glob('iter_*.pth')) - before
         writing = any(folder.glob('iter_*') for folder in work_dir.glob('.unfinished-*'))
         done['writing' if writing else 'training' if new else 'starting'] += 1
-    status = os.waitpid(child(work_dir, options), 0)[1]
-    assert status == 0, status
+    to_the_end(work_dir, options)
     print(json.dumps(done))
+
+
+def to_the_end(work_dir: Path, options: dict) -> None:
+    status = os.waitpid(child(work_dir, options), 0)[1]
+    assert status == 0, f'{work_dir.name}: {status}'
 
 
 if __name__ == '__main__':

@@ -117,6 +117,16 @@ def test_wrong_options_are_said_in_a_line(
     assert not (tmp_path / 'o').exists()
 
 
+@pytest.mark.parametrize('word', ['--heatmap', '--overlay', '--figure'])
+def test_attention_that_is_not_there_is_refused(word, tiny, photos: Path, tmp_path: Path, capsys):
+    write_checkpoint(tmp_path / 'w.pth', tiny(generator={'cam': False}).state_dict(), {})
+    words = ['translate', str(photos), '--ckpt', str(tmp_path / 'w.pth'), word]
+    assert cli.main([*words, '--out', str(tmp_path / 'o')]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: these networks have no attention: ') and error.count('\n') == 1
+    assert not (tmp_path / 'o').exists()
+
+
 def test_translate_a_video(weights, tmp_path: Path, monkeypatch):
     """Size, rate and number of frames stay; without ffmpeg OpenCV writes it."""
     source = tmp_path / 'film.avi'

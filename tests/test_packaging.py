@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, as_arguments
 
+pytestmark = pytest.mark.slow
 SOURCES = ('setup.py', 'setup.cfg', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md')
 FOLDERS = ('ugatit_mm', 'configs', 'tools')
 CARRIED = ('configs', 'tools', 'model-index.yml')

@@ -38,7 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    apply_speed(cfg, args.amp, args.lean, args.compile)
+    try:
+        apply_speed(cfg, args.amp, args.lean, args.compile)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     try:
         run_training(cfg)
     except KeyboardInterrupt:

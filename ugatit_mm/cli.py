@@ -48,8 +48,8 @@ def usage() -> str:
     lines = [f'  ugatit {name:10} {text}' for name, (_, text) in COMMANDS.items()]
     return '\n'.join(
         [
-            'U-GAT-IT translates pictures between two domains, selfies to anime, daisies to',
-            'sunflowers, and back.',
+            'Pictures from one domain to another, and back: selfies to anime, daisies to',
+            'sunflowers. U-GAT-IT, and what it was compared with, on MMagic.',
             '',
             *lines,
             '',

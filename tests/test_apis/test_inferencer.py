@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ugatit_mm.apis import Failure, UGATITInferencer, load_model
+from ugatit_mm.apis import Failure, TranslationInferencer, UGATITInferencer, load_model
 from ugatit_mm.apis.sizes import SIZE_MODES, fit
 from ugatit_mm.apis.sources import find_sources, read
 from ugatit_mm.converters import CheckpointError, describe, write_checkpoint
@@ -100,6 +100,34 @@ def test_keep_is_refused_by_full_networks(tiny, tmp_path):
     assert full.img_size == 32
     with pytest.raises(ValueError, match='size=keep needs networks that take any size'):
         full(picture(32, 32), size='keep')
+
+
+def test_what_a_model_does_not_have_is_refused(tiny, tmp_path):
+    """A heatmap without attention, a direction that is not there."""
+    model = tiny(generator={'cam': False})
+    write_checkpoint(tmp_path / 'w.pth', model.state_dict(), {})
+    plain = UGATITInferencer(tmp_path / 'w.pth', device='cpu')
+    assert plain(picture(32, 32))[0].heatmap is None
+    with pytest.raises(ValueError, match='these networks have no attention: leave out heatmap'):
+        plain(picture(32, 32), return_heatmap=True)
+    plain.model = plain.model.only('A')
+    with pytest.raises(ValueError, match="do not translate into 'B', only into A"):
+        plain(picture(32, 32), 'B')
+    assert plain(picture(32, 32), 'A')[0].image.shape == (32, 32, 3)
+
+
+def test_keep_goes_by_the_models_stride():
+    for shape, stride, fitted in (
+        ((30, 41), 4, (32, 44)),
+        ((30, 41), 16, (64, 64)),
+        ((70, 100), 16, (80, 112)),
+        ((1, 9), 1, (4, 9)),
+    ):
+        assert fit(picture(*shape), 8, 'keep', stride).image.shape == (*fitted, 3)
+
+
+def test_the_old_name_stays():
+    assert UGATITInferencer is TranslationInferencer
 
 
 @pytest.mark.parametrize('size', SIZE_MODES)

@@ -6,6 +6,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmagic.apis import MMagicInferencer
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
@@ -16,6 +17,7 @@ from ugatit_mm.apis import UGATITInferencer, run_test
 from ugatit_mm.config import configs_dir, load_config
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.datasets import UGATITDataset
+from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.pixels import to_uint8
 
 OPTIONS = {
@@ -104,6 +106,22 @@ def test_ugatit_is_in_the_lists_of_mmagic():
     assert names[0] == 'ugatit_selfie2anime' and len(directions) == 10
     assert set(names) == directions | light and len(names) == 20
     assert 'Weights' not in str(MMagicInferencer.inference_supported_models_cfg['ugatit'])
+
+
+def test_every_model_with_an_entry_in_the_metafile_is_in_mmagics_list():
+    """By its name, which is not MMagic's own of another model; its settings are of its row."""
+    MMagicInferencer.init_inference_supported_models_cfg()
+    entries = yaml.safe_load((configs_dir() / 'metafile.yml').read_text())['Models']
+    listed = MMagicInferencer.get_inference_supported_models()
+    assert len(set(listed)) == len(listed)
+    for model in TRANSLATION_MODELS.values():
+        if not (wanted := [e['Name'] for e in entries if e['In Collection'] == model.ROW]):
+            continue
+        (name,) = {model.NAME, f'unpaired_{model.NAME}'} & set(listed[-len(TRANSLATION_MODELS) :])
+        known = MMagicInferencer.inference_supported_models_cfg[name]['settings']
+        assert [setting['Name'] for setting in known] == wanted
+    mmagics = MMagicInferencer.inference_supported_models_cfg['cyclegan']['settings']
+    assert 'cyclegan_lsgan' in str(mmagics) and 'selfie2anime' not in str(mmagics)
 
 
 @pytest.mark.parametrize('index', range(20))

@@ -97,7 +97,8 @@ def test_report_of_a_finished_run(run, written):
     page = Page(written.read_text(encoding='utf-8'))
     assert page.stands_alone()
     text = page.text
-    assert 'red ↔ blue & green' in text and '4 iterations of 4, finished' in text
+    assert 'red ↔ blue & green' in text
+    assert 'A training of U-GAT-IT: 4 iterations of 4, finished' in text
 
     pictures = [base64.b64decode(source.partition(',')[2]) for source in page.sources]
     sheets = sorted(run.glob('*/vis_data/vis_image/sheet_*_4.png'))
@@ -122,7 +123,9 @@ def test_report_of_a_finished_run(run, written):
         if key.startswith('discriminators.A') and not key.endswith(('.u', '.v'))
     )
     assert f'discriminator of A {learned:,}' in text
-    assert 'recipe tensorflow' in text and 'base_channels 4' in text
+    assert 'model UGATIT' in text and 'recipe tensorflow' in text and 'base_channels 4' in text
+    for name in ('generators', 'discriminators'):
+        assert f'optimizer of the {name} optimizer (betas [0.5, 0.999], ' in text
     assert "dict(type='RhoHook')" in text or "type='RhoHook'" in text  # the whole config
 
 
@@ -154,7 +157,7 @@ def test_unfinished_run_says_what_is_not_there(run, tmp_path):
     ):
         assert words in page.text, words
 
-    rows = [{'loss_g': 3.0, 'time': 0.25, 'step': step} for step in (1, 2)]
+    rows = [{'loss_cycle_A': 3.0, 'time': 0.25, 'step': step} for step in (1, 2)]
     (start / 'scalars.json').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     (tmp_path / 'ugatit_custom.py').write_text('')
     (tmp_path / 'iter_2.pth').write_bytes(b'no checkpoint')
@@ -218,6 +221,29 @@ def test_nothing_of_a_file_is_run_or_becomes_markup(tmp_path):
     assert page.text.count(EVIL) > 15
     assert page.text.count('It cannot be shown:') == 4
     assert 'recipe ' + EVIL in page.text and 'light True' in page.text
+
+
+@pytest.mark.parametrize('kind', ["'ACGAN'", "['a']", 'dict(a=1)', '1'])
+def test_a_model_that_is_not_known(kind, tmp_path):
+    """What every model has is shown; of the networks nothing is known."""
+    start = tmp_path / 'start' / 'vis_data'
+    start.mkdir(parents=True)
+    (start / 'config.py').write_text(
+        f"model = dict(type={kind}, domains=dict(A='red', B='blue'), loss_config=dict(gan=2.0))\n"
+        "optim_wrapper = dict(type='X', eg=dict(optimizer=dict(lr=0.5)), clip=dict(norm=1))\n"
+    )
+    torch.save({'state_dict': {'generators.A.x': torch.ones(3)}}, tmp_path / 'iter_1.pth')
+    page = Page(report(tmp_path))
+    assert page.stands_alone()
+    for words in (
+        'red ↔ blue',
+        'A training of',
+        'weights of the losses gan 2.0',
+        'optimizer of the eg optimizer (lr 0.5)',
+        'No checkpoint with networks yet',
+    ):
+        assert words in page.text, words
+    assert 'Instance norm' not in page.text and 'norm 1' not in page.text
 
 
 def test_what_is_no_work_dir_is_an_error(run, tmp_path, capsys):

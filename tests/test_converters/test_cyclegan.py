@@ -94,11 +94,27 @@ def test_official_folder_to_the_recorded_picture(tmp_path):
     np.testing.assert_allclose(image, record['forward_G_A'], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize('legacy', [False, True])
-def test_folder_to_mmagics_picture(tmp_path, capsys, legacy):
-    """MMagic's generator with the same weights; legacy: files of torch before 1.6."""
+def as_before_0_4(tensor: torch.Tensor, _: int) -> tuple:
+    """How torch before 0.4 pickled a tensor."""
+    storage = torch.storage.TypedStorage(
+        wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True
+    )
+    place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+    return torch._utils._rebuild_tensor, (storage, *place)
+
+
+@pytest.mark.parametrize('torch_of', ['today', 'before 1.6', 'before 0.4'])
+def test_folder_to_mmagics_picture(tmp_path, capsys, monkeypatch, torch_of):
+    """MMagic's generator with the same weights, from files of any age."""
     networks = official()
-    source = write(tmp_path / 'run', networks, _use_new_zipfile_serialization=not legacy)
+    with monkeypatch.context() as patched:
+        if torch_of == 'before 0.4':
+            patched.setattr(torch.Tensor, '__reduce_ex__', as_before_0_4)
+        new = torch_of == 'today'
+        source = write(tmp_path / 'run', networks, _use_new_zipfile_serialization=new)
+    if torch_of == 'before 0.4':
+        content = (source / 'latest_net_G_A.pth').read_bytes()
+        assert b'_rebuild_tensor\n' in content and b'_rebuild_tensor_v2' not in content
     (source / 'loss_log.txt').touch()
     assert convert(source, tmp_path / 'ours.pth', '--domains', 'horse', 'zebra') == 0
     said = capsys.readouterr().out

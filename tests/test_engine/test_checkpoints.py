@@ -151,6 +151,7 @@ def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeyp
     assert runner.train_loop.position == 500_001
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_training_or_not(config, monkeypatch, caplog):
     """The second checkpoint of three cannot be written."""
     save = files._save
@@ -212,6 +213,7 @@ def test_old_files_go_when_the_new_one_is_there(config, monkeypatch):
         run_training(cfg)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_not_lost(config, monkeypatch):
     """Checkpoints and interrupts wait for the update that the gradients are for."""
     options = {
@@ -244,6 +246,7 @@ def test_accumulated_gradients_are_not_lost(config, monkeypatch):
     assert_same_weights(whole / 'iter_8.pth', parts / 'iter_8.pth')
 
 
+@pytest.mark.slow
 def test_a_signal_in_a_validation_leaves_it_and_loses_nothing(config, monkeypatch):
     options = {
         'train_cfg.max_iters': 6,
@@ -310,6 +313,7 @@ def test_a_failing_run_gives_the_signals_back(config, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_drawn_goes_on(config):
     """Without a seed in the config, and with another one."""
     options = {'randomness.seed': None, 'train_cfg.val_interval': 100}
@@ -322,7 +326,10 @@ def test_a_seed_that_was_drawn_goes_on(config):
         assert_same_weights(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
 
 
-@pytest.mark.parametrize('speed', [{'amp': 'float16'}, {'amp': 'bfloat16', 'lean': True}])
+@pytest.mark.parametrize(
+    'speed',
+    [pytest.param({'amp': 'float16'}, marks=pytest.mark.slow), {'amp': 'bfloat16', 'lean': True}],
+)
 def test_loss_scaler_and_lean_moments_go_on(config, speed):
     """The scale overflows before the stop and behind it; lean moments are rounded at random."""
 
@@ -364,6 +371,7 @@ def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd)
     assert said in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     """A rank that is started anew need not know that: torchrun tells only those that failed."""
     run_training(config('weights', **{'train_cfg.max_iters': 2}))
@@ -422,6 +430,7 @@ def test_a_score_that_was_made_up_for_is_kept(config, monkeypatch):
     assert 'best_score' in read_checkpoint(work / 'iter_2.pth')['message_hub']['runtime_info']
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
     run_training(config(**{'train_cfg.max_iters': 2}))
     work = Path(config().work_dir)

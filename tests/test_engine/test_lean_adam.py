@@ -179,7 +179,7 @@ def fit(make) -> float:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(256, 257), nn.Tanh(), nn.Linear(257, 8))
     teacher = nn.Sequential(nn.Linear(256, 64), nn.Tanh(), nn.Linear(64, 8)).requires_grad_(False)
-    optimizer = make(parameter_groups(net, 'kernels'))
+    optimizer = make(parameter_groups([net], 'kernels'))
     for step in range(200):
         for group in optimizer.param_groups:
             group['lr'] = 2e-3 * min(1, 2 * (1 - step / 200))

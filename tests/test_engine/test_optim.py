@@ -7,6 +7,7 @@ from torch import nn
 
 from ugatit_mm.engine import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from ugatit_mm.engine.optim import parameter_groups
+from ugatit_mm.models import UGATIT
 
 ADAM = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4)
 
@@ -57,7 +58,7 @@ def test_decay_is_the_gradient_of_the_l2_term():
     layer, twin = nn.Linear(3, 2), nn.Linear(3, 2)
     twin.load_state_dict(layer.state_dict())
     x = torch.randn(4, 3)
-    adam = torch.optim.Adam(parameter_groups(layer, 'kernels'), lr=0.1, weight_decay=0.01)
+    adam = torch.optim.Adam(parameter_groups([layer], 'kernels'), lr=0.1, weight_decay=0.01)
     plain = torch.optim.Adam(twin.parameters(), lr=0.1)
     for _ in range(3):
         adam.zero_grad(), plain.zero_grad()
@@ -68,12 +69,15 @@ def test_decay_is_the_gradient_of_the_l2_term():
 
 
 def test_errors(tiny):
-    with pytest.raises(ValueError, match='takes generators, discriminators and weight_decay_scope'):
-        UGATITOptimWrapperConstructor({'generators': {}})
+    with pytest.raises(ValueError, match='takes discriminators, generators and weight_decay_scope'):
+        UGATITOptimWrapperConstructor({'generators': {}})(tiny())
     with pytest.raises(ValueError, match='paramwise_cfg is not supported'):
         UGATITOptimWrapperConstructor({}, paramwise_cfg={})
     with pytest.raises(ValueError, match="weight_decay_scope must be one of .*'biases'"):
         build(tiny(), weight_decay_scope='biases')
+    slim = UGATIT(dict(type='UGATITGenerator', base_channels=4, num_blocks=1, img_size=32))
+    with pytest.raises(ValueError, match=r'training needs model\.discriminator'):
+        build(slim)
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])

@@ -36,9 +36,10 @@ def comparable(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)
-def test_killed_at_random_moments(data_root: Path, tmp_path: Path):
+@pytest.mark.parametrize('kills', [1, pytest.param(KILLS, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(data_root: Path, tmp_path: Path, kills: int):
     """`UGATIT_KILLS=50 pytest tests/test_engine/test_resume.py` takes longer."""
-    iterations = 8 * KILLS
+    iterations = 8 * kills
     options = {
         **TINY,
         'data_root': str(data_root),
@@ -50,14 +51,13 @@ def test_killed_at_random_moments(data_root: Path, tmp_path: Path):
         'default_hooks.checkpoint.rule': 'less',
         'randomness.seed': 3,
     }
-    for name, kills in (('whole', 0), ('killed', KILLS)):
-        words = [ROOT / 'tests' / 'killed.py', tmp_path / name, json.dumps(options), kills, 0]
-        done = subprocess.run(
-            [sys.executable, *map(str, words)], capture_output=True, text=True, cwd=tmp_path
-        )
-        log = (tmp_path / f'{name}.log').read_text()
-        assert done.returncode == 0, done.stderr[-2000:] + log[-3000:]
-        print(done.stdout)
+    words = [ROOT / 'tests' / 'killed.py', tmp_path, json.dumps(options), kills, 0]
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, cwd=tmp_path
+    )
+    logs = ''.join(log.read_text()[-3000:] for log in sorted(tmp_path.glob('*.log')))
+    assert done.returncode == 0, done.stderr[-2000:] + logs
+    print(done.stdout)
     end = f'iter_{iterations}.pth'
     assert_same(comparable(tmp_path / 'whole' / end), comparable(tmp_path / 'killed' / end))
     names = [sorted(f.name for f in (tmp_path / n).glob('*.pth')) for n in ('whole', 'killed')]

@@ -93,6 +93,11 @@ def rows(markdown: str) -> list[list[str]]:
     return [line.strip('| ').split(' | ') for line in markdown.splitlines() if line[:1] == '|']
 
 
+def blocks(markdown: str) -> list[list[list[str]]]:
+    """Rows of each table of Table 3."""
+    return [rows(part) for part in markdown.split('\n\n') if part.startswith('| model |')]
+
+
 def test_results_hold_what_the_figures_depend_on(tmp_path: Path):
     path = write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.07})
     got = read_results(path)
@@ -114,7 +119,8 @@ def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
     write(tmp_path, 'ugatit_selfie2anime', {'selfie2anime': 0.1})
     markdown, table = table_3(Results([tmp_path]))
     ours = 'U-GAT-IT, ours: full, 256 px, 1,000,000 iterations, seed 3; '
-    got = {row[0]: row[1:] for row in rows(markdown)[:12]}
+    first, _ = blocks(markdown)
+    got = {row[0]: row[1:] for row in first}
     assert got['model'] == [
         'selfie2anime',
         'horse2zebra',
@@ -130,8 +136,8 @@ def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
     assert got[ours + 'with source'][2] == '7.32 ± 0.73'
     lines = csv.DictReader(io.StringIO(table))
     cells = {(c['model'], c['direction'], c['protocol']): c for c in lines}
-    of_paper = [row[0].split(',')[0] for row in rows(markdown)[:12] if 'ours' not in row[0]]
-    assert of_paper[2:] == list(paper.TABLE_3)[: len(of_paper) - 2]
+    of_paper = [row[0] for row in first if row[0].endswith(', paper')]
+    assert of_paper == [f'{name}, paper' for name in paper.TABLE_3]
     cells = {key[1:]: cell for key, cell in cells.items() if key[0] == 'U-GAT-IT'}
     assert len(cells) == 30
     assert float(cells['dog2cat', 'kid']['ours_x100']) == pytest.approx(8)
@@ -148,16 +154,17 @@ def test_each_model_stands_below_the_papers_row_of_it(stub, tmp_path: Path):
     assert results.variants('MUNIT') == [words]
     assert results.variants() == ['full, 256 px, 1,000,000 iterations, seed 3']
     markdown, table = table_3(results)
-    first, second, others = markdown.split('\n\n| model | ')[1:]
-    names = [line.split(' | ')[0].strip('| ') for line in first.splitlines()]
+    first, second, others = blocks(markdown)
+    names = [row[0] for row in first]
     place = names.index('MUNIT, paper')
     assert names[place + 1 : place + 4] == [
         f'MUNIT, ours: {words}; {kind}' for kind in ('target', 'target, blocks', 'with source')
     ]
-    assert names[place + 4] == 'DRIT, paper' and '| DRIT, ours' not in first
-    assert '| MUNIT, paper | 13.94 ± 0.72' in second and '| MUNIT, ours | not trained |' in second
-    assert 'MUNIT, ours' in others and 'U-GAT-IT' not in others.split('\n\n')[0]
-    assert '50.00 ± 5.00' in others and '- MUNIT, None on cat2dog, 1,000,000 iterations' in others
+    assert names[place + 4] == 'DRIT, paper' and 'DRIT, ours' not in names
+    assert ['MUNIT, ours', *['not trained'] * 5] in second
+    assert [row[0] for row in others[2:]] == names[place + 1 : place + 4]
+    assert others[2][1:] == ['50.00 ± 5.00']
+    assert '- MUNIT, None on cat2dog, 1,000,000 iterations' in markdown
     lines = csv.DictReader(io.StringIO(table))
     (cell,) = (
         c
@@ -235,7 +242,8 @@ def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.09}, iterations=1000)
     write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.08}, features='colour_hog')
     markdown, _ = table_3(Results([tmp_path]))
-    ours = {row[0].split(': ')[1]: row[3] for row in rows(markdown)[:20] if 'ours' in row[0]}
+    first, _ = blocks(markdown)
+    ours = {row[0].split(': ')[1]: row[3] for row in first if row[0].startswith('U-GAT-IT, ours')}
     assert ours['full, 256 px, 1,000,000 iterations, seed 3; target'] == '7.00 ± 0.70'
     assert ours['full, 256 px, 1,000 iterations, seed 3; target'] == '9.00 ± 0.90'
     light = "light, 256 px, 1,000,000 iterations, seed 3, colour_hog features, not Inception's"

@@ -16,6 +16,7 @@ from ugatit_mm.apis import UGATITInferencer
 from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.export import export_model, files, open_exported, verify
 from ugatit_mm.models import UGATIT
+from ugatit_mm.models.base import Translated
 from ugatit_mm.models.layers.adalin import plain_instance_layer_norm, traced_instance_layer_norm
 from ugatit_mm.pixels import to_uint8
 
@@ -95,9 +96,10 @@ def test_light_with_pixels_and_attention(light, tmp_path, format, opset):
             for value in (*graph.graph.input, *graph.graph.output)
         ]
         assert [a[0] for a in axes] == ['batch'] * 3 and axes[0][3] == axes[1][3] == 3
-        assert axes[2] == ['batch', 1, 'quarter_height', 'quarter_width']
+        assert axes[2] == ['batch', 1, 'height_over_4', 'width_over_4']
 
 
+@pytest.mark.slow
 def test_full_in_both_precisions(full, tmp_path):
     pixels = noise(2, 32, 32)
     x = (pixels.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
@@ -118,6 +120,24 @@ def test_full_in_both_precisions(full, tmp_path):
         assert (onnx.TensorProto.FLOAT16 in kinds) == half
     for key, value in full.state_dict().items():  # of float32, as they were
         assert torch.equal(value, before[key]) and value.dtype == before[key].dtype
+
+
+def test_a_file_has_one_style(light, tmp_path, monkeypatch):
+    """Of a model that draws styles, that of no picture's name."""
+
+    def translate(image, target, *, heatmap=False, style=None):
+        return Translated(image * style[:, :, None, None])
+
+    def styles(names, target):
+        return torch.tensor([[0.5, -0.25, 1.0]]).repeat(len(names), 1)
+
+    monkeypatch.setattr(light, 'styles', styles)
+    monkeypatch.setattr(light, 'translate', translate)
+    export_model(light, 'B', tmp_path / 'b.pt', 'torchscript', pixels='normalised')
+    run, _ = open_exported(tmp_path / 'b.pt', 'torchscript')
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 3, 16, 24)).astype(np.float32)
+    (found,) = run(x)
+    assert_allclose(found, x * np.array([0.5, -0.25, 1], np.float32)[:, None, None], rtol=1e-6)
 
 
 def test_verification_tells_the_difference(light, tmp_path):
@@ -162,7 +182,7 @@ def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
         (light, {'img_size': 30}, 'img_size must be a multiple of 4 from 8 on, got 30'),
         (full, {'img_size': 64}, 'take only 32 px, got 64'),
         (light, {'target_domain': 'zebra'}, "unknown domain 'zebra'"),
-        (plain, {'heatmap': True}, 'trained without attention'),
+        (plain, {'heatmap': True}, 'these networks have no attention'),
     ):
         with pytest.raises(ValueError, match=message):
             export_model(model, **{'target_domain': 'B', 'path': path} | words)

@@ -18,6 +18,7 @@ def same_threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     demo = load_tool('demo')
     words = ['--work-dir', str(tmp_path), '--cfg-options', 'default_hooks.logger.interval=1']

@@ -118,6 +118,7 @@ def whole(tmp_path_factory) -> tuple[Path, Path]:
     return root / 'data', root / 'whole' / 'iter_6.pth'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'said'), [('hung', r'[Tt]imed out'), ('memory', 'MemoryError: of rank 1')]
 )
@@ -150,6 +151,7 @@ def ranks_of(process: subprocess.Popen) -> list[int]:
     return [pid for pid in words if b'/train.py' in words[pid]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', range(KILLS))
 def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     """All start anew, from the last whole checkpoint, with the same result."""
@@ -174,6 +176,7 @@ def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     print(f'killed at iteration {done}:', resumed)
 
 
+@pytest.mark.slow
 def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd):
     """Two ranks with a picture each, resumed by one with two: the same steps, but for rounding."""
     data, expected = whole
@@ -277,6 +280,7 @@ def on_hosts(
     return [(code, log.read_text()[-3000:]) for code, log in zip(codes, logs, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, tmp_path):
     data, expected = whole
     config, work = faulty(tmp_path, 'cut', tmp_path / 'happened'), tmp_path / 'work'
@@ -291,6 +295,7 @@ def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, 
     assert_same_weights(expected, work / 'iter_6.pth')
 
 
+@pytest.mark.slow
 def test_two_hosts_start_anew(hosts, whole, tmp_path):
     """A rank killed on one: the processes of both begin again, from the last checkpoint."""
     data, expected = whole

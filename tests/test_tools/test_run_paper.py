@@ -48,6 +48,7 @@ def words(data_dir: Path, what: str, work_dir: Path, iters: int = 2) -> list[str
     ]
 
 
+@pytest.mark.slow
 def test_the_ablation_runs_whole_and_is_not_run_again(data_dir, tmp_path, tool, capsys):
     arguments = words(data_dir, 'ablation', tmp_path / 'work')
     assert tool.main(arguments) == 0

@@ -57,7 +57,7 @@ def assert_rho_in_range(weights: dict) -> None:
     assert rho.min() >= 0 and rho.max() <= 1
 
 
-def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, capfd):
+def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, monkeypatch, capfd):
     tools, work = ROOT / 'tools', tmp_path / 'work'
     options = as_arguments(
         {**TINY, 'data_root': data_root, 'domains.A': 'red', 'domains.B': 'blue'}
@@ -75,11 +75,9 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, ca
 
     # The config that the run left behind needs no options, and nothing of where it started.
     out = tmp_path / 'out'
-    run(
-        *(sys.executable, tools / 'test.py', work / 'ugatit_custom.py', work / 'iter_4.pth'),
-        *('--out-dir', out, '--sheet', '--work-dir', tmp_path / 'test'),
-        cwd=tmp_path,
-    )
+    words = [work / 'ugatit_custom.py', work / 'iter_4.pth', '--work-dir', tmp_path / 'test']
+    monkeypatch.chdir(tmp_path)
+    assert load_tool('test').main([*map(str, words), '--out-dir', str(out), '--sheet']) == 0
     assert sorted(f.name for f in (out / 'red2blue').iterdir()) == ['0.png', '1.png', '2.png']
     assert sorted(f.name for f in (out / 'blue2red').iterdir()) == ['0.png', '1.png']
     for file in out.glob('*2*/*.png'):
@@ -147,7 +145,12 @@ def test_gradient_accumulation_and_bfloat16_train(data_root: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ('number', 'ranks'), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)]
+    ('number', 'ranks'),
+    [
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, number, ranks):
     """The signal goes to all processes, as a terminal and a cluster send it."""
@@ -201,7 +204,7 @@ def train_a_rank(folder: Path, options: dict, launcher: str) -> None:
     torch.save(state, folder / f'rank{os.environ["RANK"]}.pth')
 
 
-@pytest.mark.parametrize('recipe', ['tensorflow', 'pytorch'])
+@pytest.mark.parametrize('recipe', ['tensorflow', pytest.param('pytorch', marks=pytest.mark.slow)])
 def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path: Path, recipe):
     """Equal to the last bit between ranks; to 1e-5 to one process with batch 2."""
     options = {
@@ -230,6 +233,7 @@ def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path
         torch.testing.assert_close(first[key], one[key], atol=1e-5, rtol=1e-5, msg=key)
 
 
+@pytest.mark.slow
 def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path):
     options = {**TINY, 'data_root': str(data_root), 'train_cfg.max_iters': 2}
     env, work = {**ENV, 'PORT': free_port()}, tmp_path / 'work'

@@ -345,6 +345,7 @@ class Client(threading.Thread):
             self.faults.append('thin: another picture')
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300 + 3 * SECONDS)
 def test_fifty_clients_at_once(checkpoint: Path, tmp_path: Path, capsys):
     inferencer = UGATITInferencer(checkpoint, device='cpu')

@@ -142,21 +142,32 @@ def test_large_pictures_are_reduced_first(server):
         assert (result['width'], result['height']) == wanted
 
 
-def test_a_network_without_attention(server, monkeypatch):
-    def without(*args: object, **options: object) -> list[Translation]:
-        return [Translation('', '', make_picture(), make_picture())]
+def test_a_model_without_attention(server, monkeypatch):
+    monkeypatch.setattr(server.inferencer.model, '_cam', False)
+    assert json.loads(server.client.get('/model')[2])['attention'] is False
+    status, answer = translate(server, as_file(make_picture()))
+    (result,) = server.inferencer(make_picture(), 'B')
+    assert (status, answer['heatmap']) == (200, None)
+    np.testing.assert_array_equal(pixels(answer['translation']), result.image)
 
-    monkeypatch.setattr(type(server.inferencer), '__call__', without)
-    assert translate(server, as_file(make_picture()))[1]['heatmap'] is None
+
+def test_a_model_of_one_direction(server, monkeypatch):
+    monkeypatch.setattr(server.inferencer.model, '_reachable_domains', ['B'])
+    assert json.loads(server.client.get('/model')[2])['targets'] == ['B']
+    assert translate(server, as_file(make_picture()))[0] == 200
+    status, said = translate(server, as_file(make_picture()), 'to=A')
+    assert (status, said) == (400, '"to" must be one of B.')
 
 
 def test_what_the_page_is_told(server):
     told = json.loads(server.client.get('/model')[2])
     assert told == {
         'domains': {'A': 'daisy', 'B': 'sunflower'},
+        'targets': ['A', 'B'],
         'to': 'B',
         'side_of_network': 32,
         'sizes': list(SIZE_MODES),
+        'attention': True,
         'about': ABOUT,
         'examples': list(EXAMPLES),
         'upload': LIMITS.upload,

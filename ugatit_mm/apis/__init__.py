@@ -1,7 +1,7 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
 from .arguments import add_kid, add_run_arguments, add_speed_arguments, apply_speed, config_of
-from .inferencer import Translation, UGATITInferencer
+from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
 from .running import results_path, run_test, run_training
 from .sizes import SIZE_MODES
@@ -12,6 +12,7 @@ __all__ = [
     'SIZE_MODES',
     'Failure',
     'Translation',
+    'TranslationInferencer',
     'UGATITInferencer',
     'add_kid',
     'add_run_arguments',

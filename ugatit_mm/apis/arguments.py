@@ -1,11 +1,13 @@
 """What the tools' command lines share."""
 
 import argparse
+import inspect
 import os
 
 from mmengine.config import Config, DictAction
 
 from ..config import load_config
+from ..converters.networks import kind_of
 from ..engine.optim import AUTOCAST_DTYPES
 
 
@@ -50,6 +52,7 @@ def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None
     cfg.test_evaluator = [*others, kid]
 
 
+AMP_REPLACES = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune')
 
 
@@ -65,7 +68,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--lean',
         action='store_true',
-        help="little memory: Adam's moments in 8 bits, residual blocks computed anew backwards",
+        help="little memory: Adam's moments in 8 bits, features computed again in backward passes",
     )
     parser.add_argument(
         '--compile',
@@ -84,15 +87,27 @@ def apply_speed(
     Args:
         cfg: Config of a training; it is changed.
         amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
-        lean: :class:`LeanAdam`, and ``with_cp`` of the generators.
+        lean: :class:`LeanAdam`, and ``with_cp`` of the networks that have it.
         compile: Mode of ``torch.compile``.
 
     Raises:
-        ValueError: ``lean`` where the config's optimizer is not Adam.
+        ValueError: The config has nothing that a switch could change.
     """
-    for name in ('generators', 'discriminators'):
-        wrapper = cfg.optim_wrapper[name]
+    wrappers = {
+        name: wrapper
+        for name, wrapper in cfg.get('optim_wrapper', {}).items()
+        if isinstance(wrapper, dict) and 'optimizer' in wrapper
+    }
+    if (amp or lean) and not wrappers:
+        raise ValueError('--amp and --lean change optim_wrapper.NAME; the config has no optimizer')
+    for name, wrapper in wrappers.items():
         if amp:
+            kind = wrapper.get('type', 'OptimWrapper')
+            if kind not in AMP_REPLACES:
+                raise ValueError(
+                    f'--amp takes the place of {" or ".join(AMP_REPLACES)}, but '
+                    f'optim_wrapper.{name}.type is {kind}'
+                )
             wrapper.type, wrapper.dtype = 'AutocastOptimWrapper', amp
         if lean:
             if wrapper.optimizer.type not in ('Adam', 'LeanAdam'):
@@ -103,6 +118,8 @@ def apply_speed(
             wrapper.optimizer.type = 'LeanAdam'
             wrapper.optimizer.pop('fused', None)
     if lean:
-        cfg.model.generator.with_cp = True
+        for field, network in kind_of(cfg.model).NETWORKS.items():
+            if cfg.model.get(field) and 'with_cp' in inspect.signature(network).parameters:
+                cfg.model[field].with_cp = True
     if compile:
         cfg.model.compile = dict(mode=compile)

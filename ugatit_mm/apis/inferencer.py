@@ -24,8 +24,8 @@ class Translation(NamedTuple):
         relative: Path below an output folder, without suffix.
         source: RGB, uint8, (H, W, 3), as it was read.
         image: RGB, uint8, of the source's size (of the network's with ``restore=False``).
-        heatmap: The generator's attention, float32, in [0, 1], of the size of ``image``; where it
-            is asked for and the network has attention.
+        heatmap: The model's attention, float32, in [0, 1], of the size of ``image``, where it is
+            asked for.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Translation(NamedTuple):
     heatmap: np.ndarray | None = None
 
 
-class UGATITInferencer:
+class TranslationInferencer:
     """Translate pictures with trained weights.
 
     Args:
@@ -96,16 +96,16 @@ class UGATITInferencer:
             size: How a picture of another size is fitted, see :func:`fit`.
             restore: Give the translation the size of its source. Without, it is what
                 ``tools/test.py`` writes (``size='resize'``).
-            return_heatmap: The generator's attention, too.
+            return_heatmap: The attention too, of a model that has it.
             allow_url: See :func:`find_sources`.
 
         Yields:
             A translation or a failure for each picture, in their order.
 
         Raises:
-            ValueError: An option is unknown, or ``size='keep'`` with networks of one size.
+            ValueError: An option is unknown, or one that the model does not have.
         """
-        self.check_options(target_domain, size, batch_size)
+        self.check_options(target_domain, size, batch_size, return_heatmap)
         target = self.model.target(target_domain)
         prepared = self._prepare(find_sources(inputs, allow_url), size)
         while group := list(islice(prepared, batch_size)):
@@ -128,7 +128,13 @@ class UGATITInferencer:
                         heatmap = fitted.restore(heatmap, nothing)
                 yield Translation(source.name, source.relative, picture, image, heatmap)
 
-    def check_options(self, target_domain: str | None, size: str, batch_size: int = 1) -> None:
+    def check_options(
+        self,
+        target_domain: str | None,
+        size: str,
+        batch_size: int = 1,
+        return_heatmap: bool = False,
+    ) -> None:
         """Raise a ValueError for options that :meth:`iterate` does not take."""
         if size not in SIZE_MODES:
             raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {size!r}')
@@ -139,7 +145,15 @@ class UGATITInferencer:
             )
         if batch_size < 1:
             raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
-        self.model.direction(target_domain)
+        if return_heatmap and not self.model.has_attention:
+            raise ValueError(
+                'these networks have no attention: leave out heatmap, overlay and figure'
+            )
+        self.model.target(target_domain)
+
+    def fit(self, picture: np.ndarray, size: str) -> Fitted:
+        """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""
+        return fit(picture, self.img_size, size, self.model.STRIDE, self.model.INTERPOLATION)
 
     def _prepare(
         self, sources: Iterable[Source | Failure], size: str
@@ -153,7 +167,7 @@ class UGATITInferencer:
             except (ValueError, OSError) as error:
                 yield Failure(source.name, error)
             else:
-                yield source, picture, fit(picture, self.img_size, size)
+                yield source, picture, self.fit(picture, size)
 
     @torch.inference_mode()
     def _run(
@@ -169,7 +183,7 @@ class UGATITInferencer:
             out = self.model.translate(
                 pixels,
                 target,
-                heatmap=return_heatmap and self.model.has_attention,
+                heatmap=return_heatmap,
                 style=self.model.styles([names[i] for i in places], target),
             )
             pictures = to_uint8(out.image).permute(0, 2, 3, 1).cpu().numpy()
@@ -179,3 +193,6 @@ class UGATITInferencer:
             for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
                 results[place] = result
         return iter(results)
+
+
+UGATITInferencer = TranslationInferencer  # its name of before there were other models

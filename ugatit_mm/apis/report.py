@@ -15,15 +15,14 @@ from statistics import median
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from mmengine.config import ConfigDict
 from torch import Tensor
 
 from ..converters import CheckpointError, read_checkpoint
+from ..converters.networks import kind_of
 from ..evaluation.figures import PROTOCOLS, plus_minus
 from ..evaluation.results import ResultsError, read_results
 from ..files import whole
-from ..hooks.provenance import networks_of
-from ..models.ugatit.rho import plot_rho
+from ..models.base import UnpairedTranslation
 from ..version import __version__
 from ..visualization import plot_losses, read_scalars
 
@@ -35,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``ugatit report``."""
     parser = argparse.ArgumentParser(
         description='Write one HTML file about a training, finished or not: settings, networks, '
-        'environment, loss curves, rho, picture sheets, KID. It holds its pictures and needs no '
+        'environment, loss curves, picture sheets, KID. It holds its pictures and needs no '
         'network. Nothing of the work dir is run.'
     )
     parser.add_argument('work_dir', metavar='WORK_DIR', help='folder of the training (--work-dir)')
@@ -80,7 +79,8 @@ def report(work_dir: str | os.PathLike) -> str:
     domains = _strings(_get(config, 'model.domains')) or {'A': 'A', 'B': 'B'}
     scalars = read_log(folder)
     trained = meta.get('provenance')
-    settings = dict(_settings(config, meta.get('networks')))
+    kind = _kind(meta.get('networks'), config.get('model'))
+    settings = dict(_settings(kind, config, meta.get('networks')))
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string(PAGE)
@@ -92,8 +92,9 @@ def report(work_dir: str | os.PathLike) -> str:
             results=results,
             test_command=_test_command(folder, checkpoint),
             curves=_drawn(scalars, lambda file: plot_losses(folder, file)),
-            rho=_drawn(scalars, lambda file: plot_rho(folder, file, domains)),
-            networks=_sizes(content.get('state_dict', {})),
+            plots=_plots(kind, scalars, folder, domains),
+            networks=_sizes(kind, content.get('state_dict', {})),
+            model=kind.ROW if kind else _get(config, 'model.type') or 'a model',
             settings=settings,
             config=text,
             checkpoint=checkpoint,
@@ -235,27 +236,50 @@ def result_of(path: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------- what is shown
 
 
-def _settings(config: dict[str, Any], networks: Any) -> list[tuple[str, str]]:
+def _kind(*descriptions: Any) -> type[UnpairedTranslation] | None:
+    """The model that the first description names; ``None`` for one that is not known here."""
+    for fields in descriptions:
+        if isinstance(fields, dict) and fields:
+            try:
+                return kind_of(fields)
+            except ValueError:
+                return None
+    return None
+
+
+def _settings(
+    kind: type[UnpairedTranslation] | None, config: dict[str, Any], networks: Any
+) -> list[tuple[str, str]]:
     """The fields that tell trainings apart, by what they are called for people."""
-    if not isinstance(networks, dict):
+    model = _get(config, 'model')
+    if kind and not isinstance(networks, dict) and isinstance(model, dict):
         try:
-            networks = networks_of(ConfigDict(config.get('model', {})))
+            networks = kind.networks_of(model)
         except (AttributeError, TypeError, KeyError, ValueError):
-            networks = {}
+            networks = None
+    wrappers = _get(config, 'optim_wrapper')
+    wrappers = wrappers if isinstance(wrappers, dict) else {}
+    own = (*kind.FIELDS, *kind.NETWORKS) if kind else ()
     rows = [
-        ('recipe', _get(networks, 'recipe') or _get(config, 'model.recipe')),
-        ('domains', _get(config, 'model.domains')),
-        ('generator', _get(networks, 'generator')),
-        ('discriminator', _get(networks, 'discriminator')),
-        ('weights of the losses', _get(config, 'model.loss_config')),
+        ('model', _get(networks, 'type') or _get(model, 'type')),
+        *((_spaced(name), _get(networks, name)) for name in own),
+        ('domains', _get(model, 'domains')),
+        ('weights of the losses', _get(model, 'loss_config')),
         ('data', _get(config, 'train_dataloader.dataset.data_root')),
         ('batch', _get(config, 'train_dataloader.batch_size')),
-        ('optimizer of the generators', _get(config, 'optim_wrapper.generators')),
-        ('optimizer of the discriminators', _get(config, 'optim_wrapper.discriminators')),
+        *(
+            (f'optimizer of the {_spaced(name)}', wrapper)
+            for name, wrapper in wrappers.items()
+            if _get(wrapper, 'optimizer') is not None
+        ),
         ('iterations', _get(config, 'train_cfg.max_iters')),
         ('seed', _get(config, 'randomness.seed')),
     ]
     return [(name, _words(value)) for name, value in rows if value is not None]
+
+
+def _spaced(name: Any) -> str:
+    return str(name).replace('_', ' ')
 
 
 def _words(value: Any) -> str:
@@ -291,14 +315,13 @@ def _progress(scalars: dict[str, list] | str, config: dict[str, Any]) -> str:
     return text
 
 
-def _sizes(state: Any) -> list[dict[str, str]]:
+def _sizes(kind: type[UnpairedTranslation] | None, state: Any) -> list[dict[str, str]]:
     """Number of learned weights of each network, and what they take in float32."""
     counts: dict[str, int] = {}
-    for key, value in state.items() if isinstance(state, dict) else ():
+    for key, value in state.items() if kind and isinstance(state, dict) else ():
         part, _, rest = str(key).partition('.')
-        known = part in ('generators', 'discriminators') and rest[:2] in ('A.', 'B.')
-        if known and isinstance(value, Tensor) and not VECTOR.search(key):
-            name = f'{part[:-1]} of {rest[0]}'
+        if part in kind.PARTS and isinstance(value, Tensor) and not VECTOR.search(rest):
+            name = f'{_spaced(part).removesuffix("s")} of {rest.partition(".")[0]}'
             counts[name] = counts.get(name, 0) + value.numel()
     return [
         {'name': name, 'weights': f'{count:,}', 'size': f'{count * 4 / 1e6:,.1f} MB'}
@@ -311,6 +334,24 @@ def _test_command(folder: Path, checkpoint: str | None) -> str:
     config = shlex.quote(str(folder / configs[0])) if configs else 'CONFIG'
     weights = shlex.quote(str(folder / checkpoint)) if checkpoint else 'CKPT'
     return f'python tools/test.py {config} {weights} --kid'
+
+
+def _plots(
+    kind: type[UnpairedTranslation] | None,
+    scalars: dict[str, list] | str,
+    folder: Path,
+    domains: dict[str, str],
+) -> list[dict[str, Any]]:
+    """What the model draws of itself, laid out."""
+    return [
+        {
+            'title': title,
+            'drawn': _drawn(scalars, lambda file, draw=plot.draw: draw(folder, file, domains)),
+            'alt': plot.alt,
+            'about': plot.about,
+        }
+        for title, plot in (kind.PLOTS if kind else {}).items()
+    ]
 
 
 def _drawn(
@@ -344,7 +385,7 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{{ title }}: a training of U-GAT-IT</title>
+<title>{{ title }}: a training of {{ model }}</title>
 <style>
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; color: #222; background: #fff;
   font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -394,7 +435,7 @@ summary { cursor: pointer; padding: .4rem 0; }
 {% endmacro %}
 <header>
 <h1>{{ title }}</h1>
-<p>A training of U-GAT-IT: {{ progress }}.</p>
+<p>A training of {{ model }}: {{ progress }}.</p>
 <p class="quiet"><code>{{ work_dir }}</code><br>Written {{ made }} by ugatit_mm {{ version }}.</p>
 </header>
 <main>
@@ -402,7 +443,7 @@ summary { cursor: pointer; padding: .4rem 0; }
 <h2>Pictures</h2>
 {% for sheet in sheets %}
 <h3>{{ sheet.direction }}, iteration {{ "{:,}".format(sheet.iteration) }}</h3>
-<img src="{{ sheet.uri }}" alt="{{ sheet.direction }}: source, attention, translation, cycle">
+<img src="{{ sheet.uri }}" alt="{{ sheet.direction }}: a row for each picture, its source first">
 {% else %}
 <p class="none">No picture sheet yet: <code>default_hooks.sheets</code> writes one at its
 interval.</p>
@@ -449,12 +490,13 @@ interval.</p>
 <p class="quiet">Terms before weighting, averaged over the log's window.</p>
 {% endif %}
 
-<h2>Instance norm or layer norm</h2>
-{{ picture(rho, 'mean rho of each layer against the iteration, for both directions') }}
-{% if rho.uri is defined %}
-<p class="quiet">Mean over the channels of rho as it is used. By the paper, instance norm (1) keeps
-more of the source's structure, layer norm (0) changes more of it.</p>
+{% for plot in plots %}
+<h2>{{ plot.title }}</h2>
+{{ picture(plot.drawn, plot.alt) }}
+{% if plot.drawn.uri is defined %}
+<p class="quiet">{{ plot.about }}</p>
 {% endif %}
+{% endfor %}
 
 <h2>Networks</h2>
 {% if networks %}
@@ -465,7 +507,7 @@ more of the source's structure, layer norm (0) changes more of it.</p>
 <td class="number">{{ network.size }}</td></tr>
 {% endfor %}
 </table></div>
-<p class="quiet">Counted in {{ checkpoint }}. The generator of B makes images of B.</p>
+<p class="quiet">Counted in {{ checkpoint }}. A generator of B makes images of B.</p>
 {% elif unread %}
 <p class="none">{{ checkpoint }} cannot be read: {{ unread }}</p>
 {% else %}

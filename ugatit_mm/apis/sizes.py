@@ -7,9 +7,8 @@ import numpy as np
 from ..pixels import resize
 
 SIZE_MODES = ('resize', 'crop', 'pad', 'keep')
-STRIDE = 4  # the encoder halves height and width twice
 MAX_PIXELS = 100_000_000  # of a padded picture
-LEAST = 16  # pixels that every reflection in the network finds enough
+LEAST = 4  # strides; every reflection in a network finds them enough
 
 
 class Fitted(NamedTuple):
@@ -39,7 +38,13 @@ class Fitted(NamedTuple):
         return whole
 
 
-def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
+def fit(
+    picture: np.ndarray,
+    img_size: int,
+    mode: str,
+    stride: int = 4,
+    interpolation: str = 'bilinear',
+) -> Fitted:
     """Fit a picture to the network's size; one of that size goes through as it is.
 
     Args:
@@ -48,7 +53,10 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
         mode: ``'resize'``: squeezed into the square, as validation and tests do it. ``'crop'``:
             the largest square in the middle is translated and put back; around it the picture
             stays as it is. ``'pad'``: reflected to a square. ``'keep'``: at its own size,
-            reflected to a multiple of 4 pixels, at least 16; light networks alone take that.
+            reflected to a multiple of ``stride``, at least four times it; for models that take any
+            size.
+        stride: The model's ``STRIDE``.
+        interpolation: The model's ``INTERPOLATION``.
 
     Raises:
         ValueError: The mode is unknown, or makes more than :data:`MAX_PIXELS` of a long picture.
@@ -59,7 +67,7 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
     elif mode in ('crop', 'pad'):
         rows = columns = (min if mode == 'crop' else max)(height, width)
     elif mode == 'keep':
-        rows, columns = (max(-(-side // STRIDE) * STRIDE, LEAST) for side in (height, width))
+        rows, columns = (max(-(-side // stride), LEAST) * stride for side in (height, width))
     else:
         raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {mode!r}')
     if rows * columns > MAX_PIXELS:
@@ -77,5 +85,5 @@ def fit(picture: np.ndarray, img_size: int, mode: str) -> Fitted:
     y, x = max(top, 0), max(left, 0)
     image = image[y : y + rows, x : x + columns]
     if mode != 'keep':
-        image = resize(image, img_size, img_size)
+        image = resize(image, img_size, img_size, interpolation)
     return Fitted(image, (top, left, rows, columns))

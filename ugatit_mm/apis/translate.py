@@ -14,8 +14,8 @@ from ..converters import CheckpointError
 from ..files import whole
 from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
-from .inferencer import Translation, UGATITInferencer
-from .sizes import SIZE_MODES, fit
+from .inferencer import Translation, TranslationInferencer
+from .sizes import SIZE_MODES
 from .sources import Failure, Source, find_sources
 from .video import VideoError, count_frames, is_video, translate_video
 
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=SIZE_MODES,
         default='resize',
         help='how a picture of another size is fitted to the network: squeezed (resize), its '
-        'middle (crop), reflected to a square (pad), or not at all (keep, light networks alone)',
+        'middle (crop), reflected to a square (pad), or not at all (keep, by networks of any size)',
     )
     parser.add_argument(
         '--network-size', action='store_true', help="leave results at the network's size"
@@ -65,8 +65,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        inferencer = UGATITInferencer(args.ckpt, args.config, args.device)
-        inferencer.check_options(args.to, args.size, args.batch)
+        inferencer = TranslationInferencer(args.ckpt, args.config, args.device)
+        inferencer.check_options(
+            args.to, args.size, args.batch, args.heatmap or args.overlay or args.figure
+        )
         if args.ckpt is None:
             print(f'Without --ckpt: {inferencer.meta["about"]}')
         targets, failures = plan(args)
@@ -106,7 +108,7 @@ def plan(args: argparse.Namespace) -> tuple[list[tuple[Source, Path]], list[Fail
 
 
 def translate_pictures(
-    inferencer: UGATITInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
+    inferencer: TranslationInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
 ) -> list[Failure]:
     """Write the results of pictures; return what could not be translated."""
     results = inferencer.iterate(
@@ -135,19 +137,19 @@ def translate_pictures(
 
 
 def extras(
-    inferencer: UGATITInferencer, result: Translation, args: argparse.Namespace
+    inferencer: TranslationInferencer, result: Translation, args: argparse.Namespace
 ) -> dict[str, np.ndarray]:
     """The translation, and what is asked for beside it, by the end of the file's name."""
     pictures = {'': result.image}
-    if result.heatmap is not None and args.heatmap:
+    if args.heatmap:
         pictures['_heatmap'] = colour_heatmap(result.heatmap, colour_map=args.colour_map)
-    if result.heatmap is not None and args.overlay:
+    if args.overlay:
         size = result.heatmap.shape
         pictures['_overlay'] = overlay(
             resize(result.source, *size), result.heatmap, args.colour_map
         )
     if args.figure:
-        fitted = fit(result.source, inferencer.img_size, args.size)
+        fitted = inferencer.fit(result.source, args.size)
         pictures['_figure'] = attention_figure(
             inferencer.model, fitted.image, args.to, args.colour_map
         )
@@ -155,7 +157,7 @@ def extras(
 
 
 def translate_videos(
-    inferencer: UGATITInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
+    inferencer: TranslationInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
 ) -> list[Failure]:
     """Write the results of videos; return what could not be translated."""
     failures = []

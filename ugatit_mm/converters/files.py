@@ -114,7 +114,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name]
         total.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        total.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        total.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

@@ -23,6 +23,7 @@ NAMES = {
     'collections OrderedDict',
     'torch Size',
     'torch._utils _rebuild_parameter',
+    'torch._utils _rebuild_tensor',  # of torch before 0.4
     'torch._utils _rebuild_tensor_v2',
     *(f'torch {kind}' for kind in ('bool', 'float16', 'bfloat16', 'float32', 'float64')),
     *(f'torch {kind}' for kind in ('uint8', 'int8', 'int16', 'int32', 'int64')),
@@ -193,7 +194,7 @@ class _Archive(io.FileIO):
             except zipfile.BadZipFile as error:
                 raise _damaged(pickles[0]) from error
         self.seek(0)
-        reader = torch._C.PyTorchFileReader(self)
+        reader: Any = torch._C.PyTorchFileReader(self)
         records = {entry.filename.partition('/')[2]: entry for entry in entries}
         # The two readers may find different archives in one file.
         if (
@@ -225,7 +226,7 @@ class _Archive(io.FileIO):
             self.fault = self.fault or _damaged(entry)
         # torch reads the records one after the other, but for those at the end.
         if entry and self._digest and 0 <= place - self._digested < GAP:
-            self._digest_to(place)
+            self._digest_to(place, self._digest)
             self._digest.update(view)
             self._digested += done
         return done
@@ -242,12 +243,12 @@ class _Archive(io.FileIO):
         if self.fault is not None:
             raise self.fault
         if self._digest:
-            self._digest_to(self._size)
+            self._digest_to(self._size, self._digest)
 
-    def _digest_to(self, place: int) -> None:
+    def _digest_to(self, place: int, digest: 'hashlib._Hash') -> None:
         self.seek(self._digested)
         while part := self.read(min(place - self._digested, 1 << 20)):
-            self._digest.update(part)
+            digest.update(part)
             self._digested += len(part)
 
 
@@ -299,7 +300,8 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     encoded = 0  # characters of texts that become bytes
-    for operation, argument, place in pickletools.genops(file):
+    operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
+    for operation, argument, place in operations:
         name = operation.name
         if name in REFUSED:
             raise ValueError(f'it has the operation {name}, which torch.save does not use')

@@ -52,21 +52,21 @@ class UGATITOptimWrapperConstructor:
         Raises:
             ValueError: A key is missing or unknown, or the model lacks what is to be trained.
         """
-        model = unwrap(model)
-        if self.wrappers.keys() != model.OPTIMIZED.keys():
+        inner = unwrap(model)
+        if self.wrappers.keys() != inner.OPTIMIZED.keys():
             raise ValueError(
-                f'optim_wrapper takes {", ".join(model.OPTIMIZED)} and weight_decay_scope, got '
+                f'optim_wrapper takes {", ".join(inner.OPTIMIZED)} and weight_decay_scope, got '
                 f'{sorted(self.wrappers)}'
             )
-        model.check_trainable()
-        scope = model.weight_decay_scope if self.scope is None else self.scope
+        inner.check_trainable()
+        scope = inner.weight_decay_scope if self.scope is None else self.scope
         check_choice('optim_wrapper.weight_decay_scope', scope, WEIGHT_DECAY_SCOPES)
         wrappers = {}
         for name, cfg in self.wrappers.items():
             cfg = dict(cfg)
             cfg.setdefault('type', 'OptimWrapper')
             optimizer = dict(cfg.pop('optimizer'))
-            optimizer['params'] = parameter_groups(model.optimized(name), scope)
+            optimizer['params'] = parameter_groups(inner.optimized(name), scope)
             wrappers[name] = OPTIM_WRAPPERS.build(cfg | {'optimizer': OPTIMIZERS.build(optimizer)})
         return OptimWrapperDict(**wrappers)
 

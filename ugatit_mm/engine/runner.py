@@ -49,6 +49,12 @@ class UGATITRunner(Runner):
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
     """
 
+    # Of MMEngine's runner, which has no types.
+    _timestamp: str
+    _has_loaded: bool
+    optim_wrapper: Any
+    param_schedulers: Any
+
     def setup_env(self, env_cfg: dict) -> None:
         """Do as MMEngine, and take a folder for logs and sheets that no other start has.
 
@@ -181,7 +187,8 @@ class UGATITRunner(Runner):
     def _resume_newest(self) -> bool:
         """Resume from the newest whole checkpoint of the work dir, if there is a checkpoint."""
         # One rank chooses: files may appear and go while the others look.
-        content, chosen = None, [None]
+        content: dict[str, Any] | None = None
+        chosen: list[Any] = [None]
         if is_main_process():
             path, content, broken = newest_whole(self.work_dir)
             chosen = [(path, broken)]
@@ -449,7 +456,7 @@ def newest_whole(
         named = Path(pointer.read_text(errors='replace').strip())
         if named.is_file():
             paths[named] = _iteration(named)
-    broken = []
+    broken: list[str] = []
     for path in sorted(paths, key=lambda path: paths[path], reverse=True):
         try:
             return str(path), read_checkpoint(path), broken

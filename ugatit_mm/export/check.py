@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..apis.sizes import STRIDE, fit
+from ..apis.sizes import fit
 from ..models.base import UnpairedTranslation
 from ..pixels import normalise
 from .files import Runner, Translator, open_exported, outputs
@@ -77,10 +77,13 @@ def verify(
     size = int(meta['img_size'])
     sizes = [(1, size, size), (3, size, size)]
     if model.takes_any_size:
-        sizes.append((2, size + STRIDE, 2 * size))
+        sizes.append((2, size + model.STRIDE, 2 * size))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
-    fitted = [fit(picture, size, 'resize').image[None] for picture in pictures]
+    fitted = [
+        fit(picture, size, 'resize', interpolation=model.INTERPOLATION).image[None]
+        for picture in pictures
+    ]
     for name, batches in (('random', noise), ('real', fitted)):
         if not batches:
             continue

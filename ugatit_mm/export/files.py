@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..apis.sizes import STRIDE
 from ..domains import other
 from ..files import whole
 from ..models.base import UnpairedTranslation
@@ -59,12 +58,17 @@ class Translator(nn.Module):
         self.pixels = pixels
         self.heatmap = heatmap
         self.dtype = torch.float16 if half else torch.float32
+        style = model.styles([''], target)  # the file's one style, where a model needs any
+        self.register_buffer('style', None if style is None else style.to(self.dtype))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, H / 4, W / 4)."""
+        """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, h, w)."""
         if self.pixels == 'uint8':
             x = normalise(x.permute(0, 3, 1, 2).float())
-        image, heatmap = self.model.translate(x.to(self.dtype), self.target, heatmap=self.heatmap)
+        style = None if self.style is None else self.style.expand(len(x), *self.style.shape[1:])
+        image, heatmap = self.model.translate(
+            x.to(self.dtype), self.target, heatmap=self.heatmap, style=style
+        )
         image = to_uint8(image).permute(0, 2, 3, 1) if self.pixels == 'uint8' else image.float()
         return (image, heatmap.float()) if self.heatmap else image
 
@@ -84,8 +88,8 @@ def export_model(
     """Write the generator of one direction as a file, whole or not at all.
 
     Its input is ``pixels``, its outputs are ``image`` and, if asked for, ``heatmap``. The batch
-    may have any size; height and width are those of the training or, where the network's weights
-    do not depend on them (light), any multiples of 4 from 8 on.
+    may have any size; height and width are those of the training or, of a model that takes any
+    size, any multiples of its ``STRIDE`` from twice that on.
 
     Args:
         model: Trained networks.
@@ -94,8 +98,8 @@ def export_model(
         format: ``'onnx'`` or ``'torchscript'``.
         pixels: ``'uint8'``: RGB from 0 to 255, (N, H, W, 3), goes in and comes out.
             ``'normalised'``: RGB in [-1, 1], float32, (N, 3, H, W).
-        heatmap: The generator's attention too, float32, (N, 1, H / 4, W / 4), as the network has
-            it: unbounded, larger where it looks more.
+        heatmap: The attention too, float32, (N, 1, h, w), as the model has it: unbounded, larger
+            where it looks more.
         half: Weights and convolutions in float16; statistics of norms, input and output stay as
             they are.
         img_size: Side of the pictures that the file says it is for; of the training if not given.
@@ -128,7 +132,7 @@ def export_model(
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
         'img_size': str(img_size),
-        'size': 'multiples of 4' if model.takes_any_size else 'fixed',
+        'size': f'multiples of {model.STRIDE}' if model.takes_any_size else 'fixed',
         'model': model.ROW,
         'pixels': pixels,
         'heatmap': 'yes' if heatmap else 'no',
@@ -159,13 +163,16 @@ def _write_onnx(
         )
     batch = torch.export.Dim('batch')
     axes: dict[int, Any] = {0: batch}
+    stride = network.model.STRIDE
+    parts = [f'{side}_over_{stride}' for side in ('height', 'width')]
     if network.model.takes_any_size:
-        for axis, name in zip(_axes(network.pixels), ('quarter_height', 'quarter_width')):
-            axes[axis] = STRIDE * torch.export.Dim(name, min=2)
+        for axis, name in zip(_axes(network.pixels), parts):
+            axes[axis] = stride * torch.export.Dim(name, min=2)
+    example = _example(network, img_size, 2)  # of 1, the batch would be taken for a constant
     with _quiet():
         program = torch.onnx.export(
             network,
-            (_example(network, img_size, 2),),  # of 1, the batch would be taken for a constant
+            (example,),
             dynamo=True,
             dynamic_shapes=(axes,),
             input_names=['pixels'],
@@ -175,9 +182,10 @@ def _write_onnx(
         )
     # The exporter notes at every node where it stood in which file of this machine.
     onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
-    if network.heatmap and len(axes) == 3:  # the exporter invents names
-        shape = onnx_ir.Shape(['batch', 1, 'quarter_height', 'quarter_width'])
-        program.model.graph.outputs[1].shape = shape
+    if network.heatmap and network.model.takes_any_size:  # the exporter invents names
+        heatmap = network(example)[1]
+        if heatmap.size(3) * stride == img_size:
+            program.model.graph.outputs[1].shape = onnx_ir.Shape(['batch', 1, *parts])
     program.model.metadata_props.update(meta)
     program.save(path, external_data=False)
     onnx.checker.check_model(path)
@@ -211,8 +219,11 @@ def _img_size(model: UnpairedTranslation, img_size: int | None) -> int:
         return own
     if not model.takes_any_size:
         raise ValueError(f'img_size: these networks take only {own} px, got {img_size}')
-    if img_size % STRIDE or img_size < 2 * STRIDE:
-        raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
+    if img_size % model.STRIDE or img_size < 2 * model.STRIDE:
+        raise ValueError(
+            f'img_size must be a multiple of {model.STRIDE} from {2 * model.STRIDE} on, '
+            f'got {img_size}'
+        )
     return img_size
 
 

@@ -114,7 +114,8 @@ def markdown(table: Sequence[Column], seed: int = 0) -> str:
         ['votes', *(str(column.votes) for column in table)],
     ]
     lines += _table([column.dataset for column in table], rows)
-    if known := [column.dataset for column in table if column.dataset in TABLE_2['U-GAT-IT']]:
+    in_paper = {dataset for shares in TABLE_2.values() for dataset in shares}
+    if known := [column.dataset for column in table if column.dataset in in_paper]:
         lines += ['', f'The paper ({TABLE_2_PERSONS} persons, no intervals given)', '']
         rows = [
             [method, *(f'{paper[name]:.2f}' for name in known)] for method, paper in TABLE_2.items()

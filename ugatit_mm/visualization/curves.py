@@ -2,21 +2,18 @@
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 STYLES = ('-', '--', ':', '-.')
+# Which terms stand in which panel; sums of an update (loss_d) and parts of a term are left out.
 PANELS = {
-    'discriminators': ('loss_gan_d_A', 'loss_gan_d_B'),
-    'generators, adversarial': ('loss_gan_g_A', 'loss_gan_g_B'),
-    'cycle and identity (L1)': (
-        'loss_cycle_A',
-        'loss_cycle_B',
-        'loss_identity_A',
-        'loss_identity_B',
-    ),
-    'generators, CAM': ('loss_cam_A', 'loss_cam_B'),
+    'discriminators': r'loss_gan_d_[AB]',
+    'generators, adversarial': r'loss_gan_g_[AB]',
+    'cycle and identity (L1)': r'loss_(cycle|identity)_[AB]',
+    'further terms': r'loss_(?!gan_[dg]_|cycle_|identity_|[dg]$)\w+',
 }
 
 
@@ -53,6 +50,8 @@ def plot_losses(
 ) -> None:
     """Draw the loss terms, before weighting, against the iteration.
 
+    A panel of terms that no run has is left out.
+
     Args:
         work_dirs: As for :func:`read_scalars`; or several by name, drawn in one colour a term and
             another line style each.
@@ -60,7 +59,7 @@ def plot_losses(
 
     Raises:
         FileNotFoundError: Nothing was logged in a work dir.
-        ValueError: More runs than line styles.
+        ValueError: More runs than line styles, or no loss term was logged.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: half a second
     from matplotlib.figure import Figure
@@ -70,9 +69,22 @@ def plot_losses(
     if len(work_dirs) > len(STYLES):
         raise ValueError(f'at most {len(STYLES)} runs fit into one picture, got {len(work_dirs)}')
     runs = {name: read_scalars(work_dir) for name, work_dir in work_dirs.items()}
-    figure = Figure(figsize=(10, 6), layout='constrained')
+    logged = sorted({name for scalars in runs.values() for name in scalars})
+    panels = {
+        title: names
+        for title, terms in PANELS.items()
+        if (names := [name for name in logged if re.fullmatch(terms, name)])
+    }
+    if not panels:
+        folders = ' or '.join(map(str, work_dirs.values()))
+        raise ValueError(f'no loss term was logged under {folders}')
+    rows, columns = -(-len(panels) // 2), min(len(panels), 2)
+    figure = Figure(figsize=(10, 3 * rows), layout='constrained')
     FigureCanvasAgg(figure)
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in places[len(panels) :]:
+        axes.remove()
+    for axes, (title, names) in zip(places, panels.items(), strict=False):
         for colour, name in enumerate(names):
             for style, (run, scalars) in zip(STYLES, runs.items(), strict=False):
                 if name in scalars:
@@ -86,6 +98,5 @@ def plot_losses(
         axes.set_xlabel('iteration')
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize='x-small', ncols=2, framealpha=0.6)
+        axes.legend(fontsize='x-small', ncols=2, framealpha=0.6)
     figure.savefig(path, dpi=110)

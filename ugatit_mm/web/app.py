@@ -31,13 +31,12 @@ from starlette.routing import Route
 
 from ..apis.sizes import SIZE_MODES
 from ..datasets.loading import ImageReadError, decode_rgb
-from ..domains import DOMAINS
 from ..pixels import resize
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
 
 if TYPE_CHECKING:
-    from ..apis.inferencer import UGATITInferencer
+    from ..apis.inferencer import TranslationInferencer
 
 PAGE = Path(__file__).parent / 'page'
 KINDS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow's names
@@ -52,7 +51,7 @@ EXAMPLES = {
 
 
 def build_app(
-    inferencer: UGATITInferencer, host: str = '127.0.0.1', limits: Limits | None = None
+    inferencer: TranslationInferencer, host: str = '127.0.0.1', limits: Limits | None = None
 ) -> Starlette:
     """The page as an ASGI application.
 
@@ -73,7 +72,7 @@ def build_app(
     return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)])
 
 
-def serve(inferencer: UGATITInferencer, host: str, port: int, limits: Limits) -> None:
+def serve(inferencer: TranslationInferencer, host: str, port: int, limits: Limits) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
@@ -87,7 +86,7 @@ def serve(inferencer: UGATITInferencer, host: str, port: int, limits: Limits) ->
 class _Pages:
     """The endpoints. They run in one thread, the network in another, one picture at a time."""
 
-    def __init__(self, inferencer: UGATITInferencer, limits: Limits) -> None:
+    def __init__(self, inferencer: TranslationInferencer, limits: Limits) -> None:
         self.inferencer = inferencer
         self.limits = limits
         self.worker = ThreadPoolExecutor(1, 'translate')
@@ -97,18 +96,20 @@ class _Pages:
         self.held = 0  # bytes of uploads that came in, or wait
         self.seconds = 1.0  # that the last picture took
         self.examples = _find_examples()
-        model = inferencer.model
-        self.target = next(d for d in DOMAINS if model.direction(d) == model.direction())
+        self.target = inferencer.model.target()
 
     async def model(self, request: Request) -> Response:
         """What the page shows of the model and the limits."""
         about = self.inferencer.meta.get('about')
+        model = self.inferencer.model
         return JSONResponse(
             {
-                'domains': self.inferencer.model.domain_names,
+                'domains': model.domain_names,
+                'targets': list(model.targets()),
                 'to': self.target,
                 'side_of_network': self.inferencer.img_size,
-                'sizes': [mode for mode in SIZE_MODES if self.inferencer.light or mode != 'keep'],
+                'sizes': [mode for mode in SIZE_MODES if model.takes_any_size or mode != 'keep'],
+                'attention': model.has_attention,
                 'about': about if isinstance(about, str) else None,
                 'examples': list(self.examples),
                 'upload': self.limits.upload,
@@ -131,8 +132,9 @@ class _Pages:
         """
         target = request.query_params.get('to', self.target)
         size = request.query_params.get('size', 'resize')
-        if target not in DOMAINS:
-            raise HTTPException(400, f'"to" must be one of {", ".join(DOMAINS)}.')
+        targets = self.inferencer.model.targets()
+        if target not in targets:
+            raise HTTPException(400, f'"to" must be one of {", ".join(targets)}.')
         try:
             self.inferencer.check_options(target, size)
         except ValueError as error:
@@ -231,7 +233,8 @@ class _Pages:
         if (scale := self.limits.side / max(original)) < 1:
             picture = resize(picture, *(max(1, round(scale * side)) for side in original))
         try:
-            (result,) = self.inferencer(picture, target, size=size, return_heatmap=True)
+            attention = self.inferencer.model.has_attention
+            (result,) = self.inferencer(picture, target, size=size, return_heatmap=attention)
         except (MemoryError, RuntimeError, ValueError) as error:  # of memory, of the weights
             print(f'error: {type(error).__name__}: {error}', file=sys.stderr)
             raise HTTPException(

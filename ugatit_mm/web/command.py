@@ -9,8 +9,8 @@ from .limits import Limits
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='A page in your browser: drop a picture or take one by camera, see its '
-        'translation and where the network looked. Pictures stay in memory; no file is written. '
-        'Without --ckpt a small pair that comes with the package is used.',
+        'translation and, of a model with attention, where it looked. Pictures stay in memory; no '
+        'file is written. Without --ckpt a small pair that comes with the package is used.',
     )
     parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
     parser.add_argument(
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"error: {error}: pip install 'ugatit_mm[web]'", file=sys.stderr)
         return 1
-    from ..apis.inferencer import UGATITInferencer
+    from ..apis.inferencer import TranslationInferencer
 
     limits = Limits(
         upload=int(args.max_upload_mb * 1e6),
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         queue=args.queue,
     )
     try:
-        inferencer = UGATITInferencer(args.ckpt, device=args.device)
+        inferencer = TranslationInferencer(args.ckpt, device=args.device)
         if args.ckpt is None:
             print(f'Without --ckpt: {inferencer.meta["about"]}')
         serve(inferencer, args.host, args.port, limits)

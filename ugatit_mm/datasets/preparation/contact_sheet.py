@@ -12,15 +12,15 @@ from ..loading import ImageReadError, is_visible_image, read_rgb
 from .checks import MOVED, PROBLEM, Report, list_files
 
 _TILE = 112
+_ROWS = 4  # of problems at most
 
 
-def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 0) -> Image.Image:
+def contact_sheet(report: Report, columns: int = 10, seed: int = 0) -> Image.Image:
     """Some pictures of every split, drawn at random, and below them those with problems.
 
     Args:
         report: What was found; the files are still where they were.
         columns: Pictures in a row.
-        rows: Rows of problems at most.
         seed: Draws the pictures.
     """
     root, rng = Path(report.root), np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def contact_sheet(report: Report, columns: int = 10, rows: int = 4, seed: int = 
         drawn = rng.permutation(len(fine))[:columns]
         tiles = [(fine[i], fine[i].removeprefix(f'{split}/')) for i in sorted(drawn)]
         sections.append((f'{split}: {figures["images"]} images', tiles))
-    limit = columns * rows
+    limit = columns * _ROWS
     if bad:
         title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')
         picked = sorted(rng.permutation(len(bad))[:limit])

@@ -1,13 +1,16 @@
 """The translation models that there are."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mmagic.registry import MODELS
 
-TRANSLATION_MODELS: dict[str, type] = {}
+if TYPE_CHECKING:
+    from .unpaired import UnpairedTranslation
+
+TRANSLATION_MODELS: dict[str, type['UnpairedTranslation']] = {}
 """Classes by name: what a file of weights may name as its model."""
 
-Model = TypeVar('Model', bound=type)
+Model = TypeVar('Model', bound=type['UnpairedTranslation'])
 
 
 def translation_model(model: Model) -> Model:

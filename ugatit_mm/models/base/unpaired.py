@@ -123,6 +123,8 @@ class UnpairedTranslation(BaseTranslationModel):
     """Domains that it can translate into."""
     STRIDE: ClassVar[int] = 4
     """Height and width of the images are multiples of it."""
+    INTERPOLATION: ClassVar[str] = 'bilinear'
+    """Pillow's filter that fits pictures to ``img_size``, as the pipelines of its configs do."""
     EVEN_D_LOSS: ClassVar[float] = 0.5
     """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}
@@ -161,9 +163,10 @@ class UnpairedTranslation(BaseTranslationModel):
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
         for name in self.PARTS:
-            setattr(self, name, parts[name])
-            if channels_last and name in self.CHANNELS_LAST and parts[name] is not None:
-                parts[name].to(memory_format=torch.channels_last)
+            part = parts[name]
+            setattr(self, name, part)
+            if channels_last and name in self.CHANNELS_LAST and part is not None:
+                part.to(memory_format=torch.channels_last)
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
@@ -189,10 +192,10 @@ class UnpairedTranslation(BaseTranslationModel):
     @classmethod
     def build_networks(
         cls, cfg: dict | None, targets: Sequence[str] | None = None
-    ) -> dict[str, nn.Module] | None:
-        """Build a network for each target from one config; ``None`` gives ``None``."""
+    ) -> dict[str, nn.Module]:
+        """Build a network for each target from one config; ``None`` gives none."""
         if cfg is None:
-            return None
+            return {}
         return {target: MODELS.build(cfg) for target in cls.check_targets(targets)}
 
     # ---------------------------------------------------------------- training
@@ -485,7 +488,7 @@ class UnpairedTranslation(BaseTranslationModel):
         for network in self.networks():
             network.init_weights()
 
-    def networks(self) -> list[nn.Module]:
+    def networks(self) -> list[Any]:
         """The networks of all parts that are there."""
         parts = [getattr(self, name) for name in self.PARTS]
         return [net for part in parts if part is not None for net in unwrap(part).values()]
@@ -496,7 +499,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
         A compiled network would be compiled again for a batch of another size.
         """
-        compiled: list[tuple[nn.Module, Callable]] = [
+        compiled: list[tuple[nn.Module, Callable | None]] = [
             (network, network._compiled_call_impl) for network in self.networks()
         ]
         for network, _ in compiled:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...domains import DOMAINS
 from ..base import Step, UnpairedTranslation, translation_model, unwrap
 from ..base.image_pool import ImagePool
-from ..losses import lsgan_loss
+from ..losses import lsgan_loss, total
 from .cyclegan_discriminator import CycleGANDiscriminator, DiscriminatorPair
 from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
 
@@ -50,6 +50,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         'discriminator': {'in_channels': 64, 'base_channels': 4096, 'num_layers': 16},
     }
     LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 5.0}
+    INTERPOLATION = 'bicubic'
     EVEN_D_LOSS = 0.25
 
     def __init__(
@@ -66,7 +67,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         super().__init__(
             {
                 'generators': GeneratorPair(generators),
-                'discriminators': discriminators and DiscriminatorPair(discriminators),
+                'discriminators': DiscriminatorPair(discriminators) if discriminators else None,
             },
             loss_config=loss_config,
             **fields,
@@ -113,7 +114,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         # Not through the wrapper: nothing of D is to be averaged here.
         discriminators = unwrap(self.discriminators)
         log: dict[str, Tensor] = {}
-        loss = 0.0
+        losses: list[Tensor] = []
         for domain in DOMAINS:
             made = out[domain]
             terms = {
@@ -123,8 +124,9 @@ class UnpairedCycleGAN(UnpairedTranslation):
             if made.identity is not None:
                 terms['identity'] = F.l1_loss(made.identity.float(), real[domain])
             for name, term in terms.items():
-                loss = loss + self.loss_config[name.removesuffix('_g')] * term
+                losses.append(self.loss_config[name.removesuffix('_g')] * term)
                 log[f'loss_{name}_{domain}'] = term.detach()
+        loss = total(losses)
         return loss, log | {'loss_g': loss.detach()}
 
     def compute_d_loss(
@@ -141,12 +143,13 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """
         judged = self.discriminators(real, fake)
         log: dict[str, Tensor] = {}
-        loss = 0.0
+        losses: list[Tensor] = []
         for domain in DOMAINS:
             of_real, of_fake = judged[domain]
             term = 0.5 * (lsgan_loss(of_real, 1) + lsgan_loss(of_fake, 0))
-            loss = loss + self.loss_config['gan'] * term
+            losses.append(self.loss_config['gan'] * term)
             log[f'loss_gan_d_{domain}'] = term.detach()
+        loss = total(losses)
         return loss, log | {'loss_d': loss.detach()}
 
     def keep_pools(self) -> None:
@@ -217,7 +220,13 @@ def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:
         for name in ('encoder.0.conv', 'decoder.0.conv', 'decoder.2')
     )
     # A transposed kernel has its inputs first: U-GAT-IT's at this place has them second.
-    if up is None or last is None or first.dim() != 4 or up.size(0) != 4 * first.size(0):
+    if (
+        first is None
+        or up is None
+        or last is None
+        or first.dim() != 4
+        or up.size(0) != 4 * first.size(0)
+    ):
         raise ValueError(f'{prefix[:-1]} has no decoder of transposed convolutions')
     blocks = {key.split('.')[3] for key in state if key.startswith(f'{prefix}blocks.')}
     return {

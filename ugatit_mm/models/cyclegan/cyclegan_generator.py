@@ -1,5 +1,6 @@
 """Generator of CycleGAN: encoder, residual blocks, decoder (paper, appendix 7.2)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ class CycleGANGenerator(BaseModule):
         self.with_cp = with_cp
         widths = (base_channels, 2 * base_channels, 4 * base_channels)
 
-        def conv_norm(conv: nn.Module) -> ConvNorm:
+        def conv_norm(conv: nn.Conv2d | nn.ConvTranspose2d) -> ConvNorm:
             return ConvNorm(conv, InstanceNorm(conv.out_channels))
 
         self.encoder = nn.Sequential(
@@ -61,10 +62,10 @@ class CycleGANGenerator(BaseModule):
                 for _ in range(num_blocks)
             )
         )
-        up = {'stride': 2, 'padding': 1, 'output_padding': 1}
+        up = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
         self.decoder = nn.Sequential(
-            conv_norm(nn.ConvTranspose2d(widths[2], widths[1], 3, **up)),
-            conv_norm(nn.ConvTranspose2d(widths[1], widths[0], 3, **up)),
+            conv_norm(up(widths[2], widths[1])),
+            conv_norm(up(widths[1], widths[0])),
             ReflectConv2d(widths[0], out_channels, 7),
             nn.Tanh(),
         )

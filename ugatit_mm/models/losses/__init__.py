@@ -2,5 +2,6 @@
 
 from .cam_loss import CAMLoss
 from .lsgan_loss import lsgan_loss
+from .total import total
 
-__all__ = ['CAMLoss', 'lsgan_loss']
+__all__ = ['CAMLoss', 'lsgan_loss', 'total']

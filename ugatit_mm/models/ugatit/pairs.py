@@ -76,15 +76,19 @@ class DiscriminatorPair(nn.ModuleDict):
         for domain in DOMAINS:
             if joint:
                 judged = self[domain](torch.cat([real[domain], fake[domain]]))
-                halves = [[_chunk(tensor) for tensor in scale] for scale in judged]
-                out[domain] = tuple(
-                    [DiscriminatorOutput(*(tensor[i] for tensor in scale)) for scale in halves]
-                    for i in (0, 1)
-                )
+                out[domain] = _half(judged, 0), _half(judged, 1)
             else:
                 out[domain] = (self[domain](real[domain]), self[domain](fake[domain]))
         return out
 
 
+def _half(judged: list[DiscriminatorOutput], half: int) -> list[DiscriminatorOutput]:
+    """The first or the second half of a batch."""
+    return [DiscriminatorOutput._make(_chunk(field)[half] for field in scale) for scale in judged]
+
+
 def _chunk(tensor: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if tensor is None else tensor.chunk(2)
+    if tensor is None:
+        return None, None
+    first, second = tensor.chunk(2)
+    return first, second

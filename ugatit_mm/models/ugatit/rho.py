@@ -111,7 +111,7 @@ def plot_rho(
     figure = Figure(figsize=(10, 5 + 0.25 * len(layers)), layout='constrained')
     FigureCanvasAgg(figure)
     rows = figure.subplots(2, 2, sharey='row', height_ratios=(4, 1 + 0.25 * len(layers)))
-    for column, (source, target) in enumerate(('AB', 'BA')):
+    for column, (source, target) in enumerate((('A', 'B'), ('B', 'A'))):
         over, last = rows[:, column]
         over.set_title(f'{names[source]} → {names[target]}', parse_math=False)
         over.set_xlabel('iteration')

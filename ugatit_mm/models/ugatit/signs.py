@@ -1,7 +1,7 @@
 """Signs of a collapse that U-GAT-IT's attention and rho show."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Signs = dict[tuple[str, str], str]
 
-PLACES = {AdaLIN: 'residual blocks', LIN: 'up-sampling layers'}
+PLACES: dict[type[Any], str] = {AdaLIN: 'residual blocks', LIN: 'up-sampling layers'}
 BOUNDS = {0: 'layer norm', 1: 'instance norm'}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...domains import DOMAINS
 from ..base import Step, Translated, UnpairedTranslation, translation_model, unwrap
 from ..layers import clip_rho, joint_gradients
-from ..losses import lsgan_loss
+from ..losses import lsgan_loss, total
 from . import signs, variants
 from .pairs import DiscriminatorPair, Generated, GeneratorPair
 from .recipes import resolve
@@ -75,11 +75,11 @@ class UGATIT(UnpairedTranslation):
         generators = self.build_networks({'recipe': recipe, **generator}, targets)
         discriminator = discriminator and {'recipe': recipe, **discriminator}
         discriminators = self.build_networks(discriminator, targets)
-        one = next(iter(generators.values()))
+        one: Any = next(iter(generators.values()))
         super().__init__(
             {
                 'generators': GeneratorPair(generators),
-                'discriminators': discriminators and DiscriminatorPair(discriminators),
+                'discriminators': DiscriminatorPair(discriminators) if discriminators else None,
             },
             img_size=one.img_size,
             **fields,
@@ -89,7 +89,7 @@ class UGATIT(UnpairedTranslation):
             recipe, 'model', joint_discrimination=joint_discrimination
         )['joint_discrimination']
         self.cam_loss = MODELS.build(cam_loss or {'type': 'CAMLoss'})
-        self._any_size = one.mlp is None or one.light
+        self._any_size: bool = one.mlp is None or one.light
         self._cam = one.cam is not None
 
     # ---------------------------------------------------------------- training
@@ -134,7 +134,7 @@ class UGATIT(UnpairedTranslation):
             of_real, of_fake = judged[domain]
             name = f'loss_gan_d_{domain}'
             terms = _gan_terms(name, (of_real, 1), (of_fake, 0))
-            log |= terms | {name: sum(terms.values())}
+            log |= terms | {name: total(terms.values())}
         loss = self.loss_config['gan'] * (log['loss_gan_d_A'] + log['loss_gan_d_B'])
         return loss, _detach(log | {'loss_d': loss})
 
@@ -155,20 +155,21 @@ class UGATIT(UnpairedTranslation):
         # Not through the wrapper: nothing of D is to be averaged here.
         discriminators = unwrap(self.discriminators)
         log: dict[str, Tensor] = {}
-        loss = 0.0
+        losses: list[Tensor] = []
         for domain in DOMAINS:
             made = out[domain]
             terms = _gan_terms(f'loss_gan_g_{domain}', (discriminators[domain](made.fake), 1))
             parts = {
-                'gan': sum(terms.values()),
+                'gan': total(terms.values()),
                 'cycle': F.l1_loss(made.cycle.float(), real[domain]),
                 'identity': F.l1_loss(made.identity.float(), real[domain]),
             }
             if made.cam_source is not None:
                 parts['cam'] = self.cam_loss(made.cam_source, made.cam_identity)
-            loss = loss + sum(self.loss_config[kind] * part for kind, part in parts.items())
+            losses.append(total(self.loss_config[kind] * part for kind, part in parts.items()))
             log |= terms | {f'loss_gan_g_{domain}': parts.pop('gan')}
             log |= {f'loss_{kind}_{domain}': part for kind, part in parts.items()}
+        loss = total(losses)
         return loss, _detach(log | {'loss_g': loss})
 
     def clip_rho(self) -> None:
@@ -197,13 +198,13 @@ class UGATIT(UnpairedTranslation):
         out, _, seen = generator(image, return_cam=True)
         return Translated(out, seen)
 
-    def translation(
+    def translation(  # type: ignore[override]  # who asks for no more gets images, as there
         self,
         image: Tensor,
         target_domain: str | None = None,
         *,
+        style: Tensor | None = None,
         return_cam: bool = False,
-        **fields: Any,
     ) -> Tensor | tuple[Tensor, Tensor | None, Tensor | None]:
         """As :meth:`UnpairedTranslation.translation`; with ``return_cam`` all of the generator's.
 
@@ -212,7 +213,7 @@ class UGATIT(UnpairedTranslation):
             :meth:`UGATITGenerator.forward`.
         """
         if not return_cam:
-            return super().translation(image, target_domain, **fields)
+            return super().translation(image, target_domain, style=style)
         return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
     def columns(self, image: Tensor, target: str) -> dict[str, Tensor | None]:
@@ -276,7 +277,7 @@ def _gan_terms(name: str, *judged: tuple[list[DiscriminatorOutput], float]) -> d
         for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
             logits = [(getattr(outputs[index], field), target) for outputs, target in judged]
             if logits[0][0] is not None:
-                terms[f'{name}_{scale}{suffix}'] = sum(lsgan_loss(*pair) for pair in logits)
+                terms[f'{name}_{scale}{suffix}'] = total(lsgan_loss(*pair) for pair in logits)
     return terms
 
 

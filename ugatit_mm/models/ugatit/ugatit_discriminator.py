@@ -149,20 +149,20 @@ class UGATITDiscriminator(BaseModule):
             'bias': fields['bias'],
             'raw_weight': fields['raw_cam_weight'],
         }
-        self.scales = nn.ModuleDict(
-            {
-                scale: PatchDiscriminator(
-                    in_channels,
-                    base_channels,
-                    layers,
-                    cam_fields if cam else None,
-                    spectral_norm,
-                    fields['bias'],
-                    PADDINGS[fields['padding']],
-                )
-                for scale, layers in zip(SCALES, num_layers, strict=True)
-            }
-        )
+        scales = {
+            scale: PatchDiscriminator(
+                in_channels,
+                base_channels,
+                layers,
+                cam_fields if cam else None,
+                spectral_norm,
+                fields['bias'],
+                PADDINGS[fields['padding']],
+            )
+            for scale, layers in zip(SCALES, num_layers, strict=True)
+        }
+        self.min_size = max(scale.min_size for scale in scales.values())
+        self.scales = nn.ModuleDict(scales)
 
     def init_weights(self) -> None:
         """Draw the kernels anew as ``init`` says; called by the runner before training."""
@@ -181,10 +181,9 @@ class UGATITDiscriminator(BaseModule):
             raise ValueError(
                 f'the discriminator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
             )
-        smallest = max(scale.min_size for scale in self.scales.values())
-        if min(x.shape[2:]) < smallest:
+        if min(x.shape[2:]) < self.min_size:
             raise ValueError(
                 f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
-                f'needs {smallest}: enlarge img_size or lower num_layers'
+                f'needs {self.min_size}: enlarge img_size or lower num_layers'
             )
         return [scale(x) for scale in self.scales.values()]

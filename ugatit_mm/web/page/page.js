@@ -188,8 +188,6 @@ function show(result, domain) {
     shown = { source: result.sourceBitmap, heatmap: coloured(result.heatmapBitmap) };
     draw();
     $('overlay').hidden = $('strengths').hidden = false;
-  } else {
-    document.querySelector('#attention .frame span').textContent = 'This network has no attention.';
   }
   for (const frame of document.querySelectorAll('#results .frame')) {
     frame.lastElementChild.hidden = !frame.firstElementChild.hidden;
@@ -247,10 +245,14 @@ async function saveOverlay() {
 
 function fillIn() {
   const { A, B } = model.domains;
-  document.title = $('title').textContent = `${A} to ${B}, and back`;
+  const directions = [['B', A, B], ['A', B, A]].filter(([letter]) => model.targets.includes(letter));
+  const [[, from, to]] = directions;
+  const back = directions.length > 1 ? ', and back' : '';
+  document.title = $('title').textContent = `${from} to ${to}${back}`;
   $('about').textContent = model.about;
   $('about').hidden = !model.about;
-  for (const [letter, from, to] of [['B', A, B], ['A', B, A]]) {
+  $('attention').hidden = !model.attention;
+  for (const [letter, from, to] of directions) {
     const label = document.createElement('label');
     const input = document.createElement('input');
     Object.assign(input, { type: 'radio', name: 'to', value: letter, checked: letter === model.to });

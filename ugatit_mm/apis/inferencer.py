@@ -151,6 +151,10 @@ class TranslationInferencer:
             )
         self.model.target(target_domain)
 
+    def fit(self, picture: np.ndarray, size: str) -> Fitted:
+        """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""
+        return fit(picture, self.img_size, size, self.model.STRIDE, self.model.INTERPOLATION)
+
     def _prepare(
         self, sources: Iterable[Source | Failure], size: str
     ) -> Iterator[tuple[Source, np.ndarray, Fitted] | Failure]:
@@ -163,7 +167,7 @@ class TranslationInferencer:
             except (ValueError, OSError) as error:
                 yield Failure(source.name, error)
             else:
-                yield source, picture, fit(picture, self.img_size, size, self.model.STRIDE)
+                yield source, picture, self.fit(picture, size)
 
     @torch.inference_mode()
     def _run(

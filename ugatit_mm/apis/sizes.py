@@ -38,7 +38,13 @@ class Fitted(NamedTuple):
         return whole
 
 
-def fit(picture: np.ndarray, img_size: int, mode: str, stride: int = 4) -> Fitted:
+def fit(
+    picture: np.ndarray,
+    img_size: int,
+    mode: str,
+    stride: int = 4,
+    interpolation: str = 'bilinear',
+) -> Fitted:
     """Fit a picture to the network's size; one of that size goes through as it is.
 
     Args:
@@ -50,6 +56,7 @@ def fit(picture: np.ndarray, img_size: int, mode: str, stride: int = 4) -> Fitte
             reflected to a multiple of ``stride``, at least four times it; for models that take any
             size.
         stride: The model's ``STRIDE``.
+        interpolation: The model's ``INTERPOLATION``.
 
     Raises:
         ValueError: The mode is unknown, or makes more than :data:`MAX_PIXELS` of a long picture.
@@ -78,5 +85,5 @@ def fit(picture: np.ndarray, img_size: int, mode: str, stride: int = 4) -> Fitte
     y, x = max(top, 0), max(left, 0)
     image = image[y : y + rows, x : x + columns]
     if mode != 'keep':
-        image = resize(image, img_size, img_size)
+        image = resize(image, img_size, img_size, interpolation)
     return Fitted(image, (top, left, rows, columns))

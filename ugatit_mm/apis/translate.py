@@ -15,7 +15,7 @@ from ..files import whole
 from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
-from .sizes import SIZE_MODES, fit
+from .sizes import SIZE_MODES
 from .sources import Failure, Source, find_sources
 from .video import VideoError, count_frames, is_video, translate_video
 
@@ -149,7 +149,7 @@ def extras(
             resize(result.source, *size), result.heatmap, args.colour_map
         )
     if args.figure:
-        fitted = fit(result.source, inferencer.img_size, args.size, inferencer.model.STRIDE)
+        fitted = inferencer.fit(result.source, args.size)
         pictures['_figure'] = attention_figure(
             inferencer.model, fitted.image, args.to, args.colour_map
         )

@@ -80,7 +80,10 @@ def verify(
         sizes.append((2, size + model.STRIDE, 2 * size))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
-    fitted = [fit(picture, size, 'resize').image[None] for picture in pictures]
+    fitted = [
+        fit(picture, size, 'resize', interpolation=model.INTERPOLATION).image[None]
+        for picture in pictures
+    ]
     for name, batches in (('random', noise), ('real', fitted)):
         if not batches:
             continue

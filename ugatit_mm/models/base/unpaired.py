@@ -123,6 +123,8 @@ class UnpairedTranslation(BaseTranslationModel):
     """Domains that it can translate into."""
     STRIDE: ClassVar[int] = 4
     """Height and width of the images are multiples of it."""
+    INTERPOLATION: ClassVar[str] = 'bilinear'
+    """Pillow's filter that fits pictures to ``img_size``, as the pipelines of its configs do."""
     EVEN_D_LOSS: ClassVar[float] = 0.5
     """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}

@@ -131,7 +131,7 @@ class UnpairedTranslation(BaseTranslationModel):
     SIGNS: ClassVar[dict[str, float]] = {}
     """Limits of :meth:`signs`, by name."""
     RATES: ClassVar[dict[str, float]] = {}
-    """Learning rate in the paper, by optimiser; others are named in the tables."""
+    """Learning rate of the recipe, by optimiser; others are named in the tables."""
     PLOTS: ClassVar[dict[str, 'Plot']] = {}
     """What the report draws beside losses and sheets, by its title."""
 

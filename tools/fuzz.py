@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from PIL import Image
 from safetensors.torch import save
 
@@ -41,6 +42,7 @@ WORDS = {
         *(b'\x81', b'\x85', b'\x86', b'\x87', b'\x8a\x08', b'\x8f', b'\x93', b'\x80\x02'),
         *(b'h\0', b'q\0', b'K\0', b'j\0\0\0\0', b'r\0\0\0\0', b'X\xff\xff\xff\x7f'),
         *(b'cbuiltins\neval\n', b'cbuiltins\ngetattr\n', b'cbuiltins\nbytearray\n'),
+        *(b'c__builtin__\ngetattr\n', b'c__builtin__\nbytes\n', b'X\x03\0\0\0hex'),
         *(b'ctorch\nTensor\n', b'ctorch\nSize\n', b'ctorch\nFloatStorage\n'),
         *(b'ctorch._utils\n_rebuild_tensor_v2\n', b'ctorch._utils\n_rebuild_sparse_tensor\n'),
         *(b'cnumpy\ndtype\n', b'cnumpy\nndarray\n', b'cnumpy.core.multiarray\n_reconstruct\n'),
@@ -92,9 +94,11 @@ def seeds_of_checkpoints() -> Seeds:
     optimizer = {'state': {0: {'exp_avg': torch.zeros(4)}}, 'param_groups': [{'lr': 1e-4}]}
     hub = {'log_scalars': {'loss': [torch.ones(3), torch.ones(3)]}, 'runtime_info': {'iter': 3}}
     training = content | {'optimizer': {'generators': optimizer}, 'message_hub': hub}
+    hub = {'log_scalars': {'loss': HistoryBuffer([0.5], [1])}, 'best_score': np.float64(3)}
+    mmengines = content | {'message_hub': hub}
     seeds = []
-    for value in (content, training, dict(state)):
-        for new in (True, False):
+    for value in (content, training, mmengines, dict(state)):
+        for new in (True, False) if value is not mmengines else (True,):
             file = io.BytesIO()
             torch.save(value, file, _use_new_zipfile_serialization=new)
             seeds.append(('.pth', file.getvalue()))

@@ -116,6 +116,14 @@ def test_what_a_model_does_not_have_is_refused(tiny, tmp_path):
     assert plain(picture(32, 32), 'A')[0].image.shape == (32, 32, 3)
 
 
+def test_resize_is_the_models(inferencer, monkeypatch):
+    monkeypatch.setattr(type(inferencer.model), 'INTERPOLATION', 'bicubic')
+    image = picture(40, 64)
+    squeezed = np.asarray(Image.fromarray(image).resize((32, 32), Image.BICUBIC))
+    (result,) = inferencer(image, 'B', restore=False)
+    assert np.array_equal(result.image, expected(inferencer, squeezed, 'B'))
+
+
 def test_keep_goes_by_the_models_stride():
     for shape, stride, fitted in (
         ((30, 41), 4, (32, 44)),

@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, batch, read_bytes
+from helpers import TINY, assert_same, batch, read_bytes
 from hostile import archive, pickled, storage, table, tensor
+from mmagic.registry import RUNNERS
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
@@ -150,3 +151,9 @@ def test_a_checkpoint_of_mmengines_own_runner(data_root, tmp_path):
     assert meta['iter'] == 2
     with pytest.raises(CheckpointError, match='give its config, too'):
         load_model(path)
+    cfg.runner_type, cfg.experiment_name = 'UGATITRunner', 'ours'
+    ours = RUNNERS.build(cfg)
+    ours.load_checkpoint(str(path), strict=True)
+    assert_same(dict(ours.model.state_dict()), dict(runner.model.state_dict()))
+    with pytest.raises(CheckpointError, match=r"no checkpoint of training, it lacks 'ugatit'"):
+        ours.resume(str(path))

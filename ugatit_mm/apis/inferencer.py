@@ -184,7 +184,7 @@ class TranslationInferencer:
                 pixels,
                 target,
                 heatmap=return_heatmap,
-                style=self.model.styles([names[i] for i in places], target),
+                style=self.model.styles([os.path.basename(names[i]) for i in places], target),
             )
             pictures = to_uint8(out.image).permute(0, 2, 3, 1).cpu().numpy()
             maps = [None] * len(places)

@@ -85,6 +85,9 @@ class _Value(NamedTuple):
     what: Any = None
 
 
+_PLAIN = _Value()  # what no call is told apart by
+
+
 def load(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> Any:
     """Read a file of ``torch.save``, once, after a look at what its pickles name.
 
@@ -365,7 +368,7 @@ def _follow(operation: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) 
     for _ in before:
         taken.append(stack.pop())
     for kept in operation.stack_after:
-        value: Any = _Value()
+        value: Any = _PLAIN
         if kept is pickletools.markobject:
             value = _MARK
         elif 'TUPLE' in operation.name:

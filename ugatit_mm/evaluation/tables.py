@@ -25,6 +25,7 @@ class Cell(NamedTuple):
     ablation: str | None  # a key of TABLE_1
     variant: str
     figure: Figure
+    test: dict[str, Any]
 
 
 class Results:
@@ -42,13 +43,11 @@ class Results:
         tests = [read_results(file) for path in paths for file in _files(Path(path))]
         # Of two tests of the same thing the later one counts.
         tests.sort(key=lambda test: test['evaluated']['date'])
-        self.tests: list[dict[str, Any]] = []
         self.cells: list[Cell] = []
         self.left_out: list[str] = []
         for test in tests:
             try:
                 self.cells += _cells(test)
-                self.tests.append(test)
             except ValueError as error:
                 self.left_out.append(f'- {test["config"]}, {test["evaluated"]["date"]}: {error}')
 
@@ -79,10 +78,10 @@ class Results:
         ]
         return found[-1] if found else None
 
-    def origins(self) -> list[str]:
+    def origins(self, cells: Iterable[Cell]) -> list[str]:
         """Paragraphs that say of each test what was trained and where, and what is left out."""
         lines = []
-        for test in self.tests:
+        for test in {id(cell.test): cell.test for cell in cells}.values():
             trained, evaluated = test['trained'] or {}, test['evaluated']
             line = (
                 f'- {test["row"]}, {test["config"]} on {test["data"]}, '
@@ -126,7 +125,8 @@ def table_1(results: Results) -> tuple[str, str]:
                     rows.append(_csv_row(1, name, variant, direction, protocol, paper, figure))
             lines.append(line)
         parts.append(f'### {_capital(variant)}\n\n{_markdown(header, lines)}')
-    parts = ['## Table 1, ablation', _LEGEND, *parts, *results.origins()]
+    origins = results.origins(c for c in results.cells if c.ablation)
+    parts = ['## Table 1, ablation', _LEGEND, *parts, *origins]
     return '\n\n'.join(parts), _csv(rows)
 
 
@@ -163,7 +163,8 @@ def table_3(results: Results) -> tuple[str, str]:
                     ]
         if lines:
             blocks.append(_markdown(['model', *directions], lines))
-    parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *results.origins()]
+    origins = results.origins(c for c in results.cells if c.row)
+    parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *origins]
     return '\n\n'.join(parts), _csv(rows)
 
 
@@ -209,7 +210,7 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     row = kind.ROW if kind.ROW not in ablated or name == kind.ROW else None
     words = [*words, f'{test["img_size"]} px', *_rates(test['optimizers'], kind.RATES)]
     return [
-        Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure)
+        Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure, test)
         for figure in test['figures']
         if figure.protocol in KIDS
     ]

@@ -22,6 +22,7 @@ from .step import Step
 from .wrappers import unwrap
 
 IMG_SIZE = 256
+MAX_IMG_SIZE = 8192  # a file of weights may say it
 RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
 
 
@@ -92,7 +93,7 @@ class UnpairedTranslation(BaseTranslationModel):
         pending: Whether gradients wait for their update after it.
 
     Raises:
-        ValueError: An unknown domain or loss weight.
+        ValueError: An unknown domain or loss weight, or a size that no image has.
     """
 
     NAME: ClassVar[str]
@@ -130,7 +131,7 @@ class UnpairedTranslation(BaseTranslationModel):
     SIGNS: ClassVar[dict[str, float]] = {}
     """Limits of :meth:`signs`, by name."""
     RATES: ClassVar[dict[str, float]] = {}
-    """Learning rate in the paper, by optimiser; others are named in the tables."""
+    """Learning rate of the recipe, by optimiser; others are named in the tables."""
     PLOTS: ClassVar[dict[str, 'Plot']] = {}
     """What the report draws beside losses and sheets, by its title."""
 
@@ -158,6 +159,13 @@ class UnpairedTranslation(BaseTranslationModel):
         if unknown := self.loss_config.keys() - self.LOSS_WEIGHTS.keys():
             raise ValueError(
                 f'loss_config knows {sorted(self.LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
+            )
+        if type(img_size) is not int or not (
+            img_size % self.STRIDE == 0 and 2 * self.STRIDE <= img_size <= MAX_IMG_SIZE
+        ):
+            raise ValueError(
+                f'img_size must be a multiple of {self.STRIDE} from {2 * self.STRIDE} to '
+                f'{MAX_IMG_SIZE}, got {img_size!r}'
             )
         self.img_size = img_size
         self.discriminator_steps = discriminator_steps
@@ -361,7 +369,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """Styles for pictures outside of training, the same for a name wherever it is translated.
 
         Args:
-            names: Of the pictures.
+            names: Of the pictures' files, without their folders.
             target: Letter of the domain to translate into.
 
         Returns:
@@ -419,7 +427,8 @@ class UnpairedTranslation(BaseTranslationModel):
             images = data['inputs'][f'img_{source}']
             pictures = {f'img_{source}': images}
             if (target := other(source)) in self.targets():
-                names = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]
+                paths = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]
+                names = [os.path.basename(path) for path in paths]
                 style = self.styles(names, target)
                 pictures[f'fake_{target}'] = self.translate(images, target, style=style).image
             for key, batch in pictures.items():

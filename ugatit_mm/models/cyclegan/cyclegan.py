@@ -50,6 +50,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         'discriminator': {'in_channels': 64, 'base_channels': 4096, 'num_layers': 16},
     }
     LOSS_WEIGHTS = {'gan': 1.0, 'cycle': 10.0, 'identity': 5.0}
+    RATES = {'generators': 2e-4, 'discriminators': 2e-4}
     INTERPOLATION = 'bicubic'
     EVEN_D_LOSS = 0.25
 

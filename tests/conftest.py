@@ -27,11 +27,15 @@ FLAGS = (
 LONGEST = (
     'test_failing_ranks.py',
     'test_train_and_test.py',
+    'test_resume.py',
     'test_export.py',
     'test_docs.py',
+    'test_packaging.py',
     'test_checkpoints.py',
     'test_run_paper.py',
-    'test_resume.py',
+    'test_configs.py',
+    'test_every_model.py',
+    'test_pytorch.py',
     'test_ugatit.py',
     'test_benchmarks.py',
 )

@@ -239,6 +239,7 @@ def test_tool_names_a_bad_file_and_writes_nothing(tmp_path: Path, capsys):
     assert 'exists' in capsys.readouterr().err and target.read_text() == 'precious'
 
 
+@pytest.mark.slow
 def test_tool_runs_as_a_script(tmp_path: Path):
     tool = ROOT / 'tools' / 'model_converters' / 'ugatit_pytorch.py'
     done = subprocess.run([sys.executable, tool, '--help'], cwd=tmp_path, capture_output=True)

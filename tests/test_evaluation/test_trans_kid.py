@@ -246,6 +246,7 @@ def write(folder, images: np.ndarray) -> None:
         Image.fromarray(image).save(folder / f'{index:03}.png')
 
 
+@pytest.mark.slow
 def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
     """An independent program on the same files and weights: features, KID and FID."""
     write(tmp_path / 'fake', pictures(4, 0, 48))

@@ -47,6 +47,7 @@ class Watch(Hook):
             self.kept += [sample.fake_B.clone() for sample in outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('leak', [False, True])
 def test_memory_is_the_same_after_sheets_and_validations(data_root: Path, tmp_path: Path, leak):
     options = {**TINY, 'data_root': str(data_root), 'train_cfg.max_iters': 6}

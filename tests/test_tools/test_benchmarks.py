@@ -45,6 +45,7 @@ def test_step_compares_the_same_mathematics():
     assert log['loss_g'] == pytest.approx(theirs['g_loss'].item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_step_writes_ratios_of_one_run(tmp_path, capsys):
     out = tmp_path / 'results.csv'
     words = [*SMALL, '--steps', '1', '--settings', 'float32', 'lean', '--out', str(out)]
@@ -129,6 +130,7 @@ def test_soak_sample_is_what_the_process_holds(tmp_path):
     assert after['threads'] >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells')
 def test_soak_trains_and_judges(monkeypatch, capsys):
     words = ['--iters', '4', '--interval', '1', '--every', '2', '--workers', '0']

@@ -209,6 +209,7 @@ def test_the_probe_times_later_iterations(data_dir, tmp_path, tool, capsys, monk
     assert tool.seconds_per_iteration(folder) == max(t for _, t in times[2:])
 
 
+@pytest.mark.slow
 def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
     """The real processes: a signal to the tool reaches the training, which saves."""
     work = tmp_path / 'work'

@@ -303,6 +303,7 @@ def test_cuda(failures):
     assert failures('cuda') == {}
 
 
+@pytest.mark.slow
 def test_compiles_without_gpu(failures):
     assert failures('compile') == {}
 

@@ -246,6 +246,7 @@ def test_a_steps_uses_of_a_generators_mlp_are_one_block(tiny, monkeypatch):
     assert len(rows) == 4
 
 
+@pytest.mark.slow
 def test_compile_reaches_every_network(tiny):
     seen = []
 

@@ -443,6 +443,17 @@ def test_a_work_dir_of_before_hooks_had_names_goes_on(data_root, tmp_path):
     assert metrics['A2B/colour'] > 0
 
 
+def test_lean_moments_of_before_go_on(tmp_path):
+    """A dumped config of `--lean` said the number of bits, of which there is one now."""
+    cfg = load_config('ugatit_custom')
+    for name in ('generators', 'discriminators'):
+        cfg.optim_wrapper[name].optimizer = dict(type='LeanAdam', lr=1e-4, state_dtype='uint8')
+    cfg.dump(tmp_path / 'old.py')
+    again = load_config(tmp_path / 'old.py').optim_wrapper
+    assert again.generators.optimizer == again.discriminators.optimizer
+    assert again.generators.optimizer == dict(type='LeanAdam', lr=1e-4)
+
+
 def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
     (tmp_path / 'mine.py').write_text(
         f'_base_ = {str(ROOT / "configs" / "ugatit_custom.py")!r}\ncustom_hooks = {LISTED[:3]}\n'

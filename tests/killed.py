@@ -1,8 +1,8 @@
 """Train in a child process, once undisturbed, and once killed again and again until it has ended.
 
 `python tests/killed.py FOLDER OPTIONS KILLS SEED` makes the work dirs FOLDER/whole and
-FOLDER/killed; OPTIONS is JSON. Prints how often it was killed while it started, trained and wrote.
-The package is imported once, so a life costs little.
+FOLDER/killed; OPTIONS is JSON, the name of the config among them. Prints how often it was killed
+while it started, trained and wrote. The package is imported once, so a life costs little.
 """
 
 import json
@@ -38,7 +38,7 @@ def train(work_dir: Path, options: dict) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
-    cfg = load_config('ugatit_custom', options)
+    cfg = load_config(options.pop('config'), options)
     cfg.work_dir, cfg.resume = str(work_dir), True
     cfg.custom_hooks.append(dict(type='Draw'))
     code = 1

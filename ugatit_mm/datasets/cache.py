@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL
+
+from ..files import whole
 
 Picture = tuple[np.ndarray, tuple[int, int, int]]
 """Pixels, uint8 (H, W, 3), and the shape of the file that they were resized from."""
@@ -77,14 +78,8 @@ class PictureCache:
     def _write(self, file: Path, data: bytes) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, building = tempfile.mkstemp(prefix='.', dir=self.folder)
-            try:
-                with open(handle, 'wb') as stream:
-                    stream.write(data)
-                os.replace(building, file)
-            except BaseException:
-                os.unlink(building)
-                raise
+            with whole(file, durable=False) as building:
+                building.write_bytes(data)
         except OSError as error:
             raise OSError(
                 f"The data set's cache folder {str(self.folder)!r} cannot be written "

@@ -36,8 +36,13 @@ def comparable(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(120 + 60 * KILLS)
-@pytest.mark.parametrize('name', list(TINY_OF))
-@pytest.mark.parametrize('kills', [1, pytest.param(KILLS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ('name', 'kills'),
+    [
+        ('ugatit', 1),
+        *(pytest.param(name, KILLS, marks=pytest.mark.slow) for name in TINY_OF),
+    ],
+)
 def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path, kills: int):
     """`UGATIT_KILLS=50 pytest tests/test_engine/test_resume.py` takes longer."""
     iterations = 8 * kills
@@ -139,6 +144,7 @@ def train_two_ranks(root: Path) -> None:
     train(root, 'more', 4, 'one/iter_2.pth', launcher='pytorch')
 
 
+@pytest.mark.slow
 def test_each_rank_has_a_state_of_its_own(tmp_path, monkeypatch):
     write_images(tmp_path / 'data')
     with monkeypatch.context() as patch:

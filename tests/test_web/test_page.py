@@ -199,12 +199,12 @@ def test_camera(visitor):
     page.context.grant_permissions(['camera'])
     page.get_by_role('button', name='Use the camera').click()
     page.get_by_role('button', name='Cancel').click()
-    page.wait_for_function('video.srcObject === null')  # a dialog tells a moment later of its end
-    assert page.is_hidden('#video') and page.inner_text('#chosen') == ''
+    assert page.is_hidden('#video') and page.evaluate('video.srcObject') is None
+    assert page.inner_text('#chosen') == ''
     page.get_by_role('button', name='Use the camera').click()
     page.get_by_role('button', name='Take it').click()
     page.get_by_text('From the camera').wait_for()
-    page.wait_for_function('video.srcObject === null')  # the camera is off again
+    assert page.evaluate('video.srcObject') is None  # the camera is off again
     visitor.translate()
     assert len(np.unique(visitor.pixels('#source').reshape(-1, 3), axis=0)) > 10
 

@@ -115,6 +115,7 @@ async function openCamera() {
 }
 
 function closeCamera() {
+  $('camera').close(); // its event, also that of the Escape key, comes later and finds all closed
   for (const track of $('video').srcObject?.getTracks() ?? []) track.stop();
   $('video').srcObject = null;
 }
@@ -125,7 +126,7 @@ async function take() {
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext('2d').drawImage(video, 0, 0);
   const blob = await toPng(canvas);
-  $('camera').close();
+  closeCamera();
   choose(blob, 'From the camera', 'camera');
 }
 
@@ -312,7 +313,7 @@ function listen() {
   $('use-camera').addEventListener('click', openCamera);
   $('take').addEventListener('click', take);
   $('video').addEventListener('loadeddata', () => ($('take').disabled = false));
-  $('cancel').addEventListener('click', () => $('camera').close());
+  $('cancel').addEventListener('click', closeCamera);
   $('camera').addEventListener('close', closeCamera);
   $('form').addEventListener('submit', translate);
   $('strength').addEventListener('input', draw);

@@ -408,7 +408,7 @@ def _doubled(times: int = 36) -> bytes:
 
 
 def _again(times: int = 2000) -> bytes:
-    """One text of 1 MiB that becomes as many bytes, each time anew."""
+    """One text of 1 MiB that becomes as many bytes, each time again."""
     kept = text('x' * MIB) + b'q\x00'
     encoded = call('_codecs', 'encode', b'h\x00', text('latin1'))
     return b']' + several(kept, *[encoded] * times) + b'a'

@@ -83,9 +83,8 @@ def check_complete(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
     """
     check_plain(networks, 'networks')
     kind = kind_of(networks)
-    known = ('domains', 'default_domain', 'targets', *kind.FIELDS, *kind.NETWORKS)
     fields = {key: value for key, value in networks.items() if key != 'type'}
-    if unknown := fields.keys() - set(known):
+    if unknown := fields.keys() - set(kind.described()):
         raise ValueError(f'{kind.__name__} has no field {listed(unknown, 3)}')
     present = {kind.PARTS[part] for part in kind.PARTS if _has(state, part)}
     present |= {kind.PARTS[part] for part in kind.TRANSLATES}

@@ -24,7 +24,7 @@ class PictureCache:
     A picture takes 3 * width * height + 8 bytes (245 KB at 286 px) on the disk and nothing in
     memory but the system's file cache. A file is named by a hash of the picture's path, length
     and time of change, of size, background and interpolation, and of Pillow's version: a picture
-    that was changed is not found, and decoded anew. A file appears complete or not at all, so any
+    that was changed is not found, and decoded again. A file appears complete or not at all, so any
     number of workers, ranks and runs may share the folder, and any file in it may be deleted at any
     time.
 

@@ -1,13 +1,10 @@
 """Where a checkpoint comes from, and what networks its weights need."""
 
-from typing import Any
-
 from mmagic.registry import HOOKS
-from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..models.base import UnpairedTranslation, unwrap
+from ..models.base import unwrap
 from ..provenance import provenance
 
 
@@ -22,14 +19,9 @@ class ProvenanceHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look once: the source tree may change under a long run."""
         self._provenance = provenance()
-        self._networks = networks_of(unwrap(runner.model), runner.cfg.model)
+        self._networks = unwrap(runner.model).networks_of(runner.cfg.model.to_dict())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add them."""
         checkpoint['meta']['provenance'] = self._provenance
         checkpoint['meta']['networks'] = self._networks
-
-
-def networks_of(model: UnpairedTranslation, cfg: ConfigDict) -> dict[str, Any]:
-    """Return the fields of a model's config that its weights need, as plain data."""
-    return model.networks_of(cfg.to_dict())

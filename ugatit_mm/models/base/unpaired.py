@@ -529,6 +529,11 @@ class UnpairedTranslation(BaseTranslationModel):
         raise ValueError('it does not say what networks it needs: give its config, too')
 
     @classmethod
+    def described(cls) -> tuple[str, ...]:
+        """The fields of a config that a file of weights says, beside ``type``."""
+        return ('domains', 'default_domain', 'targets', *cls.FIELDS, *cls.NETWORKS)
+
+    @classmethod
     def networks_of(cls, model: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a model's config that its weights need.
 
@@ -539,7 +544,7 @@ class UnpairedTranslation(BaseTranslationModel):
             ``type``, names of the domains, ``FIELDS`` and the configs of ``NETWORKS`` without what
             only tells how they are computed.
         """
-        fields = ('domains', 'default_domain', 'targets', *cls.FIELDS, *cls.NETWORKS)
+        fields = cls.described()
         networks = {key: model[key] for key in fields if model.get(key) is not None}
         for field in cls.NETWORKS.keys() & networks.keys():
             networks[field] = {k: v for k, v in networks[field].items() if k != 'with_cp'}

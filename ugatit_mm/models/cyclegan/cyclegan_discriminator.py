@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...domains import DOMAINS
+from ..base.images import check_channels, check_smallest
 from ..base.init import init_networks
 from ..layers import InstanceNorm
 
@@ -64,15 +65,8 @@ class CycleGANDiscriminator(BaseModule):
         Raises:
             ValueError: The images have other channels, or are too small.
         """
-        if x.dim() != 4 or x.size(1) != self.in_channels:
-            raise ValueError(
-                f'the discriminator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
-            )
-        if min(x.shape[2:]) < self.min_size:
-            raise ValueError(
-                f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
-                f'needs {self.min_size}: enlarge img_size or lower num_layers'
-            )
+        check_channels(x, self.in_channels, 'discriminator')
+        check_smallest(x, self.min_size)
         return self.model(x)
 
 

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
+from ..base.images import check_channels, check_quarters
 from ..base.init import init_networks
 from ..layers import ConvNorm, InstanceNorm, ReflectConv2d, ResBlock, run_layers
 
@@ -86,21 +87,11 @@ class CycleGANGenerator(BaseModule):
         Raises:
             ValueError: The images do not have the channels or a size that the network takes.
         """
-        self._check_input(x)
+        check_channels(x, self.in_channels, 'generator')
+        check_quarters(x)
         for part in (self.encoder, self.blocks, self.decoder):
             x = run_layers(part, x, with_cp=self.with_cp)
         return x
-
-    def _check_input(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.size(1) != self.in_channels:
-            raise ValueError(
-                f'the generator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
-            )
-        height, width = x.shape[2:]
-        if height % 4 or width % 4 or min(height, width) < 8:
-            raise ValueError(
-                f'height and width must be multiples of 4 from 8 on, got {height}x{width}'
-            )
 
 
 class Generated(NamedTuple):

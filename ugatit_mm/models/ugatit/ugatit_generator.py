@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...messages import check_choice
+from ..base.images import check_channels, check_quarters
 from ..base.init import INITS, init_networks
 from ..layers import (
     CAM,
@@ -239,17 +240,11 @@ class UGATITGenerator(BaseModule):
         return (image, cam_logit, heatmap) if return_cam else image
 
     def _check_input(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.size(1) != self.in_channels:
-            raise ValueError(
-                f'the generator takes (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
-            )
+        check_channels(x, self.in_channels, 'generator')
         height, width = x.shape[2:]
         if self.mlp is not None and not self.light and (height, width) != (self.img_size,) * 2:
             raise ValueError(
                 f'the full generator is tied to img_size={self.img_size}, got {height}x{width}: '
                 'resize the image, build it with another img_size, or use light=True'
             )
-        if height % 4 or width % 4 or min(height, width) < 8:
-            raise ValueError(
-                f'height and width must be multiples of 4 from 8 on, got {height}x{width}'
-            )
+        check_quarters(x)

@@ -1,0 +1,25 @@
+"""What networks take: errors that say which images they get."""
+
+from torch import Tensor
+
+
+def check_channels(x: Tensor, channels: int, network: str) -> None:
+    """Raise a ValueError unless ``x`` is (N, channels, H, W); ``network`` is what it calls it."""
+    if x.dim() != 4 or x.size(1) != channels:
+        raise ValueError(f'the {network} takes (N, {channels}, H, W), got {tuple(x.shape)}')
+
+
+def check_quarters(x: Tensor) -> None:
+    """Raise a ValueError unless height and width can be halved twice."""
+    height, width = x.shape[2:]
+    if height % 4 or width % 4 or min(height, width) < 8:
+        raise ValueError(f'height and width must be multiples of 4 from 8 on, got {height}x{width}')
+
+
+def check_smallest(x: Tensor, smallest: int) -> None:
+    """Raise a ValueError if the images are too small for a discriminator."""
+    if min(x.shape[2:]) < smallest:
+        raise ValueError(
+            f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
+            f'needs {smallest}: enlarge img_size or lower num_layers'
+        )

@@ -1,5 +1,6 @@
 """What the tests share: tiny models, the recorded official numbers, small data sets."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Before Triton's import: its kernels run on a CPU then, where a test asks for them.
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 from helpers import DATA, ROOT, write_images
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 import ugatit_mm  # noqa: F401, registers modules
+from ugatit_mm.kernels.support import SWITCH
 from ugatit_mm.models import UGATIT
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
@@ -56,6 +62,14 @@ def no_traces():
     yield
     for manager, instances in zip(managers, before, strict=True):
         manager._instance_dict = instances
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Triton's kernels run: on a GPU where there is one, in the interpreter elsewhere."""
+    pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
+    monkeypatch.setenv(SWITCH, '1')
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
 @pytest.fixture(scope='session')

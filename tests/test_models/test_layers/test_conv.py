@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ugatit_mm.models.layers import PatchConv2d, ReflectConv2d, UpConv2d, spectral_norm
-from ugatit_mm.models.layers.conv import pad
+from ugatit_mm.models.layers.padding import Padding, pad, reflection, replication
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -78,16 +78,20 @@ def test_a_large_map_takes_torchs_convolution(monkeypatch):
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-@pytest.mark.parametrize(('width', 'mode'), [(1, 'reflect'), (3, 'reflect'), (1, 'replicate')])
-def test_padding_is_torchs_and_keeps_nothing(width, mode, layout):
+@pytest.mark.parametrize(
+    'padding',
+    [reflection(1), reflection(3), replication(), Padding(1, 2, 1, 2), Padding(0, 2, 1, 0)],
+    ids=str,
+)
+def test_padding_is_torchs_and_keeps_nothing(padding, layout):
     x = torch.randn(2, 3, 4, 6, dtype=torch.float64).contiguous(memory_format=layout)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda kept: kept):
-        pad(x.clone().requires_grad_(), width, mode)
+        pad(x.clone().requires_grad_(), padding)
     assert not kept
     none = nn.Identity()
-    ours = run(lambda x: pad(x, width, mode), x, none)
-    theirs = run(lambda x: F.pad(x, (width,) * 4, mode=mode), x, none)
+    ours = run(lambda x: pad(x, padding), x, none)
+    theirs = run(lambda x: F.pad(x, padding[:4], mode=padding.mode), x, none)
     for got, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(got, expected)
         assert got.is_contiguous(memory_format=layout)

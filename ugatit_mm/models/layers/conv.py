@@ -6,52 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def pad(x: Tensor, width: int, mode: str = 'reflect') -> Tensor:
-    """Pad (N, C, H, W) by ``width`` all round, keeping nothing for the backward pass.
-
-    torch's own padding keeps its input, of which it needs the shape alone.
-
-    Args:
-        x: Features.
-        width: Pixels; 1 with ``'replicate'``.
-        mode: ``'reflect'`` or ``'replicate'``.
-    """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return F.pad(x, (width,) * 4, mode=mode)
-    return Pad.apply(x, width, mode)
-
-
-class Pad(torch.autograd.Function):
-    """See :func:`pad`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, width: int, mode: str) -> Tensor:
-        """Pad ``x``."""
-        ctx.width = width
-        ctx.edge = 1 if mode == 'reflect' else 0  # the border line is not repeated, or is
-        return F.pad(x, (width,) * 4, mode=mode)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Add the frame to the places that it shows."""
-        width, edge = ctx.width, ctx.edge
-        inside = slice(width, -width)
-        # Places in grad, the places they show, whether mirrored; before, inside and behind.
-        parts = (
-            (slice(None, width), slice(edge, edge + width), True),
-            (inside, slice(None), False),
-            (slice(-width, None), slice(-edge - width, -edge or None), True),
-        )
-        out = grad[:, :, inside, inside].clone(memory_format=_memory_format(grad))
-        for rows, shown_rows, flip_rows in parts:
-            for columns, shown_columns, flip_columns in parts:
-                dims = [dim for dim, flip in ((2, flip_rows), (3, flip_columns)) if flip]
-                if dims:
-                    frame = grad[:, :, rows, columns].flip(dims)
-                    out[:, :, shown_rows, shown_columns].add_(frame)
-        return out, None, None
+from .padding import memory_format, pad, reflection, replication
 
 
 class ReflectConv2d(nn.Conv2d):
@@ -85,7 +40,9 @@ class ReflectConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C_in, H, W)."""
-        return F.conv2d(pad(x, self.kernel_size[0] // 2), self.weight, self.bias, self.stride)
+        return F.conv2d(
+            pad(x, reflection(self.kernel_size[0] // 2)), self.weight, self.bias, self.stride
+        )
 
 
 class UpConv2d(nn.Conv2d):
@@ -107,7 +64,7 @@ class UpConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, 2 H, 2 W)."""
-        x = pad(x, 1, 'replicate')
+        x = pad(x, replication())
         bias = None if self.bias is None else self.bias.repeat(4)
         quarters = F.conv2d(x, quarter_kernels(self.weight), bias)
         return interleave(quarters)
@@ -164,7 +121,7 @@ class Interleave(torch.autograd.Function):
     def forward(ctx: Any, quarters: Tensor) -> Tensor:
         """Take every map's window."""
         batch, channels, height, width = ctx.shape = quarters.shape
-        ctx.format = _memory_format(quarters)
+        ctx.format = memory_format(quarters)
         out = torch.empty(
             (batch, channels // 4, 2 * height - 2, 2 * width - 2),
             dtype=quarters.dtype,
@@ -193,11 +150,6 @@ def _windows(whole: Tensor, quarters: Tensor) -> list[tuple[Tensor, Tensor]]:
         (whole[:, :, a::2, b::2], part[:, :, a : a + height, b : b + width])
         for part, (a, b) in zip(quarters.chunk(4, 1), PARITIES, strict=True)
     ]
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    nhwc = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if nhwc else torch.contiguous_format
 
 
 class PatchConv2d(nn.Conv2d):

@@ -1,0 +1,1 @@
+"""Triton kernels, the plain formula of each, and the choice between them."""

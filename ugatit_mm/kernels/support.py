@@ -1,0 +1,203 @@
+"""When a Triton kernel runs, and the check that it passes before.
+
+A kernel and its plain formula make one :class:`Fused` function. At its first use on a device the
+kernel is compared with the formula on small tensors; where it differs or does not compile, the
+formula is used for the rest of the process, and one line says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..messages import first_line
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # it comes with torch for CUDA on Linux only
+    triton = None
+    tl = SimpleNamespace(constexpr=Any)
+
+SWITCH = 'UGATIT_MM_TRITON'
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def jit(kernel: Callable) -> Any:
+    """``triton.jit``; without Triton the function stays as it is, and is never called."""
+    return triton.jit(kernel) if triton else kernel
+
+
+@jit
+def _probe():
+    pass
+
+
+def usable(x: Tensor) -> bool:
+    """Whether kernels are to run on the device of ``x``, for its type.
+
+    They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
+    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
+    with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import. Never while a
+    compiler or an exporter looks on.
+    """
+    if triton is None or x.dtype not in TYPES or not x.numel():
+        return False
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    if x.is_cuda:
+        return os.environ.get(SWITCH) != '0' and _modern(x.device.index)
+    return x.device.type == 'cpu' and os.environ.get(SWITCH) == '1' and interpreted()
+
+
+def interpreted() -> bool:
+    """Whether Triton interprets in this process, so that nothing of it runs on a GPU."""
+    return triton is not None and not isinstance(_probe, triton.JITFunction)
+
+
+@cache
+def _modern(device: int) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)  # the oldest that Triton supports
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
+    """Run a kernel on the device of its first tensor: every launch of ours passes here.
+
+    Args:
+        kernel: What :func:`jit` returned.
+        grid: Programs, up to three numbers.
+        args: Of the kernel.
+        options: Its constants by name, and Triton's ``num_warps`` and ``num_stages``.
+    """
+    first = next(arg for arg in args if isinstance(arg, Tensor))
+    with torch.cuda.device_of(first):
+        kernel[grid](*args, **options)
+
+
+class Example(NamedTuple):
+    """Small arguments of a fused function, and how far its two forms may differ.
+
+    Attributes:
+        args: The arguments.
+        rtol: Relative tolerance; of 16-bit results that of their type is used if it is larger.
+        atol: Absolute tolerance.
+    """
+
+    args: tuple
+    rtol: float = 1e-4
+    atol: float = 1e-5
+
+
+class Fused:
+    """A function with a Triton form and a plain one, which give the same.
+
+    Args:
+        name: For messages.
+        plain: The formula in torch's operators; returns tensors, ``None``, or nests of them.
+        kernel: The same by Triton.
+        examples: Gives :class:`Example` on a device, small ones, for the check at the first use.
+
+    The first tensor among the arguments decides on the form.
+    """
+
+    known: dict[str, Fused] = {}
+
+    def __init__(
+        self,
+        name: str,
+        plain: Callable,
+        kernel: Callable,
+        examples: Callable[[torch.device], Iterable[Example]],
+    ) -> None:
+        self.name = name
+        self.plain = plain
+        self.kernel = kernel
+        self.examples = examples
+        self.sound: dict[torch.device, bool] = {}
+        self.known[name] = self
+
+    def __call__(self, *args: Any) -> Any:
+        """Compute it."""
+        return self.kernel(*args) if self.uses_kernel(args) else self.plain(*args)
+
+    def uses_kernel(self, args: Iterable[Any]) -> bool:
+        """Whether the kernel runs for these arguments."""
+        first = next(arg for arg in args if isinstance(arg, Tensor))
+        if not usable(first):
+            return False
+        device = first.device
+        if device not in self.sound:
+            self.sound[device] = True  # the check itself may call it
+            self.sound[device] = self._check(device)
+        return self.sound[device]
+
+    def _check(self, device: torch.device) -> bool:
+        problem = None
+        try:
+            with torch.no_grad(), _own_random(device), torch.autocast(device.type, enabled=False):
+                for example in self.examples(device):
+                    results = [
+                        _tensors(f(*_copied(example.args))) for f in (self.kernel, self.plain)
+                    ]
+                    problem = problem or _difference(*results, example)
+        except Exception as error:  # a compiler's may be of any class
+            problem = f'{type(error).__name__}: {first_line(error)}'
+        if problem is None:
+            return True
+        print_log(
+            f"Triton's kernel for {self.name} is not used on {device} ({problem}): the plain "
+            f'formula takes its place, more slowly; {SWITCH}=0 turns all kernels off',
+            'current',
+            logging.WARNING,
+        )
+        return False
+
+
+@contextmanager
+def _own_random(device: torch.device):
+    """Random numbers that leave those of the training as they are."""
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        torch.manual_seed(0)
+        yield
+
+
+def _copied(args: Any) -> Any:
+    """Arguments of its own for each form: a function may write into them."""
+    if isinstance(args, Tensor):
+        return args.clone()
+    if isinstance(args, (tuple, list)):
+        made = [_copied(arg) for arg in args]
+        return type(args)(*made) if hasattr(args, '_fields') else type(args)(made)
+    return args
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """The tensors of a nest, in order."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, (tuple, list)):
+        return [tensor for part in result for tensor in _tensors(part)]
+    return []
+
+
+def _difference(ours: list[Tensor], plain: list[Tensor], example: Example) -> str | None:
+    """What is wrong with the kernel's results, if anything is."""
+    if [(t.shape, t.dtype) for t in ours] != [(t.shape, t.dtype) for t in plain]:
+        return 'its results have other shapes or types than the plain formula'
+    for number, (a, b) in enumerate(zip(ours, plain, strict=True)):
+        # Two roundings to 16 bits may fall to neighbours.
+        wide = a.dtype == torch.float32
+        rtol = example.rtol if wide else max(example.rtol, 2 * torch.finfo(a.dtype).eps)
+        if not torch.allclose(a.float(), b.float(), rtol, example.atol, equal_nan=True):
+            worst = (a.float() - b.float()).abs().max().item()
+            return f'result {number} is off by {worst:.2g}'
+    return None

@@ -29,7 +29,7 @@ def random(*shape: int) -> torch.Tensor:
 
 def formula(x, bias, act, padding):
     y = x if bias is None else x + bias[:, None, None]
-    y = y.tanh() if act.tanh else F.leaky_relu(y, act.slope)
+    y = y.tanh() if act.tanh else F.leaky_relu(y, act.slope) if act.slope else y.relu()
     return F.pad(y, padding[:4], mode=padding.mode) if padding else y
 
 

@@ -212,6 +212,11 @@ def _part(parts, channels, BLOCK_C: tl.constexpr):
 
 
 @jit
+def _at(row, column, stride_h, stride_w):
+    return row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
+
+
+@jit
 def _bias_act_kernel(
     x,
     bias,
@@ -243,12 +248,12 @@ def _bias_act_kernel(
     sample, channel, tile = _part(tiles, channels, BLOCK_C)
     position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
     inside = (position < high * wide) & (channel < channels)
-    row, column = (position // wide).to(tl.int64), (position % wide).to(tl.int64)
+    row, column = position // wide, position % wide
     from_row, from_column = row, column
     if PADDED:
         from_row = shown(row, top, height, REFLECT)
         from_column = shown(column, left, width, REFLECT)
-    at = sample * x_n + channel * x_c + from_row * x_h + from_column * x_w
+    at = sample * x_n + channel * x_c + _at(from_row, from_column, x_h, x_w)
     y = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     if BIAS:
         y += tl.load(bias + channel, mask=channel < channels, other=0.0).to(tl.float32)
@@ -259,7 +264,7 @@ def _bias_act_kernel(
         y = tl.where(y < 0, 0.0, y)  # not maximum(): NaN stays NaN
     elif SLOPE != 1:
         y = tl.where(y > 0, y, SLOPE * y)
-    at = sample * out_n + channel * out_c + row * out_h + column * out_w
+    at = sample * out_n + channel * out_c + _at(row, column, out_h, out_w)
     tl.store(out + at, y.to(out.dtype.element_ty), mask=inside)
 
 
@@ -308,8 +313,8 @@ def _bias_act_grad_kernel(
     for start in range(first, last, BLOCK_P):
         position = start + tl.arange(0, BLOCK_P)[:, None]
         inside = (position < height * width) & (channel < channels)
-        row, column = (position // width).to(tl.int64), (position % width).to(tl.int64)
-        at = (row + top) * grad_h + (column + left) * grad_w
+        row, column = position // width, position % width
+        at = _at(row + top, column + left, grad_h, grad_w)
         g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         if PADDED:
             for i in tl.static_range(3):
@@ -326,17 +331,19 @@ def _bias_act_grad_kernel(
                         from_column = last_copy(column, left, right, width, REFLECT)
                     if i + j > 0:
                         there = inside & (from_row >= 0) & (from_column >= 0)
-                        at = from_row * grad_h + from_column * grad_w
+                        at = _at(from_row, from_column, grad_h, grad_w)
                         g += tl.load(grad + at, mask=there, other=0.0).to(tl.float32)
         if HYPERBOLIC or SLOPE != 1:
-            result = tl.load(y + row * y_h + column * y_w, mask=inside, other=0.0).to(tl.float32)
+            result = tl.load(y + _at(row, column, y_h, y_w), mask=inside, other=0.0)
+            result = result.to(tl.float32)
             if HYPERBOLIC:
                 g *= 1 - result * result
             elif SLOPE == 0:
                 g = tl.where(result <= 0, 0.0, g)
             else:
                 g = tl.where(result > 0, g, SLOPE * g)
-        tl.store(out + row * out_h + column * out_w, g.to(out.dtype.element_ty), mask=inside)
+        at = _at(row, column, out_h, out_w)
+        tl.store(out + at, g.to(out.dtype.element_ty), mask=inside)
         total += g
     if BIAS:
         line = sample * slices + part

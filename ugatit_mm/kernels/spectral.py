@@ -1,8 +1,9 @@
 """Spectral normalisation of many kernels in five launches, and its gradients in two.
 
-Each kernel W is a matrix (rows, columns) of float32. A use in training mode is ``v <- W'u / |W'u|,
-u <- Wv / |Wv|``, ``sigma = u'Wv``, and the result ``W / sigma`` of the type and in the memory format
-that the convolution takes. The gradient is ``(G - <G, W> / sigma * uv') / sigma``.
+Each kernel W is a matrix (rows, columns) of float32. A use in training mode is
+``v <- W'u / |W'u|, u <- Wv / |Wv|``, ``sigma = u'Wv``, and the result ``W / sigma`` of the type and
+in the memory format that the convolution takes. The gradient is
+``(G - <G, W> / sigma * uv') / sigma``.
 
 The matrices are found by a table of their addresses and sizes, made at the first use: parameters
 keep their addresses. Gradients come at new ones in each step; they are arguments of the kernels, so
@@ -266,12 +267,12 @@ def _kernel_grad(
 
 
 def _dense(grad: Tensor) -> Tensor:
-    """As :func:`_as_weight` has it: what a convolution of such a kernel gives back is so already."""
+    """As :func:`_as_weight` has it, which a convolution of such a kernel gives back already."""
     form = torch.channels_last if grad.dim() == 4 else torch.contiguous_format
     return grad.contiguous(memory_format=form)
 
 
-# In the kernels LAYERS is the number of matrices up to a power of 2, the length of each field of the
+# In the kernels LAYERS is the number of matrices up to a power of 2, the length of a field of the
 # table. Fields 0 to 3 hold the first program of each matrix, of each kind of kernel.
 
 

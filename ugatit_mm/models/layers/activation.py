@@ -8,7 +8,7 @@ from torch import Tensor
 from ...kernels.activation import BIAS_ACT, BIAS_ACT_GRAD, IDENTITY, TANH, Activation
 from .padding import NO_PADDING, Padding, memory_format
 
-__all__ = ['IDENTITY', 'TANH', 'Activation', 'bias_act', 'takes_bias']
+__all__ = ['IDENTITY', 'TANH', 'Activation', 'bias_act', 'product_type', 'takes_bias']
 
 
 def takes_bias(x: Tensor) -> bool:
@@ -18,6 +18,12 @@ def takes_bias(x: Tensor) -> bool:
     gradient by another. On a CPU it adds the bias in its own pass.
     """
     return BIAS_ACT.uses_kernel((x,))
+
+
+def product_type(x: Tensor) -> torch.dtype:
+    """Type that a convolution of ``x`` multiplies in: autocast's where that is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def bias_act(

@@ -153,12 +153,12 @@ class UGATIT(UnpairedTranslation):
             generator into X (the cycle of X ends in X), and the total ``loss_g``.
         """
         # Not through the wrapper: nothing of D is to be averaged here.
-        discriminators = unwrap(self.discriminators)
+        judged = unwrap(self.discriminators).judge({x: made.fake for x, made in out.items()})
         log: dict[str, Tensor] = {}
         losses: list[Tensor] = []
         for domain in DOMAINS:
             made = out[domain]
-            terms = _gan_terms(f'loss_gan_g_{domain}', (discriminators[domain](made.fake), 1))
+            terms = _gan_terms(f'loss_gan_g_{domain}', (judged[domain], 1))
             parts = {
                 'gan': total(terms.values()),
                 'cycle': F.l1_loss(made.cycle.float(), real[domain]),

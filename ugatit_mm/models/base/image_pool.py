@@ -125,6 +125,10 @@ class ImagePool:
         if self._count != self._before:
             self._verdict = flag
 
+    def abandon(self) -> None:
+        """Forget what a step has begun that broke off, without having run."""
+        self._undo.clear()
+
     def _draw(self) -> int | None:
         """Draw the place of the image to return, or ``None`` for the new one."""
         return random.randint(0, self.size - 1) if random.uniform(0, 1) > 0.5 else None

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any, ClassVar, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from typing_extensions import Self
 
 from ...domains import DOMAINS, domain_names, other
 from ...pixels import to_uint8
+from .graph import StepGraphs, run_step
 from .log import StepLog
 from .step import Kept, Step
 from .wrappers import unwrap
@@ -83,6 +85,7 @@ class UnpairedTranslation(BaseTranslationModel):
         compile: Arguments of ``torch.compile`` for the networks, ``{}`` for its defaults, ``None``
             for no compiling. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
             also a search for the fastest kernels. Meant for one size of images.
+        graph: Replay training steps as CUDA graphs, see :class:`StepGraphs`.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train only the discriminators.
 
@@ -140,6 +143,7 @@ class UnpairedTranslation(BaseTranslationModel):
         loss_config: dict[str, float] | None = None,
         channels_last: bool = True,
         compile: dict | None = None,
+        graph: bool = False,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
     ) -> None:
@@ -174,6 +178,7 @@ class UnpairedTranslation(BaseTranslationModel):
             for network in self.networks():
                 network.compile(**compile)
         self.register_state_dict_post_hook(_without_wrappers)
+        self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
 
     @classmethod
@@ -212,10 +217,10 @@ class UnpairedTranslation(BaseTranslationModel):
         """
         inputs = self.data_preprocessor(data, True)['inputs']
         real = {key.removeprefix('img_'): images for key, images in inputs.items()}
-        step = Step(self, optim_wrapper, self.draw(real))
-        self.iterate(step, real)
+        run = partial(run_step, self) if self.graphs is None else partial(self.graphs.run, self)
+        step, vector = run(optim_wrapper, real, self.draw(real))
         pending = not all(optim.should_update() for optim in optim_wrapper.values())
-        return step.log(step.vector(), pending)
+        return step.log(vector, pending)
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
         """The model's algorithm: its passes and updates, in its own order.
@@ -241,6 +246,9 @@ class UnpairedTranslation(BaseTranslationModel):
     def steady(self) -> bool:
         """Whether an iteration does nothing on the host that depends on those before it."""
         return True
+
+    def abandon(self) -> None:
+        """Forget what an iteration that broke off has begun on the host."""
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration (always, by default).

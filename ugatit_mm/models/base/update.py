@@ -50,9 +50,7 @@ def _step(optim: OptimWrapper, sound: Tensor, loss: Tensor, allowed: Tensor | No
             taken = taken & allowed
     else:
         scaler, taken = None, sound
-    if not getattr(optimizer, '_step_supports_amp_scaling', False) or (
-        scaler is not None and not hasattr(optim, 'step_where')
-    ):
+    if not takes_found_inf(optimizer) or (scaler is not None and not hasattr(optim, 'step_where')):
         if taken:  # the host is asked
             optim.step()
         return taken
@@ -64,6 +62,13 @@ def _step(optim: OptimWrapper, sound: Tensor, loss: Tensor, allowed: Tensor | No
     optim.step()
     del optimizer.found_inf
     return taken
+
+
+def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser leaves its update out where its ``found_inf`` is 1."""
+    # torch says it by an attribute, which a copy of an optimiser lacks.
+    fused = all(group.get('fused') for group in optimizer.param_groups)
+    return fused or getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
 def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) -> Tensor:

@@ -102,6 +102,11 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """Whether the pools are full."""
         return all(pool.full for pool in self.pools.values())
 
+    def abandon(self) -> None:
+        """Forget what the pools have begun."""
+        for pool in self.pools.values():
+            pool.abandon()
+
     def pooled(
         self, out: dict[str, Generated], drawn: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:

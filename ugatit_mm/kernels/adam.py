@@ -337,7 +337,7 @@ def _write(
     root = tl.sqrt(v)
     weight -= rate * (m / (root / root_correction + eps))
     tl.store(parameters + place, weight, mask=inside)
-    at = (place + 97 * (place // ROW) + first) % ROW
+    at = (place + first) % ROW
     noise = tl.load(table + at, mask=inside, other=0).to(tl.float32) / ROW
     code = tl.floor(noise + codes * m / root)
     code = tl.where(code < -127, -127.0, tl.where(code > 127, 127.0, code))
@@ -384,8 +384,6 @@ def _adam_kernel(
         left_out = False
     if not left_out:
         step = tl.load(steps)
-        # A whole number below 2^24, so that the product fits into 64 bits.
-        first = (40503 * step.to(tl.int64)) % ROW
         if LR_ON_DEVICE:
             rate = tl.load(lr).to(tl.float32) / _bias_correction(step, log_beta1)
         else:
@@ -394,9 +392,16 @@ def _adam_kernel(
         block = tl.program_id(0)
         scale = tl.load(scales + block)
         start = block.to(tl.int64) * BLOCK
+        # The step is a whole number below 2^24. A block ends before its row does.
+        first = ((start + 97 * (start // ROW) + 40503 * step.to(tl.int64)) % ROW).to(tl.int32)
+        parameters += start
+        gradients += start
+        m_codes += start
+        v_codes += start
+        length = (count - start).to(tl.int32)
         lane = tl.arange(0, BLOCK)
         if block < whole:
-            place = start + lane
+            place = lane
             inside = tl.full((BLOCK,), 1, tl.int1)
             weight, given, m, v = _read(
                 parameters, gradients, m_codes, v_codes, place, inside, scale, grad_scale,
@@ -411,18 +416,18 @@ def _adam_kernel(
         else:
             # The rest is one block of any length below a row: its largest first.
             largest = tl.full((BLOCK,), TINY, tl.float32)
-            for begin in range(start, count, BLOCK):
+            for begin in range(0, length, BLOCK):
                 place = begin + lane
-                inside = place < count
+                inside = place < length
                 weight, given, m, v = _read(
                     parameters, gradients, m_codes, v_codes, place, inside, scale, grad_scale,
                     beta1, rest1, beta2, rest2, weight_decay, code_size, DECAY, TINY,
                 )  # fmt: skip
                 largest = tl.maximum(largest, v)
             new_scale = tl.max(largest, 0) / 1.875
-            for begin in range(start, count, BLOCK):
+            for begin in range(0, length, BLOCK):
                 place = begin + lane
-                inside = place < count
+                inside = place < length
                 weight, given, m, v = _read(
                     parameters, gradients, m_codes, v_codes, place, inside, scale, grad_scale,
                     beta1, rest1, beta2, rest2, weight_decay, code_size, DECAY, TINY,

@@ -210,8 +210,12 @@ def _difference(ours: list[Tensor], plain: list[Tensor], example: Example) -> st
     for number, (a, b) in enumerate(zip(ours, plain, strict=True)):
         # Two roundings to 16 bits may fall to neighbours.
         wide = a.dtype == torch.float32
-        rtol = example.rtol if wide else max(example.rtol, 2 * torch.finfo(a.dtype).eps)
-        if not torch.allclose(a.float(), b.float(), rtol, example.atol, equal_nan=True):
+        if a.is_floating_point():
+            rtol = example.rtol if wide else max(example.rtol, 2 * torch.finfo(a.dtype).eps)
+            atol = example.atol
+        else:  # codes may fall to neighbours, too
+            rtol, atol = 0, 1
+        if not torch.allclose(a.float(), b.float(), rtol, atol, equal_nan=True):
             worst = (a.float() - b.float()).abs().max().item()
             return f'result {number} is off by {worst:.2g}'
     return None

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...domains import DOMAINS
 from ..base import Step, UnpairedTranslation, translation_model, unwrap
 from ..base.image_pool import ImagePool
-from ..losses import lsgan_loss, total
+from ..losses import LossTerms, Mean
 from .cyclegan_discriminator import CycleGANDiscriminator, DiscriminatorPair
 from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
 
@@ -130,21 +129,21 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """
         # Not through the wrapper: nothing of D is to be averaged here.
         discriminators = unwrap(self.discriminators)
-        log: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
+        losses = LossTerms()
+        weights: dict[str, float] = {}
         for domain in DOMAINS:
             made = out[domain]
             terms = {
-                'gan_g': lsgan_loss(discriminators[domain](made.fake), 1),
-                'cycle': F.l1_loss(made.cycle.float(), real[domain]),
+                'gan_g': Mean(discriminators[domain](made.fake), 'square', 1.0),
+                'cycle': Mean(made.cycle, 'distance', real[domain]),
             }
             if made.identity is not None:
-                terms['identity'] = F.l1_loss(made.identity.float(), real[domain])
-            for name, term in terms.items():
-                losses.append(self.loss_config[name.removesuffix('_g')] * term)
-                log[f'loss_{name}_{domain}'] = term.detach()
-        loss = total(losses)
-        return loss, log | {'loss_g': loss.detach()}
+                terms['identity'] = Mean(made.identity, 'distance', real[domain])
+            for name, mean in terms.items():
+                losses.add(f'loss_{name}_{domain}', mean)
+                weights[f'loss_{name}_{domain}'] = self.loss_config[name.removesuffix('_g')]
+        losses.add_sum('loss_g', weights)
+        return losses.compute()
 
     def compute_d_loss(
         self, real: dict[str, Tensor], fake: dict[str, Tensor]
@@ -159,15 +158,16 @@ class UnpairedCycleGAN(UnpairedTranslation):
             The weighted total, and the terms ``loss_gan_d_X`` and the total ``loss_d``.
         """
         judged = self.discriminators(real, fake)
-        log: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
+        losses = LossTerms()
         for domain in DOMAINS:
-            of_real, of_fake = judged[domain]
-            term = 0.5 * (lsgan_loss(of_real, 1) + lsgan_loss(of_fake, 0))
-            losses.append(self.loss_config['gan'] * term)
-            log[f'loss_gan_d_{domain}'] = term.detach()
-        loss = total(losses)
-        return loss, log | {'loss_d': loss.detach()}
+            means = [
+                Mean(logit, 'square', target, weight=0.5)
+                for logit, target in zip(judged[domain], (1.0, 0.0), strict=True)
+            ]
+            losses.add(f'loss_gan_d_{domain}', *means)
+        weight = self.loss_config['gan']
+        losses.add_sum('loss_d', {f'loss_gan_d_{domain}': weight for domain in DOMAINS})
+        return losses.compute()
 
     def keep_pools(self, taken: Tensor | bool = True) -> None:
         """Make what the step did to the pools final where ``taken``, else take it back."""

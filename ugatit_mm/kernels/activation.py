@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .maps import (
     NO_PADDING,
+    TILE,
     Padding,
     at,
     load,
@@ -141,7 +142,8 @@ def _kernel_grad(
 ) -> tuple[Tensor, Tensor | None]:
     out = _empty(grad, padding.within(grad.shape), dtype, form)
     batch, channels, height, width = out.shape
-    block_c, block_p = tile_of(out)
+    # Half of a tile: at the frame nine places are looked at for each.
+    block_c, block_p = tile_of(out, tile=TILE // 2)
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
     steps = triton.cdiv(tiles, triton.cdiv(PROGRAMS, batch * blocks)) if of_bias else 1
     slices = triton.cdiv(tiles, steps)

@@ -78,7 +78,7 @@ def _kernel(
     mixed = torch.empty((rows, count, 1, 1), dtype=dtype, device=x.device)
     logits = x.new_empty((batch, 2), dtype=torch.float32)
     pooled = x.new_empty((3, batch, count), dtype=torch.float32)
-    block_c = min(128, triton.next_power_of_2(count))
+    block_c = min(64, triton.next_power_of_2(count))
     launch(
         _head_kernel,
         (batch + triton.cdiv(rows, 8) * triton.cdiv(count, block_c),),
@@ -126,7 +126,7 @@ def _kernel_grad(
     raw: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows, count = grad.shape[:2]
-    block_r, block_c = 8, min(128, triton.next_power_of_2(count))
+    block_r, block_c = 8, min(64, triton.next_power_of_2(count))
     length = triton.cdiv(triton.cdiv(rows, SLICES), block_r) * block_r
     slices, blocks = triton.cdiv(rows, length), triton.cdiv(count, block_c)
     grad_kernel = torch.empty_like(kernel)

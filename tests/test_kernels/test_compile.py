@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ugatit_mm import kernels
 from ugatit_mm.kernels import norm
-from ugatit_mm.kernels.maps import reflection, replication
+from ugatit_mm.kernels.maps import empty, reflection, replication
 from ugatit_mm.kernels.support import Example, Fused
 
 CAPABILITIES = (80, 90, 100)
@@ -51,7 +51,7 @@ def norms(x: Tensor, kinds: Iterable[norm.Norm]) -> Iterator[tuple]:
         style = torch.empty(2, 2 if kind.smoothing else 1, channels)
         factors = norm.Factors(torch.empty(channels), torch.empty(1, channels), *style)
         for given in (factors, norm.Factors(factors.bias)):
-            yield x, given, x.new_empty(kind.padding.around(x.shape)), numbers, kind
+            yield x, given, empty(x, kind.padding.around(x.shape)), numbers, kind
 
 
 PLAIN = norm.Norm(slope=0.2)

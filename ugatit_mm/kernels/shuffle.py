@@ -148,7 +148,7 @@ def triton_pad(x: Tensor, padding: Padding) -> Tensor:
 def triton_fold(grad: Tensor, padding: Padding) -> Tensor:
     """Fold in one launch."""
     out = empty(grad, padding.within(grad.shape))
-    block_c, block_p = tile_of(out, grad)
+    block_c, block_p = tile_of(out, grad, folded=True)
     launch(
         _fold_kernel,
         grid(out, block_c, block_p),

@@ -20,6 +20,7 @@ from ..layers import (
     pad,
     reflection,
     run_layers,
+    uses_of,
 )
 
 
@@ -136,15 +137,16 @@ class GeneratorPair(nn.ModuleDict):
         Returns:
             By target domain.
         """
+        uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
         fake: dict[str, Tensor] = {}
         own: dict[str, Tensor | None] = dict.fromkeys(DOMAINS)
         for domain in DOMAINS:
             images = real[other(domain)]
             if identity:
                 # The norms see one sample at a time, so both inputs go as one batch.
-                both = self[domain](torch.cat([images, real[domain]]))
+                both = uses[domain][0](torch.cat([images, real[domain]]))
                 fake[domain], own[domain] = both.chunk(2)
             else:
-                fake[domain] = self[domain](images)
-        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+                fake[domain] = uses[domain][0](images)
+        cycle = {domain: uses[domain][1](fake[other(domain)]) for domain in DOMAINS}
         return {x: Generated(fake[x], cycle[x], own[x]) for x in DOMAINS}

@@ -7,6 +7,7 @@ from .conv import PatchConv2d, UpConv2d, without_bias
 from .linear import JointLinear, joint_gradients
 from .padding import NO_PADDING, Padding, pad, reflection, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
+from .uses import uses_of
 
 __all__ = [
     'CAM',
@@ -31,5 +32,6 @@ __all__ = [
     'replication',
     'run_layers',
     'spectral_norm',
+    'uses_of',
     'without_bias',
 ]

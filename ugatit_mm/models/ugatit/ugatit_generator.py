@@ -24,6 +24,7 @@ from ..layers import (
     replication,
     run_layers,
 )
+from ..layers.activation import Activation
 from .recipes import resolve
 
 NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
@@ -197,7 +198,7 @@ class UGATITGenerator(BaseModule):
             encoder.append(ResBlock(channels, norms, bias, padding))
         self.encoder = nn.Sequential(*encoder)
 
-        self.cam = CAM(channels, nn.ReLU(), fields['shared_cam'], bias) if cam else None
+        self.cam = CAM(channels, Activation(0.0), fields['shared_cam'], bias) if cam else None
 
         self.mlp = None
         if norm in ('adalin', 'adain'):

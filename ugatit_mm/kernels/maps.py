@@ -78,8 +78,8 @@ def replication() -> Padding:
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """NHWC where ``x`` lies so, a cut-out of such a map included; else NCHW."""
-    step = x.stride(3 if x.size(3) > 1 else 2)  # that of a single column may be any number
-    return torch.channels_last if x.stride(1) < step else torch.contiguous_format
+    _, channel, row, column = x.stride()  # that of a single row or column may be any number
+    return torch.channels_last if channel < min(row, column) else torch.contiguous_format
 
 
 def empty(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -183,7 +183,8 @@ def load_folded(
     x,
     sample,
     channel,
-    position,
+    row,
+    column,
     inside,
     stride_n,
     stride_c,
@@ -199,9 +200,8 @@ def load_folded(
 ):
     """Elements of a padded map, each with its copies in the frame, as float32.
 
-    ``position`` counts in the map without its frame, of ``height`` and ``width``.
+    ``row`` and ``column`` count in the map without its frame, of ``height`` and ``width``.
     """
-    row, column = position // width, position % width
     above = first_copy(row, top, height, REFLECT)
     below = last_copy(row, top, bottom, height, REFLECT)
     before = first_copy(column, left, width, REFLECT)

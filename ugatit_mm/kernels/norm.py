@@ -658,7 +658,8 @@ def _gradient(
     strides = (grad_n, grad_c, grad_h, grad_w)
     if PAD:
         frame = (left, right, top, bottom, height, width)
-        g = load_folded(grad, sample, channel, position, inside, *strides, *frame, REFLECT)
+        row, column = position // width, position % width
+        g = load_folded(grad, sample, channel, row, column, inside, *strides, *frame, REFLECT)
     else:
         g = load(grad, place(sample, channel, position, *strides, grad_width, GAPS), inside)
     if SLOPE == 0:

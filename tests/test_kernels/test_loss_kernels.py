@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from counting import Count
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ugatit_mm.kernels import losses, support
 from ugatit_mm.models.losses import CAMLoss, LossTerms, Mean, cam_means
@@ -99,27 +99,6 @@ def test_certain_logits_and_small_terms(kernels):
         total, _ = terms.compute()
         expected = F.softplus(-logit.double())
         torch.testing.assert_close(total.double(), expected, rtol=2e-7, atol=1e-40)
-
-
-class Count(TorchDispatchMode):
-    """Operators that launch something on a GPU, and launches of kernels."""
-
-    FREE = ('empty', 'view', 'unbind', 'detach', 'select', 'as_strided', 'expand', 'alias')
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        if not any(free in name for free in self.FREE):
-            self.seen.append(name)
-        return function(*args, **(kwargs or {}))
-
-    def launch(self, kernel, *args, **options) -> None:
-        self.seen.append('launch')
-        with _disable_current_modes():  # the interpreter's own operators
-            support.launch(kernel, *args, **options)
 
 
 def test_three_launches(kernels, monkeypatch):

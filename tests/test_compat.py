@@ -59,14 +59,14 @@ def test_the_environment_of_the_tests_is_accepted():
 @pytest.mark.parametrize(
     ('versions', 'words'),
     [
-        ({'numpy': '2.0.0'}, ['numpy 2.0.0', "pip install 'numpy>=1.26,<2'"]),
+        ({'numpy': '3.0.0'}, ['numpy 3.0.0', "pip install 'numpy>=1.26,<2'"]),
         ({'mmcv': '2.2.0'}, ['mmcv 2.2.0', "pip install 'mmcv-lite==2.1.0'"]),
         ({'mmcv': None, 'mmcv_lite': '2.2rc1'}, ['mmcv-lite 2.2rc1']),
         ({'mmcv': None, 'mmcv_lite': None}, ['mmcv or mmcv-lite is not installed']),
         ({'mmagic': None}, ['mmagic is not installed', "'mmagic==1.2.0'"]),
         (
-            {'numpy': '2.3.1', 'mmengine': '1.0.0'},
-            ['numpy 2.3.1', 'mmengine 1.0.0', "'numpy>=1.26,<2' 'mmengine>=0.10.7,<0.11'"],
+            {'numpy': '3.1.2', 'mmengine': '1.0.0'},
+            ['numpy 3.1.2', 'mmengine 1.0.0', "'numpy>=1.26,<2' 'mmengine>=0.10.7,<0.11'"],
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_wrong_package_is_named_with_its_mend(monkeypatch, versions, words):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize('versions', [{'numpy': '1.99.0'}, {'mmcv': '2.1.0', 'mmcv_lite': None}])
+@pytest.mark.parametrize('versions', [{'numpy': '2.5.2'}, {'mmcv': '2.1.0', 'mmcv_lite': None}])
 def test_a_right_package_passes(monkeypatch, versions):
     pretend(monkeypatch, **versions)
     compat.check_versions()
@@ -109,6 +109,18 @@ def test_doctor_is_recognised(monkeypatch, argv, orig_argv, asked):
     monkeypatch.setattr(sys, 'argv', argv)
     monkeypatch.setattr(sys, 'orig_argv', orig_argv)
     assert compat.doctor_asked() is asked
+
+
+# -- NumPy 2 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('version', 'there'), [('1.26.4', False), ('2.5.2', True)])
+def test_numpy_2_has_its_old_name_while_mmagic_is_imported(monkeypatch, version, there):
+    monkeypatch.setattr(np, '__version__', version)
+    before = dict(vars(np))
+    with compat.numpy_bool8():
+        assert vars(np).get('bool8') is (np.bool_ if there else before.get('bool8'))
+    assert vars(np) == before
 
 
 # -- mmcv.ops ------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def apply() -> None:
     hush_import_warnings()
     allow_mmengine_checkpoints()
     format_configs_once()
-    with mmcv_ext_stand_in():
+    with mmcv_ext_stand_in(), numpy_bool8():
         importlib.import_module('mmagic.models')
     mend_generation_init_weights()
 
@@ -60,7 +60,7 @@ def doctor_asked() -> bool:
 # What breaks outright, whatever setup.cfg pins: (names of the distribution, first version that
 # fails, symptom, what to install instead).
 _LIMITS = (
-    (('numpy',), '2', 'MMagic uses numpy.bool8, which NumPy 2 removed', 'numpy>=1.26,<2'),
+    (('numpy',), '3', 'nothing here was ever run with NumPy 3', 'numpy>=1.26,<2'),
     (('mmcv', 'mmcv-lite'), '2.2', 'MMagic asserts mmcv < 2.2.0', 'mmcv-lite==2.1.0'),
     (('mmengine',), '1', 'MMagic asserts mmengine < 1.0.0', 'mmengine>=0.10.7,<0.11'),
     (('mmagic',), '1.3', 'the mends here are written for MMagic 1.2.0', 'mmagic==1.2.0'),
@@ -70,8 +70,8 @@ _LIMITS = (
 def check_versions() -> None:
     """Refuse packages that MMagic 1.2.0 cannot be imported with.
 
-    Symptom without it: ``module 'numpy' has no attribute 'bool8'``, or an AssertionError from
-    ``mmagic/__init__.py``, neither of which says what to do. May go with MMagic 1.2.0 itself.
+    Symptom without it: an AssertionError from ``mmagic/__init__.py``, which does not say what to
+    do. May go with MMagic 1.2.0 itself.
 
     Raises:
         ImportError: naming every wrong package, the version found and the command that mends it.
@@ -241,6 +241,29 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
             spec.loader.exec_module = execute_and_follow
         return spec
+
+
+# -- NumPy 2 -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def numpy_bool8() -> Iterator[None]:
+    """Give NumPy its old name ``bool8`` while MMagic's models are imported.
+
+    Symptom: ``module 'numpy' has no attribute 'bool8'`` where NumPy 2 is installed, as machines
+    with a GPU often have it. Our pin is below 2, as the whole suite runs with NumPy 1. May go with
+    MMagic 1.2.0 itself.
+    """
+    import numpy as np
+
+    if 'bool8' in vars(np) or _release(np.__version__) < (2,):
+        yield
+        return
+    np.bool8 = np.bool_
+    try:
+        yield
+    finally:
+        del np.bool8
 
 
 # -- mmcv.ops ------------------------------------------------------------------------------------

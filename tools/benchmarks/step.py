@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from bench import PeakMemory, Row, add_arguments, append_rows, release, seconds
 from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from official_order import OfficialOrder
 from torch import Tensor
@@ -59,14 +60,26 @@ def build_ours(
     light: bool, images: dict[str, Tensor], widths: dict, recipe: str = 'pytorch', **speed: object
 ) -> Callable[[], object]:
     """Return our step, from the config, in a setting of :func:`apply_speed`."""
-    size, device = images['A'].size(2), images['A'].device
+    size = images['A'].size(2)
     options = {'img_size': size, 'model.recipe': recipe, 'model.generator.light': light}
     for part in ('generator', 'discriminator'):
         options[f'model.{part}.base_channels'] = widths['base_channels']
     cfg = load_config('ugatit_selfie2anime', options)
     apply_speed(cfg, **speed)
-    model: BaseModel = MODELS.build(cfg.model).to(device).train()
-    model.init_weights()
+    return build_step(cfg, images)
+
+
+def build_step(cfg: Config, images: dict[str, Tensor]) -> Callable[[], object]:
+    """Return a training step of a config with its own networks, which are built on the device.
+
+    Args:
+        cfg: Of a training.
+        images: By domain, RGB in [-1, 1], (N, 3, H, W).
+    """
+    device = images['A'].device
+    with device:  # weights drawn on a CPU take half a minute of a full model
+        model: BaseModel = MODELS.build(cfg.model)
+        model.to(device).train().init_weights()
     constructor = cfg.optim_wrapper.pop('constructor')
     build = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)
     optim = build(cfg.optim_wrapper)(model)

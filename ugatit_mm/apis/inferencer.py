@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from ..engine.replay import Replay
 from ..pixels import normalise, to_uint8
 from ..visualization import normalise_heatmap
 from .loading import load_model
@@ -42,9 +43,11 @@ class TranslationInferencer:
         checkpoint: See :func:`load_model`; the pair that comes with the package if not given.
         config: See :func:`load_model`.
         device: See :func:`load_model`.
+        graphs: On a GPU, replay CUDA graphs for batches of a shape that comes again.
 
     Attributes:
         model: The translation model, in evaluation mode.
+        translate: Its translation, by CUDA graphs where they are to be used.
         meta: What the file of weights says of itself.
         img_size: Side of the square that pictures are fitted to.
 
@@ -57,8 +60,10 @@ class TranslationInferencer:
         checkpoint: str | os.PathLike | None = None,
         config: str | os.PathLike | Config | None = None,
         device: str | torch.device | None = None,
+        graphs: bool = True,
     ) -> None:
         self.model, self.meta = load_model(checkpoint, config, device)
+        self.translate = Replay(self.model) if graphs else self.model.translate
         self.img_size: int = self.model.img_size
 
     def __call__(
@@ -180,7 +185,7 @@ class TranslationInferencer:
             places = [i for i, image in enumerate(images) if image.shape == shape]
             pixels = torch.from_numpy(np.stack([images[i] for i in places])).to(device)
             pixels = normalise(pixels.permute(0, 3, 1, 2).float())
-            out = self.model.translate(
+            out = self.translate(
                 pixels,
                 target,
                 heatmap=return_heatmap,

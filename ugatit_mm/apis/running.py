@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, read_checkpoint, weights_of
+from ..engine.replay import Replay
 from ..evaluation.results import results_of, write_results
 from ..models.base import unwrap
 
@@ -75,6 +76,7 @@ def run_test(
         model = unwrap(runner.model)
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
+        model.translate = Replay(model)
         metrics = dict(runner.test())
         if is_main_process():
             figures = [

@@ -43,20 +43,34 @@ def _probe():
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels are to run on the device of ``x``, for its type.
+    """Whether kernels are to run on the device of ``x``, for its type; see :func:`unusable`.
 
-    They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
-    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
-    with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import. Never while a
-    compiler or an exporter looks on.
+    Never while a compiler or an exporter looks on.
     """
     if triton is None or x.dtype not in TYPES or not x.numel():
         return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if x.is_cuda:
-        return os.environ.get(SWITCH) != '0' and _modern(x.device.index)
-    return x.device.type == 'cpu' and os.environ.get(SWITCH) == '1' and interpreted()
+    return unusable(x) is None
+
+
+def unusable(x: Tensor) -> str | None:
+    """Why no kernel runs on the device of ``x``; ``None`` where they do.
+
+    They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
+    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
+    with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import.
+    """
+    if x.device.type not in ('cuda', 'cpu') or (x.is_cpu and not interpreted()):
+        return f'the device is {x.device.type}'
+    if triton is None:
+        return 'triton is not installed'
+    switch = os.environ.get(SWITCH)
+    if x.is_cpu:
+        return None if switch == '1' else 'the device is cpu'
+    if switch == '0':
+        return f'{SWITCH}=0'
+    return None if _modern(x.device.index) else 'older than compute capability 8.0'
 
 
 def interpreted() -> bool:

@@ -87,15 +87,31 @@ class UnpairedCycleGAN(UnpairedTranslation):
         step.update('generators', lambda: self.compute_g_loss(real, out))
         step.update(
             'discriminators',
-            lambda: self.compute_d_loss(real, self.pooled(out)),
+            lambda: self.compute_d_loss(real, self.pooled(out, step.drawn)),
             then=self.keep_pools,
         )
-        if False in step.updates.values():
-            self.undo_pools()
 
-    def pooled(self, out: dict[str, Generated]) -> dict[str, Tensor]:
+    def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the pools will do, by domain; see :meth:`ImagePool.draw`."""
+        images = real['A']
+        return {x: pool.draw(len(images), images.device) for x, pool in self.pools.items()}
+
+    @property
+    def steady(self) -> bool:
+        """Whether the pools are full."""
+        return all(pool.full for pool in self.pools.values())
+
+    def abandon(self) -> None:
+        """Forget what the pools have begun."""
+        for pool in self.pools.values():
+            pool.abandon()
+
+    def pooled(
+        self, out: dict[str, Generated], drawn: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """What the discriminators get for the translations, by domain, without gradient."""
-        return {domain: pool.query(out[domain].fake) for domain, pool in self.pools.items()}
+        drawn = drawn or {}
+        return {x: pool.query(out[x].fake, drawn.get(x)) for x, pool in self.pools.items()}
 
     def compute_g_loss(
         self, real: dict[str, Tensor], out: dict[str, Generated]
@@ -153,15 +169,10 @@ class UnpairedCycleGAN(UnpairedTranslation):
         losses.add_sum('loss_d', {f'loss_gan_d_{domain}': weight for domain in DOMAINS})
         return losses.compute()
 
-    def keep_pools(self) -> None:
-        """Make what the step did to the pools final."""
+    def keep_pools(self, taken: Tensor | bool = True) -> None:
+        """Make what the step did to the pools final where ``taken``, else take it back."""
         for pool in self.pools.values():
-            pool.keep()
-
-    def undo_pools(self) -> None:
-        """Take back what the step did to the pools."""
-        for pool in self.pools.values():
-            pool.undo()
+            pool.keep(taken)
 
     def training_state(self) -> dict[str, Tensor | None] | None:
         """The images of both pools, by domain; ``None`` for pools of no size."""

@@ -43,6 +43,7 @@ class CAM(nn.Module):
         self.classifiers = (names * 2)[:2]
         self.raw_weight = raw_weight
         self.conv1x1 = nn.Conv2d(2 * channels, channels, 1)
+        self.conv1x1.folded = True  # see uses_of
         self.activation = activation
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
+from ..layers import uses_of
 from .ugatit_discriminator import DiscriminatorOutput
 
 
@@ -44,14 +45,15 @@ class GeneratorPair(nn.ModuleDict):
         Returns:
             By target domain.
         """
+        uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
         fake, identity, cams = {}, {}, {}
         for domain in DOMAINS:
             # A generator's norms see one sample at a time, so both inputs go as one batch.
             batch = torch.cat([real[other(domain)], real[domain]])
-            image, cam_logit, _ = self[domain](batch, return_cam=True)
+            image, cam_logit, _ = uses[domain][0](batch, return_cam=True)
             fake[domain], identity[domain] = image.chunk(2)
             cams[domain] = _chunk(cam_logit)
-        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+        cycle = {domain: uses[domain][1](fake[other(domain)]) for domain in DOMAINS}
         return {x: Generated(fake[x], cycle[x], identity[x], *cams[x]) for x in DOMAINS}
 
 

@@ -107,7 +107,7 @@ class UGATIT(UnpairedTranslation):
             out = step.forward('generators', real)
             fake = {domain: made.fake.detach() for domain, made in out.items()}
             step.update('discriminators', lambda: self.compute_d_loss(real, fake))
-            step.update('generators', lambda: self.compute_g_loss(real, out), self.clip_rho)
+            step.update('generators', lambda: self.compute_g_loss(real, out), then=self._clip)
 
     @property
     def weight_decay_scope(self) -> str:
@@ -170,6 +170,9 @@ class UGATIT(UnpairedTranslation):
                 weights[f'loss_{kind}_{domain}'] = self.loss_config[kind]
         losses.add_sum('loss_g', weights)
         return losses.compute()
+
+    def _clip(self, taken: Tensor) -> None:
+        self.clip_rho()  # in any case: rho lies in [0, 1] where it did not move
 
     def clip_rho(self) -> None:
         """Put rho back into [0, 1] (paper, under eq. 1)."""

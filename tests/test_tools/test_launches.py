@@ -1,0 +1,185 @@
+"""How many launches a training step is, and how they are counted."""
+
+import json
+
+import pytest
+import torch
+from helpers import load_tool
+from torch import nn
+from torch.nn import functional as F
+
+from ugatit_mm.kernels import support
+from ugatit_mm.kernels.support import tl
+
+launches = load_tool('benchmarks/launches')
+
+# Of a step in bfloat16, light or full, default recipe.
+MAX_LAUNCHES = 13_400
+
+
+@support.jit
+def _double_kernel(x, out, count: tl.constexpr):
+    place = tl.arange(0, count)
+    tl.store(out + place, 2 * tl.load(x + place))
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    out = torch.empty_like(x)
+    support.launch(_double_kernel, (1,), x, out, count=x.numel())
+    return out
+
+
+class Doubled(torch.autograd.Function):
+    """An autograd function as ours are, 1 launch forwards and 1 operator backwards."""
+
+    __module__ = 'ugatit_mm.stand_in'
+
+    @staticmethod
+    def forward(ctx, x):
+        return double(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+class Layer(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.exp()
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Layer()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).view(-1).sin()
+
+
+def count(step, **options) -> launches.Launches:
+    return launches.count(step, **options)
+
+
+def test_operators_count_for_their_module_forwards_and_backwards():
+    net, x = Net(), torch.ones(3, requires_grad=True)
+
+    def step() -> None:
+        x.grad = None
+        torch.autograd.backward(net(x), torch.ones(3))
+
+    found = count(step)
+    ahead, back = launches.ELSEWHERE, f'{launches.ELSEWHERE}: backward'
+    assert found.operators == {
+        (launches.ELSEWHERE, launches.OUTSIDE, 'ones'): 1,
+        (ahead, 'Layer', 'exp'): 1,
+        (ahead, 'Net', 'sin'): 1,
+        (back, 'Net', 'cos'): 1,
+        (back, 'Net', 'mul'): 1,
+        (back, 'Layer', 'mul'): 1,
+    }
+    assert found.total == 6 and not found.kernels and not found.questions
+
+
+@pytest.mark.parametrize('run', [True, False])
+def test_launches_of_kernels_count_once(kernels, run):
+    if kernels.type == 'cuda':
+        pytest.skip('kernels are not interpreted here')
+    x = torch.full((8,), 3.0, requires_grad=True)
+    seen = []
+
+    def step() -> None:
+        y = Doubled.apply(x)
+        seen.append(y.tolist()[0])
+        y.backward(x.detach())
+
+    found = count(step, run=run)
+    assert found.kernels == {(launches.ELSEWHERE, 'Doubled', '_double_kernel'): 1}
+    assert seen == [6.0 if run else 1.0] * 3
+    assert found.operators[f'{launches.ELSEWHERE}: backward', 'Doubled', 'mul'] == 1
+    assert support.launch is launches._LAUNCH
+
+
+def test_questions_to_the_host_are_told():
+    found = count(lambda: float(torch.ones(2).sum()))
+    assert found.questions == {(launches.ELSEWHERE, launches.OUTSIDE): 1}
+    assert found.total == 2  # ones, sum
+
+
+def test_estimate_of_kernels():
+    x, weight, bias = (torch.ones(*shape) for shape in ((1, 2, 8, 8), (4, 2, 3, 3), (4,)))
+    many = [torch.ones(2) for _ in range(150)]
+
+    def step() -> None:
+        F.conv2d(x, weight, bias).sum().backward()  # a bias and its gradient: one more each
+        torch._foreach_add(many, 1.0)  # 110 tensors a launch
+        torch._foreach_add(many, many)  # 64
+
+    for inputs, gradients in (([weight], 1), ([x, weight, bias], 3)):
+        for tensor in inputs:
+            tensor.requires_grad_()
+        sums = {name: row for name, *row in count(step).by(0)}
+        operators, _, estimate = sums[launches.ELSEWHERE]
+        assert estimate == operators + 1 + 1 + 2
+        operators, _, estimate = sums[f'{launches.ELSEWHERE}: backward']
+        assert estimate == operators + gradients - 1
+
+
+def test_phases_of_a_step():
+    args = launches.parse_args(
+        ['--variant', 'light', '--plain', '--device', 'cpu', '--img-size', '96']
+    )
+    with launches.kernel_switch(False):
+        found = count(launches.build(args, 'light', torch.device('cpu')))
+    phases = {name: operators for name, operators, *_ in found.by(0)}
+    assert list(phases) == [
+        launches.ELSEWHERE,
+        'generators: forward',
+        'discriminators: around the update',
+        'discriminators: losses',
+        'discriminators: backward',
+        'discriminators: optimiser',
+        'generators: around the update',
+        'generators: losses',
+        'generators: backward',
+        'generators: optimiser',
+    ]
+    assert phases['generators: backward'] > phases['generators: forward'] > 1000
+    assert phases['discriminators: optimiser'] < 60
+    modules = [name for name, *_ in found.by(1)]
+    assert {'InstanceLayerNorm', 'CAM', 'SpectralNorm', 'LeakyReLU'} <= set(modules)
+    # Little is not attributed.
+    outside = sum(row[1] for row in found.by(1) if row[0] == launches.OUTSIDE)
+    assert outside < 0.05 * found.total
+
+
+@pytest.mark.parametrize('variant', ['light', 'full'])
+def test_a_step_has_few_launches(variant, capsys):
+    words = ['--variant', variant, '--amp', '--device', 'cpu', '--json', '--plain']
+    assert launches.main([*words, '--max', str(MAX_LAUNCHES)]) == 0
+    (told,) = json.loads(capsys.readouterr().out).values()
+    assert 500 < told['launches'] <= MAX_LAUNCHES
+    assert told['kernels that failed their check'] == []
+    assert sum(told['phases'].values()) == told['launches']
+
+
+def test_too_many_launches_fail(capsys):
+    words = ['--model', 'cyclegan', '--device', 'cpu', '--plain', '--img-size', '32', '--rows', '2']
+    assert launches.main([*words, '--max', '10']) == 1
+    said = capsys.readouterr()
+    assert 'cyclegan, float32, plain, 4 channels, 32 px, batch 1: more than 10' in said.err
+    assert '| phase | operators | Triton launches | launches | kernels on a GPU' in said.out
+
+
+def test_what_a_profile_says():
+    trace = {
+        'traceEvents': [
+            {'cat': 'kernel', 'name': 'gemm', 'dur': 3.5},
+            {'cat': 'cpu_op', 'name': 'aten::mm', 'dur': 9},
+            {'cat': 'gpu_memcpy', 'name': 'Memcpy HtoD', 'dur': 1},
+            {'name': 'process_name', 'ph': 'M'},
+        ]
+    }
+    events = launches.ran(trace)
+    assert events == [('kernels', 'gemm', 3.5), ('copies', 'Memcpy HtoD', 1.0)]
+    assert launches.table_of_profile(events, 1).endswith('| gemm | 0.004 | 1 |')

@@ -1,0 +1,481 @@
+"""What a training step launches on a GPU, by phase and by module, counted on a CPU.
+
+`python tools/benchmarks/launches.py` counts torch's operators that are more than a view or an
+allocation, and the launches of our Triton kernels. The number does not depend on the width, so four
+channels are enough. `--plain` counts the formulas without Triton; `--max N` fails above N.
+
+A GPU runs somewhat other numbers of kernels than the operators that are counted here: a
+convolution's backward pass is one operator and two or three kernels, a bias one kernel more, an
+operator of many tensors takes as many launches as its tables need, cuDNN and cuBLAS add helpers of
+their own (other memory formats, split products), autocast casts other operators there, and layers
+that have a form for CPUs take the other one. The second column estimates what of it can be
+estimated. With `--device cuda` the profiler counts. (`--lean` keeps small layers as they are, so
+its number depends on the width.)
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import
+from step import build_step
+
+from ugatit_mm.apis import apply_speed
+from ugatit_mm.config import load_config
+from ugatit_mm.kernels import support
+from ugatit_mm.models.base.step import Step
+
+# They launch nothing.
+ALLOCATIONS = {'empty', 'empty_like', 'new_empty', 'empty_strided', 'new_empty_strided'}
+VIEWS = {
+    *('view', '_unsafe_view', 'reshape', '_reshape_alias', 'flatten', 'unflatten', 'expand'),
+    *('t', 'transpose', 'permute', 'squeeze', 'unsqueeze', 'as_strided', 'detach', 'alias'),
+    *('slice', 'select', 'narrow', 'split', 'split_with_sizes', 'chunk', 'unbind'),
+    *('lift_fresh', 'is_same_size'),
+}
+QUESTION = '_local_scalar_dense'
+# Tensors of one launch of an operator on many of them, by its number of lists (torch 2.11).
+TENSORS_OF_A_LAUNCH = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
+OUTSIDE = 'outside of modules'
+ELSEWHERE = 'batch and log'
+
+
+@dataclass
+class Launches:
+    """What was counted of a step.
+
+    Attributes:
+        operators: Number of operators, by phase, place and name.
+        kernels: Number of launches of our kernels, likewise.
+        estimate: Estimated kernels of the operators on a GPU, by phase and place.
+        questions: How often the host asked for a number of the device, by phase and place.
+    """
+
+    operators: Counter = field(default_factory=Counter)
+    kernels: Counter = field(default_factory=Counter)
+    estimate: Counter = field(default_factory=Counter)
+    questions: Counter = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Operators and launches of our kernels."""
+        return self.operators.total() + self.kernels.total()
+
+    def by(self, part: int) -> list[tuple[str, int, int, int]]:
+        """Sums by phase (0) or by place (1): name, operators, our kernels, estimate on a GPU."""
+        names = [Counter(), Counter(), Counter()]
+        counted = (self.operators, self.kernels, self.estimate + self.own())
+        for sums, counter in zip(names, counted, strict=True):
+            for key, count in counter.items():
+                sums[key[part]] += count
+        order = list(dict.fromkeys(key[part] for counter in counted for key in counter))
+        if part:
+            order.sort(key=lambda name: -names[0][name] - names[1][name])
+        return [(name, *(sums[name] for sums in names)) for name in order]
+
+    def own(self) -> Counter:
+        """Our kernels by phase and place: each launch is one kernel."""
+        sums: Counter = Counter()
+        for key, count in self.kernels.items():
+            sums[key[:2]] += count
+        return sums
+
+    def names(self) -> Counter:
+        """Operators and kernels by name."""
+        sums: Counter = Counter()
+        for counter in (self.operators, self.kernels):
+            for (*_, name), count in counter.items():
+                sums[name] += count
+        return sums
+
+
+class Places:
+    """Which phase of the step runs, and which module or function of ours.
+
+    Backward passes are told from forward ones. An operator of a backward pass counts for the module
+    whose forward pass made its node: autograd numbers its nodes in the order in which they are
+    made.
+    """
+
+    def __init__(self) -> None:
+        self.phases: list[str] = [ELSEWHERE]
+        self.stack: list[str] = []
+        self.starts: list[int] = []  # numbers of the first nodes made in ...
+        self.labels: list[str] = []  # ... these places
+
+    def now(self) -> tuple[str, str]:
+        """Phase and place."""
+        phase, backward = self.phases[-1], torch._C._current_graph_task_id() != -1
+        if backward:
+            phase = f'{phase.split(":")[0]}: backward'
+        if self.stack:  # in a backward pass: features that are computed again
+            return phase, self.stack[-1]
+        if not backward:
+            return phase, OUTSIDE
+        node = torch._C._current_autograd_node()
+        if node is None:
+            return phase, 'sums of gradients'
+        if node.name().endswith('AccumulateGrad'):
+            return phase, 'gradients of parameters'
+        index = bisect_right(self.starts, node._sequence_nr()) - 1
+        return phase, self.labels[index] if index >= 0 else OUTSIDE
+
+    def enter(self, label: str) -> None:
+        self.stack.append(label)
+        self._mark()
+
+    def leave(self) -> None:
+        self.stack.pop()
+        self._mark()
+
+    def _mark(self) -> None:
+        self.starts.append(torch._C._autograd._get_sequence_nr())
+        self.labels.append(self.stack[-1] if self.stack else OUTSIDE)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.phases.append(name)
+        try:
+            yield
+        finally:
+            self.phases.pop()
+
+    @contextmanager
+    def watching(self) -> Iterator['Places']:
+        """Follow the step: its phases, modules, our autograd functions, optimisers."""
+        forward, update = Step.forward, Step.update
+        apply = torch.autograd.Function.__dict__['apply']  # Python's or C's
+
+        @wraps(forward)
+        def seen_forward(step: Step, part: str, *inputs: Any) -> Any:
+            with self.phase(f'{part}: forward'):
+                return forward(step, part, *inputs)
+
+        @wraps(update)
+        def seen_update(step: Step, name: str, compute: Callable, *more: Any, **named: Any) -> Any:
+            def seen_compute() -> Any:
+                with self.phase(f'{name}: losses'):
+                    return compute()
+
+            with self.phase(f'{name}: around the update'):
+                return update(step, name, seen_compute, *more, **named)
+
+        def seen_apply(cls: type, *args: Any, **named: Any) -> Any:
+            bound = apply.__get__(None, cls)
+            if not cls.__module__.startswith('ugatit_mm.'):
+                return bound(*args, **named)
+            self.enter(cls.__name__)
+            try:
+                return bound(*args, **named)
+            finally:
+                self.leave()
+
+        def before_optimizer(*_: Any) -> None:
+            self.phases.append(f'{self.phases[-1].split(":")[0]}: optimiser')
+
+        hooks = (
+            register_module_forward_pre_hook(lambda module, *_: self.enter(type(module).__name__)),
+            register_module_forward_hook(lambda *_: self.leave(), always_call=True),
+            register_optimizer_step_pre_hook(before_optimizer),
+            register_optimizer_step_post_hook(lambda *_: self.phases.pop() and None),
+        )
+        with (
+            patch.object(Step, 'forward', seen_forward),
+            patch.object(Step, 'update', seen_update),
+            patch.object(torch.autograd.Function, 'apply', classmethod(seen_apply)),
+        ):
+            try:
+                yield self
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+
+class Count(TorchDispatchMode):
+    """Counts the operators and launches of its block.
+
+    Args:
+        places: Says where they belong.
+        run: Run our kernels; else they leave the numbers that allocations get here, 1, which takes
+            a tenth of the time and changes no number of launches.
+    """
+
+    def __init__(self, places: Places, run: bool = False) -> None:
+        super().__init__()
+        self.places = places
+        self.run = run
+        self.seen = Launches()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ALLOCATIONS:
+            if not self.run:
+                result.fill_(1)
+        elif name == QUESTION:
+            self.seen.questions[self.places.now()] += 1
+        elif name not in VIEWS:
+            place = self.places.now()
+            self.seen.operators[(*place, name)] += 1
+            self.seen.estimate[place] += kernels_of(name, args)
+        return result
+
+    def launch(self, kernel: Any, grid: tuple, *args: Any, **options: Any) -> None:
+        """In the place of :func:`ugatit_mm.kernels.support.launch`."""
+        self.seen.kernels[(*self.places.now(), kernel.fn.__name__)] += 1
+        if self.run:
+            with _disable_current_modes():  # what the interpreter does is no launch
+                _LAUNCH(kernel, grid, *args, **options)
+
+
+_LAUNCH = support.launch
+
+
+def kernels_of(name: str, args: tuple) -> int:
+    """Estimate how many kernels an operator is on a GPU."""
+    if name == 'convolution':
+        return 1 if args[2] is None else 2
+    if name == 'convolution_backward':
+        return sum(args[-1])
+    if name.startswith(('_foreach_', '_fused_')):
+        lists = [arg for arg in args if isinstance(arg, (list, tuple)) and _tensors(arg)]
+        return -(-len(lists[0]) // TENSORS_OF_A_LAUNCH[min(len(lists), 5)])
+    return 1
+
+
+def _tensors(values: list | tuple) -> bool:
+    return bool(values) and isinstance(values[0], Tensor)
+
+
+@contextmanager
+def kernel_switch(on: bool) -> Iterator[None]:
+    """Our kernels on or off in the block."""
+    with patch.dict(os.environ, {support.SWITCH: str(int(on))}):
+        yield
+
+
+def count(step: Callable[[], Any], rounds: int = 1, run: bool = False) -> Launches:
+    """Count the launches of a step on a CPU, after two that are left out.
+
+    Args:
+        step: Makes one step.
+        rounds: Steps that are counted; the one with the most launches is returned.
+        run: See :class:`Count`.
+    """
+    for fused in support.Fused.known.values():
+        fused.uses_kernel([torch.zeros(1)])  # the check at the first use, which must run
+    found = []
+    for _ in range(2 + rounds):
+        places = Places()
+        with places.watching(), Count(places, run) as counter, _counted(counter):
+            step()
+        found.append(counter.seen)
+    return max(found[2:], key=lambda launches: launches.total)
+
+
+@contextmanager
+def _counted(counter: Count) -> Iterator[None]:
+    """Every module's ``launch`` is the counter's in the block."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith('ugatit_mm.') and vars(module).get('launch') is _LAUNCH:
+                stack.enter_context(patch.object(module, 'launch', counter.launch))
+        yield
+
+
+# -- on a GPU ------------------------------------------------------------------------------------
+
+
+def profile(step: Callable[[], Any]) -> list[tuple[str, str, float]]:
+    """What one step ran on the GPU, after two that are left out: kind, name, microseconds each."""
+    for _ in range(2):
+        step()
+    torch.cuda.synchronize()
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as record:
+        step()
+        torch.cuda.synchronize()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'trace.json'
+        record.export_chrome_trace(str(path))
+        return ran(json.loads(path.read_text()))
+
+
+KINDS = {'kernel': 'kernels', 'gpu_memcpy': 'copies', 'gpu_memset': 'fills'}
+
+
+def ran(trace: dict) -> list[tuple[str, str, float]]:
+    """What a profiler's trace says that a GPU ran: kind, name, microseconds."""
+    return [
+        (KINDS[event['cat']], event['name'], float(event['dur']))
+        for event in trace['traceEvents']
+        if event.get('cat') in KINDS
+    ]
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def table_of_counts(launches: Launches, rows: int) -> str:
+    """Markdown: by phase, by module, by name."""
+    lines = []
+    for part, title in ((0, 'phase'), (1, 'module or function')):
+        lines += [
+            '',
+            f'| {title} | operators | Triton launches | launches | kernels on a GPU (estimate) |',
+            '|---|---|---|---|---|',
+        ]
+        for name, operators, kernels, estimate in launches.by(part)[: None if part == 0 else rows]:
+            lines.append(
+                f'| {name} | {operators} | {kernels} | {operators + kernels} | {estimate} |'
+            )
+    lines += ['', '| operator or kernel | launches |', '|---|---|']
+    lines += [f'| {name} | {number} |' for name, number in launches.names().most_common(rows)]
+    return '\n'.join(lines)
+
+
+def table_of_profile(events: list[tuple[str, str, float]], rows: int) -> str:
+    """Markdown: the kernels that took the most time."""
+    times, numbers = Counter(), Counter()
+    for _, name, duration in events:
+        times[name] += duration
+        numbers[name] += 1
+    lines = ['', '| kernel | ms | number |', '|---|---|---|']
+    for name, duration in times.most_common(rows):
+        lines.append(f'| {name[:90]} | {duration / 1e3:.3f} | {numbers[name]} |')
+    return '\n'.join(lines)
+
+
+# -- command -------------------------------------------------------------------------------------
+
+
+def build(args: argparse.Namespace, variant: str | None, device: torch.device) -> Callable[[], Any]:
+    """The step that the arguments ask for."""
+    options: dict[str, Any] = {}
+    if variant is not None:
+        options['model.generator.light'] = variant == 'light'
+    if args.recipe:
+        options['model.recipe'] = args.recipe
+    for part in ('generator', 'discriminator'):
+        options[f'model.{part}.base_channels'] = args.base_channels
+    cfg = load_config(f'{args.model}_selfie2anime', options | {'img_size': args.img_size})
+    apply_speed(cfg, amp=args.amp, lean=args.lean)
+    torch.manual_seed(0)
+    shape = (args.batch, 3, args.img_size, args.img_size)
+    images = {domain: torch.rand(shape, device=device) * 2 - 1 for domain in 'AB'}
+    return build_step(cfg, images)
+
+
+def variants_of(model: str, asked: list[str]) -> list[str | None]:
+    """The variants that are asked for; of a model that has none, itself."""
+    return asked if 'light' in load_config(f'{model}_selfie2anime').model.generator else [None]
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', default='ugatit', help='its configs begin with this name')
+    parser.add_argument(
+        '--variant', nargs='+', choices=['light', 'full'], default=['light', 'full']
+    )
+    parser.add_argument('--recipe', choices=['tensorflow', 'pytorch'], help="default: the config's")
+    parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'])
+    parser.add_argument('--lean', action='store_true')
+    parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
+    parser.add_argument('--img-size', type=int, default=256)
+    parser.add_argument('--base-channels', type=int, help='4 on a CPU, 64 on a GPU')
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
+    parser.add_argument('--rows', type=int, default=25, help='of a table')
+    parser.add_argument('--max', type=int, metavar='N', help='fail if a step has more launches')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    args = parser.parse_args(argv)
+    on_gpu = args.device != 'cpu'
+    if not (on_gpu or args.plain or support.interpreted()):
+        parser.error(
+            'on a CPU the kernels need Triton and its interpreter: install triton and set '
+            'TRITON_INTERPRET=1, or count the formulas by --plain'
+        )
+    args.base_channels = args.base_channels or (64 if on_gpu else 4)
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    device = torch.device(args.device)
+    found: dict[str, Any] = {}
+    for variant in variants_of(args.model, args.variant):
+        words = [args.model, variant, args.recipe, args.amp or 'float32']
+        words += ['lean'] * args.lean + ['plain'] * args.plain
+        words += [f'{args.base_channels} channels, {args.img_size} px, batch {args.batch}']
+        case = ', '.join(word for word in words if word)
+        with kernel_switch(not args.plain):
+            step = build(args, variant, device)
+            if device.type == 'cuda':
+                number, told, tables = of_gpu(step, args)
+            else:
+                number, told, tables = of_cpu(step, args)
+        found[case] = {'launches': number, **told}
+        if not args.json:
+            said = ', '.join(f'{value} {name}' for name, value in told.items() if name != 'phases')
+            print(f'{case}: {number} launches a step ({said})')
+            print(tables, end='\n\n', flush=True)
+    if args.json:
+        print(json.dumps(found, indent=1))
+    over = [case for case, told in found.items() if args.max and told['launches'] > args.max]
+    for case in over:
+        print(f'{case}: more than {args.max} launches', file=sys.stderr)
+    return int(bool(over))
+
+
+def of_cpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
+    """Launches of a step, what else is to be told, and tables."""
+    launches = count(step, args.rounds)
+    fallen = [name for name, fused in support.Fused.known.items() if False in fused.sound.values()]
+    told = {
+        'operators': launches.operators.total(),
+        'Triton launches': launches.kernels.total(),
+        'kernels on a GPU (estimate)': sum(row[-1] for row in launches.by(0)),
+        'questions to the host': launches.questions.total(),
+        'kernels that failed their check': fallen,
+        'phases': {name: operators + own for name, operators, own, _ in launches.by(0)},
+    }
+    return launches.total, told, table_of_counts(launches, args.rows)
+
+
+def of_gpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
+    """The same, as the profiler saw it."""
+    events = profile(step)
+    kinds = Counter(kind for kind, *_ in events)
+    told = {**kinds, 'ms of GPU time': round(sum(duration for *_, duration in events) / 1e3, 3)}
+    return len(events), told, table_of_profile(events, args.rows)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

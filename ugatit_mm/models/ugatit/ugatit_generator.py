@@ -20,6 +20,8 @@ from ..layers import (
     JointLinear,
     ResBlock,
     UpConv2d,
+    average,
+    linears,
     pad,
     reflection,
     repad,
@@ -52,17 +54,16 @@ class StyleMLP(nn.Module):
         self.fc2 = nn.Linear(hidden, hidden, bias)
         self.gamma = nn.Linear(hidden, channels, bias)
         self.beta = nn.Linear(hidden, channels, bias)
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (N, C) each."""
         # In float32 under autocast: the full variant's first layer is bound by reading its weights
         # once, and a copy of them in another type would be a read more and half a gigabyte.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.fc1.weight.dtype)
-            x = x.mean((2, 3)) if self.light else x.flatten(1)
-            x = self.relu(self.fc2(self.relu(self.fc1(x))))
-            return self.gamma(x), self.beta(x)
+            x = average(x, self.fc1.weight.dtype) if self.light else x.flatten(1)
+            (x,) = linears(self.fc1(x, relu=True), self.fc2, relu=True)
+            gamma, beta = linears(x, self.gamma, self.beta)
+        return gamma, beta
 
 
 @MODELS.register_module()

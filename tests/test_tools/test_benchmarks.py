@@ -38,7 +38,7 @@ def test_step_compares_the_same_mathematics():
     official = step.OfficialOrder(True, 96, base_channels=4)
     images = {k: torch.randint(0, 256, (1, 3, 96, 96)) / 127.5 - 1 for k in 'AB'}
     ours = step.build_ours(True, images, {'base_channels': 4})
-    model = ours.__closure__[ours.__code__.co_freevars.index('model')].cell_contents
+    model = ours.model
     model.load_state_dict(from_official(official.state_dict()))
     log, theirs = ours(), official.step(images['A'], images['B'])
     assert log['loss_d'] == pytest.approx(theirs['d_loss'].item(), rel=1e-4)

@@ -42,6 +42,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import
+from bench import Row, append_rows
 from step import build_step
 
 from ugatit_mm.apis import apply_speed
@@ -414,6 +415,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--rows', type=int, default=25, help='of a table')
     parser.add_argument('--max', type=int, metavar='N', help='fail if a step has more launches')
     parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--out', type=Path, help='CSV file to append to')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
     on_gpu = args.device != 'cpu'
@@ -430,6 +432,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     device = torch.device(args.device)
     found: dict[str, Any] = {}
+    rows: list[Row] = []
     for variant in variants_of(args.model, args.variant):
         words = [args.model, variant, args.recipe, args.amp or 'float32']
         words += ['lean'] * args.lean + ['plain'] * args.plain
@@ -442,12 +445,19 @@ def main(argv: list[str] | None = None) -> int:
             else:
                 number, told, tables = of_cpu(step, args)
         found[case] = {'launches': number, **told}
+        rows += [
+            Row('launches', case, device.type, name, value, 'a step')
+            for name, value in found[case].items()
+            if isinstance(value, (int, float))
+        ]
         if not args.json:
             said = ', '.join(f'{value} {name}' for name, value in told.items() if name != 'phases')
             print(f'{case}: {number} launches a step ({said})')
             print(tables, end='\n\n', flush=True)
     if args.json:
         print(json.dumps(found, indent=1))
+    if args.out:
+        append_rows(rows, args.out)
     over = [case for case, told in found.items() if args.max and told['launches'] > args.max]
     for case in over:
         print(f'{case}: more than {args.max} launches', file=sys.stderr)

@@ -58,6 +58,8 @@ VIEWS = {
     *('slice', 'select', 'narrow', 'split', 'split_with_sizes', 'chunk', 'unbind'),
     *('lift_fresh', 'is_same_size'),
 }
+# Counted, as at the beginning of this count, but no kernel.
+NO_KERNEL = {'promote_types', '_record_function_enter_new', '_record_function_exit'}
 QUESTION = '_local_scalar_dense'
 # Tensors of one launch of an operator on many of them, by its number of lists (torch 2.11).
 TENSORS_OF_A_LAUNCH = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
@@ -260,6 +262,8 @@ _LAUNCH = support.launch
 
 def kernels_of(name: str, args: tuple) -> int:
     """Estimate how many kernels an operator is on a GPU."""
+    if name in NO_KERNEL:
+        return 0
     if name == 'convolution':
         return 1 if args[2] is None else 2
     if name == 'convolution_backward':

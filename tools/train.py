@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     try:
-        apply_speed(cfg, args.amp, args.lean, args.compile)
+        apply_speed(cfg, args.amp, args.lean, args.compile, args.graph)
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -9,9 +9,11 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ugatit_mm.engine import UGATITOptimWrapperConstructor, lean_adam
-from ugatit_mm.engine.lean_adam import BLOCK, ROW, LeanAdam
+from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.engine.lean_adam import LeanAdam
 from ugatit_mm.engine.optim import parameter_groups
+from ugatit_mm.kernels import adam
+from ugatit_mm.kernels.adam import BLOCK, ROW
 
 FIELDS = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-2)
 
@@ -58,15 +60,15 @@ def test_a_step_is_adams_from_the_stored_moments():
     optimizer = LeanAdam(ours, **FIELDS)
     for step in range(4):
         theirs = [nn.Parameter(p.detach().clone()) for p in ours]
-        adam = torch.optim.Adam(theirs, **FIELDS)
+        exact = torch.optim.Adam(theirs, **FIELDS)
         for mine, twin in zip(ours, theirs, strict=True):
             mine.grad = noisy(mine.shape, step, mine if step < 3 else None)  # any strides
             twin.grad = mine.grad.clone()
             if step:
                 m, v = decoded(optimizer.state[mine], LIMIT)
                 count = torch.tensor(float(step))
-                adam.state[twin] = {'step': count, 'exp_avg': m, 'exp_avg_sq': v}
-        optimizer.step(), adam.step()
+                exact.state[twin] = {'step': count, 'exp_avg': m, 'exp_avg_sq': v}
+        optimizer.step(), exact.step()
         for mine, twin in zip(ours, theirs, strict=True):
             torch.testing.assert_close(mine, twin, rtol=1e-6, atol=1e-7)
 
@@ -129,17 +131,16 @@ def test_the_second_moment_follows_where_nearest_rounding_stalls():
 
 def test_rounding_has_no_bias():
     """An element meets every number of 16 bits once in 2^16 steps, for either moment."""
-    table = lean_adam._tables(torch.device('cpu'))[0]
+    table = adam.tables(torch.device('cpu'))[0]
     for which in (0, 1):
         met = [
-            int(lean_adam._random(table, 5 * ROW, 5 * ROW + 9, step, which)[0, 7])
-            for step in range(ROW)
+            int(adam.random(table, 5 * ROW, 5 * ROW + 9, step, which)[0, 7]) for step in range(ROW)
         ]
         assert sorted(met) == list(range(ROW))
-    rows = lean_adam._random(table, 0, 4 * ROW, step=3, which=0)
+    rows = adam.random(table, 0, 4 * ROW, step=3, which=0)
     assert rows.shape == (4, ROW)
     assert (rows[1:] == rows[:-1]).float().mean() < 1e-3  # rows differ
-    assert torch.equal(rows[2:3], lean_adam._random(table, 2 * ROW, 3 * ROW, 3, 0))
+    assert torch.equal(rows[2:3], adam.random(table, 2 * ROW, 3 * ROW, 3, 0))
 
 
 def test_zero_gradients_leave_everything():
@@ -238,7 +239,7 @@ def test_bytes_of_the_state():
     optimizer = LeanAdam([parameter])
     optimizer.step()
     size = sum(v.nbytes for v in optimizer.state[parameter].values() if torch.is_tensor(v))
-    assert size == (2 + 4 / BLOCK) * parameter.numel()
+    assert size == (2 + 4 / BLOCK) * parameter.numel() + 4  # and the step
 
 
 class Allocated(TorchDispatchMode):
@@ -265,7 +266,7 @@ class Allocated(TorchDispatchMode):
 
 def test_temporary_memory_does_not_grow_with_the_parameter(monkeypatch):
     """All that a step allocates: three buffers of a chunk, and a few numbers for each block."""
-    monkeypatch.setattr(lean_adam, 'CPU_CHUNK', ROW)
+    monkeypatch.setattr(adam, 'CPU_CHUNK', ROW)
     for rows in (1, 20):
         parameter = nn.Parameter(torch.zeros(rows * ROW + 1))
         parameter.grad = torch.ones_like(parameter)
@@ -279,7 +280,7 @@ def test_temporary_memory_does_not_grow_with_the_parameter(monkeypatch):
 def test_the_chunk_changes_nothing(monkeypatch):
     results = []
     for chunk in (ROW, 3 * ROW):
-        monkeypatch.setattr(lean_adam, 'CPU_CHUNK', chunk)
+        monkeypatch.setattr(adam, 'CPU_CHUNK', chunk)
         parameter = nn.Parameter(torch.zeros(7 * ROW + 100))
         optimizer = LeanAdam([parameter], **FIELDS)
         for step in range(2):
@@ -308,6 +309,64 @@ def test_loss_scaling():
     scaler.scale(torch.tensor(1.0))
     scaler.step(scaled), scaler.update()
     assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
+
+
+def copied(optimizer: LeanAdam) -> list[torch.Tensor]:
+    """Parameters and state, as they are now."""
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
+    states = [value for p in parameters for value in optimizer.state[p].values()]
+    return [tensor.detach().clone() for tensor in (*parameters, *states)]
+
+
+def test_an_update_that_is_left_out_leaves_everything():
+    """Without a question to the device: weights, moments and step are what they were."""
+    one, two = (LeanAdam(some_parameters(), **FIELDS) for _ in range(2))
+    for step, found_inf in enumerate((0.0, 1.0, 0.0)):
+        for optimizer in (one, two):
+            for parameter in optimizer.param_groups[0]['params']:
+                parameter.grad = noisy(parameter.shape, step)
+                if found_inf:
+                    parameter.grad[0] = torch.nan
+        before = copied(one)
+        one.found_inf = torch.tensor(found_inf)
+        one.step()
+        if found_inf:
+            assert all(map(torch.equal, before, copied(one)))
+        else:
+            two.step()
+    assert all(map(torch.equal, copied(one), copied(two)))
+
+
+def test_a_scale_and_a_learning_rate_on_the_device():
+    one, two = (LeanAdam(some_parameters(), **FIELDS) for _ in range(2))
+    two.param_groups[0]['lr'] = torch.tensor(FIELDS['lr'], dtype=torch.float64)
+    two.grad_scale = torch.tensor(4.0)
+    for step in range(2):
+        for optimizer, scale in ((one, 1), (two, 4)):
+            for parameter in optimizer.param_groups[0]['params']:
+                parameter.grad = scale * noisy(parameter.shape, step)
+            optimizer.step()
+    assert all(map(torch.equal, copied(one), copied(two)))
+
+
+def test_goes_on_from_a_step_that_is_a_number():
+    """As in checkpoints of versions before."""
+    optimizers = [LeanAdam(some_parameters(), **FIELDS) for _ in range(2)]
+    for parameter in optimizers[0].param_groups[0]['params']:
+        parameter.grad = noisy(parameter.shape, 0)
+    optimizers[0].step()
+    saved = copy.deepcopy(optimizers[0].state_dict())
+    for state in saved['state'].values():
+        state['step'] = int(state['step'])
+    with torch.no_grad():
+        for old, new in zip(*(o.param_groups[0]['params'] for o in optimizers), strict=True):
+            new.copy_(old)
+    optimizers[1].load_state_dict(saved)
+    for optimizer in optimizers:
+        for parameter in optimizer.param_groups[0]['params']:
+            parameter.grad = noisy(parameter.shape, 1)
+        optimizer.step()
+    assert all(map(torch.equal, *map(copied, optimizers)))
 
 
 def test_parameters_without_a_gradient_stay():

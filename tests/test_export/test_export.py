@@ -15,8 +15,10 @@ from ugatit_mm import cli
 from ugatit_mm.apis import UGATITInferencer
 from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.export import export_model, files, open_exported, verify
+from ugatit_mm.kernels.norm import Factors, Norm
 from ugatit_mm.models import UGATIT
 from ugatit_mm.models.base import Translated
+from ugatit_mm.models.layers import reflection
 from ugatit_mm.models.layers.adalin import plain_instance_layer_norm, traced_instance_layer_norm
 from ugatit_mm.pixels import to_uint8
 
@@ -197,14 +199,16 @@ def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('blended', [False, True])
 @pytest.mark.parametrize('unbiased', [False, True])
-def test_the_exported_norm_is_the_plain_one(unbiased, relu):
+def test_the_exported_norm_is_the_plain_one(unbiased, blended):
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(2, 5, 12, 8, generator=rng, dtype=torch.float64) * 3 + 7
-    rho = torch.rand(1, 5, generator=rng, dtype=torch.float64)
-    gamma, beta = torch.randn(2, 2, 5, generator=rng, dtype=torch.float64)
-    words = (x, rho, gamma, beta, 1e-5, unbiased, relu)
+    bias, *style = torch.randn(3, 2, 5, generator=rng, dtype=torch.float64)
+    rho = torch.rand(1, 5, generator=rng, dtype=torch.float64) if blended else None
+    residual = torch.randn(2, 5, 14, 10, generator=rng, dtype=torch.float64)
+    norm = Norm(unbiased=unbiased, smoothing=0.1, slope=0.2, padding=reflection(1))
+    words = (x, Factors(bias[0], rho, *style), norm, residual)
     torch.testing.assert_close(
         traced_instance_layer_norm(*words),
         plain_instance_layer_norm(*words),

@@ -62,8 +62,8 @@ def trained(tiny, request):
     """A model and its wrappers after one step, so that the optimisers have a state."""
     model = tiny(**request.param).train()
     optim = wrappers(model)
-    model.train_step(batch(), optim)
-    assert model.updates == {'discriminators': True, 'generators': True}
+    log = model.train_step(batch(), optim)
+    assert log.updates == {'discriminators': True, 'generators': True}
     return model, optim
 
 
@@ -73,17 +73,18 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(trained):
     log = model.train_step(poisoned(batch(seed=1)), optim)
     assert changed(before, state(model, optim)) == set()
     assert all(p.grad is None for p in model.parameters())
-    assert model.updates == {'discriminators': False}
-    assert {'loss_d', 'loss_gan_d_A', 'loss_gan_d_B'} <= set(model.not_finite)
-    assert all(map(math.isfinite, log.values())) and not set(log) & set(model.not_finite)
+    assert log.updates == {'discriminators': False}
+    assert {'loss_d', 'loss_gan_d_A', 'loss_gan_d_B'} <= set(log.not_finite)
+    assert all(map(math.isfinite, log.values())) and not set(log) & set(log.not_finite)
     assert [w._inner_count for w in optim.values()] == [count + 1 for count in counts]
     # The next step is that of a model which never saw the batch.
     twin, twins_optim = copy.deepcopy((model, optim))
     twin.load_state_dict({n[6:]: v for n, v in before.items() if n.startswith('model.')})
-    assert model.train_step(batch(seed=2), optim) == twin.train_step(batch(seed=2), twins_optim)
+    log = model.train_step(batch(seed=2), optim)
+    assert log == twin.train_step(batch(seed=2), twins_optim)
     assert changed(state(model, optim), state(twin, twins_optim)) == set()
     assert len(changed(before, state(model, optim))) > 100
-    assert model.not_finite == [] and model.updates == {'discriminators': True, 'generators': True}
+    assert log.not_finite == [] and log.updates == {'discriminators': True, 'generators': True}
 
 
 def test_generators_alone_are_left_out_where_the_discriminators_are_finite(trained):
@@ -93,8 +94,8 @@ def test_generators_alone_are_left_out_where_the_discriminators_are_finite(train
     before = state(model, optim)
     model.cam_loss.forward = lambda *_: torch.tensor(math.nan)
     log = model.train_step(batch(seed=1), optim)
-    assert model.updates == {'discriminators': True, 'generators': False}
-    assert model.not_finite == ['loss_cam_A', 'loss_cam_B', 'loss_g'] and 'loss_cycle_A' in log
+    assert log.updates == {'discriminators': True, 'generators': False}
+    assert log.not_finite == ['loss_cam_A', 'loss_cam_B', 'loss_g'] and 'loss_cycle_A' in log
     moved = changed(before, state(model, optim))
     assert moved and all('discriminators' in name for name in moved)
     assert all('generators' in n for n in changed(state(model, optim), state(twin, twins_optim)))
@@ -110,8 +111,8 @@ def test_a_gradient_that_is_not_finite_behind_finite_losses(tiny, pair, value):
     before = state(model, optim)
     last = list(getattr(model, pair).parameters())[-1]
     last.register_hook(lambda gradient: gradient * 0 + value)
-    model.train_step(batch(seed=1), optim)
-    assert model.not_finite == [] and model.updates[pair] is False
+    log = model.train_step(batch(seed=1), optim)
+    assert log.not_finite == [] and log.updates[pair] is False
     moved = changed(before, state(model, optim))
     assert all('discriminators' in name for name in moved) and bool(moved) == (pair == 'generators')
 
@@ -123,10 +124,10 @@ def test_of_accumulated_batches_one_spoils_the_update_and_nothing_more(tiny):
         model.train_step(batch(seed=seed), optim)
     twin, twins_optim = copy.deepcopy((model, optim))
     before = state(model, optim)
-    model.train_step(poisoned(batch(seed=2)), optim)
-    assert model.updates == {} and 'loss_d' in model.not_finite
-    model.train_step(batch(seed=3), optim)
-    assert model.updates == {'discriminators': False} and model.not_finite == []
+    log = model.train_step(poisoned(batch(seed=2)), optim)
+    assert log.updates == {} and 'loss_d' in log.not_finite
+    log = model.train_step(batch(seed=3), optim)
+    assert log.updates == {'discriminators': False} and log.not_finite == []
     assert changed(before, state(model, optim)) == set()
     for seed in (4, 5):
         model.train_step(batch(seed=seed), optim)
@@ -144,19 +145,19 @@ def test_float16_leaves_overflows_to_the_scaler_and_losses_to_us(tiny):
         return model, optim, state(model, optim)
 
     model, optim, before = start(64.0)
-    model.train_step(poisoned(batch(seed=1)), optim)
+    log = model.train_step(poisoned(batch(seed=1)), optim)
     assert changed(before, state(model, optim)) == set()  # the scale too
-    assert model.updates == {'discriminators': False}
+    assert log.updates == {'discriminators': False}
 
     for scale, after, taken in ((64.0, 32.0, True), (0.5, 0.5, False)):
         model, optim, before = start(scale)
         last = list(model.generators.parameters())[-1]
         last.register_hook(lambda gradient: gradient * math.inf)
-        model.train_step(batch(seed=1), optim)
+        log = model.train_step(batch(seed=1), optim)
         moved = changed(before, state(model, optim))
         assert not any('model.generators' in name for name in moved)
         assert optim['generators'].loss_scaler.get_scale() == after
-        assert model.updates == {'discriminators': True, 'generators': taken}
+        assert log.updates == {'discriminators': True, 'generators': taken}
 
 
 def test_the_hook_refuses_what_it_cannot_do():
@@ -169,7 +170,6 @@ def outcome(updates: dict, not_finite: tuple = ()) -> SimpleNamespace:
         updates=updates,
         not_finite=list(not_finite),
         pending=not updates,
-        OPTIMIZED=('discriminators', 'generators'),
     )
 
 
@@ -178,12 +178,13 @@ def runner():
     """A stand-in for the runner whose warnings are kept; and the calls of its hook."""
     said = []
     logger = SimpleNamespace(warning=said.append)
-    runner = SimpleNamespace(logger=logger, said=said, hooks=[], iter=0)
+    model = SimpleNamespace(OPTIMIZED=('discriminators', 'generators'))
+    runner = SimpleNamespace(logger=logger, said=said, hooks=[], iter=0, model=model)
 
     def feed(hook: FiniteHook, *outcomes: SimpleNamespace) -> None:
-        for runner.model in outcomes:
+        for log in outcomes:
             sample = SimpleNamespace(metainfo={'img_A_path': f'/d/{runner.iter}.png'})
-            hook.after_train_iter(runner, runner.iter, {'data_samples': [sample]}, {})
+            hook.after_train_iter(runner, runner.iter, {'data_samples': [sample]}, log)
             runner.iter += 1
 
     runner.feed = feed

@@ -184,7 +184,7 @@ def test_the_training_does_not_notice_the_watch(tiny):
 
 
 def test_other_ranks_look_at_nothing(tiny, monkeypatch):
-    monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda: False)
+    monkeypatch.setattr('ugatit_mm.hooks.watch.is_main_process', lambda: False)
     sitting = Sitting(tiny())
     assert sitting.look({'loss_gan_d_A': 0.0}, looks=3) == []
     assert not sitting.hook._losses and not sitting.hook._pictures

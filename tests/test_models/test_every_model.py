@@ -23,6 +23,7 @@ from mmagic.registry import MODEL_WRAPPERS, MODELS
 from mmengine import MessageHub
 from mmengine.registry import init_default_scope
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ugatit_mm import cli
 from ugatit_mm.apis import UGATITInferencer, load_model, run_test, run_training
@@ -123,7 +124,7 @@ def build(name: str, fields: dict | None = None, seed: int = 0) -> UnpairedTrans
 
 
 def optimisers(model: UnpairedTranslation, **fields: Any):
-    adam = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999))
+    adam = dict(type='Adam', lr=1e-3, betas=(0.5, 0.999), fused=True)  # as in the configs
     wrappers = {name: dict(optimizer=adam, **fields) for name in unwrap(model).OPTIMIZED}
     return UGATITOptimWrapperConstructor(wrappers)(model)
 
@@ -174,8 +175,8 @@ def test_passes_are_finite_and_every_parameter_gets_a_gradient(name: str):
             lambda p, key=key: reached.update({key: p.grad.abs().max().item()})
         )
     log = model.train_step(batch(), optimisers(model))
-    assert model.not_finite == [] and all(math.isfinite(value) for value in log.values())
-    assert model.updates == dict.fromkeys(model.OPTIMIZED, True) and not model.pending
+    assert log.not_finite == [] and all(math.isfinite(value) for value in log.values())
+    assert log.updates == dict.fromkeys(model.OPTIMIZED, True) and not log.pending
     for key, _ in model.named_parameters():
         assert math.isfinite(reached[key]), key
         assert reached[key] > 0 or key.endswith(ROWS[name].dead), key
@@ -244,11 +245,60 @@ def test_an_update_that_is_not_finite_is_left_out(name: str):
     poison['inputs']['img_A'][0, 0, 0, 0] = math.nan
     log = model.train_step(poison, optim)
     first = next(iter(model.OPTIMIZED))
-    assert model.updates == {first: False} and model.not_finite
+    assert log.updates == {first: False} and log.not_finite
     assert all(math.isfinite(value) for value in log.values())
     assert_same(before, (model.state_dict(), optim.state_dict(), model.training_state()))
-    model.train_step(batch(seed=2), optim)
-    assert all(model.updates.values()) and model.not_finite == []
+    log = model.train_step(batch(seed=2), optim)
+    assert all(log.updates.values()) and log.not_finite == []
+
+
+class NoQuestions(TorchDispatchMode):
+    """Refuses what brings a number from the device, or a shape that depends on one."""
+
+    REFUSED = [
+        '_local_scalar_dense',
+        'item',
+        'is_nonzero',
+        'equal',
+        'nonzero',
+        'masked_select',
+        '_unique2',
+    ]
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in self.REFUSED, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    'wrapper',
+    [
+        {},
+        {'accumulative_counts': 2},
+        {'type': 'AutocastOptimWrapper'},
+        {'type': 'AutocastOptimWrapper', 'dtype': 'float16'},
+    ],
+    ids=['float32', 'accumulated', 'bfloat16', 'float16'],
+)
+@every_model
+def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = build(name).to(device).train()
+    optim = optimisers(model, **wrapper)
+    for iteration in range(4):  # states of the optimisers are made, pools filled, kernels checked
+        at(iteration)
+        model.train_step(batch(seed=iteration), optim).settle()
+    assert model.steady
+    torch.cuda.set_sync_debug_mode('error') if device == 'cuda' else None
+    try:
+        with NoQuestions():
+            for iteration in range(4, 6):
+                at(iteration)
+                log = model.train_step(batch(seed=iteration), optim)
+                assert not log.settled
+    finally:
+        torch.cuda.set_sync_debug_mode('default') if device == 'cuda' else None
+    assert all(log.updates.values()) and len(log) > 5
 
 
 @every_model
@@ -256,12 +306,12 @@ def test_nothing_moves_between_accumulated_batches(name: str):
     model = build(name).train()
     optim = optimisers(model, accumulative_counts=2)
     before = {key: value.clone() for key, value in model.named_parameters()}
-    model.train_step(batch(seed=0), optim)
-    assert model.pending and model.updates == {}
+    log = model.train_step(batch(seed=0), optim)
+    assert log.pending and log.updates == {}
     assert all(torch.equal(before[key], value) for key, value in model.named_parameters())
     at(1)
-    model.train_step(batch(seed=1), optim)
-    assert not model.pending and model.updates == dict.fromkeys(model.OPTIMIZED, True)
+    log = model.train_step(batch(seed=1), optim)
+    assert not log.pending and log.updates == dict.fromkeys(model.OPTIMIZED, True)
     for part in model.PARTS:
         moved = [key for key in before if key.startswith(part)]
         now = dict(model.named_parameters())

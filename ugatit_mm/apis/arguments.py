@@ -77,10 +77,19 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
         choices=COMPILE_MODES,
         help='compile the networks; reduce-overhead adds CUDA graphs',
     )
+    parser.add_argument(
+        '--graph',
+        action=argparse.BooleanOptionalAction,
+        help='launch each training step by one call, as a CUDA graph (off by default)',
+    )
 
 
 def apply_speed(
-    cfg: Config, amp: str | None = None, lean: bool = False, compile: str | None = None
+    cfg: Config,
+    amp: str | None = None,
+    lean: bool = False,
+    compile: str | None = None,
+    graph: bool | None = None,
 ) -> None:
     """Set in a config what :func:`add_speed_arguments` offers.
 
@@ -89,6 +98,7 @@ def apply_speed(
         amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
         lean: :class:`LeanAdam`, and ``with_cp`` of the networks that have it.
         compile: Mode of ``torch.compile``.
+        graph: Replay training steps as CUDA graphs; ``None`` leaves the config as it is.
 
     Raises:
         ValueError: The config has nothing that a switch could change.
@@ -123,3 +133,5 @@ def apply_speed(
                 cfg.model[field].with_cp = True
     if compile:
         cfg.model.compile = dict(mode=compile)
+    if graph is not None:
+        cfg.model.graph = graph

@@ -9,10 +9,9 @@ bitsandbytes' ``Adam8bit`` does not take its place: on a CPU its update needs 22
 the layer, more than the two moments of Adam that it is to save (docs/performance.md).
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,14 +19,9 @@ from mmagic.registry import OPTIMIZERS
 from torch import Tensor
 from torch.optim import Optimizer
 
-# The random numbers repeat after so many elements. Smaller parameters keep float32 moments: in the
-# full U-GAT-IT they are 178 of 248 parameters, and 0.03 % of the weights.
-ROW = 2**16
-BLOCK = 2048  # elements that share a scale of the second moment
-# Elements at a time: on a CPU what its cache holds, elsewhere enough for a kernel. Three float32
-# buffers of this size (12 MiB, 48 MiB) and the tables (1.5 MiB) are the temporary memory.
-CPU_CHUNK, CHUNK = 2**20, 2**22
-TINY = 1e-37  # its root divides by, where a second moment is 0
+# Parameters of fewer elements than a row of random numbers keep float32 moments: in the full
+# U-GAT-IT they are 178 of 248 parameters, and 0.03 % of the weights.
+from ..kernels.adam import ROW, Settings, adam, blocks, buffers, pieces, update
 
 
 @OPTIMIZERS.register_module()
@@ -40,11 +34,14 @@ class LeanAdam(Optimizer):
 
     The update is torch's fused kernel in float32, with the moments before they are rounded. The
     random numbers follow from the step and the place in the parameter alone, so that a resumed
-    run equals one without a stop to the last bit.
+    run equals one without a stop to the last bit. A step never asks a GPU: the step's number is a
+    tensor on the device, the learning rate may be one, and ``found_inf`` and ``grad_scale``, which
+    a ``GradScaler`` or the training step sets, are read there. Where ``found_inf`` is 1, weights,
+    moments and steps stay as they are.
 
     Args:
         params: float32 parameters or groups of them, without gaps in memory.
-        lr: Learning rate.
+        lr: Learning rate, a number or a scalar on the device.
         betas: Decay of the first and of the second moment; beta1^2 < beta2.
         eps: Added to the root of the second moment.
         weight_decay: Times the parameter, added to the gradient.
@@ -54,10 +51,13 @@ class LeanAdam(Optimizer):
         ValueError: A value out of range, or parameters of another type or with gaps.
     """
 
+    # A GradScaler hands its tensors over, as to torch's fused optimisers.
+    _step_supports_amp_scaling = True
+
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -107,32 +107,58 @@ class LeanAdam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        buffers = {}
+        work = cache(buffers)
         for group in self.param_groups:
-            small = defaultdict(list)
+            by_device = defaultdict(list)
             for parameter in group['params']:
-                if parameter.grad is None:
-                    continue
-                gradient = _like(parameter, parameter.grad)
-                state = self.state[parameter]
-                if not state:
-                    state.update(_new_state(parameter))
-                _check_strides(parameter, state)
-                state['step'] += 1
-                device = parameter.device
-                if parameter.numel() < ROW:
-                    tensors = parameter, gradient, state['exp_avg'], state['exp_avg_sq']
-                    small[device, state['step']].append(tensors)
-                    continue
-                if device not in buffers:
-                    chunk = CPU_CHUNK if device.type == 'cpu' else CHUNK
-                    buffers[device] = torch.empty(3, chunk, device=device)
-                _update(parameter, gradient, state, group, buffers[device])
-            for (device, step), alike in small.items():
-                parameters, gradients, exp_avgs, exp_avg_sqs = zip(*alike, strict=True)
-                count = _number(step, device)
-                _adam(parameters, gradients, exp_avgs, exp_avg_sqs, group, count)
+                if parameter.grad is not None:
+                    by_device[parameter.device].append(parameter)
+            for device, parameters in by_device.items():
+                self._update(parameters, self._settings(group, device), work)
         return loss
+
+    def _settings(self, group: dict[str, Any], device: torch.device) -> Settings:
+        # As torch's fused optimisers take them of a GradScaler, which sets and deletes them.
+        on_device = [
+            value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for value in (
+                group['lr'],
+                getattr(self, 'grad_scale', None),
+                getattr(self, 'found_inf', None),
+            )
+        ]
+        return Settings(
+            on_device[0], group['betas'], group['eps'], group['weight_decay'], *on_device[1:]
+        )
+
+    def _update(
+        self,
+        parameters: list[Tensor],
+        settings: Settings,
+        work: Callable[[torch.device], Tensor],
+    ) -> None:
+        """Update the parameters of a group on one device."""
+        small, steps = [], []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state.update(_new_state(parameter))
+            _check_strides(parameter, state)
+            steps.append(state['step'])
+        torch._foreach_add_(steps, 1)
+        for parameter in parameters:
+            state = self.state[parameter]
+            gradient = _like(parameter, parameter.grad)
+            tensors = parameter, gradient, *(state[name] for name in _names(parameter))
+            if parameter.numel() < ROW:
+                small.append((*tensors, state['step']))
+            else:
+                update(*tensors, state['step'], settings, work)
+        if small:
+            *tensors, counts = zip(*small, strict=True)
+            adam(*tensors, counts, settings)
+        if settings.found_inf is not None:
+            torch._foreach_sub_(steps, [settings.found_inf] * len(steps))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what :meth:`state_dict` gave, in its types: torch's own makes everything float32.
@@ -150,9 +176,11 @@ class LeanAdam(Optimizer):
         indices = [i for group in state_dict['param_groups'] for i in group['params']]
         for parameter, index in zip(parameters, indices, strict=True):
             if index in state_dict['state']:
+                state = dict(state_dict['state'][index])
+                # Of versions before, the step is a Python number.
+                state['step'] = torch.as_tensor(state['step'], dtype=torch.float32)
                 self.state[parameter] = {
-                    name: value.to(parameter.device) if torch.is_tensor(value) else value
-                    for name, value in state_dict['state'][index].items()
+                    name: value.to(parameter.device) for name, value in state.items()
                 }
 
 
@@ -165,151 +193,31 @@ def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _new_state(parameter: Tensor) -> dict[str, Any]:
-    count = parameter.numel()
+def _names(parameter: Tensor) -> tuple[str, ...]:
+    """Of the moments in a parameter's state."""
+    if parameter.numel() < ROW:
+        return 'exp_avg', 'exp_avg_sq'
+    return 'exp_avg_code', 'exp_avg_sq_code', 'exp_avg_sq_scale'
+
+
+def _new_state(parameter: Tensor) -> dict[str, Tensor]:
+    count, step = parameter.numel(), torch.zeros((), device=parameter.device)
     if count < ROW:
-        return {'step': 0} | {x: torch.zeros_like(parameter) for x in ('exp_avg', 'exp_avg_sq')}
-    blocks = sum(_blocks(stop - start) for start, stop in _pieces(count, ROW))
-    return {
-        'step': 0,
-        'exp_avg_code': torch.zeros_like(parameter, dtype=torch.int8),
-        'exp_avg_sq_code': torch.zeros_like(parameter, dtype=torch.uint8),
-        'exp_avg_sq_scale': torch.zeros(blocks, device=parameter.device),
-    }
+        moments = [torch.zeros_like(parameter) for _ in range(2)]
+    else:
+        scales = sum(blocks(stop - start) for start, stop in pieces(count, ROW))
+        moments = [
+            torch.zeros_like(parameter, dtype=torch.int8),
+            torch.zeros_like(parameter, dtype=torch.uint8),
+            torch.zeros(scales, device=parameter.device),
+        ]
+    return {'step': step} | dict(zip(_names(parameter), moments, strict=True))
 
 
-def _check_strides(parameter: Tensor, state: dict[str, Any]) -> None:
+def _check_strides(parameter: Tensor, state: dict[str, Tensor]) -> None:
     for name, value in state.items():
         if name not in ('step', 'exp_avg_sq_scale') and value.stride() != parameter.stride():
             raise ValueError(
                 f'a parameter has strides {parameter.stride()}, its optimizer state '
                 f'{value.stride()}: keep the memory format (channels_last) of the checkpoint'
             )
-
-
-def _pieces(count: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Cut a parameter into chunks of whole rows, and what is left."""
-    whole = count // ROW * ROW
-    for start in range(0, whole, chunk):
-        yield start, min(start + chunk, whole)
-    if whole < count:
-        yield whole, count
-
-
-def _blocks(count: int) -> int:
-    """Blocks in a piece; a rest that they do not divide is one block."""
-    return count // BLOCK if count % BLOCK == 0 else 1
-
-
-def _number(value: float, device: torch.device) -> Tensor:
-    return torch.full((), float(value), device=device)
-
-
-def _adam(
-    parameters: tuple[Tensor, ...],
-    gradients: tuple[Tensor, ...],
-    exp_avgs: tuple[Tensor, ...],
-    exp_avg_sqs: tuple[Tensor, ...],
-    group: dict[str, Any],
-    step: Tensor,
-) -> None:
-    """Update parameters and float32 moments in place."""
-    torch._fused_adam_(
-        parameters,
-        gradients,
-        exp_avgs,
-        exp_avg_sqs,
-        [],
-        [step] * len(parameters),
-        lr=group['lr'],
-        beta1=group['betas'][0],
-        beta2=group['betas'][1],
-        weight_decay=group['weight_decay'],
-        eps=group['eps'],
-        amsgrad=False,
-        maximize=False,
-    )
-
-
-def _update(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict, buffers: Tensor
-) -> None:
-    """Update one large parameter and its state, a chunk at a time."""
-    flat = {
-        name: tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-        for name, tensor in {'parameter': parameter, 'gradient': gradient, **state}.items()
-        if name != 'step'
-    }
-    step = _number(state['step'], parameter.device)
-    block = 0
-    for start, stop in _pieces(parameter.numel(), buffers.shape[1]):
-        piece = {name: tensor[start:stop] for name, tensor in flat.items()}
-        adam = partial(_adam, (piece['parameter'],), (piece['gradient'],), group=group, step=step)
-        work = buffers[:, : stop - start]
-        random = partial(_random, start=start, stop=stop, step=state['step'])
-        blocks = _blocks(stop - start)
-        codes = piece['exp_avg_code'], piece['exp_avg_sq_code']
-        scale = flat['exp_avg_sq_scale'][block : block + blocks, None]
-        _update_coded(*codes, scale, adam, work, random, _limit(*group['betas']))
-        block += blocks
-
-
-def _update_coded(
-    m_code: Tensor,
-    v_code: Tensor,
-    scale: Tensor,
-    adam: Callable,
-    work: Tensor,
-    random: Callable,
-    limit: float,
-) -> None:
-    m, v, root = work
-    bits = v.view(torch.int32)
-    by_block = v.view(len(scale), -1)
-    whole, share = _tables(v.device)
-
-    # The code is bits 20 to 27 of a float32 in [2^-31, 2): 5 of the exponent, 3 of the mantissa.
-    bits.copy_(v_code).bitwise_or_(768).bitwise_left_shift_(20)
-    by_block.mul_(scale)
-    torch.sqrt(v, out=root)
-    m.copy_(m_code).mul_(root.mul_(limit / 127))
-
-    adam((m,), (v,))
-
-    torch.sqrt(v.clamp_min_(TINY), out=root)
-    noise = random(share, which=0)
-    m, root = m.view_as(noise), root.view_as(noise)
-    torch.addcdiv(noise, m, root, value=127 / limit, out=m).floor_().clamp_(-127, 127)
-    m_code.view_as(noise).copy_(m)
-
-    # The largest of the block becomes 1.875, the largest code.
-    torch.div(by_block.amax(1, keepdim=True), 1.875, out=scale)
-    by_block.div_(scale)
-    noise = random(whole, which=1)
-    bits = bits.view_as(noise)
-    torch.add(bits, noise, alpha=16, out=bits)
-    v_code.view_as(noise).copy_(bits.bitwise_right_shift_(20).clamp_(768, 1023))
-
-
-def _limit(beta1: float, beta2: float) -> float:
-    """The largest |m| / sqrt(v), by Cauchy and Schwarz for m and v as sums over the gradients."""
-    return (1 - beta1) / math.sqrt((1 - beta2) * (1 - beta1**2 / beta2))
-
-
-@cache
-def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every number below 2^16 in a random order, three times over, and the same over 2^16."""
-    whole = torch.randperm(ROW, generator=torch.Generator().manual_seed(0)).int().repeat(3)
-    return whole.to(device), (whole / ROW).to(device)
-
-
-def _random(table: Tensor, start: int, stop: int, step: int, which: int) -> Tensor:
-    """Random numbers for the elements ``start`` to ``stop`` of any parameter, as rows.
-
-    Element i takes ``table[i + 97 * (i // 2^16) + 40503 * step + 2^15 * which]``, modulo 2^16. As
-    40503 is odd, an element meets every number once in 2^16 steps, so rounding has no bias; what
-    elements of different rows meet at the same time differs by row.
-    """
-    row = start // ROW
-    shape = (max(1, (stop - start) // ROW), min(stop - start, ROW))
-    return table.as_strided(shape, (97, 1), (97 * row + 40503 * step + 2**15 * which) % ROW)

@@ -14,7 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..files import whole
+from ..models.base import StepLog, unwrap
 from .random_state import random_state, set_random_state
+from .speed import how_it_runs
 
 HISTORY = 1000  # values that MMEngine keeps of each logged term
 
@@ -26,6 +28,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
     - After a resume the sampler moves to its place; nothing is decoded twice.
     - Random numbers go on as they were, and validation draws none of training's.
     - A validation that was due when the run ended is made up for.
+    - On a GPU a step's numbers are read while the next one runs, or when a hook's interval is due.
     - The log history is bounded: MMEngine copies all of it for each value that it adds.
 
     Args:
@@ -68,6 +71,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
             val_interval, dynamic_intervals
         )
+        self._last: StepLog | None = None
         self.position = 0
         self.resume_place: dict | None = None
         self.kept_random: dict | None = None
@@ -89,6 +93,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         self._enter()
+        runner.logger.info(how_it_runs(unwrap(runner.model), runner.optim_wrapper))
         if self._iter and self._is_validation_due() and self._last_validation() != self._iter:
             self._validate()
         while self._iter < self._max_iters and not self.stop_training:
@@ -101,13 +106,35 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         runner.call_hook('after_train')
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
-        """Train on a batch."""
+        """Train on a batch; see to the numbers of the one before while a GPU computes it."""
+        runner = self.runner
+        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
+        log = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
         # Before the hooks that may save: what they save has seen this batch.
         self.position += self.dataloader.batch_size * get_world_size()
-        super().run_iter(data_batch)
+        trouble = self._last is not None and False in self._last.updates.values()
+        if isinstance(log, StepLog):
+            self._last = log
+            if not log.late or trouble or self._is_look_due():
+                log.settle()
+        runner.call_hook(
+            'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=log
+        )
+        self._iter += 1
         length = max(HISTORY, self.runner.log_processor.window_size)
         for history in self.runner.message_hub.log_scalars.values():
             history.max_length = length
+
+    def _is_look_due(self) -> bool:
+        """Whether a hook may want the numbers of the iteration that has just been launched."""
+        done = self._iter + 1
+        intervals = (getattr(hook, 'interval', 0) for hook in self.runner.hooks)
+        return (
+            done == self._max_iters
+            or (self.runner.val_loop is not None and done % self.val_interval == 0)
+            or any(isinstance(each, int) and each > 0 and done % each == 0 for each in intervals)
+            or any(getattr(hook, 'in_time', False) for hook in self.runner.hooks)
+        )
 
     def _enter(self) -> None:
         """Go to the place in the data and in the random numbers."""

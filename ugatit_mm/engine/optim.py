@@ -138,6 +138,27 @@ class AutocastOptimWrapper(OptimWrapper):
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update()
 
+    def step_where(self, skip: Tensor, taken: Tensor) -> None:
+        """As :meth:`step`, decided on the device.
+
+        Args:
+            skip: 1 where weights and moments stay as they are, 0-dim float32.
+            taken: Whether the scale is adapted, 0-dim bool.
+        """
+        scaler = self.loss_scaler
+        scaler.unscale_(self.optimizer)
+        if self.clip_grad_kwargs:
+            self._clip_grad()
+        self.optimizer.found_inf = skip
+        self.optimizer.step()
+        del self.optimizer.found_inf
+        # The scaler has no way to leave its own state out.
+        state: Any = scaler._scale, scaler._growth_tracker
+        before = [tensor.clone() for tensor in state]
+        scaler.update()
+        for tensor, old in zip(state, before, strict=True):
+            torch.where(taken, tensor, old, out=tensor)
+
     def state_dict(self) -> dict:
         """Of the optimiser and of float16's scale."""
         return super().state_dict() | {'loss_scaler': self.loss_scaler.state_dict()}

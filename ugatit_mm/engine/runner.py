@@ -76,9 +76,10 @@ class UGATITRunner(Runner):
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
         """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.
 
-        MMEngine takes None for its own names only.
+        MMEngine takes None for its own names only. Its hook of the losses would wait for each step.
         """
-        kept = {
+        kept: dict[str, Hook | dict | None] = {'runtime_info': {'type': 'LateRuntimeInfoHook'}}
+        kept |= {
             name: hook
             for name, hook in (hooks or {}).items()
             if hook is not None or name in MMENGINE_HOOKS

@@ -4,6 +4,7 @@ from .bad_pictures import BadPicturesHook
 from .checkpoint import UGATITCheckpointHook
 from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
+from .late import LateHook, LateRuntimeInfoHook
 from .progress import ProgressBarHook
 from .provenance import ProvenanceHook
 from .sheets import TranslationSheetHook
@@ -14,6 +15,8 @@ __all__ = [
     'BadPicturesHook',
     'FiniteHook',
     'InterruptHook',
+    'LateHook',
+    'LateRuntimeInfoHook',
     'NotFiniteError',
     'ProgressBarHook',
     'ProvenanceHook',

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from mmagic.registry import HOOKS
 from mmengine.dist import all_gather_object
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..domains import DOMAINS
 from ..models.base import unwrap
 from .checkpoint import checkpoint_hook, save_now
+from .late import Done, LateHook
 
 SHOWN = 6  # loss terms named in a line
 REMEMBERED = 64  # batches of one update; a larger accumulation is named in part
@@ -29,7 +29,7 @@ class Suspect(NamedTuple):
 
 
 @HOOKS.register_module()
-class FiniteHook(Hook):
+class FiniteHook(LateHook):
     """Say why an update was left out, and stop after several in a row.
 
     A training step leaves an update out where its gradient is not finite. This hook names the loss
@@ -54,43 +54,46 @@ class FiniteHook(Hook):
         self._in_a_row: dict[str, int] = {}
         self._suspects: deque[Suspect] = deque(maxlen=REMEMBERED)
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    @property
+    def in_time(self) -> bool:
+        """Whether each step must be known before the next: the run may stop after it."""
+        return self.patience == 1 or any(self._in_a_row.values())
+
+    def after_step(self, runner: Runner, done: Done) -> None:
         """Look at what the step left out.
 
         Raises:
             NotFiniteError: ``patience`` is spent.
         """
-        model = unwrap(runner.model)
-        if model.not_finite:
-            self._suspects.append(Suspect(model.not_finite, files_of(data_batch)))
-        for pair, taken in model.updates.items():
+        log = done.log
+        if log.not_finite:
+            self._suspects.append(Suspect(log.not_finite, files_of(done.batch)))
+        for pair, taken in log.updates.items():
             self._in_a_row[pair] = 0 if taken else self._in_a_row.get(pair, 0) + 1
         # Gradients are those of all ranks, so all of them come here or none.
-        for pair, taken in model.updates.items():
+        for pair, taken in log.updates.items():
             if not taken:
-                self._tell(runner, pair, data_batch)
-        if not model.pending:
+                self._tell(runner, pair, done)
+        if not log.pending:
             self._suspects.clear()
 
-    def _tell(self, runner: Runner, pair: str, data_batch: Any) -> None:
-        model = unwrap(runner.model)
+    def _tell(self, runner: Runner, pair: str, done: Done) -> None:
         of_ranks = all_gather_object(list(self._suspects))
         if not any(of_ranks):  # the losses are finite, their gradient is not
-            of_ranks = all_gather_object([Suspect([f'gradient of {pair}'], files_of(data_batch))])
+            of_ranks = all_gather_object([Suspect([f'gradient of {pair}'], files_of(done.batch))])
         self._suspects.clear()
         cause = describe(of_ranks)
         count = self._in_a_row[pair]
         runner.logger.warning(
-            f'iteration {runner.iter + 1}: the update of the {pair} was left out '
+            f'iteration {done.iteration}: the update of the {pair} was left out '
             f'({count} in a row, the run stops at {self.patience}): {cause}'
         )
         if count >= self.patience:
             saved = self._save(runner)
-            rates = ', '.join(f'optim_wrapper.{name}.optimizer.lr' for name in model.OPTIMIZED)
+            optimized = unwrap(runner.model).OPTIMIZED
+            rates = ', '.join(f'optim_wrapper.{name}.optimizer.lr' for name in optimized)
             raise NotFiniteError(
-                f'stopped at iteration {runner.iter + 1}: {count} updates of the {pair} in a row '
+                f'stopped at iteration {done.iteration}: {count} updates of the {pair} in a row '
                 f'were left out, as their gradients were not finite; the last: {cause}. {saved} '
                 f'What to look at: the learning rate ({rates}: a tenth of it), reduced '
                 'precision (leave --amp out, or --amp bfloat16 in place of float16), and these '

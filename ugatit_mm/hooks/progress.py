@@ -1,17 +1,17 @@
 """A progress bar with the time that is left."""
 
 import sys
-from typing import Any
 
 from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from .late import Done, LateHook
+
 
 @HOOKS.register_module()
-class ProgressBarHook(Hook):
+class ProgressBarHook(LateHook):
     """Show iterations, time left and the total losses while training.
 
     Args:
@@ -36,12 +36,10 @@ class ProgressBarHook(Hook):
                 mininterval=0.1 if sys.stderr.isatty() else self.interval,
             )
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_step(self, runner: Runner, done: Done) -> None:
         """Move the bar."""
         if self.bar is not None:
-            totals = {key: outputs[key] for key in ('loss_d', 'loss_g') if key in outputs}
+            totals = {key: done.log[key] for key in ('loss_d', 'loss_g') if key in done.log}
             self.bar.set_postfix({k: f'{v:.4g}' for k, v in totals.items()}, refresh=False)
             self.bar.update()
 

@@ -1,23 +1,23 @@
 """A watch over signs of a training that has collapsed."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from mmagic.registry import HOOKS
-from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import Tensor
 
 from ..domains import DOMAINS, other
 from ..models.base import UnpairedTranslation, unwrap
+from .late import Done, LateHook
 
 SEEN = 0.02  # mean difference in [-1, 1] from which on two sources count as different pictures
 
 
 @HOOKS.register_module()
-class WatchHook(Hook):
+class WatchHook(LateHook):
     """Warn, in words, of signs that the networks do not learn any more.
 
     It looks every ``interval`` iterations, and warns of a sign that it found ``patience`` times in
@@ -85,19 +85,18 @@ class WatchHook(Hook):
                 f'{", ".join([*self.limits, *known])}'
             )
 
-    @master_only
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_step(self, runner: Runner, done: Done) -> None:
         """Take the losses down; look if it is time."""
+        if not is_main_process():
+            return
         for name in ('loss_d', 'loss_g', *(f'loss_gan_d_{domain}' for domain in DOMAINS)):
-            if name in outputs:
-                self._losses.setdefault(name, []).append(outputs[name])
-        if not self.every_n_train_iters(runner, self.interval):
+            if name in done.log:
+                self._losses.setdefault(name, []).append(done.log[name])
+        if done.iteration % self.interval:
             return
         model = unwrap(runner.model)
-        signs = self.of_losses(model, outputs)
-        signs |= self.of_translations(model, data_batch)
+        signs = self.of_losses(model, done.log)
+        signs |= self.of_translations(model, done.batch)
         self._losses.clear()
         self._in_a_row = {sign: self._in_a_row.get(sign, 0) + 1 for sign in signs}
         for sign, words in signs.items():
@@ -105,11 +104,11 @@ class WatchHook(Hook):
             if more >= 0 and more % self.repeat == 0:
                 since = self._in_a_row[sign] * self.interval
                 runner.logger.warning(
-                    f'watch, iteration {runner.iter + 1}: for {since} iterations {words}'
+                    f'watch, iteration {done.iteration}: for {since} iterations {words}'
                 )
 
     def of_losses(
-        self, model: UnpairedTranslation, outputs: dict[str, float]
+        self, model: UnpairedTranslation, outputs: Mapping[str, float]
     ) -> dict[tuple[str, str], str]:
         """Discriminators that are never wrong, totals that do not move."""
         signs = {}

@@ -43,20 +43,34 @@ def _probe():
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels are to run on the device of ``x``, for its type.
+    """Whether kernels are to run on the device of ``x``, for its type; see :func:`unusable`.
 
-    They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
-    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
-    with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import. Never while a
-    compiler or an exporter looks on.
+    Never while a compiler or an exporter looks on.
     """
     if triton is None or x.dtype not in TYPES or not x.numel():
         return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    if x.is_cuda:
-        return os.environ.get(SWITCH) != '0' and _modern(x.device.index)
-    return x.device.type == 'cpu' and os.environ.get(SWITCH) == '1' and interpreted()
+    return unusable(x) is None
+
+
+def unusable(x: Tensor) -> str | None:
+    """Why no kernel runs on the device of ``x``; ``None`` where they do.
+
+    They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
+    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
+    with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import.
+    """
+    if x.device.type not in ('cuda', 'cpu') or (x.is_cpu and not interpreted()):
+        return f'the device is {x.device.type}'
+    if triton is None:
+        return 'triton is not installed'
+    switch = os.environ.get(SWITCH)
+    if x.is_cpu:
+        return None if switch == '1' else 'the device is cpu'
+    if switch == '0':
+        return f'{SWITCH}=0'
+    return None if _modern(x.device.index) else 'older than compute capability 8.0'
 
 
 def interpreted() -> bool:
@@ -196,8 +210,12 @@ def _difference(ours: list[Tensor], plain: list[Tensor], example: Example) -> st
     for number, (a, b) in enumerate(zip(ours, plain, strict=True)):
         # Two roundings to 16 bits may fall to neighbours.
         wide = a.dtype == torch.float32
-        rtol = example.rtol if wide else max(example.rtol, 2 * torch.finfo(a.dtype).eps)
-        if not torch.allclose(a.float(), b.float(), rtol, example.atol, equal_nan=True):
+        if a.is_floating_point():
+            rtol = example.rtol if wide else max(example.rtol, 2 * torch.finfo(a.dtype).eps)
+            atol = example.atol
+        else:  # codes may fall to neighbours, too
+            rtol, atol = 0, 1
+        if not torch.allclose(a.float(), b.float(), rtol, atol, equal_nan=True):
             worst = (a.float() - b.float()).abs().max().item()
             return f'result {number} is off by {worst:.2g}'
     return None

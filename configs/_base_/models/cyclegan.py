@@ -4,7 +4,7 @@ model = dict(
     domains=dict(A='A', B='B'),
     default_domain='B',
     img_size=256,
-    data_preprocessor=dict(type='DataPreprocessor', output_channel_order='RGB', data_keys=None),
+    data_preprocessor=dict(type='TranslationPreprocessor'),
     generator=dict(
         type='CycleGANGenerator',
         in_channels=3,

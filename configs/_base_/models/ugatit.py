@@ -5,7 +5,7 @@ model = dict(
     recipe='tensorflow',
     domains=dict(A='A', B='B'),
     default_domain='B',
-    data_preprocessor=dict(type='DataPreprocessor', output_channel_order='RGB', data_keys=None),
+    data_preprocessor=dict(type='TranslationPreprocessor'),
     generator=dict(
         type='UGATITGenerator',
         in_channels=3,

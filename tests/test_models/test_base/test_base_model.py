@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from helpers import batch
+from mmagic.models import DataPreprocessor
 from mmagic.structures import DataSample
 from mmengine.model import BaseModule
 from torch import nn
@@ -14,7 +15,12 @@ from ugatit_mm.domains import other
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.evaluation import TransMetric
 from ugatit_mm.export import export_model, open_exported
-from ugatit_mm.models.base import Translated, UnpairedTranslation, unwrap
+from ugatit_mm.models.base import (
+    Translated,
+    TranslationPreprocessor,
+    UnpairedTranslation,
+    unwrap,
+)
 from ugatit_mm.visualization import attention_figure, translation_sheet
 
 
@@ -162,9 +168,9 @@ def test_updates_after_one_that_is_left_out_are_left_out(poisoned):
     log = model.train_step(batch(), optim)
     order = list(model.OPTIMIZED)
     taken = order[: order.index(poisoned)] if poisoned else order
-    assert model.updates == dict.fromkeys(taken, True) | ({poisoned: False} if poisoned else {})
+    assert log.updates == dict.fromkeys(taken, True) | ({poisoned: False} if poisoned else {})
     assert set(log) == {f'loss_{name}' for name in taken}
-    assert model.not_finite == ([f'loss_{poisoned}'] if poisoned else [])
+    assert log.not_finite == ([f'loss_{poisoned}'] if poisoned else [])
     moved = {
         k.split('.')[0] for k, v in model.state_dict().items() if not torch.equal(before[k], v)
     }
@@ -191,10 +197,10 @@ def test_different_accumulation_is_pending_until_all_have_moved():
     model = OneWay()
     optim = optimisers(model)
     optim['encoders']._accumulative_counts = 2
-    model.train_step(batch(), optim)
-    assert model.pending and model.updates == {'judges': True, 'decoders': True}
-    model.train_step(batch(), optim)
-    assert not model.pending and all(model.updates.values()) and len(model.updates) == 3
+    log = model.train_step(batch(), optim)
+    assert log.pending and log.updates == {'judges': True, 'decoders': True}
+    log = model.train_step(batch(), optim)
+    assert not log.pending and all(log.updates.values()) and len(log.updates) == 3
 
 
 @pytest.mark.parametrize('size', [0, 4, 30, 8196, 10**12, True, 32.0, '32', None])
@@ -211,3 +217,24 @@ def test_what_training_lacks_is_named():
     with pytest.raises(ValueError, match='optim_wrapper takes judges, decoders, encoders and'):
         UGATITOptimWrapperConstructor({'generators': {}})(OneWay())
     assert OneWay().training_state() is None
+
+
+@pytest.mark.parametrize('order', ['BGR', 'RGB', None])
+@pytest.mark.parametrize('kind', [torch.uint8, torch.float32])
+def test_the_preprocessor_gives_what_mmagics_gives(order, kind):
+    inputs = {name: image.to(kind) for name, image in batch(count=2)['inputs'].items()}
+    samples = [DataSample(metainfo={f'img_{x}_channel_order': order for x in 'AB'})] * 2
+    ours = TranslationPreprocessor()
+    theirs = DataPreprocessor(output_channel_order='RGB', data_keys=None)
+    for data in (
+        {'inputs': inputs},
+        {'inputs': inputs, 'data_samples': samples},
+        {'inputs': {name: list(images) for name, images in inputs.items()}},
+    ):
+        got, expected = (
+            each({**data, 'inputs': dict(data['inputs'])}, True)['inputs']
+            for each in (ours, theirs)
+        )
+        assert got.keys() == expected.keys()
+        assert all(torch.equal(got[name], expected[name]) for name in got)
+    assert [name for name in inputs if inputs[name].dtype != kind] == []  # the batch is as it was

@@ -283,7 +283,7 @@ def test_log_and_gradients_of_a_step():
         f'loss_{kind}_{x}' for kind in ('gan_g', 'gan_d', 'cycle', 'identity') for x in 'AB'
     }
     assert set(log) == expected and all(isinstance(value, float) for value in log.values())
-    assert model.updates == {'generators': True, 'discriminators': True}
+    assert log.updates == {'generators': True, 'discriminators': True}
     for name, parameter in model.named_parameters():
         change = (parameter - before[name]).abs().max()
         assert change < 1e-5 if dead(name) else change > 1e-5, (name, change)
@@ -391,9 +391,9 @@ def test_accumulation_is_the_mean_of_the_batches():
     for iteration in range(2):
         MessageHub.get_current_instance().update_info('iter', iteration)
         one = {'inputs': {k: v[iteration : iteration + 1] for k, v in pair['inputs'].items()}}
-        parts.train_step(one, optims)
+        log = parts.train_step(one, optims)
         assert moved(before, parts) is (iteration == 1)
-        assert parts.updates == ({'generators': True, 'discriminators': True} if iteration else {})
+        assert log.updates == ({'generators': True, 'discriminators': True} if iteration else {})
     for (name, one), two in zip(parts.named_parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-4, msg=name)
 
@@ -412,7 +412,7 @@ def test_nothing_remains_of_a_step_whose_pictures_are_not_finite(pool_size):
     bad = batch(count=2)
     bad['inputs']['img_A'][0, 0, 0, 0] = torch.nan
     log = model.train_step(bad, optims)
-    assert model.updates == {'generators': False} and 'loss_cycle_A' in model.not_finite
+    assert log.updates == {'generators': False} and 'loss_cycle_A' in log.not_finite
     assert 'loss_d' not in log and not moved(before, model)
     assert_same(optims.state_dict(), state)
     assert_same(pools(model), kept)
@@ -433,12 +433,12 @@ def test_nothing_remains_of_accumulated_steps_of_which_one_is_not_finite(place):
         if iteration == 4 + place:
             data['inputs']['img_B'][0, 0, 0, 0] = torch.inf
         MessageHub.get_current_instance().update_info('iter', iteration)
-        model.train_step(data, optims)
-    assert model.updates == {'generators': False} and not moved(before, model)
+        log = model.train_step(data, optims)
+    assert log.updates == {'generators': False} and not moved(before, model)
     assert_same(pools(model), kept)
     for iteration in (6, 7):
         log = train(model, optims, iteration)
-    assert model.updates == {'generators': True, 'discriminators': True} and 'loss_d' in log
+    assert log.updates == {'generators': True, 'discriminators': True} and 'loss_d' in log
 
 
 def test_the_generators_update_stays_where_the_discriminators_is_left_out(monkeypatch):
@@ -448,8 +448,8 @@ def test_the_generators_update_stays_where_the_discriminators_is_left_out(monkey
     kept, g, d = pools(model), weights(model.generators), weights(model.discriminators)
     compute = model.compute_d_loss
     monkeypatch.setattr(model, 'compute_d_loss', lambda *a: (compute(*a)[0] * torch.nan, {}))
-    train(model, optims, 1)
-    assert model.updates == {'generators': True, 'discriminators': False}
+    log = train(model, optims, 1)
+    assert log.updates == {'generators': True, 'discriminators': False}
     assert moved(g, model.generators) and not moved(d, model.discriminators)
     assert_same(pools(model), kept)
 

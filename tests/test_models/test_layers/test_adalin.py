@@ -4,8 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ugatit_mm.kernels.norm import Factors, Norm
 from ugatit_mm.models import LIN, AdaLIN
-from ugatit_mm.models.layers import InstanceNorm, clip_rho, instance_layer_norm
+from ugatit_mm.models.layers import (
+    GroupNorm,
+    InstanceNorm,
+    Padding,
+    clip_rho,
+    instance_layer_norm,
+    reflection,
+    replication,
+)
 from ugatit_mm.models.layers.adalin import plain_instance_layer_norm
 
 
@@ -91,43 +100,104 @@ def test_lin_fields(features, unbiased):
     torch.testing.assert_close(layer(features), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize('relu', [False, True])
-@pytest.mark.parametrize('unbiased', [False, True])
-def test_gradients_are_those_of_the_formula(features, unbiased, relu, layout):
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+KINDS = [
+    Norm(unbiased=True),
+    Norm(slope=0.0, padding=reflection(1)),
+    Norm(smoothing=0.2, slope=0.2, padding=Padding(1, 2, 0, 1)),
+    Norm(smoothing=0.2, unbiased=True, padding=replication()),
+]
+
+
+def inputs_of(x: torch.Tensor, norm: Norm, kind: str) -> list[torch.Tensor | None]:
+    """x, bias, rho, gamma, beta and a residual."""
     rng = torch.Generator().manual_seed(2)
-    x = features[:, :3, :3].double().contiguous(memory_format=layout)
-    rho = torch.rand(1, 3, dtype=torch.float64, generator=rng)
-    gamma, beta = (s[:, :3].double() for s in style(2, 6))
-    inputs = [t.clone().requires_grad_() for t in (x, rho, gamma, beta)]
-    assert inputs[0].is_contiguous(memory_format=layout)
+    batch, channels = x.shape[:2]
 
-    def ours(*factors):
-        return instance_layer_norm(*factors, 1e-5, unbiased, relu)
+    def random(*size: int) -> torch.Tensor:
+        return torch.randn(size, dtype=x.dtype, generator=rng)
 
-    assert torch.autograd.gradcheck(ours, inputs)
-    assert torch.autograd.gradcheck(ours, [*inputs[:2], *(t[:1] for t in inputs[2:])])
+    rho = torch.rand(1, channels, dtype=x.dtype, generator=rng)
+    rows = {'instance': 0, 'lin': 1, 'adalin': batch}[kind]
+    style = (random(rows, channels), random(rows, channels)) if rows else (None, None)
+    residual = random(*norm.padding.around(x.shape)).to(memory_format=torch.channels_last)
+    return [x, random(channels), rho if rows else None, *style, residual]
 
 
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize('relu', [False, True])
-def test_float32_is_the_plain_formula_forwards_and_backwards(features, relu, layout):
-    rng = torch.Generator().manual_seed(2)
-    features = torch.randn(2, 6, 9, 16, generator=rng)
-    rho, weights = torch.rand(1, 6, generator=rng), torch.randn(features.shape, generator=rng)
-    results = []
-    for norm, dtype in (
-        (instance_layer_norm, torch.float32),
-        (plain_instance_layer_norm, torch.float64),
-    ):
-        inputs = [features.contiguous(memory_format=layout), rho, *style(2, 6)]
-        inputs = [t.to(dtype).clone().requires_grad_() for t in inputs]
-        out = norm(*inputs, 1e-5, False, relu)
-        out.backward(weights.to(dtype))
-        results.append([out.detach(), *(t.grad for t in inputs)])
-    for got, expected in zip(*results, strict=True):
+def run(function, inputs, norm, weights):
+    """The result and all gradients."""
+    inputs = [t if t is None else t.detach().clone().requires_grad_() for t in inputs]
+    out = function(inputs[0], Factors(*inputs[1:5]), norm, inputs[5])
+    out.backward(weights)
+    return [out.detach(), *(t.grad for t in inputs if t is not None)]
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('kind', ['instance', 'lin', 'adalin'])
+@pytest.mark.parametrize('norm', KINDS, ids=str)
+def test_gradients_are_those_of_the_formula(features, norm, kind, layout):
+    x = features.double().contiguous(memory_format=layout)
+    inputs = inputs_of(x, norm, kind)
+    weights = torch.sin(torch.arange(inputs[5].numel()).double()).view(inputs[5].shape)
+    ours, plain = (
+        run(function, inputs, norm, weights)
+        for function in (instance_layer_norm, plain_instance_layer_norm)
+    )
+    for got, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-11, rtol=1e-11)
+    assert ours[0].is_contiguous(memory_format=layout)
+    assert ours[1].is_contiguous(memory_format=layout)
+    if kind == 'instance':
+        assert (ours[2] == 0).all()  # the bias: zero to the bit, where the formula has noise
+    else:
+        assert (ours[2] != 0).all()
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('slope', [0.0, 1.0])
+def test_float32_is_the_plain_formula_forwards_and_backwards(slope, layout):
+    features = torch.randn(2, 6, 9, 16, generator=torch.Generator().manual_seed(2))
+    norm = Norm(slope=slope, padding=reflection(1))
+    inputs = inputs_of(features.contiguous(memory_format=layout), norm, 'adalin')
+    weights = torch.randn(inputs[5].shape, generator=torch.Generator().manual_seed(3))
+    ours = run(instance_layer_norm, inputs, norm, weights)
+    wide = run(plain_instance_layer_norm, [t.double() for t in inputs], norm, weights.double())
+    for got, expected in zip(ours, wide, strict=True):
         scale = expected.abs().max()
         torch.testing.assert_close(got / scale, (expected / scale).float(), atol=1e-6, rtol=0)
+
+
+def test_nothing_but_the_input_is_kept(features):
+    norm = Norm(slope=0.0, padding=reflection(1))
+    inputs = inputs_of(features, norm, 'adalin')
+    inputs = [t.requires_grad_() for t in inputs]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.numel()), lambda kept: kept
+    ):
+        instance_layer_norm(inputs[0], Factors(*inputs[1:5]), norm, inputs[5])
+    assert sorted(kept)[-2:] == [features[:, :, 0, 0].numel(), features.numel()]
+
+
+def test_every_norm_takes_the_bias_the_activation_the_padding_and_the_residual(features):
+    rng = torch.Generator().manual_seed(3)
+    bias, residual = torch.randn(6, generator=rng), torch.randn(2, 6, 7, 9, generator=rng)
+    gamma, beta = style(2, 6)
+    norms = [
+        (AdaLIN(6, rho_init=0.5), (gamma, beta)),
+        (LIN(6, rho_init=0.5), ()),
+        (InstanceNorm(6), ()),
+        (InstanceNorm(6, affine=True), ()),
+        (GroupNorm(2, 6), ()),
+    ]
+    for norm, words in norms:
+        expected = norm(features + bias[:, None, None], *words)
+        torch.testing.assert_close(
+            norm(features, *words, bias=bias), expected, atol=2e-6, rtol=1e-5
+        )
+        expected = F.pad(F.leaky_relu(expected, 0.2), (1, 1, 1, 1), mode='reflect') + residual
+        found = norm(features, *words, bias=bias, slope=0.2, pad=reflection(1), residual=residual)
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
 
 
 def test_instance_norm_is_torchs(features):
@@ -138,7 +208,7 @@ def test_instance_norm_is_torchs(features):
     theirs.load_state_dict(ours.state_dict())
     torch.testing.assert_close(ours(features), theirs(features), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        ours(features, relu=True), theirs(features).relu(), atol=1e-5, rtol=1e-5
+        ours(features, slope=0.0), theirs(features).relu(), atol=1e-5, rtol=1e-5
     )
     plain = torch.nn.InstanceNorm2d(6)
     torch.testing.assert_close(InstanceNorm(6)(features), plain(features), atol=1e-5, rtol=1e-5)
@@ -164,7 +234,7 @@ def test_bfloat16_gradients_are_float32s_rounded(features):
     grads = []
     for dtype in (torch.bfloat16, torch.float32):
         x = features.bfloat16().to(dtype).requires_grad_()
-        layer(x, relu=True).backward(torch.ones_like(x))
+        layer(x, slope=0.0).backward(torch.ones_like(x))
         assert x.grad.dtype is dtype
         grads.append((x.grad.float(), layer.rho.grad, layer.gamma.grad))
         layer.zero_grad()

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ugatit_mm.models.layers import PatchConv2d, ReflectConv2d, UpConv2d, spectral_norm
-from ugatit_mm.models.layers.padding import Padding, pad, reflection, replication
+from ugatit_mm.kernels.shuffle import plain_quarters
+from ugatit_mm.models.layers import PatchConv2d, UpConv2d, spectral_norm, without_bias
+from ugatit_mm.models.layers.padding import Padding, pad, reflection, repad, replication
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -28,9 +29,10 @@ def test_upsampling_before_the_convolution_is_exact(size, bias, layout):
     torch.manual_seed(0)
     up = UpConv2d(3, 4, bias).double().to(memory_format=layout)
     x = torch.randn(2, 3, *size, dtype=torch.float64).contiguous(memory_format=layout)
-    for got, expected in zip(run(up, x, up), run(up.plain, x, up), strict=True):
+    ours = run(lambda x: up(pad(x, replication())), x, up)
+    for got, expected in zip(ours, run(up.plain, x, up), strict=True):
         torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
-    assert up(x).is_contiguous(memory_format=layout)
+    assert ours[0].is_contiguous(memory_format=layout)
 
 
 def test_upsampling_in_float32_and_as_torchs_modules():
@@ -39,7 +41,33 @@ def test_upsampling_in_float32_and_as_torchs_modules():
     modules = nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(8, 5, 3))
     modules[2].load_state_dict(up.state_dict())
     x = torch.randn(2, 8, 6, 6)
-    torch.testing.assert_close(up(x), modules(x), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(up(pad(x, replication())), modules(x), atol=1e-6, rtol=1e-5)
+
+
+def test_kernels_of_upsampling_are_summed_in_float32():
+    """Under autocast they are rounded once, to the type that the convolution takes."""
+    torch.manual_seed(0)
+    up = UpConv2d(8, 5).to(memory_format=torch.channels_last)
+    x = torch.randn(1, 8, 4, 4)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = up.without_bias(x)
+    kernels = plain_quarters(up.weight.detach(), torch.float32).bfloat16()
+    expected = F.conv2d(x.bfloat16(), kernels)
+    assert out.dtype is torch.bfloat16
+    torch.testing.assert_close(out[..., ::2, ::2], expected[:, :5, :-1, :-1])
+    assert plain_quarters(up.weight, torch.float32).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_convolutions_without_their_bias():
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 6, 7)
+    for conv in (
+        nn.Conv2d(3, 4, 3, 2, padding=1),
+        nn.ConvTranspose2d(3, 4, 3, 2, padding=1, output_padding=1),
+        UpConv2d(3, 4),
+    ):
+        expected = without_bias(conv, x) + conv.bias[:, None, None]
+        torch.testing.assert_close(conv(x), expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize('stride', [1, 2])
@@ -66,6 +94,7 @@ def test_traced_and_compiled_forms_are_the_same():
     x = torch.randn(2, 4, 5, 6)
     with torch.no_grad():
         expected = up.plain(x)
+        x = pad(x, replication())
         torch.testing.assert_close(torch.jit.trace(up, x)(x), expected)
         torch.testing.assert_close(torch.compile(up, backend='eager')(x), expected)
 
@@ -97,10 +126,9 @@ def test_padding_is_torchs_and_keeps_nothing(padding, layout):
         assert got.is_contiguous(memory_format=layout)
 
 
-def test_reflecting_convolution_keeps_the_size():
-    torch.manual_seed(0)
-    conv = ReflectConv2d(2, 3, 7, stride=2)
-    x = torch.randn(1, 2, 8, 10)
-    expected = F.conv2d(F.pad(x, (3, 3, 3, 3), mode='reflect'), conv.weight, conv.bias, 2)
-    torch.testing.assert_close(conv(x), expected)
-    assert conv(x).shape == (1, 3, 4, 5)
+def test_another_padding():
+    x = torch.randn(1, 2, 5, 6)
+    padded = pad(x, reflection(1))
+    assert repad(padded, reflection(1), reflection(1)) is padded
+    assert torch.equal(repad(padded, reflection(1), replication()), pad(x, replication()))
+    assert torch.equal(repad(padded, reflection(1), Padding()), x)

@@ -1,5 +1,7 @@
 """What every translation model shares."""
 
+from .log import StepLog
+from .preprocessor import TranslationPreprocessor
 from .registry import TRANSLATION_MODELS, translation_model
 from .step import Step
 from .unpaired import Plot, Translated, UnpairedTranslation
@@ -9,7 +11,9 @@ __all__ = [
     'TRANSLATION_MODELS',
     'Plot',
     'Step',
+    'StepLog',
     'Translated',
+    'TranslationPreprocessor',
     'UnpairedTranslation',
     'translation_model',
     'unwrap',

@@ -14,11 +14,12 @@ class ImagePool:
     one that it has, drawn uniformly, and keeps the new one in its place (Shrivastava et al., CVPR
     2017, section 2.3, as the official CycleGAN program has it).
 
-    What a step did to the pool becomes final by :meth:`keep`, after an update that was taken, and
-    is taken back by :meth:`undo` otherwise: images that are not finite never stay.
+    What a step did to the pool becomes final, or is taken back, by :meth:`keep`: images that are
+    not finite never stay.
 
     Images stay on their device, and what is drawn is drawn by the host from Python's ``random``,
-    which an exact resume keeps: nothing waits for the device.
+    which an exact resume keeps. Only a pool that is not full yet waits for the device, to know
+    whether the last step's images stay: its next place depends on it.
 
     Args:
         size: Images that it keeps; 0 returns every image as it is.
@@ -31,49 +32,140 @@ class ImagePool:
         if size < 0:
             raise ValueError(f'pool_size must be 0 or more, got {size}')
         self.size = size
-        self.images: list[Tensor] = []
-        self._final: list[Tensor] = []
+        self._clear()
 
-    def query(self, images: Tensor) -> Tensor:
+    def _clear(self) -> None:
+        # Each image is a row, in the order of its memory: NHWC stays NHWC.
+        self._rows = torch.empty(0, 0)
+        self._like = torch.empty(0)  # an image, for its shape and strides
+        self._count = 0
+        # Rows that were written, or their places, and what was there.
+        self._undo: list[tuple[Tensor, Tensor]] = []
+        self._before = 0  # images at the last keep()
+        self._verdict: Tensor | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether every step does the same: it draws, or the pool has no size."""
+        return self._count == self.size and self._verdict is None
+
+    @property
+    def images(self) -> list[Tensor]:
+        """Copies of the images, (1, C, H, W) each, by their places."""
+        state = self.state()
+        return [] if state is None else list(state.split(1))
+
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """Draw for a batch what :meth:`query` does with it.
+
+        Args:
+            count: Images of the batch.
+            device: Theirs.
+
+        Returns:
+            For each the place whose image is returned for it, or -1 for the image itself; int64.
+        """
+        self._settle()
+        fill = min(count, self.size - self._count)
+        places: list[int | None] = [None] * fill
+        places += [self._draw() if self.size else None for _ in range(count - fill)]
+        drawn = torch.tensor([-1 if place is None else place for place in places])
+        if device.type == 'cuda':
+            drawn = drawn.pin_memory()
+        return drawn.to(device, non_blocking=True)
+
+    def query(self, images: Tensor, drawn: Tensor | None = None) -> Tensor:
         """Return as many images as there are, some of them older.
 
         Args:
             images: Translations, (N, C, H, W); no gradient goes through.
+            drawn: Of :meth:`draw`, which is called if it is not given.
 
         Raises:
             ValueError: Those of the pool have another size.
         """
+        images = images.detach()
         if not self.size:
-            return images.detach()
-        if self.images and (has := self.images[0].shape[1:]) != images.shape[1:]:
-            raise ValueError(
-                f'the image pool holds images of {tuple(has)}, these are of '
-                f'{tuple(images.shape[1:])}: resume with the img_size of the training'
-            )
-        out = []
-        for image in images.detach().split(1):
-            if len(self.images) < self.size:
-                self.images.append(_kept(image))
-            elif (place := self._draw()) is not None:
-                self.images[place], image = _kept(image), self.images[place].to(image.device)
-            out.append(image)
-        return torch.cat(out)
+            return images
+        if drawn is None:
+            drawn = self.draw(len(images), images.device)
+        self._make_room(images)
+        out = torch.empty_like(images)
+        given, returned = _rows_of(images), _rows_of(out)
+        for i in range(len(images)):
+            new, result = given[i : i + 1], returned[i : i + 1]
+            if self._count < self.size:
+                place = self._rows[self._count : self._count + 1]
+                self._undo.append((place, place.clone()))
+                place.copy_(new)
+                result.copy_(new)
+                self._count += 1
+                continue
+            index, swap = drawn[i : i + 1].clamp(min=0), drawn[i : i + 1, None] >= 0
+            old = self._rows.index_select(0, index)
+            torch.where(swap, old.to(new.dtype), new, out=result)
+            self._undo.append((index, old))
+            self._rows.index_copy_(0, index, torch.where(swap, new.to(old.dtype), old))
+        return out
+
+    def keep(self, taken: Tensor | bool = True) -> None:
+        """Make what was done since the last time final, or take it back; draws stay drawn.
+
+        Args:
+            taken: Whether it is final; a 0-dim bool stays on the device.
+        """
+        flag = torch.as_tensor(taken, device=self._rows.device)
+        for place, old in reversed(self._undo):
+            if place.is_floating_point():  # the row itself
+                torch.where(flag, place, old, out=place)
+            else:
+                now = self._rows.index_select(0, place)
+                self._rows.index_copy_(0, place, torch.where(flag, now, old))
+        self._undo.clear()
+        if self._count != self._before:
+            self._verdict = flag
+
+    def abandon(self) -> None:
+        """Forget what a step has begun that broke off, without having run."""
+        self._undo.clear()
 
     def _draw(self) -> int | None:
         """Draw the place of the image to return, or ``None`` for the new one."""
         return random.randint(0, self.size - 1) if random.uniform(0, 1) > 0.5 else None
 
-    def keep(self) -> None:
-        """Make what was done since the last time final."""
-        self._final = self.images.copy()
+    def _settle(self) -> None:
+        """Learn whether images that filled the pool have stayed."""
+        if self._verdict is not None:
+            if not self._verdict:
+                self._count = self._before
+            self._before, self._verdict = self._count, None
 
-    def undo(self) -> None:
-        """Take back what was done since the last :meth:`keep`; draws stay drawn."""
-        self.images = self._final.copy()
+    def _make_room(self, images: Tensor) -> None:
+        shape, strides = (1, *images.shape[1:]), images.stride()
+        if self._rows.numel():
+            if self._like.shape != shape:
+                raise ValueError(
+                    f'the image pool holds images of {tuple(self._like.shape[1:])}, these are of '
+                    f'{shape[1:]}: resume with the img_size of the training'
+                )
+            if self._like.stride()[1:] == strides[1:]:
+                if self._rows.device != images.device:
+                    self._rows = self._rows.to(images.device)
+                return
+        kept = self.images
+        self._like = torch.empty_like(images[:1], device='meta')
+        count = images[0].numel()
+        self._rows = torch.zeros(self.size, count, dtype=images.dtype, device=images.device)
+        for row, image in zip(self._rows, kept):
+            row.copy_(_rows_of(torch.empty_like(images[:1]).copy_(image))[0])
 
     def state(self) -> Tensor | None:
         """Return the images, (n, C, H, W), on the CPU; ``None`` if there are none."""
-        return torch.cat(self.images).cpu() if self.images else None
+        self._settle()
+        if not self._count:
+            return None
+        rows = self._rows[: self._count].to('cpu', copy=True)
+        return rows.as_strided((self._count, *self._like.shape[1:]), self._like.stride())
 
     def load_state(self, state: Tensor | None) -> None:
         """Continue with what :meth:`state` returned.
@@ -83,16 +175,21 @@ class ImagePool:
         """
         if state is not None and (not isinstance(state, Tensor) or state.dim() != 4):
             raise ValueError("the checkpoint's image pool is no stack of images")
-        images = [] if state is None else list(state.split(1))
-        if len(images) > self.size:
+        count = 0 if state is None else len(state)
+        if count > self.size:
             raise ValueError(
-                f'the checkpoint has an image pool of {len(images)} images, pool_size is '
+                f'the checkpoint has an image pool of {count} images, pool_size is '
                 f'{self.size}: resume with the pool_size of the training'
             )
-        self.images = images
-        self.keep()
+        self._clear()
+        if state is not None and count:
+            state = state.detach()
+            self._make_room(state)
+            self._rows[:count] = _rows_of(state)
+            self._count = self._before = count
 
 
-def _kept(image: Tensor) -> Tensor:
-    """A copy: a part of a batch would keep all of it, and a CUDA graph overwrites its results."""
-    return image.clone()
+def _rows_of(images: Tensor) -> Tensor:
+    """Images without gaps as rows, (N, C * H * W), in the order of their memory; a view."""
+    count = images[0].numel()
+    return images.as_strided((len(images), count), (count, 1))

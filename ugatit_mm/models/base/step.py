@@ -1,7 +1,6 @@
 """One iteration of training: what stands around the algorithm of every model."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ from mmagic.models.utils import set_requires_grad
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from .update import copy_buffers, leave_out, restore_buffers, update
+from .log import StepLog
+from .update import copy_buffers, restore_buffers, update
 from .wrappers import unwrap
 
 if TYPE_CHECKING:
@@ -18,6 +18,27 @@ if TYPE_CHECKING:
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 """A weighted total, and the terms for the log, without gradient."""
+
+
+class Kept:
+    """What is kept from the first of the batches that make an update.
+
+    Args:
+        buffers: Copies of the buffers of each part.
+
+    Attributes:
+        buffers: As given.
+        allowed: Whether no update before it was left out since then, 0-dim bool; ``None`` if there
+            was none.
+    """
+
+    def __init__(self, buffers: list[list[Tensor]]) -> None:
+        self.buffers = buffers
+        self.allowed: Tensor | None = None
+
+    def allow(self, flag: Tensor) -> None:
+        """Note whether the update before it was taken."""
+        self.allowed = flag if self.allowed is None else self.allowed & flag
 
 
 class Step:
@@ -28,22 +49,33 @@ class Step:
     :func:`unwrap`.
 
     An update whose gradient is not finite is left out: weights, optimiser states and the buffers of
-    its parts are what they were before it. The iteration's later updates are left out with it.
+    its parts are what they were before it. The iteration's later updates are left out with it; one
+    that still gathers gradients then (optimisers that accumulate different numbers of batches) is
+    left out when it is due. The device decides, and nobody waits for it: later updates are computed
+    in any case.
 
     Args:
         model: The translation model.
         optims: Its optimiser wrappers.
+        drawn: What the host drew for it, of the model's ``draw``.
 
     Attributes:
-        log: Terms of all losses so far.
-        updates: Of each update that was due, whether it was taken.
+        drawn: As given.
+        terms: Loss terms of each update that was computed, by its name.
+        taken: Of each update that was due, whether it was taken; 0-dim bool.
     """
 
-    def __init__(self, model: 'UnpairedTranslation', optims: OptimWrapperDict) -> None:
+    def __init__(
+        self,
+        model: 'UnpairedTranslation',
+        optims: OptimWrapperDict,
+        drawn: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.model = model
         self.optims = optims
-        self.log: dict[str, Tensor] = {}
-        self.updates: dict[str, bool] = {}
+        self.drawn = drawn or {}
+        self.terms: dict[str, dict[str, Tensor]] = {}
+        self.taken: dict[str, Tensor] = {}
 
     def forward(self, part: str, *inputs: Any) -> Any:
         """Run a part of the model, with gradients if it is its turn to learn.
@@ -59,50 +91,58 @@ class Step:
             return (module if turn else unwrap(module))(*inputs)
 
     def update(
-        self, name: str, compute: Callable[[], Loss], then: Callable[[], None] | None = None
+        self,
+        name: str,
+        compute: Callable[[], Loss],
+        then: Callable[[Tensor], None] | None = None,
     ) -> None:
         """Update the parts of an optimiser, if it is their turn.
 
         Args:
             name: Of the optimiser wrapper, in the model's ``OPTIMIZED``.
             compute: Gives the loss. All other parts are frozen until its backward pass is done.
-            then: Called after an update that was taken.
+            then: Called after an update that was due, with whether it was taken, 0-dim bool.
         """
         optim = self.optims[name]
         if not self.model.is_turn(name, self.optims):
             return
-        if False in self.updates.values():
-            leave_out(optim)
-            return
         parts = [getattr(self.model, part) for part in self.model.OPTIMIZED[name]]
+        kept = self.model.kept
         if optim._inner_count % optim._accumulative_counts == 0:
-            self.model.kept_buffers[name] = [copy_buffers(part) for part in parts]
+            kept[name] = Kept([copy_buffers(part) for part in parts])
+        allowed = self.allowed()
+        if allowed is not None:
+            kept[name].allow(allowed)
         with self._others_frozen(name):
             with _contexts(optim, parts):
-                loss, terms = compute()
-            taken = update(optim, loss)
-        self.log |= terms
-        if taken is None:
-            return
-        self.updates[name] = taken
-        if not taken:
-            for part, copies in zip(parts, self.model.kept_buffers[name], strict=True):
-                restore_buffers(part, copies)
-        elif then is not None:
-            then()
+                loss, self.terms[name] = compute()
+            taken = update(optim, loss, kept[name].allowed)
+        if taken is not None:
+            self.taken[name] = taken
+        # Later updates run the parts of the earlier ones, too.
+        for done, flag in self.taken.items():
+            for part, copies in zip(self.model.OPTIMIZED[done], kept[done].buffers, strict=True):
+                restore_buffers(getattr(self.model, part), copies, flag)
+        if taken is not None and then is not None:
+            then(taken)
 
-    def numbers(self) -> tuple[dict[str, float], list[str]]:
-        """Take the log off the device, at once.
+    def allowed(self) -> Tensor | None:
+        """Whether all updates of the iteration so far were taken; ``None`` before the first."""
+        # Each is taken only where those before it were.
+        return list(self.taken.values())[-1] if self.taken else None
 
-        Returns:
-            The finite terms, and the names of the others.
-        """
-        if not self.log:
-            return {}, []
-        values = torch.stack(list(self.log.values())).tolist()
-        terms = dict(zip(self.log, values, strict=True))
-        finite = {name: value for name, value in terms.items() if math.isfinite(value)}
-        return finite, [name for name in terms if name not in finite]
+    def vector(self) -> Tensor | None:
+        """All loss terms, then 1 or 0 for each update that was due; ``None`` without any."""
+        terms = [term for terms in self.terms.values() for term in terms.values()]
+        if not terms:
+            return None
+        return torch.stack([*terms, *(flag.to(terms[0].dtype) for flag in self.taken.values())])
+
+    def log(self, vector: Tensor | None, pending: bool = False) -> StepLog:
+        """What the step says, of :meth:`vector`."""
+        names = {name: list(terms) for name, terms in self.terms.items()}
+        values = torch.empty(0) if vector is None else vector
+        return StepLog(names, values, list(self.taken), pending)
 
     @contextmanager
     def _others_frozen(self, name: str) -> Iterator[None]:

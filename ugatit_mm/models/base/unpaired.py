@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any, ClassVar, NamedTuple
 
 import torch
@@ -18,12 +19,13 @@ from typing_extensions import Self
 
 from ...domains import DOMAINS, domain_names, other
 from ...pixels import to_uint8
-from .step import Step
+from .graph import StepGraphs, run_step
+from .log import StepLog
+from .step import Kept, Step
 from .wrappers import unwrap
 
 IMG_SIZE = 256
 MAX_IMG_SIZE = 8192  # a file of weights may say it
-RGB_PREPROCESSOR = {'type': 'DataPreprocessor', 'output_channel_order': 'RGB', 'data_keys': None}
 
 
 class Translated(NamedTuple):
@@ -67,8 +69,8 @@ class UnpairedTranslation(BaseTranslationModel):
     Args:
         parts: The children of ``PARTS`` by name, each a ``ModuleDict``; one that is ``None`` is not
             there, for inference only.
-        data_preprocessor: Config of the preprocessor, which must give RGB in [-1, 1]; MMagic's
-            ``DataPreprocessor`` does, and is the default.
+        data_preprocessor: Config of the preprocessor, which must give RGB in [-1, 1];
+            :class:`TranslationPreprocessor` does, and is the default.
         domains: Names of the domains for people, for example ``dict(A='selfie', B='anime')``.
             Wherever a domain is asked for, the letter and the name both work.
         default_domain: Target of a translation when none is named; the last of ``targets`` if not
@@ -83,14 +85,9 @@ class UnpairedTranslation(BaseTranslationModel):
         compile: Arguments of ``torch.compile`` for the networks, ``{}`` for its defaults, ``None``
             for no compiling. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
             also a search for the fastest kernels. Meant for one size of images.
+        graph: Replay training steps as CUDA graphs, see :class:`StepGraphs`.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train only the discriminators.
-
-    Attributes:
-        updates: Of the last training step, whether each update that was due was taken, by the name
-            of its optimiser; ``False`` where its gradient was not finite.
-        not_finite: Of the last training step, the loss terms of this rank that were not finite.
-        pending: Whether gradients wait for their update after it.
 
     Raises:
         ValueError: An unknown domain or loss weight, or a size that no image has.
@@ -146,11 +143,13 @@ class UnpairedTranslation(BaseTranslationModel):
         loss_config: dict[str, float] | None = None,
         channels_last: bool = True,
         compile: dict | None = None,
+        graph: bool = False,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
     ) -> None:
         # Not MMagic's, which builds one generator and one discriminator for each domain.
-        BaseModel.__init__(self, MODELS.build(data_preprocessor or RGB_PREPROCESSOR))
+        preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
+        BaseModel.__init__(self, MODELS.build(preprocessor))
         self.domain_names = domain_names(domains)
         self._reachable_domains = self.check_targets(targets)
         self._related_domains = list(DOMAINS)
@@ -179,10 +178,8 @@ class UnpairedTranslation(BaseTranslationModel):
             for network in self.networks():
                 network.compile(**compile)
         self.register_state_dict_post_hook(_without_wrappers)
-        self.updates: dict[str, bool] = {}
-        self.not_finite: list[str] = []
-        self.pending = False
-        self.kept_buffers: dict[str, list[list[Tensor]]] = {}  # Step's, over accumulated batches
+        self.graphs = StepGraphs() if graph else None
+        self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
 
     @classmethod
     def check_targets(cls, targets: Sequence[str] | None) -> list[str]:
@@ -208,7 +205,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
     # ---------------------------------------------------------------- training
 
-    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, float]:
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> StepLog:
         """One iteration, as :meth:`iterate` has it.
 
         Args:
@@ -216,17 +213,14 @@ class UnpairedTranslation(BaseTranslationModel):
             optim_wrapper: Wrappers by the names of ``OPTIMIZED``.
 
         Returns:
-            dict: Every loss term that is finite under its own name before weighting, and the
-            weighted totals (those of an update whose turn is not come, or which was left out with
-            an earlier one, are absent).
+            Loss terms and updates, a mapping that may wait for a GPU when it is looked at.
         """
         inputs = self.data_preprocessor(data, True)['inputs']
-        step = Step(self, optim_wrapper)
-        self.iterate(step, {key.removeprefix('img_'): images for key, images in inputs.items()})
-        self.updates = step.updates
-        self.pending = not all(optim.should_update() for optim in optim_wrapper.values())
-        terms, self.not_finite = step.numbers()
-        return terms
+        real = {key.removeprefix('img_'): images for key, images in inputs.items()}
+        run = partial(run_step, self) if self.graphs is None else partial(self.graphs.run, self)
+        step, vector = run(optim_wrapper, real, self.draw(real))
+        pending = not all(optim.should_update() for optim in optim_wrapper.values())
+        return step.log(vector, pending)
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
         """The model's algorithm: its passes and updates, in its own order.
@@ -236,6 +230,25 @@ class UnpairedTranslation(BaseTranslationModel):
             real: Images by domain, RGB in [-1, 1], (N, 3, H, W).
         """
         raise TypeError(f'{type(self).__name__} does not train')
+
+    def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the host draws for an iteration; :meth:`iterate` finds it in ``step.drawn``.
+
+        Args:
+            real: As there.
+
+        Returns:
+            Tensors on the device of the images, of the same shapes at each iteration.
+        """
+        return {}
+
+    @property
+    def steady(self) -> bool:
+        """Whether an iteration does nothing on the host that depends on those before it."""
+        return True
+
+    def abandon(self) -> None:
+        """Forget what an iteration that broke off has begun on the host."""
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration (always, by default).

@@ -1,75 +1,112 @@
-"""An update that is left out where its gradient is not finite."""
+"""An update that is left out where its gradient is not finite, without a question to the host."""
+
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from ..layers.spectral_norm import SpectralNorm, join_vectors
 
-def update(optim: OptimWrapper, loss: Tensor) -> bool | None:
+
+def update(optim: OptimWrapper, loss: Tensor, allowed: Tensor | None = None) -> Tensor | None:
     """Make the backward pass and, where it is due, the update, if the gradient's norm is finite.
 
     Ranks decide alike without asking each other: a loss that is not finite makes its rank's whole
     gradient NaN, and averaging carries that to all of them. An overflow in float16 is left to the
     loss scaler, which leaves the update out and halves its scale, until the scale is below 1.
 
+    The decision stays on the device: torch's fused Adam and :class:`LeanAdam` take it as
+    ``found_inf``. Other optimisers, and gradient clipping, ask the host.
+
     Args:
         optim: Wrapper of the networks' optimiser.
         loss: The total, a scalar.
+        allowed: Whether the updates of the iteration before this one were taken, 0-dim bool; with
+            ``False`` this one is left out, too.
 
     Returns:
-        Whether the update was taken; ``None`` while gradients accumulate.
+        Whether the update was taken, 0-dim bool on the device; ``None`` while gradients accumulate.
     """
-    # The factor is 1, or NaN where the loss is not finite.
-    optim.backward(optim.scale_loss(loss * (1 + 0 * loss.detach())))
+    loss = optim.scale_loss(loss)
+    # The gradient to begin with is 1, or NaN where the loss is not finite.
+    optim.backward(loss, gradient=0 * loss.detach() + 1)
     if not optim.should_update():
         return None
-    taken = has_finite_gradient(optim.optimizer) or _is_overflow(optim, loss)
-    if taken:
-        optim.step()
+    sound = has_finite_gradient(optim.optimizer, loss.device)
+    if allowed is not None:
+        sound = sound & allowed
+    taken = _step(optim, sound, loss, allowed)
     optim.zero_grad()
     return taken
 
 
-def leave_out(optim: OptimWrapper) -> None:
-    """Count an iteration that adds no gradient; an update that was due with it is dropped."""
-    optim._inner_count += 1
-    if optim.should_update():
-        optim.zero_grad()
+def _step(optim: OptimWrapper, sound: Tensor, loss: Tensor, allowed: Tensor | None) -> Tensor:
+    """Update where ``sound``; return where it counts as taken."""
+    optimizer = optim.optimizer
+    scaler = getattr(optim, 'loss_scaler', None)
+    if scaler is not None and scaler.is_enabled():
+        taken = sound | _is_overflow(scaler, loss)
+        if allowed is not None:
+            taken = taken & allowed
+    else:
+        scaler, taken = None, sound
+    if not takes_found_inf(optimizer) or (scaler is not None and not hasattr(optim, 'step_where')):
+        if taken:  # the host is asked
+            optim.step()
+        return taken
+    skip = (~sound).float()
+    if scaler is not None:
+        optim.step_where(skip, taken)
+        return taken
+    optimizer.found_inf = skip
+    optim.step()
+    del optimizer.found_inf
+    return taken
 
 
-def has_finite_gradient(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the norm of all gradients is finite: one reduction, one number off the device.
+def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser leaves its update out where its ``found_inf`` is 1."""
+    # torch says it by an attribute, which a copy of an optimiser lacks.
+    fused = all(group.get('fused') for group in optimizer.param_groups)
+    return fused or getattr(optimizer, '_step_supports_amp_scaling', False)
+
+
+def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) -> Tensor:
+    """Whether the norm of all gradients is finite, 0-dim bool.
 
     Finite gradients beyond 1e19 count as infinite too: Adam keeps their squares.
     """
     parameters = (p for group in optimizer.param_groups for p in group['params'])
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
-        return True
-    return bool(torch.stack(torch._foreach_norm(gradients)).sum().isfinite())
+        return torch.ones((), dtype=torch.bool, device=device)
+    return torch.stack(torch._foreach_norm(gradients)).sum() < torch.inf  # not of NaN either
 
 
 def copy_buffers(module: nn.Module) -> list[Tensor]:
     """Return copies of the module's buffers, for :func:`restore_buffers`."""
-    buffers = list(module.buffers())
-    copies = [torch.empty_like(buffer) for buffer in buffers]
-    if buffers:
-        torch._foreach_copy_(copies, buffers)
-    return copies
+    return [buffer.clone() for buffer in _buffers(module)]
 
 
-def restore_buffers(module: nn.Module, copies: list[Tensor]) -> None:
-    """Give the module's buffers their values at the time of :func:`copy_buffers`."""
-    if copies:
-        torch._foreach_copy_(list(module.buffers()), copies)
+def restore_buffers(module: nn.Module, copies: list[Tensor], taken: Tensor) -> None:
+    """Where not ``taken``, give the buffers their values at the time of :func:`copy_buffers`."""
+    for buffer, copied in zip(_buffers(module), copies, strict=True):
+        torch.where(taken, buffer, copied, out=buffer)
 
 
-def _is_overflow(optim: OptimWrapper, loss: Tensor) -> bool:
-    """Whether the loss of every rank is finite, and was scaled: a lower scale may mend it."""
-    scaler = getattr(optim, 'loss_scaler', None)
-    if scaler is None or not scaler.is_enabled() or scaler.get_scale() < 1:
-        return False
-    broken = (~loss.detach().isfinite()).int()
-    all_reduce(broken, 'max')
-    return not broken
+def _buffers(module: nn.Module) -> list[Tensor]:
+    """The module's buffers; the vectors of its spectral norms as one."""
+    joined = join_vectors(module)
+    own = {id(b) for m in module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
+    others = [buffer for buffer in module.buffers() if id(buffer) not in own]
+    return others if joined is None else [joined, *others]
+
+
+def _is_overflow(scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:
+    """Whether the loss of every rank is finite, and was scaled: a lower scale may help it."""
+    finite = (loss.detach().abs() < torch.inf).int()
+    all_reduce(finite, 'min')
+    scale: Any = scaler._scale  # get_scale() asks the host
+    return finite.bool() & (scale >= 1)

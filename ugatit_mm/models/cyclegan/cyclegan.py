@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...domains import DOMAINS
 from ..base import Step, UnpairedTranslation, translation_model, unwrap
 from ..base.image_pool import ImagePool
-from ..losses import lsgan_loss, total
+from ..losses import LossTerms, Mean
 from .cyclegan_discriminator import CycleGANDiscriminator, DiscriminatorPair
 from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
 
@@ -88,15 +87,31 @@ class UnpairedCycleGAN(UnpairedTranslation):
         step.update('generators', lambda: self.compute_g_loss(real, out))
         step.update(
             'discriminators',
-            lambda: self.compute_d_loss(real, self.pooled(out)),
+            lambda: self.compute_d_loss(real, self.pooled(out, step.drawn)),
             then=self.keep_pools,
         )
-        if False in step.updates.values():
-            self.undo_pools()
 
-    def pooled(self, out: dict[str, Generated]) -> dict[str, Tensor]:
+    def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the pools will do, by domain; see :meth:`ImagePool.draw`."""
+        images = real['A']
+        return {x: pool.draw(len(images), images.device) for x, pool in self.pools.items()}
+
+    @property
+    def steady(self) -> bool:
+        """Whether the pools are full."""
+        return all(pool.full for pool in self.pools.values())
+
+    def abandon(self) -> None:
+        """Forget what the pools have begun."""
+        for pool in self.pools.values():
+            pool.abandon()
+
+    def pooled(
+        self, out: dict[str, Generated], drawn: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """What the discriminators get for the translations, by domain, without gradient."""
-        return {domain: pool.query(out[domain].fake) for domain, pool in self.pools.items()}
+        drawn = drawn or {}
+        return {x: pool.query(out[x].fake, drawn.get(x)) for x, pool in self.pools.items()}
 
     def compute_g_loss(
         self, real: dict[str, Tensor], out: dict[str, Generated]
@@ -114,21 +129,21 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """
         # Not through the wrapper: nothing of D is to be averaged here.
         discriminators = unwrap(self.discriminators)
-        log: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
+        losses = LossTerms()
+        weights: dict[str, float] = {}
         for domain in DOMAINS:
             made = out[domain]
             terms = {
-                'gan_g': lsgan_loss(discriminators[domain](made.fake), 1),
-                'cycle': F.l1_loss(made.cycle.float(), real[domain]),
+                'gan_g': Mean(discriminators[domain](made.fake), 'square', 1.0),
+                'cycle': Mean(made.cycle, 'distance', real[domain]),
             }
             if made.identity is not None:
-                terms['identity'] = F.l1_loss(made.identity.float(), real[domain])
-            for name, term in terms.items():
-                losses.append(self.loss_config[name.removesuffix('_g')] * term)
-                log[f'loss_{name}_{domain}'] = term.detach()
-        loss = total(losses)
-        return loss, log | {'loss_g': loss.detach()}
+                terms['identity'] = Mean(made.identity, 'distance', real[domain])
+            for name, mean in terms.items():
+                losses.add(f'loss_{name}_{domain}', mean)
+                weights[f'loss_{name}_{domain}'] = self.loss_config[name.removesuffix('_g')]
+        losses.add_sum('loss_g', weights)
+        return losses.compute()
 
     def compute_d_loss(
         self, real: dict[str, Tensor], fake: dict[str, Tensor]
@@ -143,25 +158,21 @@ class UnpairedCycleGAN(UnpairedTranslation):
             The weighted total, and the terms ``loss_gan_d_X`` and the total ``loss_d``.
         """
         judged = self.discriminators(real, fake)
-        log: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
+        losses = LossTerms()
         for domain in DOMAINS:
-            of_real, of_fake = judged[domain]
-            term = 0.5 * (lsgan_loss(of_real, 1) + lsgan_loss(of_fake, 0))
-            losses.append(self.loss_config['gan'] * term)
-            log[f'loss_gan_d_{domain}'] = term.detach()
-        loss = total(losses)
-        return loss, log | {'loss_d': loss.detach()}
+            means = [
+                Mean(logit, 'square', target, weight=0.5)
+                for logit, target in zip(judged[domain], (1.0, 0.0), strict=True)
+            ]
+            losses.add(f'loss_gan_d_{domain}', *means)
+        weight = self.loss_config['gan']
+        losses.add_sum('loss_d', {f'loss_gan_d_{domain}': weight for domain in DOMAINS})
+        return losses.compute()
 
-    def keep_pools(self) -> None:
-        """Make what the step did to the pools final."""
+    def keep_pools(self, taken: Tensor | bool = True) -> None:
+        """Make what the step did to the pools final where ``taken``, else take it back."""
         for pool in self.pools.values():
-            pool.keep()
-
-    def undo_pools(self) -> None:
-        """Take back what the step did to the pools."""
-        for pool in self.pools.values():
-            pool.undo()
+            pool.keep(taken)
 
     def training_state(self) -> dict[str, Tensor | None] | None:
         """The images of both pools, by domain; ``None`` for pools of no size."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...domains import DOMAINS
 from ..base.images import check_channels, check_smallest
 from ..base.init import init_networks
-from ..layers import InstanceNorm
+from ..layers import InstanceNorm, without_bias
 
 
 @MODELS.register_module()
@@ -67,7 +67,12 @@ class CycleGANDiscriminator(BaseModule):
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
-        return self.model(x)
+        first, activation, *layers, last = self.model
+        x = activation(first(x))
+        for conv, norm, activation in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
+            x = without_bias(conv, x)
+            x = norm(x, bias=conv.bias, slope=activation.negative_slope)
+        return last(x)
 
 
 class DiscriminatorPair(nn.ModuleDict):

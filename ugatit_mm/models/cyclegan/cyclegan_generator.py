@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from ...domains import DOMAINS, other
 from ..base.images import check_channels, check_quarters
 from ..base.init import init_networks
-from ..layers import ConvNorm, InstanceNorm, ReflectConv2d, ResBlock, run_layers
+from ..layers import (
+    NO_PADDING,
+    ConvNorm,
+    InstanceNorm,
+    Padding,
+    ResBlock,
+    pad,
+    reflection,
+    run_layers,
+    uses_of,
+)
 
 
 @MODELS.register_module()
@@ -49,25 +59,30 @@ class CycleGANGenerator(BaseModule):
         self.with_cp = with_cp
         widths = (base_channels, 2 * base_channels, 4 * base_channels)
 
-        def conv_norm(conv: nn.Conv2d | nn.ConvTranspose2d) -> ConvNorm:
-            return ConvNorm(conv, InstanceNorm(conv.out_channels))
+        def conv_norm(
+            conv: nn.Conv2d | nn.ConvTranspose2d, padding: Padding = NO_PADDING
+        ) -> ConvNorm:
+            return ConvNorm(conv, InstanceNorm(conv.out_channels), padding)
 
+        # Each layer reflects its result for the next; strided convolutions pad zeros themselves.
         self.encoder = nn.Sequential(
-            conv_norm(ReflectConv2d(in_channels, widths[0], 7)),
+            conv_norm(nn.Conv2d(in_channels, widths[0], 7)),
             conv_norm(nn.Conv2d(widths[0], widths[1], 3, stride=2, padding=1)),
-            conv_norm(nn.Conv2d(widths[1], widths[2], 3, stride=2, padding=1)),
+            conv_norm(nn.Conv2d(widths[1], widths[2], 3, stride=2, padding=1), ResBlock.padding),
         )
         self.blocks = nn.Sequential(
             *(
-                ResBlock(widths[2], (InstanceNorm(widths[2]), InstanceNorm(widths[2])), bias=True)
-                for _ in range(num_blocks)
+                ResBlock(
+                    widths[2], (InstanceNorm(widths[2]), InstanceNorm(widths[2])), True, padding
+                )
+                for padding in (num_blocks - 1) * [ResBlock.padding] + [NO_PADDING]
             )
         )
         up = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
         self.decoder = nn.Sequential(
             conv_norm(up(widths[2], widths[1])),
-            conv_norm(up(widths[1], widths[0])),
-            ReflectConv2d(widths[0], out_channels, 7),
+            conv_norm(up(widths[1], widths[0]), reflection(3)),
+            nn.Conv2d(widths[0], out_channels, 7),
             nn.Tanh(),
         )
 
@@ -89,6 +104,7 @@ class CycleGANGenerator(BaseModule):
         """
         check_channels(x, self.in_channels, 'generator')
         check_quarters(x)
+        x = pad(x, reflection(3))
         for part in (self.encoder, self.blocks, self.decoder):
             x = run_layers(part, x, with_cp=self.with_cp)
         return x
@@ -121,15 +137,16 @@ class GeneratorPair(nn.ModuleDict):
         Returns:
             By target domain.
         """
+        uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
         fake: dict[str, Tensor] = {}
         own: dict[str, Tensor | None] = dict.fromkeys(DOMAINS)
         for domain in DOMAINS:
             images = real[other(domain)]
             if identity:
                 # The norms see one sample at a time, so both inputs go as one batch.
-                both = self[domain](torch.cat([images, real[domain]]))
+                both = uses[domain][0](torch.cat([images, real[domain]]))
                 fake[domain], own[domain] = both.chunk(2)
             else:
-                fake[domain] = self[domain](images)
-        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+                fake[domain] = uses[domain][0](images)
+        cycle = {domain: uses[domain][1](fake[other(domain)]) for domain in DOMAINS}
         return {x: Generated(fake[x], cycle[x], own[x]) for x in DOMAINS}

@@ -1,95 +1,96 @@
 """AdaLIN and LIN, the normalisations of U-GAT-IT (paper section 2.1.2, eq. 1 and 2)."""
 
 import torch
+import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .fused_norm import InstanceLayerNorm, layer_stats, scale_and_shift
+from ...kernels.norm import Factors, Norm, numbers_of, smoothed
+from ...kernels.shuffle import plain_pad
+from .fused_norm import InstanceLayerNorm
+from .padding import NO_PADDING, Padding
 
 
 def instance_layer_norm(
-    x: Tensor,
-    rho: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    unbiased: bool,
-    relu: bool = False,
+    x: Tensor, factors: Factors, norm: Norm, residual: Tensor | None = None
 ) -> Tensor:
-    """Blend instance and layer normalisation, then scale and shift.
+    """Blend instance and layer normalisation, then scale and shift, activate, pad, and add.
 
     With instance statistics (m_I, v_I) over H, W and layer statistics (m_L, v_L) over C, H, W,
     ``gamma * (rho * (x - m_I) / sqrt(v_I + eps) + (1 - rho) * (x - m_L) / sqrt(v_L + eps)) + beta``
     is one affine map of ``x - m_I`` per channel, which is how it is computed. Statistics are taken
     in float32 whatever the type of ``x``.
 
+    The bias of the convolution before the norm changes m_L and v_L only. Of an instance norm
+    (no rho) it changes nothing: its gradient is zeros, where the official programs compute
+    rounding noise. An optimizer sees the parameter as it does there.
+
     Args:
-        x: Features, (N, C, H, W).
-        rho: Share of instance norm in [0, 1], (1, C).
-        gamma: Scale, (N or 1, C).
-        beta: Shift, (N or 1, C).
-        eps: Added to both variances.
-        unbiased: Divide the variances by n - 1 (PyTorch program) instead of n (TensorFlow).
-        relu: Follow with a ReLU.
+        x: Features without that bias, (N, C, H, W).
+        factors: Bias, rho, gamma and beta.
+        norm: Options, the activation and the padding among them.
+        residual: Added to the padded result, of its shape.
 
     Returns:
-        Tensor (N, C, H, W) of the type of ``x``.
+        Tensor of the type of ``x``: (N, C, H, W), padded.
     """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    factors = (rho.to(wide), gamma.to(wide), beta.to(wide))
     if torch.jit.is_tracing() or torch.compiler.is_exporting():
-        return traced_instance_layer_norm(x, *factors, eps, unbiased, relu)
+        return traced_instance_layer_norm(x, factors, norm, residual)
     # A compiler takes the formula apart by itself.
     if torch.compiler.is_compiling():
-        return plain_instance_layer_norm(x, *factors, eps, unbiased, relu)
-    return InstanceLayerNorm.apply(x, *factors, eps, unbiased, relu)
+        return plain_instance_layer_norm(x, factors, norm, residual)
+    return InstanceLayerNorm.apply(x, *factors, residual, norm)
 
 
 def plain_instance_layer_norm(
-    x: Tensor,
-    rho: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    unbiased: bool,
-    relu: bool = False,
+    x: Tensor, factors: Factors, norm: Norm, residual: Tensor | None = None
 ) -> Tensor:
     """Compute :func:`instance_layer_norm` with torch's own gradients, the tests' reference."""
-    rho, gamma, beta = (factor[:, :, None, None] for factor in (rho, gamma, beta))
-    features = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    var_i, mean_i = torch.var_mean(features, (2, 3), correction=int(unbiased), keepdim=True)
-    var_l, mean_l = torch.var_mean(features, (1, 2, 3), correction=int(unbiased), keepdim=True)
-    weight_i = rho * torch.rsqrt(var_i + eps)
-    weight_l = (1 - rho) * torch.rsqrt(var_l + eps)
-    scale = gamma * (weight_i + weight_l)
-    shift = gamma * weight_l * (mean_i - mean_l) + beta
+    bias, rho, gamma, beta = (
+        factor if factor is None else factor.reshape(-1, x.size(1), 1, 1) for factor in factors
+    )
+    features = _wide(x) if bias is None else _wide(x) + bias
+    rho = torch.ones((), device=x.device) if rho is None else smoothed(rho, norm.smoothing)
+    correction = int(norm.unbiased)
+    var_i, mean_i = torch.var_mean(features, (2, 3), correction=correction, keepdim=True)
+    var_l, mean_l = torch.var_mean(features, (1, 2, 3), correction=correction, keepdim=True)
+    weight_i = rho * torch.rsqrt(var_i + norm.eps)
+    weight_l = (1 - rho) * torch.rsqrt(var_l + norm.eps)
+    scale, shift = weight_i + weight_l, weight_l * (mean_i - mean_l)
+    if gamma is not None:
+        scale, shift = gamma * scale, gamma * shift + beta
     # x - m_I first: exact for features with a mean far from 0.
-    y = (features - mean_i) * scale + shift
-    return (y.relu() if relu else y).to(x.dtype)
+    return finish((features - mean_i) * scale + shift, norm, residual).to(x.dtype)
 
 
 def traced_instance_layer_norm(
-    x: Tensor,
-    rho: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    unbiased: bool,
-    relu: bool = False,
+    x: Tensor, factors: Factors, norm: Norm, residual: Tensor | None = None
 ) -> Tensor:
     """Compute :func:`instance_layer_norm` for an exported file, in plain operators.
 
     The layer's statistics follow from the channels', so that no sum runs over millions of numbers:
     a runtime that adds them up one by one in float32 is off by 1e-5 and more.
     """
-    features = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    features = _wide(x)
     mean = features.mean((2, 3))
     centred = features - mean[:, :, None, None]
     count = x.size(2) * x.size(3)  # stays a variable of the file
-    stats = layer_stats(mean, centred.square().mean((2, 3)), count, eps, unbiased)
-    scale, shift = scale_and_shift(stats, rho, gamma, beta)
-    y = centred * scale[:, :, None, None] + shift[:, :, None, None]
-    return (y.relu() if relu else y).to(x.dtype)
+    factors = Factors(*(factor if factor is None else _wide(factor) for factor in factors))
+    numbers = numbers_of(mean, centred.square().mean((2, 3)), count, factors, norm)
+    y = centred * numbers.scale[:, :, None, None] + numbers.shift[:, :, None, None]
+    return finish(y, norm, residual).to(x.dtype)
+
+
+def finish(y: Tensor, norm: Norm, residual: Tensor | None) -> Tensor:
+    """What follows after a norm, in plain operators: activation, padding, residual."""
+    if norm.slope != 1:
+        y = y.relu() if norm.slope == 0 else F.leaky_relu(y, norm.slope)
+    y = plain_pad(y, norm.padding)
+    return y if residual is None else y + residual
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class _Rho(nn.Module):
@@ -110,11 +111,6 @@ class _Rho(nn.Module):
             self.rho = nn.Parameter(rho)
         else:
             self.register_buffer('rho', rho, persistent=False)
-
-    @torch.no_grad()
-    def clip_rho(self) -> None:
-        """Put rho back into [0, 1] (paper, under eq. 1)."""
-        self.rho.clamp_(0, 1)
 
 
 @MODELS.register_module()
@@ -146,14 +142,24 @@ class AdaLIN(_Rho):
         super().__init__(num_features, eps, rho_init, unbiased, learn_rho)
         self.rho_smoothing = rho_smoothing
 
-    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor, relu: bool = False) -> Tensor:
-        """Normalise ``x`` (N, C, H, W) with ``gamma`` and ``beta`` (N, C), then ReLU if asked."""
-        rho = self.used_rho().flatten(1)
-        return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased, relu)
+    def forward(
+        self,
+        x: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        bias: Tensor | None = None,
+        slope: float = 1.0,
+        pad: Padding = NO_PADDING,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """Normalise ``x`` with ``gamma`` and ``beta`` (N, C); the rest as :class:`LIN`."""
+        factors = Factors(bias, self.rho.flatten(1), gamma, beta)
+        norm = Norm(self.eps, self.unbiased, self.rho_smoothing, slope, pad)
+        return instance_layer_norm(x, factors, norm, residual)
 
     def used_rho(self) -> Tensor:
         """Return rho as the formula takes it, smoothed and clipped, (1, C, 1, 1)."""
-        return (self.rho - self.rho_smoothing).clamp(0, 1) if self.rho_smoothing else self.rho
+        return smoothed(self.rho, self.rho_smoothing)
 
 
 @MODELS.register_module()
@@ -180,45 +186,74 @@ class LIN(_Rho):
         self.gamma = nn.Parameter(torch.ones(1, num_features, 1, 1))
         self.beta = nn.Parameter(torch.zeros(1, num_features, 1, 1))
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        slope: float = 1.0,
+        pad: Padding = NO_PADDING,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """Normalise ``x`` (N, C, H, W); all norms take what follows.
+
+        Args:
+            x: Features, without the bias of their convolution.
+            bias: That bias, (C,).
+            slope: Of the activation below 0: 1 none, 0 ReLU.
+            pad: Padding of the result.
+            residual: Added to the padded result.
+        """
         rho, gamma, beta = (factor.flatten(1) for factor in (self.rho, self.gamma, self.beta))
-        return instance_layer_norm(x, rho, gamma, beta, self.eps, self.unbiased, relu)
+        factors = Factors(bias, rho, gamma, beta)
+        norm = Norm(self.eps, self.unbiased, 0.0, slope, pad)
+        return instance_layer_norm(x, factors, norm, residual)
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """``nn.InstanceNorm2d`` that can follow with a ReLU; instance-layer norm with rho = 1.
+    """``nn.InstanceNorm2d`` as instance-layer norm with rho = 1.
 
     Args:
         num_features: Channels C.
         affine: Learned scale and shift.
     """
 
-    one: Tensor
-    zero: Tensor
-
     def __init__(self, num_features: int, affine: bool = False) -> None:
         super().__init__(num_features, affine=affine)
-        self.register_buffer('one', torch.ones(1, num_features), persistent=False)
-        self.register_buffer('zero', torch.zeros(1, num_features), persistent=False)
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
-        gamma, beta = (self.weight[None], self.bias[None]) if self.affine else (self.one, self.zero)
-        return instance_layer_norm(x, self.one, gamma, beta, self.eps, False, relu)
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        slope: float = 1.0,
+        pad: Padding = NO_PADDING,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """As :meth:`LIN.forward`."""
+        style = (self.weight[None], self.bias[None]) if self.affine else (None, None)
+        norm = Norm(self.eps, slope=slope, padding=pad)
+        return instance_layer_norm(x, Factors(bias, None, *style), norm, residual)
 
 
 class GroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm`` that can follow with a ReLU."""
+    """``nn.GroupNorm``, an ablation, in torch's operators."""
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Normalise ``x`` (N, C, H, W), then ReLU if asked."""
-        x = super().forward(x)
-        return x.relu_() if relu else x
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        slope: float = 1.0,
+        pad: Padding = NO_PADDING,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """As :meth:`LIN.forward`."""
+        x = super().forward(x if bias is None else x + bias[:, None, None])
+        return finish(x, Norm(slope=slope, padding=pad), residual)
 
 
+@torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
     """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1]."""
-    for layer in module.modules():
-        if isinstance(layer, _Rho):
-            layer.clip_rho()
+    rhos = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
+    if rhos:
+        torch._foreach_clamp_min_(rhos, 0.0)
+        torch._foreach_clamp_max_(rhos, 1.0)

@@ -6,25 +6,34 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .conv import ReflectConv2d
+from .conv import without_bias
+from .padding import NO_PADDING, Padding, reflection, repad
 
 
 class ConvNorm(nn.Module):
     """Convolution, norm, ReLU.
 
     Args:
-        conv: The convolution.
-        norm: One that takes ``relu=True``.
+        conv: The convolution; its input comes with the padding that it does not add by itself.
+        norm: The norm, which also adds the convolution's bias.
+        pad: Padding of the result, for the convolution that follows.
     """
 
-    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
+    def __init__(
+        self,
+        conv: nn.Conv2d | nn.ConvTranspose2d,
+        norm: nn.Module,
+        pad: Padding = NO_PADDING,
+    ) -> None:
         super().__init__()
         self.conv = conv
         self.norm = norm
+        self.pad = pad
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the convolution's shape."""
-        return self.norm(self.conv(x), relu=True)
+        """Map (N, C, H, W) to the convolution's shape, padded."""
+        x = without_bias(self.conv, x)
+        return self.norm(x, bias=self.conv.bias, slope=0.0, pad=self.pad)
 
 
 class ResBlock(nn.Module):
@@ -34,19 +43,35 @@ class ResBlock(nn.Module):
         channels: Channels, in and out.
         norms: Two norms; those that are :class:`AdaLIN` take gamma and beta of the MLP.
         bias: Biases of the convolutions.
+        pad: Padding of the result, for the layer that follows.
     """
 
-    def __init__(self, channels: int, norms: tuple[nn.Module, nn.Module], bias: bool) -> None:
+    padding = reflection(1)  # of the convolutions, and so of the input
+
+    def __init__(
+        self,
+        channels: int,
+        norms: tuple[nn.Module, nn.Module],
+        bias: bool,
+        pad: Padding = padding,
+    ) -> None:
         super().__init__()
-        self.conv1 = ReflectConv2d(channels, channels, 3, bias=bias)
+        self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
         self.norm1 = norms[0]
-        self.conv2 = ReflectConv2d(channels, channels, 3, bias=bias)
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=bias)
         self.norm2 = norms[1]
+        self.pad = pad
 
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape; ``style`` is gamma and beta, or nothing."""
-        out = self.norm1(self.conv1(x), *style, relu=True)
-        return self.norm2(self.conv2(out), *style).add_(x)
+        """Map (N, C, H + 2, W + 2), padded by reflection, to (N, C, H, W) padded by ``pad``.
+
+        ``style`` is gamma and beta, or nothing.
+        """
+        out = without_bias(self.conv1, x)
+        out = self.norm1(out, *style, bias=self.conv1.bias, slope=0.0, pad=self.padding)
+        out = without_bias(self.conv2, out)
+        residual = repad(x, self.padding, self.pad)
+        return self.norm2(out, *style, bias=self.conv2.bias, pad=self.pad, residual=residual)
 
 
 def run_layers(layers: Iterable[nn.Module], x: Tensor, *style: Tensor, with_cp: bool) -> Tensor:

@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .terms import Mean
+
 
 @MODELS.register_module()
 class CAMLoss(nn.Module):
@@ -33,3 +35,20 @@ class CAMLoss(nn.Module):
         source = F.softplus(-source_logit.float()).mean()
         identity = F.softplus(identity_logit.float()).mean()
         return self.loss_weight * (source + identity)
+
+
+def cam_means(module: nn.Module, source_logit: Tensor, identity_logit: Tensor) -> list[Mean]:
+    """What a config's CAM loss adds to :class:`LossTerms`.
+
+    Args:
+        module: A :class:`CAMLoss`, whose parts are computed with all others; or another module of
+            its signature, or one whose ``forward`` was replaced, which is called.
+        source_logit: As there.
+        identity_logit: As there.
+    """
+    if getattr(module.forward, '__func__', None) is CAMLoss.forward:
+        return [
+            Mean(source_logit, 'entropy', 1.0, module.loss_weight),
+            Mean(identity_logit, 'entropy', 0.0, module.loss_weight),
+        ]
+    return [Mean(module(source_logit, identity_logit), 'mean')]

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
+from ..layers import uses_of
+from ..layers.spectral_norm import prepared
 from .ugatit_discriminator import DiscriminatorOutput
 
 
@@ -44,14 +46,15 @@ class GeneratorPair(nn.ModuleDict):
         Returns:
             By target domain.
         """
+        uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
         fake, identity, cams = {}, {}, {}
         for domain in DOMAINS:
             # A generator's norms see one sample at a time, so both inputs go as one batch.
             batch = torch.cat([real[other(domain)], real[domain]])
-            image, cam_logit, _ = self[domain](batch, return_cam=True)
+            image, cam_logit, _ = uses[domain][0](batch, return_cam=True)
             fake[domain], identity[domain] = image.chunk(2)
             cams[domain] = _chunk(cam_logit)
-        cycle = {domain: self[domain](fake[other(domain)]) for domain in DOMAINS}
+        cycle = {domain: uses[domain][1](fake[other(domain)]) for domain in DOMAINS}
         return {x: Generated(fake[x], cycle[x], identity[x], *cams[x]) for x in DOMAINS}
 
 
@@ -72,14 +75,23 @@ class DiscriminatorPair(nn.ModuleDict):
         Returns:
             For each domain the outputs for the real and for the translated images.
         """
-        out = {}
-        for domain in DOMAINS:
-            if joint:
-                judged = self[domain](torch.cat([real[domain], fake[domain]]))
-                out[domain] = _half(judged, 0), _half(judged, 1)
-            else:
-                out[domain] = (self[domain](real[domain]), self[domain](fake[domain]))
-        return out
+        if joint:
+            judged = self.judge({x: torch.cat([real[x], fake[x]]) for x in DOMAINS})
+            return {x: (_half(judged[x], 0), _half(judged[x], 1)) for x in DOMAINS}
+        of_real, of_fake = self.judge(real), self.judge(fake)
+        return {x: (of_real[x], of_fake[x]) for x in DOMAINS}
+
+    def judge(self, images: dict[str, Tensor]) -> dict[str, list[DiscriminatorOutput]]:
+        """Judge images of both domains, without heatmaps: one use of each spectral norm.
+
+        Args:
+            images: By domain, (N, 3, H, W).
+
+        Returns:
+            For each domain the output of each scale.
+        """
+        with prepared(self):
+            return {x: self[x](images[x], heatmap=False) for x in DOMAINS}
 
 
 def _half(judged: list[DiscriminatorOutput], half: int) -> list[DiscriminatorOutput]:

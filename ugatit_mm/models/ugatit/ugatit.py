@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor
 
 from ...domains import DOMAINS
 from ..base import Step, Translated, UnpairedTranslation, translation_model, unwrap
 from ..layers import clip_rho, joint_gradients
-from ..losses import lsgan_loss, total
+from ..losses import LossTerms, Mean, cam_means
 from . import signs, variants
 from .pairs import DiscriminatorPair, Generated, GeneratorPair
 from .recipes import resolve
@@ -108,7 +107,7 @@ class UGATIT(UnpairedTranslation):
             out = step.forward('generators', real)
             fake = {domain: made.fake.detach() for domain, made in out.items()}
             step.update('discriminators', lambda: self.compute_d_loss(real, fake))
-            step.update('generators', lambda: self.compute_g_loss(real, out), self.clip_rho)
+            step.update('generators', lambda: self.compute_g_loss(real, out), then=self._clip)
 
     @property
     def weight_decay_scope(self) -> str:
@@ -129,14 +128,13 @@ class UGATIT(UnpairedTranslation):
             and so on, their sum ``loss_gan_d_X``, and the total ``loss_d``.
         """
         judged = self.discriminators(real, fake, self.joint_discrimination)
-        log: dict[str, Tensor] = {}
+        losses = LossTerms()
         for domain in DOMAINS:
             of_real, of_fake = judged[domain]
-            name = f'loss_gan_d_{domain}'
-            terms = _gan_terms(name, (of_real, 1), (of_fake, 0))
-            log |= terms | {name: total(terms.values())}
-        loss = self.loss_config['gan'] * (log['loss_gan_d_A'] + log['loss_gan_d_B'])
-        return loss, _detach(log | {'loss_d': loss})
+            _add_gan(losses, f'loss_gan_d_{domain}', (of_real, 1.0), (of_fake, 0.0))
+        weight = self.loss_config['gan']
+        losses.add_sum('loss_d', {f'loss_gan_d_{domain}': weight for domain in DOMAINS})
+        return losses.compute()
 
     def compute_g_loss(
         self, real: dict[str, Tensor], out: dict[str, Generated]
@@ -153,24 +151,27 @@ class UGATIT(UnpairedTranslation):
             generator into X (the cycle of X ends in X), and the total ``loss_g``.
         """
         # Not through the wrapper: nothing of D is to be averaged here.
-        discriminators = unwrap(self.discriminators)
-        log: dict[str, Tensor] = {}
-        losses: list[Tensor] = []
+        judged = unwrap(self.discriminators).judge({x: made.fake for x, made in out.items()})
+        losses = LossTerms()
+        weights: dict[str, float] = {}
         for domain in DOMAINS:
             made = out[domain]
-            terms = _gan_terms(f'loss_gan_g_{domain}', (discriminators[domain](made.fake), 1))
-            parts = {
-                'gan': total(terms.values()),
-                'cycle': F.l1_loss(made.cycle.float(), real[domain]),
-                'identity': F.l1_loss(made.identity.float(), real[domain]),
+            _add_gan(losses, f'loss_gan_g_{domain}', (judged[domain], 1.0))
+            weights[f'loss_gan_g_{domain}'] = self.loss_config['gan']
+            terms = {
+                'cycle': [Mean(made.cycle, 'distance', real[domain])],
+                'identity': [Mean(made.identity, 'distance', real[domain])],
             }
             if made.cam_source is not None:
-                parts['cam'] = self.cam_loss(made.cam_source, made.cam_identity)
-            losses.append(total(self.loss_config[kind] * part for kind, part in parts.items()))
-            log |= terms | {f'loss_gan_g_{domain}': parts.pop('gan')}
-            log |= {f'loss_{kind}_{domain}': part for kind, part in parts.items()}
-        loss = total(losses)
-        return loss, _detach(log | {'loss_g': loss})
+                terms['cam'] = cam_means(self.cam_loss, made.cam_source, made.cam_identity)
+            for kind, means in terms.items():
+                losses.add(f'loss_{kind}_{domain}', *means)
+                weights[f'loss_{kind}_{domain}'] = self.loss_config[kind]
+        losses.add_sum('loss_g', weights)
+        return losses.compute()
+
+    def _clip(self, taken: Tensor) -> None:
+        self.clip_rho()  # in any case: rho lies in [0, 1] where it did not move
 
     def clip_rho(self) -> None:
         """Put rho back into [0, 1] (paper, under eq. 1)."""
@@ -261,25 +262,25 @@ class UGATIT(UnpairedTranslation):
         return variants.ablation(model)
 
 
-def _gan_terms(name: str, *judged: tuple[list[DiscriminatorOutput], float]) -> dict[str, Tensor]:
-    """Least-squares terms of the logits and of the CAM logits of every scale.
+def _add_gan(
+    losses: LossTerms, name: str, *judged: tuple[list[DiscriminatorOutput], float]
+) -> None:
+    """Add the least-squares terms of the logits and of the CAM logits of every scale.
+
+    They are ``name_global``, ``name_global_cam``, ``name_local``, ``name_local_cam``, without those
+    of CAM where there is none, and their sum ``name``.
 
     Args:
+        losses: Where to.
         name: Beginning of the terms' names.
         judged: Pairs of what the scales said and what they should say; a term is the sum.
-
-    Returns:
-        ``name_global``, ``name_global_cam``, ``name_local``, ``name_local_cam``; those of CAM are
-        left out where there is none.
     """
     terms = {}
     for index, scale in enumerate(SCALES):
         for suffix, field in (('', 'logit'), ('_cam', 'cam_logit')):
             logits = [(getattr(outputs[index], field), target) for outputs, target in judged]
             if logits[0][0] is not None:
-                terms[f'{name}_{scale}{suffix}'] = total(lsgan_loss(*pair) for pair in logits)
-    return terms
-
-
-def _detach(log: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in log.items()}
+                term = f'{name}_{scale}{suffix}'
+                losses.add(term, *(Mean(logit, 'square', target) for logit, target in logits))
+                terms[term] = 1.0
+    losses.add_sum(name, terms)

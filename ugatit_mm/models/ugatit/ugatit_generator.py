@@ -11,16 +11,20 @@ from ..base.init import INITS, init_networks
 from ..layers import (
     CAM,
     LIN,
+    NO_PADDING,
     AdaLIN,
     ConvNorm,
     GroupNorm,
     InstanceNorm,
     JointLinear,
-    ReflectConv2d,
     ResBlock,
     UpConv2d,
+    pad,
+    reflection,
+    replication,
     run_layers,
 )
+from ..layers.activation import Activation
 from .recipes import resolve
 
 NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
@@ -182,31 +186,38 @@ class UGATITGenerator(BaseModule):
         def encoder_norm(features: int) -> nn.Module:
             return InstanceNorm(features, affine=fields['encoder_affine'])
 
-        first = ReflectConv2d(in_channels, base_channels, 7, bias=bias)
-        encoder: list[nn.Module] = [ConvNorm(first, encoder_norm(base_channels))]
-        for width in (base_channels, 2 * base_channels):
-            down = ReflectConv2d(width, 2 * width, 3, 2, bias)
-            encoder.append(ConvNorm(down, encoder_norm(2 * width)))
-        for _ in range(num_blocks):
+        # Each layer pads its result for the next; CAM takes the map as it is.
+        pads = (2 + num_blocks) * [ResBlock.padding] + [NO_PADDING]
+        first = nn.Conv2d(in_channels, base_channels, 7, bias=bias)
+        encoder: list[nn.Module] = [ConvNorm(first, encoder_norm(base_channels), pads[0])]
+        for width, padding in zip((base_channels, 2 * base_channels), pads[1:3], strict=True):
+            down = nn.Conv2d(width, 2 * width, 3, 2, bias=bias)
+            encoder.append(ConvNorm(down, encoder_norm(2 * width), padding))
+        for padding in pads[3:]:
             norms = (encoder_norm(channels), encoder_norm(channels))
-            encoder.append(ResBlock(channels, norms, bias))
+            encoder.append(ResBlock(channels, norms, bias, padding))
         self.encoder = nn.Sequential(*encoder)
 
-        self.cam = CAM(channels, nn.ReLU(), fields['shared_cam'], bias) if cam else None
+        self.cam = CAM(channels, Activation(0.0), fields['shared_cam'], bias) if cam else None
 
         self.mlp = None
         if norm in ('adalin', 'adain'):
             hidden = base_channels * (num_blocks if fields['mlp_width'] == 'blocks' else 4)
             self.mlp = StyleMLP(channels, hidden, None if light else img_size // 4, bias)
+        pads = num_blocks * [ResBlock.padding] + [replication()]
+        self.entry = pads[0]  # of the first layer after the encoder
         self.blocks = nn.ModuleList(
-            ResBlock(channels, (block_norm(), block_norm()), bias) for _ in range(num_blocks)
+            ResBlock(channels, (block_norm(), block_norm()), bias, padding) for padding in pads[1:]
         )
 
         decoder: list[nn.Module] = [
-            ConvNorm(UpConv2d(width, width // 2, bias), up_norm(width // 2))
-            for width in (channels, channels // 2)
+            ConvNorm(UpConv2d(width, width // 2, bias), up_norm(width // 2), padding)
+            for width, padding in (
+                (channels, replication()),
+                (channels // 2, reflection(3)),
+            )
         ]
-        last = ReflectConv2d(base_channels, out_channels, 7, bias=bias)
+        last = nn.Conv2d(base_channels, out_channels, 7, bias=bias)
         self.decoder = nn.Sequential(*decoder, last, nn.Tanh())
 
     def init_weights(self) -> None:
@@ -230,12 +241,12 @@ class UGATITGenerator(BaseModule):
             ValueError: The images do not have the size or the channels that the network takes.
         """
         self._check_input(x)
-        x = run_layers(self.encoder, x, with_cp=self.with_cp)
+        x = run_layers(self.encoder, pad(x, reflection(3)), with_cp=self.with_cp)
         cam_logit = heatmap = None
         if self.cam is not None:
             x, cam_logit, heatmap = self.cam(x)
         style = () if self.mlp is None else self.mlp(x)
-        x = run_layers(self.blocks, x, *style, with_cp=self.with_cp)
+        x = run_layers(self.blocks, pad(x, self.entry), *style, with_cp=self.with_cp)
         image = run_layers(self.decoder, x, with_cp=self.with_cp)
         return (image, cam_logit, heatmap) if return_cam else image
 

@@ -1,0 +1,111 @@
+"""The 8-bit update by one kernel against the plain formula."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ugatit_mm.engine.lean_adam import LeanAdam
+from ugatit_mm.kernels import adam
+from ugatit_mm.kernels.adam import BLOCK, ROW
+from ugatit_mm.kernels.support import SWITCH
+
+FIELDS = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-2)
+COUNTS = (3, ROW, ROW + BLOCK, ROW + 3 * BLOCK + 7)  # float32 moments, and each kind of a rest
+
+
+def pair(device: torch.device) -> list[LeanAdam]:
+    torch.manual_seed(0)
+    weights = [torch.randn(count, device=device) for count in COUNTS]
+    return [LeanAdam([nn.Parameter(w.clone()) for w in weights], **FIELDS) for _ in range(2)]
+
+
+def step_both(optimizers: list[LeanAdam], monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """The first by kernels, the second by the plain formula, with the same gradients."""
+    for switch, optimizer in zip('10', optimizers, strict=True):
+        rng = torch.Generator().manual_seed(seed)
+        scale = getattr(optimizer, 'grad_scale', 1)
+        for parameter in optimizer.param_groups[0]['params']:
+            sizes = 10 ** (3 * torch.rand(parameter.shape, generator=rng) - 2)
+            gradient = torch.randn(parameter.shape, generator=rng) * sizes
+            parameter.grad = gradient.to(parameter.device) * scale
+        monkeypatch.setenv(SWITCH, switch)
+        optimizer.step()
+
+
+def assert_close(optimizers: list[LeanAdam]) -> None:
+    """Weights to rounding; of the codes few fall to neighbours."""
+    parameters = [o.param_groups[0]['params'] for o in optimizers]
+    for ours, plain in zip(*parameters, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-6, atol=0)
+        states = [o.state[p] for o, p in zip(optimizers, (ours, plain), strict=True)]
+        for name, value in states[1].items():
+            mine = states[0][name]
+            if value.is_floating_point():
+                torch.testing.assert_close(mine, value, rtol=1e-6, atol=0)
+            else:
+                distance = (mine.int() - value.int()).abs()
+                assert distance.max() <= 1 and (distance > 0).float().mean() < 1e-3, name
+
+
+def go_on_alike(optimizers: list[LeanAdam]) -> None:
+    """The second one goes on from the codes of the first."""
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    with torch.no_grad():
+        for ours, plain in zip(*(o.param_groups[0]['params'] for o in optimizers), strict=True):
+            plain.copy_(ours)
+
+
+def test_steps_are_those_of_the_formula(kernels, monkeypatch):
+    optimizers = pair(kernels)
+    for step in range(3):
+        step_both(optimizers, monkeypatch, step)
+        assert_close(optimizers)
+        go_on_alike(optimizers)
+    parameter = optimizers[0].param_groups[0]['params'][-1]
+    assert adam.update.sound[parameter.device]
+
+
+def test_late_steps_and_another_beta(kernels, monkeypatch):
+    """The bias corrections' two branches, and a step beyond the random numbers' period."""
+    optimizers = pair(kernels)
+    for optimizer in optimizers:
+        optimizer.param_groups[0]['betas'] = (0.0, 0.99)
+    step_both(optimizers, monkeypatch, 0)
+    assert_close(optimizers)
+    go_on_alike(optimizers)
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            state['step'].fill_(70_000)
+    step_both(optimizers, monkeypatch, 1)
+    assert_close(optimizers)
+
+
+def test_scalars_on_the_device(kernels, monkeypatch):
+    """Learning rate and scale of the loss as tensors; an update left out changes nothing."""
+    optimizers = pair(kernels)
+    for optimizer in optimizers:
+        optimizer.param_groups[0]['lr'] = torch.tensor(1e-2, device=kernels)
+        optimizer.grad_scale = torch.tensor(8.0, device=kernels)
+        optimizer.found_inf = torch.zeros((), device=kernels)
+    step_both(optimizers, monkeypatch, 0)
+    assert_close(optimizers)
+    before = copy.deepcopy(optimizers[0].state_dict()['state'])
+    weights = [p.detach().clone() for p in optimizers[0].param_groups[0]['params']]
+    for optimizer in optimizers:
+        optimizer.found_inf.fill_(1)
+    step_both(optimizers, monkeypatch, 1)
+    for index, state in optimizers[0].state_dict()['state'].items():
+        assert all(torch.equal(value, before[index][name]) for name, value in state.items())
+    assert all(map(torch.equal, weights, optimizers[0].param_groups[0]['params']))
+
+
+def test_bias_corrections_keep_their_digits(kernels, monkeypatch):
+    """A first step of Adam moves by the learning rate, whatever the gradient."""
+    parameter = nn.Parameter(torch.zeros(ROW, device=kernels))
+    optimizer = LeanAdam([parameter], lr=1.0, betas=(0.9, 0.9999), eps=0.0)
+    parameter.grad = torch.linspace(1, 5, ROW, device=kernels)
+    optimizer.step()
+    torch.testing.assert_close(parameter, torch.full_like(parameter, -1.0), rtol=1e-6, atol=0)

@@ -1,0 +1,206 @@
+"""All kernels, compiled for GPUs that are not here: what the interpreter takes, a compiler may not.
+
+Triton decides at its import whether it interprets or compiles, so a process of its own does it:
+this file, run as a script, prints as JSON what is wrong with each fused function.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+
+from ugatit_mm import kernels
+from ugatit_mm.kernels import norm
+from ugatit_mm.kernels.maps import reflection, replication
+from ugatit_mm.kernels.support import Example, Fused
+
+CAPABILITIES = (80, 90, 100)
+
+
+def maps(channels: int, side: int) -> list[Tensor]:
+    """At the generator's sizes, as they lie there: bfloat16 in NHWC, float32 in NCHW."""
+    x = torch.empty(2, channels, side, side)
+    return [x.to(torch.bfloat16, memory_format=torch.channels_last), x]
+
+
+def odd_maps() -> list[Tensor]:
+    """Offsets beyond 2^31, rows with gaps, and a single element."""
+    memory = torch.empty(2**31 + 64, dtype=torch.float16)
+    far = memory.as_strided((2, 3, 2, 4), (2**31, 8, 4, 1))
+    cut_out = maps(5, 9)[0][..., 1:, 2:-1]
+    return [far, cut_out, torch.empty(1, 1, 1, 1), maps(64, 32)[1].half()]
+
+
+def norms(x: Tensor, kinds: Iterable[norm.Norm]) -> Iterator[tuple]:
+    """Inputs of the norm's two functions."""
+    channels = x.size(1)
+    numbers = norm.Numbers(*torch.empty(5, 2, channels), torch.empty(2, 1))
+    for kind in kinds:
+        style = torch.empty(2, 2 if kind.smoothing else 1, channels)
+        factors = norm.Factors(torch.empty(channels), torch.empty(1, channels), *style)
+        for given in (factors, norm.Factors(factors.bias)):
+            yield x, given, x.new_empty(kind.padding.around(x.shape)), numbers, kind
+
+
+PLAIN = norm.Norm(slope=0.2)
+PADDED = norm.Norm(smoothing=0.1, slope=0.0, padding=reflection(1))
+
+
+def larger_norms() -> Iterator[tuple]:
+    for channels, side in ((64, 256), (256, 64)):
+        last, first = maps(channels, side)
+        yield from norms(last, (PLAIN, PADDED, PADDED._replace(padding=replication())))
+        yield from norms(first, (PLAIN,))
+
+
+def odd_norms() -> Iterator[tuple]:
+    for x in odd_maps():
+        yield from norms(x, (PLAIN, PADDED))
+    yield from norms(maps(2048, 8)[0], (PLAIN, PADDED))
+
+
+def forward(found: Iterable[tuple]) -> list[Example]:
+    return [Example((x, factors, after, kind)) for x, factors, after, _, kind in found]
+
+
+def backward(found: Iterable[tuple]) -> list[Example]:
+    return [
+        Example((after, x, factors, numbers, kind)) for x, factors, after, numbers, kind in found
+    ]
+
+
+def padded(found: Iterable[Tensor]) -> list[Example]:
+    return [Example((x, padding)) for x in found for padding in (reflection(3), replication())]
+
+
+def up_kernels(side: int) -> list[Example]:
+    weights = (torch.empty(128, 256, side, side), torch.empty(64, 128, side, side).half())
+    return [Example((x, kind)) for x in weights for kind in (torch.float32, torch.bfloat16)]
+
+
+# More arguments of a function than its own examples, by its name, never read. First at the sizes of
+# a training, where kernels of WIDE must take 16 bytes with each load; then whatever else may come.
+LARGER: dict[str, Callable[[], Iterable[Example]]] = {
+    'normalise': lambda: forward(larger_norms()),
+    'gradients of the norm': lambda: backward(larger_norms()),
+    'interleaving': lambda: [Example((x,)) for x in maps(512, 64)[:1]],
+    'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[:1]],
+}
+ODD: dict[str, Callable[[], Iterable[Example]]] = {
+    'normalise': lambda: forward(odd_norms()),
+    'gradients of the norm': lambda: backward(odd_norms()),
+    'padding': lambda: padded([*maps(64, 256), *odd_maps()]),
+    'gradient of padding': lambda: padded(maps(64, 256)),
+    'interleaving': lambda: [Example((x,)) for x in maps(512, 65)[1:]],
+    'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[1:]],
+    'kernels of up-sampling': lambda: up_kernels(3),
+    'gradient of the kernels of up-sampling': lambda: up_kernels(2),
+}
+WIDE = {
+    '_stats_kernel',
+    '_write_kernel',
+    '_grad_sums_kernel',
+    '_grad_input_kernel',
+    '_interleave_kernel',
+    '_separate_kernel',
+}
+
+for module in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + '.'):
+    importlib.import_module(module.name)
+
+
+def memory_on_the_stack(cubin: bytes) -> int:
+    """Bytes of local memory of a thread: where registers spill to."""
+    from triton import knobs
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'kernel.cubin')
+        path.write_bytes(cubin)
+        words = [knobs.nvidia.cuobjdump.path, '--dump-resource-usage', path]
+        usage = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    numbers = dict(
+        word.split(':') for word in usage.split() if word.count(':') == 1 and word[-1:].isdigit()
+    )
+    return int(numbers['STACK']) + int(numbers['LOCAL'])
+
+
+def compile_all() -> dict[str, str]:
+    """What is wrong, by the name of the fused function and the compute capability."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    capability = CAPABILITIES[0]
+
+    class Driver:  # a device of its own for each capability: kernels are kept by device
+        get_current_device = staticmethod(lambda: capability)
+        get_current_stream = staticmethod(lambda device: 0)
+        get_current_target = staticmethod(lambda: GPUTarget('cuda', capability, 32))
+
+    triton.runtime.driver.set_active(Driver())
+    run, compiled, seen = triton.JITFunction.run, {}, set()
+
+    def compile_only(self, *args, grid, warmup, **kwargs):
+        made = run(self, *args, grid=grid, warmup=True, **kwargs)
+        compiled[made.hash] = (self.__name__, made)
+
+    problems = {}
+    with mock.patch.object(triton.JITFunction, 'run', compile_only):
+        for name, function in Fused.known.items():
+            sets = (
+                partial(function.examples, torch.device('cpu')),
+                ODD.get(name),
+                LARGER.get(name),
+            )
+            for capability in CAPABILITIES:
+                said = []
+                for examples in filter(None, sets):
+                    compiled.clear()
+                    try:
+                        for example in examples():
+                            function.kernel(*example.args)
+                    except Exception:
+                        said.append(traceback.format_exc())
+                    for title, made in compiled.values():
+                        if made.hash not in seen and memory_on_the_stack(made.asm['cubin']):
+                            said.append(f'{title} spills registers')
+                        wide = 'ld.global.v4.b32' in made.asm['ptx']
+                        if examples is LARGER.get(name) and title in WIDE and not wide:
+                            said.append(f'{title} has no loads of 16 bytes')
+                        seen.add(made.hash)
+                if said:
+                    problems[f'{name} for {capability}'] = '\n'.join(said)
+    return problems
+
+
+@pytest.mark.slow
+def test_all_kernels_compile_without_spilled_registers(tmp_path):
+    pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
+    assert LARGER.keys() | ODD.keys() <= Fused.known.keys()
+    environment = {
+        'PYTHONPATH': os.pathsep.join(sys.path),
+        'TRITON_INTERPRET': '0',
+        'TRITON_CACHE_DIR': str(tmp_path),
+    }
+    process = subprocess.run(
+        [sys.executable, __file__], env=os.environ | environment, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    problems = json.loads(process.stdout.splitlines()[-1])
+    assert not problems, '\n\n'.join(f'{name}: {said}' for name, said in problems.items())
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    print(json.dumps(compile_all()))

@@ -1,0 +1,110 @@
+"""A network that a step uses several times: its weights are cast, and their gradients added, once.
+
+Under autocast each convolution casts its kernel, and autograd adds up the gradients of each weight
+for each further use: a launch or more for each of the hundred weights of a generator. Here each use
+gets weights of its own from one function, whose backward pass adds up all gradients at once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .conv import UpConv2d
+from .linear import JointLinear
+
+
+def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
+    """Return a network ``count`` times, to be called once each.
+
+    Args:
+        network: Called under the autocast of this call; all uses run in one graph.
+        count: Uses.
+    """
+    weights = {
+        name: weight
+        for name, weight in network.named_parameters()
+        if weight.requires_grad and torch.is_grad_enabled()
+    }
+    # This one adds up its gradients by itself.
+    for name, layer in network.named_modules():
+        if isinstance(layer, JointLinear):
+            weights.pop(f'{name}.weight', None)
+    if not weights or torch.compiler.is_compiling():
+        return [network] * count
+    given = Uses.apply(count, _casts(network, weights), *weights.values())
+    size = len(weights)
+
+    def one(index: int) -> Callable[..., Any]:
+        own = dict(zip(weights, given[index * size : (index + 1) * size], strict=True))
+        return lambda *args, **options: functional_call(network, own, args, options)
+
+    return [one(index) for index in range(count)]
+
+
+def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype | None]:
+    """The type that each weight is used in, where it is not its own."""
+    device = next(iter(weights.values())).device.type
+    if not torch.is_autocast_enabled(device):
+        return [None] * len(weights)
+    kernels = {
+        f'{name}.weight'
+        for name, layer in network.named_modules()
+        # The kernels of the others are made of sums and products first, in float32.
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
+        and not isinstance(layer, UpConv2d)
+        and not getattr(layer, 'folded', False)
+    }
+    dtype = torch.get_autocast_dtype(device)
+    return [dtype if name in kernels else None for name in weights]
+
+
+class Uses(torch.autograd.Function):
+    """Hand weights out, and take their gradients back; see :func:`uses_of`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, count: int, casts: list[torch.dtype | None], *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the weights of each use, one use after the other."""
+        ctx.set_materialize_grads(False)
+        ctx.count, ctx.likes = count, [torch.empty_like(w, device='meta') for w in weights]
+        ctx.device = weights[0].device
+        made = [
+            weight if dtype is None else torch.empty_like(weight, dtype=dtype)
+            for weight, dtype in zip(weights, casts, strict=True)
+        ]
+        cast = [i for i, dtype in enumerate(casts) if dtype is not None]
+        if cast:
+            torch._foreach_copy_([made[i] for i in cast], [weights[i] for i in cast])
+        return tuple(weight.detach() for _ in range(count) for weight in made)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Add up the gradients of all uses, in the weights' types."""
+        size = len(ctx.likes)
+        total: list[Tensor | None] = [None] * size
+        for use in range(ctx.count):
+            given = list(grads[use * size : (use + 1) * size])
+            narrow = [
+                i
+                for i, (g, like) in enumerate(zip(given, ctx.likes, strict=True))
+                if g is not None and g.dtype != like.dtype
+            ]
+            if narrow:
+                wide = [torch.empty_like(ctx.likes[i], device=ctx.device) for i in narrow]
+                torch._foreach_copy_(wide, [given[i] for i in narrow])
+                for i, gradient in zip(narrow, wide, strict=True):
+                    given[i] = gradient
+            both = [i for i in range(size) if total[i] is not None and given[i] is not None]
+            if both:
+                sums = torch._foreach_add([total[i] for i in both], [given[i] for i in both])
+                for i, gradient in zip(both, sums, strict=True):
+                    total[i] = gradient
+            for i in range(size):
+                if total[i] is None:
+                    total[i] = given[i]
+        return None, None, *total

@@ -20,7 +20,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import
 from bench import Row, add_arguments, append_rows, seconds
-from step import GRAPH, Training, build_ours
+from step import Training, build_ours
 
 from ugatit_mm.converters import read_checkpoint
 from ugatit_mm.datasets.demo_data import make_demo_data
@@ -75,9 +75,12 @@ def settings(device: torch.device) -> dict[str, tuple[bool, dict]]:
         'bfloat16, formulas': (False, {'amp': 'bfloat16'}),
     }
     if device.type == 'cuda':
-        found |= {'float32': (True, {}), 'bfloat16': (True, {'amp': 'bfloat16'})}
-        if GRAPH:
-            found['bfloat16, graph'] = (True, {'amp': 'bfloat16', 'graph': True})
+        found |= {
+            'float32': (True, {}),
+            'bfloat16': (True, {'amp': 'bfloat16'}),
+            'float32, graph': (True, {'graph': True}),
+            'bfloat16, graph': (True, {'amp': 'bfloat16', 'graph': True}),
+        }
     return found
 
 

@@ -7,7 +7,6 @@ programs do on the machine only ever adds to them.
 """
 
 import argparse
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,8 +25,6 @@ from ugatit_mm.apis import apply_speed
 from ugatit_mm.config import load_config
 
 BASELINE = 'official order'
-# Whether a step can be captured as a CUDA graph.
-GRAPH = 'graph' in inspect.signature(apply_speed).parameters
 # Names of settings: what to give to apply_speed, that is to tools/train.py, and the recipe.
 SETTINGS: dict[str, dict] = {
     'float32': {},
@@ -41,12 +38,8 @@ SETTINGS: dict[str, dict] = {
     'float16, compile': {'amp': 'float16', 'compile': 'default'},
     'lean, bfloat16, compile': {'lean': True, 'amp': 'bfloat16', 'compile': 'default'},
 }
-if GRAPH:
-    SETTINGS |= {
-        f'{name}, graph': SETTINGS[name] | {'graph': True}
-        for name in ('float32', 'bfloat16', 'lean, bfloat16')
-    }
-ON_GPU = ('float32', 'bfloat16', 'lean, bfloat16')  # and as graphs
+ON_GPU = ('float32', 'bfloat16', 'lean, bfloat16')
+SETTINGS |= {f'{name}, graph': SETTINGS[name] | {'graph': True} for name in ON_GPU}
 ON_CPU = ('float32', 'float32, tensorflow recipe', 'bfloat16', 'lean')
 
 
@@ -89,9 +82,7 @@ def build_ours(
     for part in ('generator', 'discriminator'):
         options[f'model.{part}.base_channels'] = widths['base_channels']
     cfg = load_config('ugatit_selfie2anime', options)
-    if GRAPH:
-        speed.setdefault('graph', False)
-    apply_speed(cfg, **speed)
+    apply_speed(cfg, **{'graph': False, **speed})
     return build_step(cfg, images)
 
 

@@ -7,7 +7,7 @@ from .conv import ImageConv2d, PatchConv2d, UpConv2d, convolve, without_bias
 from .linear import JointLinear, average, joint_gradients, linears
 from .padding import NO_PADDING, Padding, pad, reflection, repad, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
-from .uses import uses_of
+from .uses import shared, uses_of
 
 __all__ = [
     'CAM',
@@ -36,6 +36,7 @@ __all__ = [
     'repad',
     'replication',
     'run_layers',
+    'shared',
     'spectral_norm',
     'uses_of',
     'without_bias',

@@ -5,7 +5,7 @@ for each further use: a launch or more for each of the hundred weights of a gene
 gets weights of its own from one function, whose backward pass adds up all gradients at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,36 @@ def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype |
     }
     dtype = torch.get_autocast_dtype(device)
     return [dtype if name in kernels else None for name in weights]
+
+
+def shared(tensors: Sequence[Tensor], count: int) -> list[tuple[Tensor, ...]]:
+    """Return small tensors of one shape ``count`` times, their gradients added up at once.
+
+    Args:
+        tensors: Of one shape and type.
+        count: Uses, each with all tensors.
+    """
+    if not tensors or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return [tuple(tensors)] * count
+    given = Shared.apply(count, *tensors)
+    size = len(tensors)
+    return [given[index * size : (index + 1) * size] for index in range(count)]
+
+
+class Shared(torch.autograd.Function):
+    """See :func:`shared`."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of each use, one use after the other."""
+        ctx.count = count
+        return tuple(tensor.detach() for _ in range(count) for tensor in tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Add up the gradients of all uses."""
+        return None, *torch.stack(grads).unflatten(0, (ctx.count, -1)).sum(0).unbind()
 
 
 class Uses(torch.autograd.Function):

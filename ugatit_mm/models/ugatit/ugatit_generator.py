@@ -27,6 +27,7 @@ from ..layers import (
     repad,
     replication,
     run_layers,
+    shared,
 )
 from ..layers.activation import Activation
 from .recipes import resolve
@@ -248,7 +249,10 @@ class UGATITGenerator(BaseModule):
             x = repad(x, ResBlock.padding, NO_PADDING)
             x, cam_logit, heatmap = self.cam(x, self.attended, return_cam)
         style = () if self.mlp is None else self.mlp(repad(x, self.attended, NO_PADDING))
-        x = run_layers(self.blocks, x, *style, with_cp=self.with_cp)
+        # Each block has two norms, and all of them take the same gamma and beta.
+        uses = shared(style, 2 * len(self.blocks))
+        styles = [first + second for first, second in zip(uses[::2], uses[1::2], strict=True)]
+        x = run_layers(self.blocks, x, styles, with_cp=self.with_cp)
         image = run_layers(self.decoder, x, with_cp=self.with_cp)
         return (image, cam_logit, heatmap) if return_cam else image
 

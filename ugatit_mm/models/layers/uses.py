@@ -23,7 +23,7 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
         network: Called under the autocast of this call; all uses run in one graph.
         count: Uses.
     """
-    weights = {
+    weights: dict[str, Tensor] = {
         name: weight
         for name, weight in network.named_parameters()
         if weight.requires_grad and torch.is_grad_enabled()
@@ -116,25 +116,18 @@ class Uses(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Add up the gradients of all uses, in the weights' types."""
         size = len(ctx.likes)
-        total: list[Tensor | None] = [None] * size
+        total: dict[int, Tensor] = {}
         for use in range(ctx.count):
-            given = list(grads[use * size : (use + 1) * size])
-            narrow = [
-                i
-                for i, (g, like) in enumerate(zip(given, ctx.likes, strict=True))
-                if g is not None and g.dtype != like.dtype
-            ]
+            of_use = enumerate(grads[use * size : (use + 1) * size])
+            given = {i: gradient for i, gradient in of_use if gradient is not None}
+            narrow = [i for i, gradient in given.items() if gradient.dtype != ctx.likes[i].dtype]
             if narrow:
                 wide = [torch.empty_like(ctx.likes[i], device=ctx.device) for i in narrow]
                 torch._foreach_copy_(wide, [given[i] for i in narrow])
-                for i, gradient in zip(narrow, wide, strict=True):
-                    given[i] = gradient
-            both = [i for i in range(size) if total[i] is not None and given[i] is not None]
+                given |= dict(zip(narrow, wide, strict=True))
+            both = [i for i in given if i in total]
             if both:
                 sums = torch._foreach_add([total[i] for i in both], [given[i] for i in both])
-                for i, gradient in zip(both, sums, strict=True):
-                    total[i] = gradient
-            for i in range(size):
-                if total[i] is None:
-                    total[i] = given[i]
-        return None, None, *total
+                given |= dict(zip(both, sums, strict=True))
+            total |= given
+        return None, None, *(total.get(i) for i in range(size))

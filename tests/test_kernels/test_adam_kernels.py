@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from counting import Count
 from torch import nn
 
 from ugatit_mm.engine.lean_adam import LeanAdam
@@ -109,3 +110,44 @@ def test_bias_corrections_keep_their_digits(kernels, monkeypatch):
     parameter.grad = torch.linspace(1, 5, ROW, device=kernels)
     optimizer.step()
     torch.testing.assert_close(parameter, torch.full_like(parameter, -1.0), rtol=1e-6, atol=0)
+
+
+def test_launches_and_no_question_to_the_host(kernels, monkeypatch):
+    """One for each large parameter, and one operator each for steps and small parameters."""
+    optimizer = pair(kernels)[0]
+    optimizer.found_inf = torch.zeros((), device=kernels)
+    for parameter in optimizer.param_groups[0]['params']:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    count = Count()
+    monkeypatch.setattr(adam, 'launch', count.launch)
+    with count:
+        optimizer.step()
+    assert sorted(name for name in count.seen if 'record_function' not in name) == [
+        '_foreach_add_',
+        '_foreach_sub_',
+        '_fused_adam_',
+        *['launch'] * 3,
+    ]
+
+
+def test_resumes_to_the_last_bit(kernels):
+    whole, first = pair(kernels)
+
+    def run(optimizer: LeanAdam, steps: range) -> None:
+        for step in steps:
+            rng = torch.Generator().manual_seed(step)
+            for parameter in optimizer.param_groups[0]['params']:
+                parameter.grad = torch.randn(parameter.shape, generator=rng).to(kernels)
+            optimizer.step()
+
+    run(whole, range(4))
+    run(first, range(2))
+    second = pair(kernels)[1]
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    parameters = [optimizer.param_groups[0]['params'] for optimizer in (whole, first, second)]
+    with torch.no_grad():
+        for old, new in zip(*parameters[1:], strict=True):
+            new.copy_(old)
+    run(second, range(2, 4))
+    assert all(map(torch.equal, parameters[0], parameters[2]))

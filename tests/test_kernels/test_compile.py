@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ugatit_mm import kernels
 from ugatit_mm.kernels import norm
-from ugatit_mm.kernels.maps import reflection, replication
+from ugatit_mm.kernels.maps import NO_PADDING, empty, reflection, replication
 from ugatit_mm.kernels.support import Example, Fused
 
 CAPABILITIES = (80, 90, 100)
@@ -51,7 +51,7 @@ def norms(x: Tensor, kinds: Iterable[norm.Norm]) -> Iterator[tuple]:
         style = torch.empty(2, 2 if kind.smoothing else 1, channels)
         factors = norm.Factors(torch.empty(channels), torch.empty(1, channels), *style)
         for given in (factors, norm.Factors(factors.bias)):
-            yield x, given, x.new_empty(kind.padding.around(x.shape)), numbers, kind
+            yield x, given, empty(x, kind.padding.around(x.shape)), numbers, kind
 
 
 PLAIN = norm.Norm(slope=0.2)
@@ -81,8 +81,9 @@ def backward(found: Iterable[tuple]) -> list[Example]:
     ]
 
 
-def padded(found: Iterable[Tensor]) -> list[Example]:
-    return [Example((x, padding)) for x in found for padding in (reflection(3), replication())]
+def paddings(found: Iterable[Tensor]) -> list[Example]:
+    kinds = ((NO_PADDING, reflection(3)), (reflection(1), replication()))
+    return [Example((x, *pair)) for x in found for pair in kinds]
 
 
 def up_kernels(side: int) -> list[Example]:
@@ -116,8 +117,8 @@ LARGER: dict[str, Callable[[], Iterable[Example]]] = {
 ODD: dict[str, Callable[[], Iterable[Example]]] = {
     'normalise': lambda: forward(odd_norms()),
     'gradients of the norm': lambda: backward(odd_norms()),
-    'padding': lambda: padded([*maps(64, 256), *odd_maps()]),
-    'gradient of padding': lambda: padded(maps(64, 256)),
+    'padding': lambda: paddings([*maps(64, 256), *odd_maps()[:2]]),
+    'gradient of padding': lambda: paddings(maps(64, 256)),
     'interleaving': lambda: [Example((x,)) for x in maps(512, 65)[1:]],
     'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[1:]],
     'kernels of up-sampling': lambda: up_kernels(3),

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from torch import nn
 
 from ugatit_mm.models import CAM
 from ugatit_mm.models.layers import raw_weight
+from ugatit_mm.models.layers.activation import IDENTITY, Activation
 
 
 def hand_made(**fields) -> CAM:
     """Two channels; the 1x1 convolution adds the average and the maximum branch."""
-    cam = CAM(2, nn.Identity(), **fields)
+    cam = CAM(2, IDENTITY, **fields)
     cam.conv1x1.weight.data = torch.eye(2).repeat(1, 2)[:, :, None, None]
     cam.conv1x1.bias.data.zero_()
     return cam
@@ -55,7 +55,7 @@ def test_channels_are_weighted_by_the_raw_or_the_normalised_weight():
 
 @pytest.mark.parametrize(('shared', 'names'), [(True, ['fc']), (False, ['gap_fc', 'gmp_fc'])])
 def test_each_classifier_makes_one_power_iteration_in_a_pass(shared, names):
-    cam = CAM(8, nn.ReLU(), shared=shared, spectral=True)
+    cam = CAM(8, Activation(0.0), shared=shared, spectral=True)
     calls = []
     for name in names:
         norm = getattr(cam, name).parametrizations.weight[0]

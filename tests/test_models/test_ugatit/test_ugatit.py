@@ -122,7 +122,8 @@ def test_joint_discrimination_changes_nothing_but_the_power_iterations(tiny):
     for domain in 'AB':
         for of_joint, of_apart in zip(joint[domain], apart[domain], strict=True):
             for one, two in zip(of_joint, of_apart, strict=True):
-                for a, b in zip(one, two, strict=True):
+                assert one.heatmap is two.heatmap is None  # training has no use for it
+                for a, b in zip(one[:2], two[:2], strict=True):
                     size = b.abs().max()  # 10^4: the spectral norms have not settled
                     torch.testing.assert_close(a / size, b / size, atol=1e-6, rtol=1e-4)
 

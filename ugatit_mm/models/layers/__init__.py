@@ -3,9 +3,9 @@
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .blocks import ConvNorm, ResBlock, run_layers
 from .cam import CAM
-from .conv import PatchConv2d, UpConv2d, without_bias
+from .conv import ImageConv2d, PatchConv2d, UpConv2d, convolve, without_bias
 from .linear import JointLinear, average, joint_gradients, linears
-from .padding import NO_PADDING, Padding, pad, reflection, replication
+from .padding import NO_PADDING, Padding, pad, reflection, repad, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
 from .uses import uses_of
 
@@ -16,6 +16,7 @@ __all__ = [
     'AdaLIN',
     'ConvNorm',
     'GroupNorm',
+    'ImageConv2d',
     'InstanceNorm',
     'JointLinear',
     'Padding',
@@ -25,12 +26,14 @@ __all__ = [
     'UpConv2d',
     'average',
     'clip_rho',
+    'convolve',
     'instance_layer_norm',
     'joint_gradients',
     'linears',
     'pad',
     'raw_weight',
     'reflection',
+    'repad',
     'replication',
     'run_layers',
     'spectral_norm',

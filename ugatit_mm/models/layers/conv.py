@@ -14,6 +14,8 @@ from ...kernels.shuffle import (
     quarter_kernels,
     separated,
 )
+from .activation import IDENTITY, TANH, Activation, bias_act, takes_bias
+from .padding import NO_PADDING, Padding
 
 
 def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
@@ -25,6 +27,20 @@ def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
             x, conv.weight, None, conv.stride, conv.padding, conv.output_padding
         )
     return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, act: Activation = IDENTITY) -> Tensor:
+    """Convolve (N, C_in, H, W), with the bias, and activate."""
+    bias, later = (None, conv.bias) if takes_bias(x) else (conv.bias, None)
+    return bias_act(F.conv2d(x, conv.weight, bias, conv.stride, conv.padding), later, act)
+
+
+class ImageConv2d(nn.Conv2d):
+    """The last convolution of a generator, without padding, and tanh."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Make an image of (N, C_in, H, W)."""
+        return convolve(self, x, TANH)
 
 
 class UpConv2d(nn.Conv2d):
@@ -114,9 +130,17 @@ class PatchConv2d(nn.Conv2d):
     product of the kernel and the unfolded patches take half of the time.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (N, C_in, H, W)."""
+    def forward(
+        self, x: Tensor, act: Activation = IDENTITY, padding: Padding = NO_PADDING
+    ) -> Tensor:
+        """Convolve (N, C_in, H, W), activate, and pad for the next convolution."""
         weight = self.weight  # one reading: a parametrisation may move at each
+        if takes_bias(x):
+            out = F.conv2d(x, weight, None, self.stride)
+            return bias_act(out, self.bias, act, padding)
+        return bias_act(self._convolve(x, weight), None, act, padding)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         if x.device.type != 'cpu' or weight.numel() <= x.numel() or torch.jit.is_tracing():
             return F.conv2d(x, weight, self.bias, self.stride)
         (height, width), stride = self.kernel_size, self.stride[0]

@@ -1,11 +1,21 @@
-"""Spectral normalisation as both official programs have it."""
+"""Spectral normalisation as both official programs have it.
 
+On a GPU the weights of a whole part are normalised at once, by :func:`prepared`; each layer then
+takes its own at the next reading. Everywhere else each layer normalises its weight as it is read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from ...kernels.spectral import NORMALISE, NORMALISE_GRAD, Place
+from .activation import product_type
 
 
 class SpectralNorm(nn.Module):
@@ -18,8 +28,12 @@ class SpectralNorm(nn.Module):
     Args:
         weight: The kernel, (C_out, ...), flattened to (C_out, -1).
         eps: Smallest norm that the vectors are divided by.
+
+    Attributes:
+        prepared: The weight of the next use, where :func:`prepared` made it already.
     """
 
+    prepared: Tensor | None = None
     u: Tensor
     v: Tensor
 
@@ -32,6 +46,9 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return ``weight`` / sigma, of the same shape."""
+        if self.prepared is not None:
+            prepared, self.prepared = self.prepared, None
+            return prepared
         # The vectors stay in float32 under autocast: sigma scales every gradient.
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)
@@ -69,6 +86,109 @@ class Normalise(torch.autograd.Function):
         grad = grad.flatten(1)
         share = torch.dot(grad.flatten(), weight.flatten()) / sigma
         return torch.addr(grad, -share * u, v).div_(sigma).view_as(weight), None, None
+
+
+class NormaliseAll(torch.autograd.Function):
+    """As :class:`Normalise`, power iterations included, for many weights at once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        places: tuple[Place, ...],
+        dtype: torch.dtype,
+        move: bool,
+        eps: float,
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Divide each of ``weights`` by its sigma; move ``vectors`` (flat) if asked."""
+        out, used, sigma = NORMALISE(vectors, weights, places, dtype, move, eps)
+        ctx.places = places
+        ctx.save_for_backward(used, sigma, *weights)
+        ctx.set_materialize_grads(False)  # a weight that was not used gets no gradient
+        return tuple(out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Gradients of the weights."""
+        used, sigma, *weights = ctx.saved_tensors
+        out = NORMALISE_GRAD(used, grads, tuple(weights), ctx.places, sigma)
+        return (None,) * 5 + tuple(out)
+
+
+@contextmanager
+def prepared(part: nn.Module) -> Iterator[None]:
+    """Make the next use of each spectral norm in ``part`` at once, before the block reads them.
+
+    A convolution's weight is of the type that it multiplies in under autocast, and in NHWC; that of
+    another layer stays in float32. Does nothing where kernels do not run, or where the weights were
+    prepared for a larger part already.
+
+    Args:
+        part: A module; the block uses each of its layers once.
+    """
+    layers = [layer for layer in part.modules() if _is_normalised(layer)]
+    norms: list[SpectralNorm] = [layer.parametrizations.weight[0] for layer in layers]
+    weights = [raw_weight(layer) for layer in layers]
+    if not _can_be_prepared(norms, weights):
+        yield
+        return
+    vectors = join_vectors(part)
+    places = tuple(
+        Place(norm.u.storage_offset(), norm.v.storage_offset(), not isinstance(layer, nn.Conv2d))
+        for norm, layer in zip(norms, layers, strict=True)
+    )
+    dtype = product_type(weights[0])
+    made = NormaliseAll.apply(vectors, places, dtype, norms[0].training, norms[0].eps, *weights)
+    for norm, weight in zip(norms, made, strict=True):
+        norm.prepared = weight
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.prepared = None
+
+
+def _is_normalised(layer: nn.Module) -> bool:
+    if not parametrize.is_parametrized(layer, 'weight'):
+        return False
+    return isinstance(layer.parametrizations.weight[0], SpectralNorm)
+
+
+def _can_be_prepared(norms: list[SpectralNorm], weights: list[nn.Parameter]) -> bool:
+    if not norms or any(norm.prepared is not None for norm in norms):
+        return False
+    if any(a.training != b.training or a.eps != b.eps for a, b in pairwise(norms)):
+        return False
+    tensors = [*weights, *(norm.u for norm in norms), *(norm.v for norm in norms)]
+    if any(t.dtype != torch.float32 or not t.is_contiguous() for t in tensors):
+        return False
+    first = (weights[0],)
+    return NORMALISE.uses_kernel(first) and NORMALISE_GRAD.uses_kernel(first)
+
+
+def join_vectors(part: nn.Module) -> Tensor | None:
+    """Let u and v of all spectral norms in ``part`` lie in one memory, and return it.
+
+    They stay buffers of their own, with their names and shapes; so one copy of what is returned
+    keeps them all, and one copy back restores them.
+
+    Returns:
+        A flat tensor of all of them, and of those of a larger part that were joined before;
+        ``None`` where there is no spectral norm.
+    """
+    norms = [module for module in part.modules() if isinstance(module, SpectralNorm)]
+    buffers = [vector for norm in norms for vector in (norm.u, norm.v)]
+    if not buffers:
+        return None
+    if len({buffer.untyped_storage().data_ptr() for buffer in buffers}) > 1:
+        joined = torch.cat(buffers).split([buffer.numel() for buffer in buffers])
+        for buffer, place in zip(buffers, joined, strict=True):
+            buffer.data = place  # the same tensor object: others may hold it
+    first = buffers[0]
+    count = first.untyped_storage().nbytes() // first.element_size()
+    return first.as_strided((count,), (1,), 0)
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
 from ..layers import uses_of
+from ..layers.spectral_norm import prepared
 from .ugatit_discriminator import DiscriminatorOutput
 
 
@@ -74,14 +75,23 @@ class DiscriminatorPair(nn.ModuleDict):
         Returns:
             For each domain the outputs for the real and for the translated images.
         """
-        out = {}
-        for domain in DOMAINS:
-            if joint:
-                judged = self[domain](torch.cat([real[domain], fake[domain]]))
-                out[domain] = _half(judged, 0), _half(judged, 1)
-            else:
-                out[domain] = (self[domain](real[domain]), self[domain](fake[domain]))
-        return out
+        if joint:
+            judged = self.judge({x: torch.cat([real[x], fake[x]]) for x in DOMAINS})
+            return {x: (_half(judged[x], 0), _half(judged[x], 1)) for x in DOMAINS}
+        of_real, of_fake = self.judge(real), self.judge(fake)
+        return {x: (of_real[x], of_fake[x]) for x in DOMAINS}
+
+    def judge(self, images: dict[str, Tensor]) -> dict[str, list[DiscriminatorOutput]]:
+        """Judge images of both domains, without heatmaps: one use of each spectral norm.
+
+        Args:
+            images: By domain, (N, 3, H, W).
+
+        Returns:
+            For each domain the output of each scale.
+        """
+        with prepared(self):
+            return {x: self[x](images[x], heatmap=False) for x in DOMAINS}
 
 
 def _half(judged: list[DiscriminatorOutput], half: int) -> list[DiscriminatorOutput]:

@@ -151,13 +151,12 @@ class UGATIT(UnpairedTranslation):
             generator into X (the cycle of X ends in X), and the total ``loss_g``.
         """
         # Not through the wrapper: nothing of D is to be averaged here.
-        discriminators = unwrap(self.discriminators)
+        judged = unwrap(self.discriminators).judge({x: made.fake for x, made in out.items()})
         losses = LossTerms()
         weights: dict[str, float] = {}
         for domain in DOMAINS:
             made = out[domain]
-            judged = discriminators[domain](made.fake)
-            _add_gan(losses, f'loss_gan_g_{domain}', (judged, 1.0))
+            _add_gan(losses, f'loss_gan_g_{domain}', (judged[domain], 1.0))
             weights[f'loss_gan_g_{domain}'] = self.loss_config['gan']
             terms = {
                 'cycle': [Mean(made.cycle, 'distance', real[domain])],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from ...messages import check_choice
 from ..base.images import check_channels, check_smallest
 from ..base.init import INITS, init_networks
 from ..layers import CAM, PatchConv2d
+from ..layers.activation import IDENTITY, Activation, bias_act, product_type, takes_bias
+from ..layers.padding import NO_PADDING, Padding, pad
+from ..layers.spectral_norm import prepared
 from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
 from .recipes import resolve
 
@@ -24,7 +28,7 @@ class DiscriminatorOutput(NamedTuple):
     Attributes:
         logit: (N, 1, h, w), one for each patch; 1 is real, 0 is fake.
         cam_logit: (N, 2) of the domain classifier, ``None`` without CAM.
-        heatmap: (N, 1, H / s, W / s), ``None`` without CAM.
+        heatmap: (N, 1, H / s, W / s), ``None`` without CAM, or where nobody asked for it.
     """
 
     logit: Tensor
@@ -75,19 +79,40 @@ class PatchDiscriminator(nn.Module):
         width *= 2
         self.features = nn.Sequential(*layers)
         self.cam = (
-            None if cam is None else CAM(width, nn.LeakyReLU(0.2), spectral=spectral_norm, **cam)
+            None if cam is None else CAM(width, Activation(0.2), spectral=spectral_norm, **cam)
         )
         self.classifier = nn.Sequential(*conv(width, 1, 1, padding, bias))
         # The last two convolutions reflect a map of at least 3 pixels, with either padding.
         self.min_size = 3 * 2 ** (num_layers - 2)
 
-    def forward(self, x: Tensor) -> DiscriminatorOutput:
-        """Judge images (N, C, H, W)."""
-        x = self.features(x)
-        cam_logit = heatmap = None
+    @property
+    def padding(self) -> Padding:
+        """Of the first convolution."""
+        return _padding(self.features[0])
+
+    def forward(self, x: Tensor, heatmap: bool = True) -> DiscriminatorOutput:
+        """Judge images (N, C, H, W).
+
+        Args:
+            x: The images, padded by :attr:`padding`.
+            heatmap: Give the heatmap.
+        """
+        # What pads and activates is fused with the convolution in front: see PatchConv2d.
+        convs, acts = self.features[1::3], self.features[2::3]
+        pads = [_padding(layer) for layer in (*self.features[3::3], self.classifier[0])]
+        before_classifier = pads[-1]
         if self.cam is not None:
-            x, cam_logit, heatmap = self.cam(x)
-        return DiscriminatorOutput(self.classifier(x), cam_logit, heatmap)
+            pads[-1] = NO_PADDING  # CAM pools the map, and pads itself
+        for conv, act, padding in zip(convs, acts, pads, strict=True):
+            x = conv(x, Activation(act.negative_slope), padding)
+        cam_logit = seen = None
+        if self.cam is not None:
+            x, cam_logit, seen = self.cam(x, before_classifier, heatmap)
+        return DiscriminatorOutput(self.classifier[1](x), cam_logit, seen)
+
+
+def _padding(layer: nn.Module) -> Padding:
+    return Padding(*layer.padding)
 
 
 @MODELS.register_module()
@@ -169,8 +194,12 @@ class UGATITDiscriminator(BaseModule):
         """Draw the kernels anew as ``init`` says; called by the runner before training."""
         init_networks(self, self.init)
 
-    def forward(self, x: Tensor) -> list[DiscriminatorOutput]:
+    def forward(self, x: Tensor, heatmap: bool = True) -> list[DiscriminatorOutput]:
         """Judge RGB images in [-1, 1], (N, in_channels, H, W).
+
+        Args:
+            x: The images.
+            heatmap: Give the heatmaps.
 
         Returns:
             One :class:`DiscriminatorOutput` for each scale, global first.
@@ -180,4 +209,15 @@ class UGATITDiscriminator(BaseModule):
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
-        return [scale(x) for scale in self.scales.values()]
+        scales = list(self.scales.values())
+        (padding,) = {scale.padding for scale in scales}
+        if takes_bias(x):
+            # All of a discriminator is in NHWC on a GPU: cuDNN takes 16 bits in no other format,
+            # and would change it around each convolution. The image is written so here, by the
+            # kernel that pads it; weights come so from the spectral norm, and their gradients are
+            # read so; all in between keeps the format of what it is given.
+            x = bias_act(x, None, IDENTITY, padding, product_type(x), torch.channels_last)
+        else:
+            x = pad(x, padding)
+        with prepared(self):
+            return [scale(x, heatmap) for scale in scales]

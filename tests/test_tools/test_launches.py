@@ -16,7 +16,7 @@ from ugatit_mm.kernels.support import tl
 launches = load_tool('benchmarks/launches')
 
 # Of a step in bfloat16, light or full, default recipe.
-MAX_LAUNCHES = 1_600
+MAX_LAUNCHES = 1_500
 
 
 @support.jit
@@ -97,7 +97,7 @@ def test_launches_of_kernels_count_once(kernels, run):
 
     found = count(step, run=run)
     assert found.kernels == {(launches.ELSEWHERE, 'Doubled', '_double_kernel'): 1}
-    assert seen == [6.0 if run else 1.0] * 3
+    assert seen == [1.0, 1.0, 6.0 if run else 1.0]
     assert found.operators[f'{launches.ELSEWHERE}: backward', 'Doubled', 'mul'] == 1
     assert support.launch is launches._LAUNCH
 

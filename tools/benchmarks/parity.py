@@ -140,17 +140,21 @@ def off(made: dict[str, float], expected: dict[str, float]) -> dict[str, float]:
 # -- resume --------------------------------------------------------------------------------------
 
 
-def check_resume(device: torch.device, amp: bool) -> bool:
-    """Train four iterations, and two from the checkpoint in the middle; whether they agree."""
+def check_resume(*switches: str) -> bool:
+    """Train four iterations, and two from the checkpoint in the middle; whether they agree.
+
+    Args:
+        switches: Of tools/train.py.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_demo_data(root / 'data', 72, 8, 2)
         half = root / 'whole/iter_2.pth'
         for work_dir, more in (('whole', ()), ('resumed', ('--resume', str(half)))):
-            words = ['ugatit_demo', '--work-dir', str(root / work_dir), *['--amp'] * amp, *more]
+            words = ['ugatit_demo', '--work-dir', str(root / work_dir), *switches, *more]
             options = {
                 'data_root': root / 'data',
-                'experiment_name': f'{work_dir}_{amp}',
+                'experiment_name': '_'.join((work_dir, *switches)),
                 'train_cfg.max_iters': 4,
                 'train_cfg.val_interval': 4,
                 'train_dataloader.num_workers': 0,
@@ -166,8 +170,8 @@ def check_resume(device: torch.device, amp: bool) -> bool:
         changed, differ = difference(whole, half), difference(whole, root / 'resumed/iter_4.pth')
     share = differ / changed
     print(
-        f'resume{", bfloat16" * amp}: the weights differ from those of the run without a stop by '
-        f'{share:.2%} of what they changed by (on average; at most {RESUMED:.0%})'
+        f'{" ".join(("resume", *switches))}: the weights differ from those of the run without a '
+        f'stop by {share:.2%} of what they changed by (on average; at most {RESUMED:.0%})'
     )
     return share <= RESUMED
 
@@ -215,8 +219,8 @@ def main(argv: list[str] | None = None) -> int:
                 rows += more
                 good &= right
     if 'resume' in args.what:
-        for amp in (False,) if args.quick else (False, True):
-            good &= check_resume(device, amp)
+        for switches in ((),) if args.quick else ((), ('--amp', '--graph')):
+            good &= check_resume(*switches)
     if rows and not args.no_write:
         append_rows(rows, args.out)
     return 0 if good else 1

@@ -91,6 +91,13 @@ def up_kernels(side: int) -> list[Example]:
     return [Example((x, kind)) for x in weights for kind in (torch.float32, torch.bfloat16)]
 
 
+def mlp(make: Callable[[Tensor, Tensor, Tensor], tuple]) -> list[Example]:
+    """Of rows of the full variant's first layer, its outputs, and its weight."""
+    weight, out = torch.empty(256, 2**20), torch.empty(4, 256)
+    rows = (torch.empty(4, 2**20, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    return [Example(make(x, out, weight)) for x in rows]
+
+
 # More arguments of a function than its own examples, by its name, never read. First at the sizes of
 # a training, where kernels of WIDE must take 16 bytes with each load; then whatever else may come.
 LARGER: dict[str, Callable[[], Iterable[Example]]] = {
@@ -98,6 +105,14 @@ LARGER: dict[str, Callable[[], Iterable[Example]]] = {
     'gradients of the norm': lambda: backward(larger_norms()),
     'interleaving': lambda: [Example((x,)) for x in maps(512, 64)[:1]],
     'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[:1]],
+    'linear layers': lambda: mlp(lambda x, out, weight: (x, ((weight, out[0]),), True)),
+    'input gradient of a linear layer': lambda: mlp(
+        lambda x, out, weight: (out, out, weight, x.dtype, True, True)
+    ),
+    'weight gradient of a linear layer': lambda: mlp(
+        lambda x, out, weight: (out, x, out[:1], x[:1])
+    ),
+    'average over a map': lambda: [Example((x,)) for x in maps(256, 64)],
 }
 ODD: dict[str, Callable[[], Iterable[Example]]] = {
     'normalise': lambda: forward(odd_norms()),
@@ -116,6 +131,9 @@ WIDE = {
     '_grad_input_kernel',
     '_interleave_kernel',
     '_separate_kernel',
+    '_slices_kernel',
+    '_input_gradient_kernel',
+    '_average_kernel',
 }
 
 for module in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + '.'):

@@ -535,8 +535,9 @@ def _inner(
     LANES: tl.constexpr,
 ):
     total = tl.zeros((AREA, LANES), tl.float32)
-    for step in range(steps):
-        ours, taken, inside, _, _ = _tile(first + step, rows, channels, area, AREA, LANES)
+    tiles = (rows * tl.cdiv(channels, LANES) * tl.cdiv(area, AREA)).to(tl.int32)
+    for tile in range(first, tl.minimum(first + steps, tiles)):
+        ours, taken, inside, _, _ = _tile(tile, rows, channels, area, AREA, LANES)
         grad = _load_grad(address, kind, is_wide, taken, inside, EVEN)
         total += grad * tl.load(weight + ours, mask=inside, other=0.0)
     return tl.sum(total)

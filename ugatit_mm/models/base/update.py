@@ -7,6 +7,8 @@ from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from ..layers.spectral_norm import SpectralNorm, join_vectors
+
 
 def update(optim: OptimWrapper, loss: Tensor, allowed: Tensor | None = None) -> Tensor | None:
     """Make the backward pass and, where it is due, the update, if the gradient's norm is finite.
@@ -85,17 +87,21 @@ def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) 
 
 def copy_buffers(module: nn.Module) -> list[Tensor]:
     """Return copies of the module's buffers, for :func:`restore_buffers`."""
-    buffers = list(module.buffers())
-    copies = [torch.empty_like(buffer) for buffer in buffers]
-    if buffers:
-        torch._foreach_copy_(copies, buffers)
-    return copies
+    return [buffer.clone() for buffer in _buffers(module)]
 
 
 def restore_buffers(module: nn.Module, copies: list[Tensor], taken: Tensor) -> None:
     """Where not ``taken``, give the buffers their values at the time of :func:`copy_buffers`."""
-    for buffer, copied in zip(module.buffers(), copies, strict=True):
+    for buffer, copied in zip(_buffers(module), copies, strict=True):
         torch.where(taken, buffer, copied, out=buffer)
+
+
+def _buffers(module: nn.Module) -> list[Tensor]:
+    """The module's buffers; the vectors of its spectral norms as one."""
+    joined = join_vectors(module)
+    own = {id(b) for m in module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
+    others = [buffer for buffer in module.buffers() if id(buffer) not in own]
+    return others if joined is None else [joined, *others]
 
 
 def _is_overflow(scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:

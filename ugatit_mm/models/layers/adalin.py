@@ -112,11 +112,6 @@ class _Rho(nn.Module):
         else:
             self.register_buffer('rho', rho, persistent=False)
 
-    @torch.no_grad()
-    def clip_rho(self) -> None:
-        """Put rho back into [0, 1] (paper, under eq. 1)."""
-        self.rho.clamp_(0, 1)
-
 
 @MODELS.register_module()
 class AdaLIN(_Rho):
@@ -255,8 +250,10 @@ class GroupNorm(nn.GroupNorm):
         return finish(x, Norm(slope=slope, padding=pad), residual)
 
 
+@torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
     """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1]."""
-    for layer in module.modules():
-        if isinstance(layer, _Rho):
-            layer.clip_rho()
+    rhos = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
+    if rhos:
+        torch._foreach_clamp_min_(rhos, 0.0)
+        torch._foreach_clamp_max_(rhos, 1.0)

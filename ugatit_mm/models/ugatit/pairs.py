@@ -77,7 +77,7 @@ class DiscriminatorPair(nn.ModuleDict):
         """
         if joint:
             judged = self.judge({x: torch.cat([real[x], fake[x]]) for x in DOMAINS})
-            return {x: (_half(judged[x], 0), _half(judged[x], 1)) for x in DOMAINS}
+            return {x: _halves(judged[x]) for x in DOMAINS}
         of_real, of_fake = self.judge(real), self.judge(fake)
         return {x: (of_real[x], of_fake[x]) for x in DOMAINS}
 
@@ -94,9 +94,17 @@ class DiscriminatorPair(nn.ModuleDict):
             return {x: self[x](images[x], heatmap=False) for x in DOMAINS}
 
 
-def _half(judged: list[DiscriminatorOutput], half: int) -> list[DiscriminatorOutput]:
-    """The first or the second half of a batch."""
-    return [DiscriminatorOutput._make(_chunk(field)[half] for field in scale) for scale in judged]
+def _halves(
+    judged: list[DiscriminatorOutput],
+) -> tuple[list[DiscriminatorOutput], list[DiscriminatorOutput]]:
+    """The first and the second half of a batch."""
+    # One chunk of each field: the gradients of its halves are put together by one operator.
+    chunks = [[_chunk(field) for field in scale] for scale in judged]
+    first, second = (
+        [DiscriminatorOutput._make(chunk[half] for chunk in scale) for scale in chunks]
+        for half in (0, 1)
+    )
+    return first, second
 
 
 def _chunk(tensor: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -20,11 +20,14 @@ from ..layers import (
     JointLinear,
     ResBlock,
     UpConv2d,
+    average,
+    linears,
     pad,
     reflection,
     repad,
     replication,
     run_layers,
+    shared,
 )
 from ..layers.activation import Activation
 from .recipes import resolve
@@ -52,17 +55,16 @@ class StyleMLP(nn.Module):
         self.fc2 = nn.Linear(hidden, hidden, bias)
         self.gamma = nn.Linear(hidden, channels, bias)
         self.beta = nn.Linear(hidden, channels, bias)
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (N, C) each."""
         # In float32 under autocast: the full variant's first layer is bound by reading its weights
         # once, and a copy of them in another type would be a read more and half a gigabyte.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.fc1.weight.dtype)
-            x = x.mean((2, 3)) if self.light else x.flatten(1)
-            x = self.relu(self.fc2(self.relu(self.fc1(x))))
-            return self.gamma(x), self.beta(x)
+            x = average(x, self.fc1.weight.dtype) if self.light else x.flatten(1)
+            (x,) = linears(self.fc1(x, relu=True), self.fc2, relu=True)
+            gamma, beta = linears(x, self.gamma, self.beta)
+        return gamma, beta
 
 
 @MODELS.register_module()
@@ -247,7 +249,10 @@ class UGATITGenerator(BaseModule):
             x = repad(x, ResBlock.padding, NO_PADDING)
             x, cam_logit, heatmap = self.cam(x, self.attended, return_cam)
         style = () if self.mlp is None else self.mlp(repad(x, self.attended, NO_PADDING))
-        x = run_layers(self.blocks, x, *style, with_cp=self.with_cp)
+        # Each block has two norms, and all of them take the same gamma and beta.
+        uses = shared(style, 2 * len(self.blocks))
+        styles = [first + second for first, second in zip(uses[::2], uses[1::2], strict=True)]
+        x = run_layers(self.blocks, x, styles, with_cp=self.with_cp)
         image = run_layers(self.decoder, x, with_cp=self.with_cp)
         return (image, cam_logit, heatmap) if return_cam else image
 

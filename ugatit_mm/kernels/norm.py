@@ -410,7 +410,10 @@ def _merging(channels: int, slices: int) -> dict[str, int]:
     block_c = triton.next_power_of_2(channels)
     block_s = min(triton.next_power_of_2(slices), max(1, 2048 // block_c))
     warps = min(16, max(4, block_c * block_s // 256))  # 8 numbers a thread
-    return {'BLOCK_C': block_c, 'BLOCK_S': block_s, 'num_warps': warps}
+    # Few programs run: without a number of registers the assembler saves some for more of them,
+    # and spills others.
+    registers = min(255, 65536 // (32 * warps))
+    return {'BLOCK_C': block_c, 'BLOCK_S': block_s, 'num_warps': warps, 'maxnreg': registers}
 
 
 def _lines(factors: Factors) -> Factors:

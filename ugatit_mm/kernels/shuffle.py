@@ -38,7 +38,9 @@ def plain_repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
 
 def plain_repad_grad(grad: Tensor, old: Padding, new: Padding) -> Tensor:
     """See :data:`repad_gradient`."""
-    grad = fold(grad, new) if new else grad
+    if new:  # several numbers are added, and rounded once
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        grad = fold(grad.to(wide), new).to(grad.dtype)
     return F.pad(grad, old[:4]) if old else grad
 
 

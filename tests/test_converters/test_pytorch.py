@@ -15,6 +15,7 @@ from mmengine.runner import load_checkpoint
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import build_model, describe, from_official, to_official
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.kernels.support import Fused
 from ugatit_mm.models import UGATIT
 
 TERMS = {
@@ -137,6 +138,15 @@ def test_three_training_steps(official):
         for i in range(3)
     ]
     compare_training(steps, checkpoint(official, 'light.weights.'), checkpoint(official, 'after.'))
+
+
+@pytest.mark.slow
+def test_the_same_numbers_by_kernels(official, kernels):
+    test_forward_passes(official)
+    test_full_generator(official)
+    test_three_training_steps(official)
+    sound = {name: all(function.sound.values()) for name, function in Fused.known.items()}
+    assert sound['normalise'] and all(sound.values()), sound
 
 
 @pytest.mark.parametrize('kind', ['light', 'full'])

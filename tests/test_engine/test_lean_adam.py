@@ -141,6 +141,11 @@ def test_rounding_has_no_bias():
     assert rows.shape == (4, ROW)
     assert (rows[1:] == rows[:-1]).float().mean() < 1e-3  # rows differ
     assert torch.equal(rows[2:3], adam.random(table, 2 * ROW, 3 * ROW, 3, 0))
+    for start, stop, step in ((0, 4 * ROW, 3), (5 * ROW, 5 * ROW + 9, 2**24 - 1)):
+        of_number, of_tensor = (
+            adam.random(table, start, stop, kind, 1) for kind in (step, torch.tensor(float(step)))
+        )
+        assert torch.equal(of_number, of_tensor)
 
 
 def test_zero_gradients_leave_everything():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from counting import Count
 from torch import nn
 
 from ugatit_mm.engine.lean_adam import LeanAdam
@@ -12,12 +13,12 @@ from ugatit_mm.kernels.adam import BLOCK, ROW
 from ugatit_mm.kernels.support import SWITCH
 
 FIELDS = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-2)
-COUNTS = (3, ROW, ROW + BLOCK, ROW + 3 * BLOCK + 7)  # float32 moments, and each kind of a rest
+COUNTS = (3, ROW + BLOCK, ROW + BLOCK + 7)  # float32 moments, and each kind of a rest
 
 
-def pair(device: torch.device) -> list[LeanAdam]:
+def pair(device: torch.device, counts: tuple[int, ...] = COUNTS) -> list[LeanAdam]:
     torch.manual_seed(0)
-    weights = [torch.randn(count, device=device) for count in COUNTS]
+    weights = [torch.randn(count, device=device) for count in counts]
     return [LeanAdam([nn.Parameter(w.clone()) for w in weights], **FIELDS) for _ in range(2)]
 
 
@@ -60,7 +61,7 @@ def go_on_alike(optimizers: list[LeanAdam]) -> None:
 
 def test_steps_are_those_of_the_formula(kernels, monkeypatch):
     optimizers = pair(kernels)
-    for step in range(3):
+    for step in range(2):
         step_both(optimizers, monkeypatch, step)
         assert_close(optimizers)
         go_on_alike(optimizers)
@@ -109,3 +110,44 @@ def test_bias_corrections_keep_their_digits(kernels, monkeypatch):
     parameter.grad = torch.linspace(1, 5, ROW, device=kernels)
     optimizer.step()
     torch.testing.assert_close(parameter, torch.full_like(parameter, -1.0), rtol=1e-6, atol=0)
+
+
+def test_launches_and_no_question_to_the_host(kernels, monkeypatch):
+    """One for each large parameter, and one operator each for steps and small parameters."""
+    optimizer = pair(kernels)[0]
+    optimizer.found_inf = torch.zeros((), device=kernels)
+    for parameter in optimizer.param_groups[0]['params']:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    count = Count()
+    monkeypatch.setattr(adam, 'launch', count.launch)
+    with count:
+        optimizer.step()
+    assert sorted(name for name in count.seen if 'record_function' not in name) == [
+        '_foreach_add_',
+        '_foreach_sub_',
+        '_fused_adam_',
+        *['launch'] * 2,
+    ]
+
+
+def test_resumes_to_the_last_bit(kernels):
+    whole, first = pair(kernels, COUNTS[-1:])
+
+    def run(optimizer: LeanAdam, steps: range) -> None:
+        for step in steps:
+            rng = torch.Generator().manual_seed(step)
+            for parameter in optimizer.param_groups[0]['params']:
+                parameter.grad = torch.randn(parameter.shape, generator=rng).to(kernels)
+            optimizer.step()
+
+    run(whole, range(3))
+    run(first, range(1))
+    second = pair(kernels, COUNTS[-1:])[1]
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    parameters = [optimizer.param_groups[0]['params'] for optimizer in (whole, first, second)]
+    with torch.no_grad():
+        for old, new in zip(*parameters[1:], strict=True):
+            new.copy_(old)
+    run(second, range(1, 3))
+    assert all(map(torch.equal, parameters[0], parameters[2]))

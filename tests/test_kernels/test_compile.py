@@ -53,7 +53,7 @@ def norms(x: Tensor, kinds: Iterable[norm.Norm]) -> Iterator[tuple]:
         style = torch.empty(2, 2 if kind.smoothing else 1, channels)
         factors = norm.Factors(torch.empty(channels), torch.empty(1, channels), *style)
         for given in (factors, norm.Factors(factors.bias)):
-            yield x, given, x.new_empty(kind.padding.around(x.shape)), numbers, kind
+            yield x, given, empty(x, kind.padding.around(x.shape)), numbers, kind
 
 
 PLAIN = norm.Norm(slope=0.2)
@@ -83,8 +83,9 @@ def backward(found: Iterable[tuple]) -> list[Example]:
     ]
 
 
-def padded(found: Iterable[Tensor]) -> list[Example]:
-    return [Example((x, padding)) for x in found for padding in (reflection(3), replication())]
+def paddings(found: Iterable[Tensor]) -> list[Example]:
+    kinds = ((NO_PADDING, reflection(3)), (reflection(1), replication()))
+    return [Example((x, *pair)) for x in found for pair in kinds]
 
 
 def up_kernels(side: int) -> list[Example]:
@@ -153,6 +154,13 @@ def cam_input_gradients() -> list[Example]:
     return [Example((x, x, pooled, logits, w)) for x, _, w, _, pooled, logits in cams()]
 
 
+def mlp(make: Callable[[Tensor, Tensor, Tensor], tuple]) -> list[Example]:
+    """Of rows of the full variant's first layer, its outputs, and its weight."""
+    weight, out = torch.empty(256, 2**20), torch.empty(4, 256)
+    rows = (torch.empty(4, 2**20, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    return [Example(make(x, out, weight)) for x in rows]
+
+
 # More arguments of a function than its own examples, by its name, never read. First at the sizes of
 # a training, where kernels of WIDE must take 16 bytes with each load; then whatever else may come.
 LARGER: dict[str, Callable[[], Iterable[Example]]] = {
@@ -165,14 +173,22 @@ LARGER: dict[str, Callable[[], Iterable[Example]]] = {
     'class activation map': cam_heads,
     "class activation map's gradient": cam_gradients,
     "class activation map's gradient of its input": cam_input_gradients,
+    'linear layers': lambda: mlp(lambda x, out, weight: (x, ((weight, out[0]),), True)),
+    'input gradient of a linear layer': lambda: mlp(
+        lambda x, out, weight: (out, out, weight, x.dtype, True, True)
+    ),
+    'weight gradient of a linear layer': lambda: mlp(
+        lambda x, out, weight: (out, x, out[:1], x[:1])
+    ),
+    'average over a map': lambda: [Example((x,)) for x in maps(256, 64)],
 }
 ODD: dict[str, Callable[[], Iterable[Example]]] = {
     'bias and activation': activations,
     "bias and activation's gradient": activation_gradients,
     'normalise': lambda: forward(odd_norms()),
     'gradients of the norm': lambda: backward(odd_norms()),
-    'padding': lambda: padded([*maps(64, 256), *odd_maps()]),
-    'gradient of padding': lambda: padded(maps(64, 256)),
+    'padding': lambda: paddings([*maps(64, 256), *odd_maps()[:2]]),
+    'gradient of padding': lambda: paddings(maps(64, 256)),
     'interleaving': lambda: [Example((x,)) for x in maps(512, 65)[1:]],
     'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[1:]],
     'kernels of up-sampling': lambda: up_kernels(3),
@@ -191,6 +207,9 @@ WIDE = {
     '_pool_kernel',
     '_head_kernel',
     '_spread_kernel',
+    '_slices_kernel',
+    '_input_gradient_kernel',
+    '_average_kernel',
 }
 
 for module in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + '.'):

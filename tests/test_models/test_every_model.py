@@ -86,6 +86,10 @@ ROWS = {
             'joint_discrimination': False,
             'loss_config': {'cam': 1.0},
         },
+        # before instance norms
+        dead=tuple(
+            f'.encoder.{name}.bias' for name in ('0.conv', '1.conv', '2.conv', '3.conv1', '3.conv2')
+        ),
     ),
     'cyclegan': Row(
         others={

@@ -1,16 +1,21 @@
 """The benchmarks of the step and of translation: what they compare, what they write."""
 
 import csv
+import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import load_tool
+from helpers import ROOT, load_tool
 
 from ugatit_mm.converters.pytorch import from_official
 
 step = load_tool('benchmarks/step')
 translate = load_tool('benchmarks/translate')
+parity = load_tool('benchmarks/parity')
 soak = load_tool('benchmarks/soak')
 SMALL = ['--variant', 'light', '--img-size', '96', '--base-channels', '4', '--rounds', '1']
 
@@ -28,7 +33,7 @@ def test_settings_are_the_flags_of_the_training_tool():
             if flag != 'recipe':
                 words += [f'--{flag}'] if value is True else [f'--{flag}', value]
         args = vars(train.parse_args(['config', *words]))
-        given = {flag: args[flag] for flag in ('amp', 'lean', 'compile') if args[flag]}
+        given = {flag: args[flag] for flag in ('amp', 'lean', 'compile', 'graph') if args.get(flag)}
         assert given == {k: v for k, v in options.items() if k != 'recipe'}
 
 
@@ -38,11 +43,20 @@ def test_step_compares_the_same_mathematics():
     official = step.OfficialOrder(True, 96, base_channels=4)
     images = {k: torch.randint(0, 256, (1, 3, 96, 96)) / 127.5 - 1 for k in 'AB'}
     ours = step.build_ours(True, images, {'base_channels': 4})
-    model = ours.__closure__[ours.__code__.co_freevars.index('model')].cell_contents
+    model = ours.model
     model.load_state_dict(from_official(official.state_dict()))
     log, theirs = ours(), official.step(images['A'], images['B'])
     assert log['loss_d'] == pytest.approx(theirs['d_loss'].item(), rel=1e-4)
     assert log['loss_g'] == pytest.approx(theirs['g_loss'].item(), rel=1e-4)
+
+
+def test_compiled_settings_are_measured_if_asked_for():
+    device = torch.device('cuda')
+    usual = step.default_settings(device, False)
+    assert {'float32', 'bfloat16', 'lean, bfloat16'} <= set(usual)
+    assert not any('compile' in step.SETTINGS[name] for name in usual)
+    assert 'bfloat16, compile' in step.default_settings(device, True)
+    assert step.default_settings(torch.device('cpu'), True) == list(step.ON_CPU)
 
 
 @pytest.mark.slow
@@ -81,6 +95,73 @@ def test_translate_gives_the_official_images(tmp_path):
     assert {row['quantity'] for row in rows(out)} == {'time', 'speed', 'rate'}
     assert translate.main([*SMALL, '--no-write', '--out', str(tmp_path / 'none.csv')]) == 0
     assert not (tmp_path / 'none.csv').exists()
+
+
+def test_parity_sees_a_wrong_step(tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'results.csv'
+    words = ['steps', '--quick', '--device', 'cpu', '--out', str(out)]
+    made = parity.losses
+    runs = []
+
+    def losses(step):
+        runs.append(made(step))
+        if len(runs) == 2:  # the first of the settings
+            runs[-1][0]['loss_g'] *= 1.01
+        return runs[-1]
+
+    monkeypatch.setattr(parity, 'losses', losses)
+    monkeypatch.setattr(parity, 'STEPS', 1)
+    assert parity.main(words) == 1
+    found = {row['setting']: float(row['value']) for row in rows(out)}
+    assert found['float32, formulas'] == pytest.approx(0.01, rel=1e-2)
+    assert 0 < found['bfloat16, formulas'] < parity.LIMITS['bfloat16']
+    assert '| loss_g | ' in capsys.readouterr().out
+    assert parity.off({'a': math.nan}, {'a': 1.0, 'b': 2.0}) == {'a': math.inf, 'b': math.inf}
+
+
+def test_parity_tells_of_kernels_that_fell_back(monkeypatch, kernels, capsys):
+    support = parity.support
+    monkeypatch.setattr(support.Fused, 'known', {})
+
+    def twice(x):
+        return 2 * x
+
+    def examples(device):
+        yield support.Example((torch.ones(4, device=device),))
+
+    support.Fused('right one', twice, twice, examples)
+    assert parity.check_kernels(kernels)
+    support.Fused('wrong one', twice, lambda x: 3 * x, examples)
+    assert not parity.check_kernels(kernels)
+    said = capsys.readouterr().out
+    assert 'right: right one' in said and 'fell back: wrong one' in said
+
+
+def gpu_script(*words: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [ROOT / 'benchmarks/gpu.sh', *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+    )
+
+
+def test_parts_that_fail_do_not_stop_the_gpu_script(tmp_path):
+    done = gpu_script('--rehearse', PYTHON='false', ROWS=str(tmp_path / 'rows.csv'))
+    assert done.returncode == 1
+    failed = [line for line in done.stderr.splitlines() if line.startswith('failed: ')]
+    assert failed[0] == 'failed: machine: ended with 1' and len(failed) >= 6
+    assert failed[-1] == 'failed: a rank: ended with 1'
+    assert gpu_script('--anything').returncode == 2
+
+
+@pytest.mark.slow
+def test_the_gpu_script_is_rehearsed(tmp_path):
+    out = tmp_path / 'rows.csv'
+    done = gpu_script('--rehearse', PYTHON=sys.executable, ROWS=str(out))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert {row['benchmark'] for row in rows(out)} == {'parity', 'launches', 'step', 'translate'}
+    assert 'differ from those of the run without a stop by 0.00%' in done.stdout
 
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux alone tells')

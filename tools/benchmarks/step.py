@@ -16,6 +16,7 @@ from bench import PeakMemory, Row, add_arguments, append_rows, release, seconds
 from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapperDict
 from official_order import OfficialOrder
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -37,6 +38,8 @@ SETTINGS: dict[str, dict] = {
     'float16, compile': {'amp': 'float16', 'compile': 'default'},
     'lean, bfloat16, compile': {'lean': True, 'amp': 'bfloat16', 'compile': 'default'},
 }
+ON_GPU = ('float32', 'bfloat16', 'lean, bfloat16')
+SETTINGS |= {f'{name}, graph': SETTINGS[name] | {'graph': True} for name in ON_GPU}
 ON_CPU = ('float32', 'float32, tensorflow recipe', 'bfloat16', 'lean')
 
 
@@ -49,28 +52,42 @@ class Measured:
     flop: int = 0
 
 
+@dataclass
+class Training:
+    """A training's step: a call makes it."""
+
+    model: BaseModel
+    optim: OptimWrapperDict
+    batch: dict
+
+    def __call__(self) -> dict:
+        """Make a step, return the loss terms."""
+        return self.model.train_step(self.batch, self.optim)
+
+
 def build_official(light: bool, images: dict[str, Tensor], widths: dict) -> Callable[[], object]:
     """Return the official step."""
     device = images['A'].device
-    step = OfficialOrder(light, images['A'].size(2), device=device, **widths).step
+    with device:
+        step = OfficialOrder(light, images['A'].size(2), device=device, **widths).step
     return lambda: step(images['A'], images['B'])
 
 
 def build_ours(
     light: bool, images: dict[str, Tensor], widths: dict, recipe: str = 'pytorch', **speed: object
-) -> Callable[[], object]:
+) -> Training:
     """Return our step, from the config, in a setting of :func:`apply_speed`."""
     size = images['A'].size(2)
     options = {'img_size': size, 'model.recipe': recipe, 'model.generator.light': light}
     for part in ('generator', 'discriminator'):
         options[f'model.{part}.base_channels'] = widths['base_channels']
     cfg = load_config('ugatit_selfie2anime', options)
-    apply_speed(cfg, **speed)
+    apply_speed(cfg, **{'graph': False, **speed})
     return build_step(cfg, images)
 
 
-def build_step(cfg: Config, images: dict[str, Tensor]) -> Callable[[], object]:
-    """Return a training step of a config with its own networks, which are built on the device.
+def build_step(cfg: Config, images: dict[str, Tensor]) -> Training:
+    """Return the step of a config with networks of its own, which are built on the device.
 
     Args:
         cfg: Of a training.
@@ -85,7 +102,7 @@ def build_step(cfg: Config, images: dict[str, Tensor]) -> Callable[[], object]:
     optim = build(cfg.optim_wrapper)(model)
     # As the data loader gives it: uint8, BGR.
     pixels = {f'img_{k}': (v.flip(1) + 1).mul(127.5).round().byte() for k, v in images.items()}
-    return lambda: model.train_step({'inputs': pixels}, optim)
+    return Training(model, optim, {'inputs': pixels})
 
 
 def measure(
@@ -210,9 +227,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
+        '--compile', action='store_true', help='on a GPU the compiled settings too: minutes more'
+    )
+    parser.add_argument(
         '--profile', metavar='SETTING', choices=list(SETTINGS), help='profile it too'
     )
     return parser.parse_args(argv)
+
+
+def default_settings(device: torch.device, compiled: bool) -> list[str]:
+    """Names of the settings that suit a device; compiled ones, which take minutes, if asked for."""
+    if device.type != 'cuda':
+        return list(ON_CPU)
+    return [
+        name
+        for name, options in SETTINGS.items()
+        if name.removesuffix(', graph') in ON_GPU or (compiled and 'compile' in options)
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -222,8 +253,8 @@ def main(argv: list[str] | None = None) -> int:
         args.variant, args.img_size, args.rounds, args.base_channels = ['light'], 128, 1, 8
     widths = {'base_channels': args.base_channels}
     steps = args.steps or (20 if device.type == 'cuda' else 2)
-    warm_up = 5 if device.type == 'cuda' else 1
-    names = args.settings or (list(SETTINGS) if device.type == 'cuda' else list(ON_CPU))
+    warm_up = 5 if device.type == 'cuda' else 1  # a graph is captured meanwhile
+    names = args.settings or default_settings(device, args.compile)
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
     for variant in args.variant:

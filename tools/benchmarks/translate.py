@@ -1,8 +1,9 @@
 """Translations a second of our generator in each setting, in turns, against the official network.
 
 `python tools/benchmarks/translate.py` times one image and, on a GPU, a batch of 32, with the same
-weights everywhere. `--onnx` times exported networks in ONNX Runtime on the CPU, too, and says how
-large their files are and how far their pictures lie from torch's.
+weights everywhere; "graph" is what `ugatit translate` does on a GPU with pictures of one size.
+`--onnx` times exported networks in ONNX Runtime on the CPU, too, and says how large their files are
+and how far their pictures lie from torch's.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from official_order import OfficialOrder
 from torch import Tensor
 
 from ugatit_mm.converters.pytorch import from_official
+from ugatit_mm.engine.replay import LARGEST, Replay
 from ugatit_mm.export import export_model, open_exported
 from ugatit_mm.models import UGATIT
 
@@ -29,24 +31,27 @@ def settings(
     official: OfficialOrder, light: bool, image: Tensor, compiled: bool, widths: dict
 ) -> dict[str, Callable[[], Tensor]]:
     """The ways to translate ``image`` with the weights of ``official``."""
-    generator = ours(official, light, image, widths).generators['B']
-    generator.to(image.device, memory_format=torch.channels_last)
-    halved = copy.deepcopy(generator).bfloat16()
+    model = ours(official, light, image, widths)
+    halved = copy.deepcopy(model).bfloat16()
     narrow = image.bfloat16()
     found = {
         BASELINE: lambda: official.translate(image),
-        'float32': lambda: generator(image),
-        'bfloat16': lambda: halved(narrow),
+        'float32': lambda: model.translate(image, 'B').image,
+        'bfloat16': lambda: halved.translate(narrow, 'B').image,
     }
+    if image.is_cuda and image[:, 0].numel() <= LARGEST:
+        wide, short = Replay(model), Replay(halved)
+        found['float32, graph'] = lambda: wide(image, 'B').image
+        found['bfloat16, graph'] = lambda: short(narrow, 'B').image
     if compiled:
         for name, mode in (('compile', 'default'), ('CUDA graphs', 'reduce-overhead')):
             if mode != 'default' and image.device.type != 'cuda':
                 continue
             for kind, base, pixels in (
-                ('float32', generator, image),
+                ('float32', model, image),
                 ('bfloat16', halved, narrow),
             ):
-                network = copy.deepcopy(base)
+                network = copy.deepcopy(base.generators['B'])
                 network.compile(mode=mode)
                 found[f'{kind}, {name}'] = partial(network, pixels)
     return found
@@ -55,7 +60,8 @@ def settings(
 def ours(official: OfficialOrder, light: bool, image: Tensor, widths: dict) -> UGATIT:
     """Our generators with the weights of ``official``."""
     generator = {'type': 'UGATITGenerator', 'img_size': image.size(2), 'light': light, **widths}
-    model = UGATIT(generator, None, recipe='pytorch')
+    with image.device:
+        model = UGATIT(generator, None, recipe='pytorch').to(image.device)
     weights = {k: v for k, v in official.state_dict().items() if k.startswith('gen')}
     model.load_state_dict(from_official(weights))
     return model.eval()
@@ -89,7 +95,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--img-size', type=int, default=256)
     parser.add_argument('--base-channels', type=int, default=64)
     parser.add_argument('--rounds', type=int, help='5 on a CPU, 50 on a GPU')
-    parser.add_argument('--compile', action='store_true', help='on a CPU too')
+    parser.add_argument('--compile', action='store_true', help='compiled settings too')
     parser.add_argument('--onnx', action='store_true', help='ONNX Runtime too; on a CPU alone')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
@@ -109,10 +115,11 @@ def main(argv: list[str] | None = None) -> int:
     rounds = args.rounds or (50 if on_gpu else 5)
     for variant in args.variant:
         light = variant == 'light'
-        official = OfficialOrder(light, args.img_size, device=device, **widths)
+        with device:
+            official = OfficialOrder(light, args.img_size, device=device, **widths)
         for batch in args.batch or ([1, 32] if on_gpu else [1]):
             image = torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1
-            ways = settings(official, light, image, on_gpu or args.compile, widths)
+            ways = settings(official, light, image, args.compile, widths)
             if args.onnx:
                 ways |= onnx(ours(official, light, image, widths), image)
             times: dict[str, list[float]] = {name: [] for name in ways}

@@ -101,7 +101,7 @@ class Replay:
         self.off = os.environ.get(SWITCH) == '0'
         self.lock = threading.Lock()
         # By kind: what was captured, None after the first call.
-        self.kept: OrderedDict[Hashable, _Captured | None] = OrderedDict()
+        self.kept: OrderedDict[tuple, _Captured | None] = OrderedDict()
         self.weights: dict[str, Hashable] = {}  # by target, when its graphs were captured
 
     def __call__(
@@ -207,7 +207,7 @@ class _Captured:
 
     def __call__(self, image: Tensor, style: Tensor | None) -> Translated:
         self.image.copy_(image)
-        if self.style is not None:
+        if self.style is not None and style is not None:
             self.style.copy_(style)
         self.graph.replay()
         return Translated._make(x if x is None else x.clone() for x in self.results)

@@ -322,7 +322,8 @@ def _softplus(x):
     small = tl.exp(-tl.abs(x))
     # log(1 + small) to the last digits of a small one.
     above = 1.0 + small
-    log = tl.where(above == 1.0, small, tl.log(above) * (small / (above - 1.0)))
+    lost = above == 1.0
+    log = tl.where(lost, small, tl.log(above) * (small / tl.where(lost, 1.0, above - 1.0)))
     return tl.where(x <= 0, 0.0, x) + log
 
 

@@ -78,7 +78,8 @@ def replication() -> Padding:
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """NHWC where ``x`` lies so, a cut-out of such a map included; else NCHW."""
-    return torch.channels_last if x.stride(1) < x.stride(3) else torch.contiguous_format
+    _, channel, row, column = x.stride()  # that of a single row or column may be any number
+    return torch.channels_last if channel < min(row, column) else torch.contiguous_format
 
 
 def empty(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -99,18 +100,23 @@ def gaps(x: Tensor) -> bool:
     return x.size(2) > 1 and row != width * column
 
 
-def tile_of(*maps: Tensor, tile: int | None = None) -> tuple[int, int]:
-    """Channels and positions of a tile, by the size of the first map and the formats of all."""
-    tile = tile or TILE
+def tile_of(*maps: Tensor, folded: bool = False) -> tuple[int, int]:
+    """Channels and positions of a tile.
+
+    Args:
+        maps: Read or written together; the size is that of the first one.
+        folded: Elements are read by :func:`load_folded`, nine numbers for each.
+    """
     channels = triton.next_power_of_2(maps[0].size(1))
     positions = triton.next_power_of_2(maps[0].size(2) * maps[0].size(3))
     last = {memory_format(x) is torch.channels_last for x in maps}
     if last == {False}:
+        tile = TILE // 4 if folded else TILE
         block_p = min(tile, positions)
         return min(tile // block_p, channels), block_p
     # 64 channels are at least 128 bytes; 32 if only one map is channels last.
     block_c = min(64 if last == {True} else 32, channels)
-    return block_c, min(tile // block_c, positions)
+    return block_c, min((TILE // 2 if folded else TILE) // block_c, positions)
 
 
 def grid(x: Tensor, block_c: int, block_p: int) -> tuple[int]:
@@ -177,7 +183,8 @@ def load_folded(
     x,
     sample,
     channel,
-    position,
+    row,
+    column,
     inside,
     stride_n,
     stride_c,
@@ -193,9 +200,8 @@ def load_folded(
 ):
     """Elements of a padded map, each with its copies in the frame, as float32.
 
-    ``position`` counts in the map without its frame, of ``height`` and ``width``.
+    ``row`` and ``column`` count in the map without its frame, of ``height`` and ``width``.
     """
-    row, column = position // width, position % width
     above = first_copy(row, top, height, REFLECT)
     below = last_copy(row, top, bottom, height, REFLECT)
     before = first_copy(column, left, width, REFLECT)

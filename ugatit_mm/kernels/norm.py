@@ -322,7 +322,7 @@ def triton_gradients(
 ) -> tuple[Tensor, Factors]:
     """Compute them in three launches; see :data:`gradients`."""
     batch, channels, height, width = x.shape
-    block_c, block_p = tile_of(x, grad)
+    block_c, block_p = tile_of(x, grad, folded=bool(norm.padding))
     parts, slices, steps = _parts(x, block_c, block_p)
     frame = (*norm.padding[:4], height)
     kinds = {
@@ -408,9 +408,12 @@ def _parts(x: Tensor, block_c: int, block_p: int) -> tuple[Tensor, int, int]:
 def _merging(channels: int, slices: int) -> dict[str, int]:
     """Constants of a kernel that merges the slices of all channels."""
     block_c = triton.next_power_of_2(channels)
-    block_s = min(triton.next_power_of_2(slices), max(1, 4096 // block_c))
+    block_s = min(triton.next_power_of_2(slices), max(1, 2048 // block_c))
     warps = min(16, max(4, block_c * block_s // 256))  # 8 numbers a thread
-    return {'BLOCK_C': block_c, 'BLOCK_S': block_s, 'num_warps': warps}
+    # Few programs run: without a number of registers the assembler saves some for more of them,
+    # and spills others.
+    registers = min(255, 65536 // (32 * warps))
+    return {'BLOCK_C': block_c, 'BLOCK_S': block_s, 'num_warps': warps, 'maxnreg': registers}
 
 
 def _lines(factors: Factors) -> Factors:
@@ -519,7 +522,7 @@ def _numbers_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_S: tl.constexpr,
 ):
-    sample = tl.program_id(0).to(tl.int64)
+    sample = tl.program_id(0)
     line = tl.arange(0, BLOCK_C)[None, :]
     known = line < channels
     mean = tl.zeros((1, BLOCK_C), tl.float32)
@@ -658,7 +661,8 @@ def _gradient(
     strides = (grad_n, grad_c, grad_h, grad_w)
     if PAD:
         frame = (left, right, top, bottom, height, width)
-        g = load_folded(grad, sample, channel, position, inside, *strides, *frame, REFLECT)
+        row, column = position // width, position % width
+        g = load_folded(grad, sample, channel, row, column, inside, *strides, *frame, REFLECT)
     else:
         g = load(grad, place(sample, channel, position, *strides, grad_width, GAPS), inside)
     if SLOPE == 0:
@@ -769,19 +773,21 @@ def _coefficients_kernel(
     sum_gamma = tl.zeros((1, BLOCK_C), tl.float32)
     sum_beta = tl.zeros((1, BLOCK_C), tl.float32)
     for sample in range(batch):
-        s1 = tl.zeros((1, BLOCK_C), tl.float32)
-        s2 = tl.zeros((1, BLOCK_C), tl.float32)
-        row = tl.cast(sample, tl.int64) * channels + line
+        s1 = tl.zeros((BLOCK_S, BLOCK_C), tl.float32)
+        s2 = tl.zeros((BLOCK_S, BLOCK_C), tl.float32)
+        row = sample * channels + line
         for start in range(0, slices, BLOCK_S):
             part = start + tl.arange(0, BLOCK_S)[:, None]
             inside = known & (part < slices)
-            at_part = (tl.cast(sample, tl.int64) * slices + part) * channels + line
-            s1 += tl.sum(tl.load(sums + at_part, mask=inside, other=0.0), 0, keep_dims=True)
-            s2 += tl.sum(tl.load(products + at_part, mask=inside, other=0.0), 0, keep_dims=True)
+            at_part = (sample * slices + part) * channels + line
+            s1 += tl.load(sums + at_part, mask=inside, other=0.0)
+            s2 += tl.load(products + at_part, mask=inside, other=0.0)
+        s1 = tl.sum(s1, 0, keep_dims=True)
+        s2 = tl.sum(s2, 0, keep_dims=True)
         inv = tl.load(inv_i + row, mask=known, other=0.0)
         one = tl.full((1, BLOCK_C), 1.0, tl.float32)
         if gamma is not None:
-            at_gamma = gamma + tl.cast(sample, tl.int64) * gamma_n + line
+            at_gamma = gamma + sample * gamma_n + line
             one = tl.load(at_gamma, mask=known, other=0.0).to(tl.float32)
         # d(v + eps)^(-1/2) = -1/2 (v + eps)^(-3/2) dv.
         grad_var = -0.5 * factor_i * inv * inv * inv * one * s2

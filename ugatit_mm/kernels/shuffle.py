@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .maps import (
+    NO_PADDING,
     Padding,
     at,
     empty,
@@ -28,6 +29,19 @@ from .support import Example, Fused, jit, launch, tl, triton
 def plain_pad(x: Tensor, padding: Padding) -> Tensor:
     """Pad (N, C, H, W), or give ``x`` itself where there is nothing to pad."""
     return F.pad(x, padding[:4], mode=padding.mode) if padding else x
+
+
+def plain_repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
+    """See :data:`repadded`."""
+    return plain_pad(old.inside(x), new)
+
+
+def plain_repad_grad(grad: Tensor, old: Padding, new: Padding) -> Tensor:
+    """See :data:`repad_gradient`."""
+    if new:  # several numbers are added, and rounded once
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        grad = fold(grad.to(wide), new).to(grad.dtype)
+    return F.pad(grad, old[:4]) if old else grad
 
 
 def fold(grad: Tensor, padding: Padding) -> Tensor:
@@ -122,9 +136,10 @@ def _shares(even: Tensor, odd: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor
     return even_0 + odd_0, even_1 + odd_0, even_1 + odd_1
 
 
-def triton_pad(x: Tensor, padding: Padding) -> Tensor:
+def triton_repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
     """Pad in one launch."""
-    out = empty(x, padding.around(x.shape))
+    x = old.inside(x)
+    out = empty(x, new.around(x.shape))
     block_c, block_p = tile_of(out, x)
     launch(
         _pad_kernel,
@@ -133,34 +148,38 @@ def triton_pad(x: Tensor, padding: Padding) -> Tensor:
         out,
         x.size(1),
         out.size(2) * out.size(3),
-        padding.left,
-        padding.top,
+        new.left,
+        new.top,
         x.size(2),
         *layout(x),
         *layout(out),
-        REFLECT=padding.reflect,
+        REFLECT=new.reflect,
         BLOCK_C=block_c,
         BLOCK_P=block_p,
     )
     return out
 
 
-def triton_fold(grad: Tensor, padding: Padding) -> Tensor:
-    """Fold in one launch."""
-    out = empty(grad, padding.within(grad.shape))
-    block_c, block_p = tile_of(out, grad)
+def triton_repad_grad(grad: Tensor, old: Padding, new: Padding) -> Tensor:
+    """Fold, and put zeros around it, in one launch."""
+    shape = new.within(grad.shape)
+    out = empty(grad, old.around(shape))
+    block_c, block_p = tile_of(out, grad, folded=bool(new))
     launch(
-        _fold_kernel,
+        _repad_grad_kernel,
         grid(out, block_c, block_p),
         grad,
         out,
         out.size(1),
         out.size(2) * out.size(3),
-        *padding[:4],
-        out.size(2),
+        *new[:4],
+        *shape[2:],
+        old.left,
+        old.top,
         *grad.stride(),
         *layout(out),
-        REFLECT=padding.reflect,
+        PAD=bool(new),
+        REFLECT=new.reflect,
         BLOCK_C=block_c,
         BLOCK_P=block_p,
     )
@@ -279,7 +298,7 @@ def _pad_kernel(
 
 
 @jit
-def _fold_kernel(
+def _repad_grad_kernel(
     grad,
     out,
     channels,
@@ -289,6 +308,9 @@ def _fold_kernel(
     top,
     bottom,
     height,
+    width,
+    out_left,
+    out_top,
     grad_n,
     grad_c,
     grad_h,
@@ -297,7 +319,8 @@ def _fold_kernel(
     out_c,
     out_h,
     out_w,
-    width,
+    out_width,
+    PAD: tl.constexpr,
     REFLECT: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -306,10 +329,16 @@ def _fold_kernel(
     channel = line[:, None]
     position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     inside = (channel < channels) & (position < positions)
+    row = position // out_width - out_top
+    column = position % out_width - out_left
+    known = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     strides = (grad_n, grad_c, grad_h, grad_w)
-    frame = (left, right, top, bottom, height, width)
-    value = load_folded(grad, sample, channel, position, inside, *strides, *frame, REFLECT)
-    out += place(sample, channel, position, out_n, out_c, out_h, out_w, width, False)
+    if PAD:
+        frame = (left, right, top, bottom, height, width)
+        value = load_folded(grad, sample, channel, row, column, known, *strides, *frame, REFLECT)
+    else:
+        value = load(grad, at(sample, channel, row, column, *strides), known)
+    out += place(sample, channel, position, out_n, out_c, out_h, out_w, out_width, False)
     tl.store(out, value.to(out.dtype.element_ty), mask=inside)
 
 
@@ -484,7 +513,9 @@ def _maps(device: torch.device, shape: tuple[int, ...]) -> list[Tensor]:
 
 def _pad_examples(device: torch.device) -> list[Example]:
     maps = _maps(device, (2, 5, 9, 10))
-    return [Example((x, padding)) for x in maps for padding in PADDINGS]
+    pairs = zip(PADDINGS, (NO_PADDING, reflection(1), Padding(0, 1, 2, 0)), strict=True)
+    pairs = [*pairs, (NO_PADDING, reflection(1))]
+    return [Example((x, old, new)) for x in maps for new, old in pairs]
 
 
 def _map_examples(device: torch.device) -> list[Example]:
@@ -496,11 +527,11 @@ def _kernel_examples(device: torch.device, side: int) -> list[Example]:
     return [Example((x, kind)) for x in _maps(device, (8, 5, side, side)) for kind in kinds]
 
 
-padded = Fused('padding', plain_pad, triton_pad, _pad_examples)
-"""Pad (N, C, H, W) by a :class:`Padding`."""
+repadded = Fused('padding', plain_repad, triton_repad, _pad_examples)
+"""Give (N, C, H, W), padded by one :class:`Padding`, another: (x, old, new)."""
 
-folded = Fused('gradient of padding', fold, triton_fold, _pad_examples)
-"""See :func:`fold`."""
+repad_gradient = Fused('gradient of padding', plain_repad_grad, triton_repad_grad, _pad_examples)
+"""Gradient of :data:`repadded`'s input from that of its result, 0 in the old frame."""
 
 interleaved = Fused('interleaving', plain_interleave, triton_interleave, _map_examples)
 """Put four maps (N, 4 C, H + 1, W + 1), one for each parity, into one (N, C, 2 H, 2 W).

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ...domains import DOMAINS
 from ..base.images import check_channels, check_smallest
 from ..base.init import init_networks
-from ..layers import InstanceNorm, without_bias
+from ..layers import InstanceNorm, convolve, without_bias
+from ..layers.activation import Activation
 
 
 @MODELS.register_module()
@@ -68,11 +69,11 @@ class CycleGANDiscriminator(BaseModule):
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
         first, activation, *layers, last = self.model
-        x = activation(first(x))
+        x = convolve(first, x, Activation(activation.negative_slope))
         for conv, norm, activation in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
             x = without_bias(conv, x)
             x = norm(x, bias=conv.bias, slope=activation.negative_slope)
-        return last(x)
+        return convolve(last, x)
 
 
 class DiscriminatorPair(nn.ModuleDict):

@@ -14,6 +14,7 @@ from ..base.init import init_networks
 from ..layers import (
     NO_PADDING,
     ConvNorm,
+    ImageConv2d,
     InstanceNorm,
     Padding,
     ResBlock,
@@ -82,8 +83,7 @@ class CycleGANGenerator(BaseModule):
         self.decoder = nn.Sequential(
             conv_norm(up(widths[2], widths[1])),
             conv_norm(up(widths[1], widths[0]), reflection(3)),
-            nn.Conv2d(widths[0], out_channels, 7),
-            nn.Tanh(),
+            ImageConv2d(widths[0], out_channels, 7),
         )
 
     def init_weights(self) -> None:

@@ -3,11 +3,11 @@
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .blocks import ConvNorm, ResBlock, run_layers
 from .cam import CAM
-from .conv import PatchConv2d, UpConv2d, without_bias
-from .linear import JointLinear, joint_gradients
-from .padding import NO_PADDING, Padding, pad, reflection, replication
+from .conv import ImageConv2d, PatchConv2d, UpConv2d, convolve, without_bias
+from .linear import JointLinear, average, joint_gradients, linears
+from .padding import NO_PADDING, Padding, pad, reflection, repad, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
-from .uses import uses_of
+from .uses import shared, uses_of
 
 __all__ = [
     'CAM',
@@ -16,6 +16,7 @@ __all__ = [
     'AdaLIN',
     'ConvNorm',
     'GroupNorm',
+    'ImageConv2d',
     'InstanceNorm',
     'JointLinear',
     'Padding',
@@ -23,14 +24,19 @@ __all__ = [
     'ResBlock',
     'SpectralNorm',
     'UpConv2d',
+    'average',
     'clip_rho',
+    'convolve',
     'instance_layer_norm',
     'joint_gradients',
+    'linears',
     'pad',
     'raw_weight',
     'reflection',
+    'repad',
     'replication',
     'run_layers',
+    'shared',
     'spectral_norm',
     'uses_of',
     'without_bias',

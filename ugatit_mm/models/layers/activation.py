@@ -82,7 +82,7 @@ class BiasAct(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of ``x`` and of ``bias``."""
-        y = ctx.saved_tensors[0] if ctx.saved_tensors else None
+        (y,) = ctx.saved_tensors or (None,)  # one reading: a checkpoint allows no second
         out, of_bias = BIAS_ACT_GRAD(grad, y, *ctx.args, ctx.needs_input_grad[1])
         return out, of_bias, None, None, None, None
 

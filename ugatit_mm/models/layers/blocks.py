@@ -1,6 +1,7 @@
 """Blocks of generators: convolution and norm, residual blocks, and how a row of them runs."""
 
 from collections.abc import Iterable
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -65,26 +66,33 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
         """Map (N, C, H + 2, W + 2), padded by reflection, to (N, C, H, W) padded by ``pad``.
 
-        ``style`` is gamma and beta, or nothing.
+        ``style`` is gamma and beta of the first norm and those of the second, or nothing.
         """
+        first, second = style[: len(style) // 2], style[len(style) // 2 :]
         out = without_bias(self.conv1, x)
-        out = self.norm1(out, *style, bias=self.conv1.bias, slope=0.0, pad=self.padding)
+        out = self.norm1(out, *first, bias=self.conv1.bias, slope=0.0, pad=self.padding)
         out = without_bias(self.conv2, out)
         residual = repad(x, self.padding, self.pad)
-        return self.norm2(out, *style, bias=self.conv2.bias, pad=self.pad, residual=residual)
+        return self.norm2(out, *second, bias=self.conv2.bias, pad=self.pad, residual=residual)
 
 
-def run_layers(layers: Iterable[nn.Module], x: Tensor, *style: Tensor, with_cp: bool) -> Tensor:
+def run_layers(
+    layers: Iterable[nn.Module],
+    x: Tensor,
+    styles: Iterable[tuple[Tensor, ...]] = repeat(()),
+    *,
+    with_cp: bool,
+) -> Tensor:
     """Apply layers one after the other.
 
     Args:
         layers: The layers.
         x: Features, (N, C, H, W).
-        style: Further inputs of every layer.
+        styles: Further inputs of each layer.
         with_cp: Keep only the input of each layer, and compute what is inside again in the
             backward pass.
     """
-    for layer in layers:
+    for layer, style in zip(layers, styles):
         if with_cp and torch.is_grad_enabled():
             x = checkpoint(layer, x, *style, use_reentrant=False, preserve_rng_state=False)
         else:

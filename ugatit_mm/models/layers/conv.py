@@ -14,7 +14,7 @@ from ...kernels.shuffle import (
     quarter_kernels,
     separated,
 )
-from .activation import IDENTITY, Activation, bias_act, takes_bias
+from .activation import IDENTITY, TANH, Activation, bias_act, takes_bias
 from .padding import NO_PADDING, Padding
 
 
@@ -27,6 +27,20 @@ def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
             x, conv.weight, None, conv.stride, conv.padding, conv.output_padding
         )
     return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, act: Activation = IDENTITY) -> Tensor:
+    """Convolve (N, C_in, H, W), with the bias, and activate."""
+    bias, later = (None, conv.bias) if takes_bias(x) else (conv.bias, None)
+    return bias_act(F.conv2d(x, conv.weight, bias, conv.stride, conv.padding), later, act)
+
+
+class ImageConv2d(nn.Conv2d):
+    """The last convolution of a generator, without padding, and tanh."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Make an image of (N, C_in, H, W)."""
+        return convolve(self, x, TANH)
 
 
 class UpConv2d(nn.Conv2d):

@@ -1,12 +1,13 @@
-"""A linear layer whose uses in a step share one gradient of the weight."""
+"""Linear layers of few rows; one whose uses in a step share one gradient of the weight."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ...kernels import linear as kernels
 
 
 class JointLinear(nn.Linear):
@@ -20,14 +21,39 @@ class JointLinear(nn.Linear):
 
     _uses: '_Uses | None' = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_features) to (N, out_features)."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or self._uses is None:
-            return super().forward(x)
-        if not (torch.is_grad_enabled() and self.weight.requires_grad):
-            return super().forward(x)
-        out = _JointLinear.apply(x, self.weight, self._uses)
-        return out if self.bias is None else out + self.bias
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Map (N, in_features) of any type to (N, out_features), with ``relu`` through ReLU."""
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        uses = self._uses if learns and not traced else None
+        if uses is None and not kernels.few_rows(x, self.weight):
+            out = super().forward(x.to(self.weight.dtype))
+            return out.relu() if relu else out
+        return _JointLinear.apply(x, self.weight, self.bias, relu, uses or _Uses())
+
+
+def linears(x: Tensor, *layers: nn.Linear, relu: bool = False) -> tuple[Tensor, ...]:
+    """Apply each of one or two layers to the same rows; one launch for few rows on a GPU.
+
+    Args:
+        x: (N, in_features).
+        layers: What to apply.
+        relu: Apply ReLU to the results.
+
+    Returns:
+        (N, out_features) of each layer.
+    """
+    if not kernels.few_rows(x, layers[0].weight):
+        outs = [layer(x) for layer in layers]
+        return tuple(out.relu() for out in outs) if relu else tuple(outs)
+    return _Linears.apply(x, relu, *(p for layer in layers for p in (layer.weight, layer.bias)))
+
+
+def average(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Average (N, C, H, W) over H and W in another type, (N, C)."""
+    if dtype == torch.float32 and kernels.usable(x):
+        return _Average.apply(x)
+    return x.to(dtype).mean((2, 3))
 
 
 @contextmanager
@@ -68,23 +94,63 @@ class _Uses:
 
 class _JointLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, uses: _Uses) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.uses = uses
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, uses: _Uses
+    ) -> Tensor:
+        (out,) = kernels.outputs(x, ((weight, bias),), relu)
+        ctx.save_for_backward(x, weight, out)
+        ctx.relu, ctx.uses = relu, uses
         uses.open += 1
-        return F.linear(x, weight)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, out = ctx.saved_tensors
         uses, grad_weight = ctx.uses, None
+        grad_x, grad, grad_bias = kernels.input_gradient(
+            grad, out, weight, x.dtype, ctx.relu, ctx.needs_input_grad[0]
+        )
         if not uses.rows:
             torch.autograd.Variable._execution_engine.queue_callback(uses.check)
         uses.rows.append((grad, x))
         uses.open -= 1
         if uses.open == 0:
-            grads, inputs = (torch.cat(part) for part in zip(*uses.rows, strict=True))
+            rows = [part for use in uses.rows for part in use]
             uses.rows.clear()
-            grad_weight = grads.t() @ inputs
-        return (grad @ weight if ctx.needs_input_grad[0] else None), grad_weight, None
+            if ctx.needs_input_grad[1]:
+                grad_weight = kernels.weight_gradient(*rows)
+        return grad_x, grad_weight, grad_bias if ctx.needs_input_grad[2] else None, None, None
+
+
+class _Linears(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, relu: bool, *parameters: Tensor | None) -> tuple[Tensor, ...]:
+        layers = tuple(zip(parameters[::2], parameters[1::2], strict=True))
+        outs = kernels.outputs(x, layers, relu)
+        ctx.save_for_backward(x, *parameters, *outs)
+        ctx.relu, ctx.count = relu, len(layers)
+        return tuple(outs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        parameters, outs = saved[: 2 * ctx.count], saved[2 * ctx.count :]
+        layers = tuple(zip(parameters[::2], parameters[1::2], strict=True))
+        grad_x, made = kernels.gradients(x, layers, outs, list(grads), ctx.relu)
+        return grad_x, None, *(part for layer in made for part in layer)
+
+
+class _Average(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape, ctx.dtype = x.shape, x.dtype
+        return kernels.average(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        share = torch.empty_like(grad, dtype=ctx.dtype)
+        torch.mul(grad, 1 / ctx.shape[2:].numel(), out=share)
+        return share[:, :, None, None].expand(ctx.shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.maps import NO_PADDING, Padding, memory_format, reflection, replication
-from ...kernels.shuffle import fold, folded, padded, plain_pad
+from ...kernels.shuffle import fold, plain_repad, repad_gradient, repadded
 
 __all__ = [
     'NO_PADDING',
@@ -34,29 +34,29 @@ def pad(x: Tensor, padding: Padding) -> Tensor:
         x: Features.
         padding: Lines on each side; fewer than the map has.
     """
-    if not padding:
-        return x
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return plain_pad(x, padding)
-    return Pad.apply(x, padding)
+    return repad(x, NO_PADDING, padding)
 
 
 def repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
-    """Give a map that is padded by ``old`` the padding ``new``."""
-    return x if old == new else pad(old.inside(x), new)
+    """Give a map that is padded by ``old`` the padding ``new``; see :func:`pad`."""
+    if old == new:
+        return x
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return plain_repad(x, old, new)
+    return Repad.apply(x, old, new)
 
 
-class Pad(torch.autograd.Function):
-    """See :func:`pad`."""
+class Repad(torch.autograd.Function):
+    """See :func:`repad`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
-        """Pad ``x``."""
-        ctx.padding = padding
-        return padded(x, padding)
+    def forward(ctx: Any, x: Tensor, old: Padding, new: Padding) -> Tensor:
+        """Pad ``x``; without a new padding it is a view."""
+        ctx.paddings = (old, new)
+        return repadded(x, old, new) if new else old.inside(x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Add the frame to the places that it shows."""
-        return folded(grad, ctx.padding), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Add the new frame to the places that it shows, and put zeros into the old one."""
+        return repad_gradient(grad, *ctx.paddings), None, None

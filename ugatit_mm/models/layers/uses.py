@@ -5,7 +5,7 @@ for each further use: a launch or more for each of the hundred weights of a gene
 gets weights of its own from one function, whose backward pass adds up all gradients at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
         network: Called under the autocast of this call; all uses run in one graph.
         count: Uses.
     """
-    weights = {
+    weights: dict[str, Tensor] = {
         name: weight
         for name, weight in network.named_parameters()
         if weight.requires_grad and torch.is_grad_enabled()
@@ -61,6 +61,36 @@ def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype |
     return [dtype if name in kernels else None for name in weights]
 
 
+def shared(tensors: Sequence[Tensor], count: int) -> list[tuple[Tensor, ...]]:
+    """Return small tensors of one shape ``count`` times, their gradients added up at once.
+
+    Args:
+        tensors: Of one shape and type.
+        count: Uses, each with all tensors.
+    """
+    if not tensors or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return [tuple(tensors)] * count
+    given = Shared.apply(count, *tensors)
+    size = len(tensors)
+    return [given[index * size : (index + 1) * size] for index in range(count)]
+
+
+class Shared(torch.autograd.Function):
+    """See :func:`shared`."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of each use, one use after the other."""
+        ctx.count = count
+        return tuple(tensor.detach() for _ in range(count) for tensor in tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Add up the gradients of all uses."""
+        return None, *torch.stack(grads).unflatten(0, (ctx.count, -1)).sum(0).unbind()
+
+
 class Uses(torch.autograd.Function):
     """Hand weights out, and take their gradients back; see :func:`uses_of`."""
 
@@ -86,25 +116,18 @@ class Uses(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Add up the gradients of all uses, in the weights' types."""
         size = len(ctx.likes)
-        total: list[Tensor | None] = [None] * size
+        total: dict[int, Tensor] = {}
         for use in range(ctx.count):
-            given = list(grads[use * size : (use + 1) * size])
-            narrow = [
-                i
-                for i, (g, like) in enumerate(zip(given, ctx.likes, strict=True))
-                if g is not None and g.dtype != like.dtype
-            ]
+            of_use = enumerate(grads[use * size : (use + 1) * size])
+            given = {i: gradient for i, gradient in of_use if gradient is not None}
+            narrow = [i for i, gradient in given.items() if gradient.dtype != ctx.likes[i].dtype]
             if narrow:
                 wide = [torch.empty_like(ctx.likes[i], device=ctx.device) for i in narrow]
                 torch._foreach_copy_(wide, [given[i] for i in narrow])
-                for i, gradient in zip(narrow, wide, strict=True):
-                    given[i] = gradient
-            both = [i for i in range(size) if total[i] is not None and given[i] is not None]
+                given |= dict(zip(narrow, wide, strict=True))
+            both = [i for i in given if i in total]
             if both:
                 sums = torch._foreach_add([total[i] for i in both], [given[i] for i in both])
-                for i, gradient in zip(both, sums, strict=True):
-                    total[i] = gradient
-            for i in range(size):
-                if total[i] is None:
-                    total[i] = given[i]
-        return None, None, *total
+                given |= dict(zip(both, sums, strict=True))
+            total |= given
+        return None, None, *(total.get(i) for i in range(size))

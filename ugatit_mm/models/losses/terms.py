@@ -73,6 +73,7 @@ class _Total(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         found, total = values(terms, *tensors)
         ctx.mark_non_differentiable(found)
+        ctx.set_materialize_grads(False)
         return total, found
 
     @staticmethod

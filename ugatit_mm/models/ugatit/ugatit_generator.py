@@ -15,14 +15,19 @@ from ..layers import (
     AdaLIN,
     ConvNorm,
     GroupNorm,
+    ImageConv2d,
     InstanceNorm,
     JointLinear,
     ResBlock,
     UpConv2d,
+    average,
+    linears,
     pad,
     reflection,
+    repad,
     replication,
     run_layers,
+    shared,
 )
 from ..layers.activation import Activation
 from .recipes import resolve
@@ -50,17 +55,16 @@ class StyleMLP(nn.Module):
         self.fc2 = nn.Linear(hidden, hidden, bias)
         self.gamma = nn.Linear(hidden, channels, bias)
         self.beta = nn.Linear(hidden, channels, bias)
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (N, C) each."""
         # In float32 under autocast: the full variant's first layer is bound by reading its weights
         # once, and a copy of them in another type would be a read more and half a gigabyte.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.fc1.weight.dtype)
-            x = x.mean((2, 3)) if self.light else x.flatten(1)
-            x = self.relu(self.fc2(self.relu(self.fc1(x))))
-            return self.gamma(x), self.beta(x)
+            x = average(x, self.fc1.weight.dtype) if self.light else x.flatten(1)
+            (x,) = linears(self.fc1(x, relu=True), self.fc2, relu=True)
+            gamma, beta = linears(x, self.gamma, self.beta)
+        return gamma, beta
 
 
 @MODELS.register_module()
@@ -186,16 +190,15 @@ class UGATITGenerator(BaseModule):
         def encoder_norm(features: int) -> nn.Module:
             return InstanceNorm(features, affine=fields['encoder_affine'])
 
-        # Each layer pads its result for the next; CAM takes the map as it is.
-        pads = (2 + num_blocks) * [ResBlock.padding] + [NO_PADDING]
+        # Each layer pads its result for the next.
         first = nn.Conv2d(in_channels, base_channels, 7, bias=bias)
-        encoder: list[nn.Module] = [ConvNorm(first, encoder_norm(base_channels), pads[0])]
-        for width, padding in zip((base_channels, 2 * base_channels), pads[1:3], strict=True):
+        encoder: list[nn.Module] = [ConvNorm(first, encoder_norm(base_channels), ResBlock.padding)]
+        for width in (base_channels, 2 * base_channels):
             down = nn.Conv2d(width, 2 * width, 3, 2, bias=bias)
-            encoder.append(ConvNorm(down, encoder_norm(2 * width), padding))
-        for padding in pads[3:]:
+            encoder.append(ConvNorm(down, encoder_norm(2 * width), ResBlock.padding))
+        for _ in range(num_blocks):
             norms = (encoder_norm(channels), encoder_norm(channels))
-            encoder.append(ResBlock(channels, norms, bias, padding))
+            encoder.append(ResBlock(channels, norms, bias))
         self.encoder = nn.Sequential(*encoder)
 
         self.cam = CAM(channels, Activation(0.0), fields['shared_cam'], bias) if cam else None
@@ -205,20 +208,17 @@ class UGATITGenerator(BaseModule):
             hidden = base_channels * (num_blocks if fields['mlp_width'] == 'blocks' else 4)
             self.mlp = StyleMLP(channels, hidden, None if light else img_size // 4, bias)
         pads = num_blocks * [ResBlock.padding] + [replication()]
-        self.entry = pads[0]  # of the first layer after the encoder
+        self.attended = pads[0]  # padding of what the decoder begins with
         self.blocks = nn.ModuleList(
             ResBlock(channels, (block_norm(), block_norm()), bias, padding) for padding in pads[1:]
         )
 
         decoder: list[nn.Module] = [
             ConvNorm(UpConv2d(width, width // 2, bias), up_norm(width // 2), padding)
-            for width, padding in (
-                (channels, replication()),
-                (channels // 2, reflection(3)),
-            )
+            for width, padding in ((channels, replication()), (channels // 2, reflection(3)))
         ]
-        last = nn.Conv2d(base_channels, out_channels, 7, bias=bias)
-        self.decoder = nn.Sequential(*decoder, last, nn.Tanh())
+        last = ImageConv2d(base_channels, out_channels, 7, bias=bias)
+        self.decoder = nn.Sequential(*decoder, last)
 
     def init_weights(self) -> None:
         """Draw the kernels anew as ``init`` says; called by the runner before training."""
@@ -243,10 +243,16 @@ class UGATITGenerator(BaseModule):
         self._check_input(x)
         x = run_layers(self.encoder, pad(x, reflection(3)), with_cp=self.with_cp)
         cam_logit = heatmap = None
-        if self.cam is not None:
-            x, cam_logit, heatmap = self.cam(x)
-        style = () if self.mlp is None else self.mlp(x)
-        x = run_layers(self.blocks, pad(x, self.entry), *style, with_cp=self.with_cp)
+        if self.cam is None:
+            x = repad(x, ResBlock.padding, self.attended)
+        else:
+            x = repad(x, ResBlock.padding, NO_PADDING)
+            x, cam_logit, heatmap = self.cam(x, self.attended, return_cam)
+        style = () if self.mlp is None else self.mlp(repad(x, self.attended, NO_PADDING))
+        # Each block has two norms, and all of them take the same gamma and beta.
+        uses = shared(style, 2 * len(self.blocks))
+        styles = [first + second for first, second in zip(uses[::2], uses[1::2], strict=True)]
+        x = run_layers(self.blocks, x, styles, with_cp=self.with_cp)
         image = run_layers(self.decoder, x, with_cp=self.with_cp)
         return (image, cam_logit, heatmap) if return_cam else image
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .maps import (
     NO_PADDING,
-    TILE,
     Padding,
     at,
     load,
@@ -142,8 +141,7 @@ def _kernel_grad(
 ) -> tuple[Tensor, Tensor | None]:
     out = _empty(grad, padding.within(grad.shape), dtype, form)
     batch, channels, height, width = out.shape
-    # Half of a tile: at the frame nine places are looked at for each.
-    block_c, block_p = tile_of(out, tile=TILE // 2)
+    block_c, block_p = tile_of(out, grad, folded=bool(padding))
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
     steps = triton.cdiv(tiles, triton.cdiv(PROGRAMS, batch * blocks)) if of_bias else 1
     slices = triton.cdiv(tiles, steps)
@@ -293,8 +291,9 @@ def _bias_act_grad_kernel(
         position = start + tl.arange(0, BLOCK_P)[None, :]
         inside = (position < height * width) & (channel < channels)
         if PADDED:
+            row, column = position // width, position % width
             g = load_folded(
-                *(grad, sample, channel, position, inside, grad_n, grad_c, grad_h, grad_w),
+                *(grad, sample, channel, row, column, inside, grad_n, grad_c, grad_h, grad_w),
                 *(left, right, top, bottom, height, width, REFLECT),
             )
         else:
@@ -345,7 +344,7 @@ def _examples(device: torch.device) -> Iterator[Example]:
         (torch.contiguous_format, torch.float32),
     ):
         for act, padding in CASES:
-            x = torch.randn(2, 5, 6, 7, device=device, dtype=dtype).to(memory_format=form)
+            x = torch.randn(2, 5, 5, 6, device=device, dtype=dtype).to(memory_format=form)
             yield Example((x, torch.randn(5, device=device), act, padding, dtype, form))
 
 

@@ -19,7 +19,7 @@ from .support import Example, Fused, jit, launch, tl, triton
 
 # Chosen by reasoning, not tuned.
 PROGRAMS = 256
-SLICES = 16  # of positions, and of the rows of the kernel, at most
+SLICES = 8  # of positions, and of the rows of the kernel, at most
 
 
 def _plain(
@@ -143,7 +143,7 @@ def _kernel_grad(
         SHARED=shared,
         RAW=raw,
         SLICES=triton.next_power_of_2(slices),
-        BLOCK_C=min(512, triton.next_power_of_2(count)),
+        BLOCK_C=min(256, triton.next_power_of_2(count)),
         num_warps=8,
     )
     return grad_kernel, out, of_biases

@@ -1,4 +1,4 @@
-"""The discriminators by kernels, against the plain formulas and the official numbers."""
+"""The discriminators by kernels, against the plain formulas."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from ugatit_mm.kernels.support import SWITCH, Fused
 from ugatit_mm.models import UGATITDiscriminator
-from ugatit_mm.models.layers import SpectralNorm
+from ugatit_mm.models.layers import CAM, SpectralNorm
+from ugatit_mm.models.layers.activation import IDENTITY
 from ugatit_mm.models.layers.spectral_norm import join_vectors
 from ugatit_mm.models.ugatit.pairs import DiscriminatorPair
 
@@ -112,17 +113,27 @@ def test_an_update_of_d_is_that_of_the_plain_formulas(both, fields):
         close(a, b)
 
 
-def test_under_autocast_it_is_close(both, monkeypatch):
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, dtype):
+    """Of linear networks: where a unit near 0 changes its sign, gradients jump in either form."""
     module = pair()
+    for layer in module.modules():
+        if isinstance(layer, nn.LeakyReLU):
+            layer.negative_slope = 1.0
+        if isinstance(layer, CAM):
+            layer.activation = IDENTITY
     monkeypatch.setenv(SWITCH, '0')
     with torch.no_grad():
         for _ in range(20):  # sigma settles, so that the numbers keep their size
             module.judge(images())
-    (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=torch.bfloat16))
-    for a, b in zip(one, two, strict=True):
+    exact = learn(copy.deepcopy(module), True)
+    (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=dtype))
+    for a, b, reference in zip(one, two, exact, strict=True):
         assert a.dtype == b.dtype
-        # Single numbers may be far off where a leaky ReLU turns over.
-        assert (a - b).float().norm() < 0.1 * b.float().norm()
+        size = reference.norm()
+        error, theirs = ((value.float() - reference).norm() / size for value in (a, b))
+        # The interpreter cuts digits off bfloat16 where torch rounds.
+        assert error < 2 * theirs + (0.003 if dtype == torch.float16 else 0.05)
     for a, b in zip(vectors(ours), vectors(plain), strict=True):
         close(a, b)
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -32,7 +33,8 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
     for name, layer in network.named_modules():
         if isinstance(layer, JointLinear):
             weights.pop(f'{name}.weight', None)
-    if not weights or torch.compiler.is_compiling():
+    # Ranks send gradients while the backward pass goes on: they must come one by one.
+    if not weights or get_world_size() > 1 or torch.compiler.is_compiling():
         return [network] * count
     given = Uses.apply(count, _casts(network, weights), *weights.values())
     size = len(weights)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from ugatit_mm.kernels import activation
+from ugatit_mm.kernels import activation, maps
 from ugatit_mm.kernels.activation import (
     BIAS_ACT,
     BIAS_ACT_GRAD,
@@ -49,7 +49,7 @@ def cut_out(x: torch.Tensor) -> torch.Tensor:
 )
 @pytest.mark.parametrize(('dtype', 'form'), [(torch.float32, FIRST), (torch.bfloat16, LAST)])
 def test_values_and_gradients(kernels, monkeypatch, act, padding, dtype, form):
-    monkeypatch.setattr(activation, 'TILE', 128)  # several slices of several tiles
+    monkeypatch.setattr(maps, 'TILE', 128)  # several slices of several tiles
     monkeypatch.setattr(activation, 'PROGRAMS', 4)
     act = ACTS[act]
     x = random(2, 5, 6, 7).to(device=kernels, dtype=dtype).to(memory_format=form)

@@ -23,7 +23,9 @@ from torch import Tensor
 
 from ugatit_mm import kernels
 from ugatit_mm.kernels import norm
-from ugatit_mm.kernels.maps import NO_PADDING, empty, reflection, replication
+from ugatit_mm.kernels.activation import Activation
+from ugatit_mm.kernels.maps import NO_PADDING, empty, memory_format, reflection, replication
+from ugatit_mm.kernels.spectral import Place
 from ugatit_mm.kernels.support import Example, Fused
 
 CAPABILITIES = (80, 90, 100)
@@ -91,6 +93,67 @@ def up_kernels(side: int) -> list[Example]:
     return [Example((x, kind)) for x in weights for kind in (torch.float32, torch.bfloat16)]
 
 
+def activations() -> Iterator[Example]:
+    for x in (*maps(64, 128), maps(2048, 14)[0]):
+        for act, padding in ((Activation(0.2), reflection(1)), (Activation(0.0), NO_PADDING)):
+            bias, form = torch.empty(x.size(1)), memory_format(x)
+            yield Example((x, bias, act, padding, x.dtype, form))
+
+
+def activation_gradients() -> Iterator[Example]:
+    for x, _, act, padding, dtype, form in (example.args for example in activations()):
+        y = empty(x, padding.around(x.shape))
+        yield Example((y, y, act, padding, dtype, form, True))
+
+
+def spectral_norms() -> tuple[torch.Tensor, tuple, tuple]:
+    """Two discriminators and a half: a first convolution, two others, logits, a classifier."""
+    shapes = [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (1, 2048, 4, 4), (1, 2048)] * 6
+    weights = tuple(torch.empty(shape) for shape in shapes)
+    places, start = [], 0
+    for weight in weights:
+        rows, columns = weight.flatten(1).shape
+        places.append(Place(start, start + rows, weight.dim() == 2))
+        start += rows + columns
+    return torch.empty(start), weights, tuple(places)
+
+
+def spectral_uses() -> Iterator[Example]:
+    for dtype in (torch.bfloat16, torch.float32):
+        yield Example((*spectral_norms(), dtype, True, 1e-12))
+
+
+def spectral_gradients() -> list[Example]:
+    vectors, weights, places = spectral_norms()
+    grads = tuple(
+        weight if place.wide else weight.to(torch.bfloat16, memory_format=torch.channels_last)
+        for weight, place in zip(weights, places, strict=True)
+    )
+    return [Example((vectors, grads, weights, places, torch.empty(len(weights))))]
+
+
+def cams() -> Iterator[tuple[Tensor, Tensor, tuple, tuple, Tensor, Tensor]]:
+    for x in (maps(2048, 14)[0], maps(256, 64)[0], maps(512, 31)[0][:1]):
+        weights, biases = (torch.empty(1, x.size(1)),) * 2, (torch.empty(1),) * 2
+        pooled, logits = torch.empty(3, *x.shape[:2]), torch.empty(len(x), 2)
+        yield x, torch.empty(x.size(1), 2 * x.size(1), 1, 1), weights, biases, pooled, logits
+
+
+def cam_heads() -> list[Example]:
+    return [Example((x, kernel, w, w, biases, x.dtype)) for x, kernel, w, biases, _, _ in cams()]
+
+
+def cam_gradients() -> list[Example]:
+    return [
+        Example((kernel.chunk(2, 1)[0].to(x.dtype), logits, pooled, kernel, w, biases, True, False))
+        for x, kernel, w, biases, pooled, logits in cams()
+    ]
+
+
+def cam_input_gradients() -> list[Example]:
+    return [Example((x, x, pooled, logits, w)) for x, _, w, _, pooled, logits in cams()]
+
+
 def mlp(make: Callable[[Tensor, Tensor, Tensor], tuple]) -> list[Example]:
     """Of rows of the full variant's first layer, its outputs, and its weight."""
     weight, out = torch.empty(256, 2**20), torch.empty(4, 256)
@@ -105,6 +168,11 @@ LARGER: dict[str, Callable[[], Iterable[Example]]] = {
     'gradients of the norm': lambda: backward(larger_norms()),
     'interleaving': lambda: [Example((x,)) for x in maps(512, 64)[:1]],
     'gradient of interleaving': lambda: [Example((x,)) for x in maps(128, 64)[:1]],
+    'spectral norm': spectral_uses,
+    "spectral norm's gradient": spectral_gradients,
+    'class activation map': cam_heads,
+    "class activation map's gradient": cam_gradients,
+    "class activation map's gradient of its input": cam_input_gradients,
     'linear layers': lambda: mlp(lambda x, out, weight: (x, ((weight, out[0]),), True)),
     'input gradient of a linear layer': lambda: mlp(
         lambda x, out, weight: (out, out, weight, x.dtype, True, True)
@@ -115,6 +183,8 @@ LARGER: dict[str, Callable[[], Iterable[Example]]] = {
     'average over a map': lambda: [Example((x,)) for x in maps(256, 64)],
 }
 ODD: dict[str, Callable[[], Iterable[Example]]] = {
+    'bias and activation': activations,
+    "bias and activation's gradient": activation_gradients,
     'normalise': lambda: forward(odd_norms()),
     'gradients of the norm': lambda: backward(odd_norms()),
     'padding': lambda: paddings([*maps(64, 256), *odd_maps()[:2]]),
@@ -131,6 +201,12 @@ WIDE = {
     '_grad_input_kernel',
     '_interleave_kernel',
     '_separate_kernel',
+    '_divide_kernel',
+    '_inner_kernel',
+    '_grad_kernel',
+    '_pool_kernel',
+    '_head_kernel',
+    '_spread_kernel',
     '_slices_kernel',
     '_input_gradient_kernel',
     '_average_kernel',

@@ -14,13 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.layers.padding import NO_PADDING, Padding, fold, memory_format, reflection
-from .places import first_copy, last_copy, shown
+from .maps import (
+    NO_PADDING,
+    Padding,
+    at,
+    load,
+    load_folded,
+    place,
+    reflection,
+    split,
+    tile_of,
+)
+from .places import shown
+from .shuffle import fold
 from .support import Example, Fused, jit, launch, tl, triton
 
-# Chosen by reasoning, not tuned: 8 elements for each of the 128 threads of a program, as the
-# gradient looks at up to nine places for each; and programs enough to fill a GPU several times.
-TILE = 1024
+# Programs of the gradient with sums, enough to fill a GPU several times; chosen by reasoning.
 PROGRAMS = 512
 
 
@@ -68,9 +77,9 @@ def _kernel(
     form: torch.memory_format,
 ) -> Tensor:
     batch, channels, height, width = x.shape
-    high, wide = height + padding.top + padding.bottom, width + padding.left + padding.right
-    out = _empty(x, (batch, channels, high, wide), dtype, form)
-    block_c, block_p = _tile(channels, high * wide, form)
+    out = _empty(x, padding.around(x.shape), dtype, form)
+    high, wide = out.shape[2:]
+    block_c, block_p = tile_of(out)
     tiles = triton.cdiv(high * wide, block_p)
     launch(
         _bias_act_kernel,
@@ -110,7 +119,7 @@ def _plain_grad(
 ) -> tuple[Tensor, Tensor | None]:
     grad = fold(grad, padding) if padding else grad
     if y is not None:
-        y = padding.inside(y).contiguous(memory_format=memory_format(grad))
+        y = padding.inside(y)
         if act.tanh:
             grad = torch.ops.aten.tanh_backward(grad, y)
         elif act.slope:
@@ -130,10 +139,9 @@ def _kernel_grad(
     form: torch.memory_format,
     of_bias: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    batch, channels, high, wide = grad.shape
-    height, width = high - padding.top - padding.bottom, wide - padding.left - padding.right
-    out = _empty(grad, (batch, channels, height, width), dtype, form)
-    block_c, block_p = _tile(channels, height * width, form)
+    out = _empty(grad, padding.within(grad.shape), dtype, form)
+    batch, channels, height, width = out.shape
+    block_c, block_p = tile_of(out, grad, folded=bool(padding))
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
     steps = triton.cdiv(tiles, triton.cdiv(PROGRAMS, batch * blocks)) if of_bias else 1
     slices = triton.cdiv(tiles, steps)
@@ -187,35 +195,6 @@ def _empty(
     return torch.empty(shape, dtype=dtype, device=like.device, memory_format=form)
 
 
-def _tile(channels: int, positions: int, form: torch.memory_format) -> tuple[int, int]:
-    """Channels and positions of a tile (powers of 2), long where the memory is contiguous."""
-    channels, positions = map(triton.next_power_of_2, (channels, positions))
-    if form == torch.channels_last:
-        block_c = min(64, channels)
-        return block_c, min(TILE // block_c, positions)
-    block_p = min(TILE, positions)
-    return min(TILE // block_p, channels), block_p
-
-
-# In the kernels a tile is (BLOCK_P, BLOCK_C). Program ids count tiles (or slices) of positions
-# fastest, then blocks of channels, then samples.
-
-
-@jit
-def _part(parts, channels, BLOCK_C: tl.constexpr):
-    """Sample, channels (1, BLOCK_C), both int64, and number of the tile or slice."""
-    program = tl.program_id(0)
-    blocks = tl.cdiv(channels, BLOCK_C)
-    rest = program // parts
-    channel = (rest % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
-    return (rest // blocks).to(tl.int64), channel.to(tl.int64), program % parts
-
-
-@jit
-def _at(row, column, stride_h, stride_w):
-    return row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
-
-
 @jit
 def _bias_act_kernel(
     x,
@@ -245,18 +224,18 @@ def _bias_act_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, channel, tile = _part(tiles, channels, BLOCK_C)
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    sample, line, tile = split(tiles, channels, BLOCK_C)
+    channel = line[:, None]
+    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     inside = (position < high * wide) & (channel < channels)
     row, column = position // wide, position % wide
     from_row, from_column = row, column
     if PADDED:
         from_row = shown(row, top, height, REFLECT)
         from_column = shown(column, left, width, REFLECT)
-    at = sample * x_n + channel * x_c + _at(from_row, from_column, x_h, x_w)
-    y = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    y = load(x, at(sample, channel, from_row, from_column, x_n, x_c, x_h, x_w), inside)
     if BIAS:
-        y += tl.load(bias + channel, mask=channel < channels, other=0.0).to(tl.float32)
+        y += load(bias, line, line < channels)[:, None]
     if HYPERBOLIC:
         small = tl.exp(-2 * tl.abs(y))
         y = tl.where(y < 0, small - 1, 1 - small) / (1 + small)
@@ -264,8 +243,8 @@ def _bias_act_kernel(
         y = tl.where(y < 0, 0.0, y)  # not maximum(): NaN stays NaN
     elif SLOPE != 1:
         y = tl.where(y > 0, y, SLOPE * y)
-    at = sample * out_n + channel * out_c + _at(row, column, out_h, out_w)
-    tl.store(out + at, y.to(out.dtype.element_ty), mask=inside)
+    out += at(sample, channel, row, column, out_n, out_c, out_h, out_w)
+    tl.store(out, y.to(out.dtype.element_ty), mask=inside)
 
 
 @jit
@@ -303,52 +282,41 @@ def _bias_act_grad_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, channel, part = _part(slices, channels, BLOCK_C)
-    grad += sample * grad_n + channel * grad_c
-    y += sample * y_n + channel * y_c
-    out += sample * out_n + channel * out_c
-    total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
+    sample, line, part = split(slices, channels, BLOCK_C)
+    channel = line[:, None]
+    total = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
     first = part * steps * BLOCK_P
     last = tl.minimum(first + steps * BLOCK_P, height * width)
     for start in range(first, last, BLOCK_P):
-        position = start + tl.arange(0, BLOCK_P)[:, None]
+        position = start + tl.arange(0, BLOCK_P)[None, :]
         inside = (position < height * width) & (channel < channels)
-        row, column = position // width, position % width
-        at = _at(row + top, column + left, grad_h, grad_w)
-        g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
         if PADDED:
-            for i in tl.static_range(3):
-                from_row = row + top
-                if i == 1:
-                    from_row = first_copy(row, top, height, REFLECT)
-                if i == 2:
-                    from_row = last_copy(row, top, bottom, height, REFLECT)
-                for j in tl.static_range(3):
-                    from_column = column + left
-                    if j == 1:
-                        from_column = first_copy(column, left, width, REFLECT)
-                    if j == 2:
-                        from_column = last_copy(column, left, right, width, REFLECT)
-                    if i + j > 0:
-                        there = inside & (from_row >= 0) & (from_column >= 0)
-                        at = _at(from_row, from_column, grad_h, grad_w)
-                        g += tl.load(grad + at, mask=there, other=0.0).to(tl.float32)
+            row, column = position // width, position % width
+            g = load_folded(
+                *(grad, sample, channel, row, column, inside, grad_n, grad_c, grad_h, grad_w),
+                *(left, right, top, bottom, height, width, REFLECT),
+            )
+        else:
+            g = load(
+                grad,
+                place(sample, channel, position, grad_n, grad_c, grad_h, grad_w, width, True),
+                inside,
+            )
         if HYPERBOLIC or SLOPE != 1:
-            result = tl.load(y + _at(row, column, y_h, y_w), mask=inside, other=0.0)
-            result = result.to(tl.float32)
+            offset = place(sample, channel, position, y_n, y_c, y_h, y_w, width, True)
+            result = load(y, offset, inside)
             if HYPERBOLIC:
                 g *= 1 - result * result
             elif SLOPE == 0:
                 g = tl.where(result <= 0, 0.0, g)
             else:
                 g = tl.where(result > 0, g, SLOPE * g)
-        at = _at(row, column, out_h, out_w)
-        tl.store(out + at, g.to(out.dtype.element_ty), mask=inside)
+        offset = place(sample, channel, position, out_n, out_c, out_h, out_w, width, True)
+        tl.store(out + offset, g.to(out.dtype.element_ty), mask=inside)
         total += g
     if BIAS:
-        line = sample * slices + part
-        total = tl.sum(total, 0, keep_dims=True)
-        tl.store(sums + line * channels + channel, total, mask=channel < channels)
+        sums += (sample * slices + part) * channels + channel
+        tl.store(sums, tl.sum(total, 1, keep_dims=True), mask=channel < channels)
 
 
 @jit
@@ -376,7 +344,7 @@ def _examples(device: torch.device) -> Iterator[Example]:
         (torch.contiguous_format, torch.float32),
     ):
         for act, padding in CASES:
-            x = torch.randn(2, 5, 6, 7, device=device, dtype=dtype).to(memory_format=form)
+            x = torch.randn(2, 5, 5, 6, device=device, dtype=dtype).to(memory_format=form)
             yield Example((x, torch.randn(5, device=device), act, padding, dtype, form))
 
 

@@ -14,13 +14,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..models.layers.padding import memory_format
+from .maps import empty, gaps, grid, layout, load, memory_format, place, split, tile_of, vector
 from .support import Example, Fused, jit, launch, tl, triton
 
 # Chosen by reasoning, not tuned.
-TILE = 2048
 PROGRAMS = 256
-SLICES = 16  # of positions, and of the rows of the kernel, at most
+SLICES = 8  # of positions, and of the rows of the kernel, at most
 
 
 def _plain(
@@ -64,22 +63,22 @@ def _kernel(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, count, height, width = x.shape
-    block_c, block_p = _tile(x)
+    block_c, block_p = tile_of(x)
     blocks, tiles = triton.cdiv(count, block_c), triton.cdiv(height * width, block_p)
     slices = min(SLICES, triton.cdiv(PROGRAMS, batch * blocks))
     steps = triton.cdiv(tiles, slices)
     slices = triton.cdiv(tiles, steps)
     parts = x.new_empty((3, slices, batch, count), dtype=torch.float32)
     launch(
-        *(_pool_kernel, (batch * blocks * slices,), x, parts, batch, count, height * width, width),
-        *(slices, steps, *x.stride()),
-        **{'BLOCK_C': block_c, 'BLOCK_P': block_p},
+        *(_pool_kernel, (batch * blocks * slices,), x, parts, batch, count, height * width),
+        *(slices, steps, *layout(x)),
+        **{'GAPS': gaps(x), 'BLOCK_C': block_c, 'BLOCK_P': block_p},
     )
     rows = kernel.size(0)
     mixed = torch.empty((rows, count, 1, 1), dtype=dtype, device=x.device)
     logits = x.new_empty((batch, 2), dtype=torch.float32)
     pooled = x.new_empty((3, batch, count), dtype=torch.float32)
-    block_c = min(128, triton.next_power_of_2(count))
+    block_c = min(64, triton.next_power_of_2(count))
     launch(
         _head_kernel,
         (batch + triton.cdiv(rows, 8) * triton.cdiv(count, block_c),),
@@ -127,7 +126,7 @@ def _kernel_grad(
     raw: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows, count = grad.shape[:2]
-    block_r, block_c = 8, min(128, triton.next_power_of_2(count))
+    block_r, block_c = 8, min(64, triton.next_power_of_2(count))
     length = triton.cdiv(triton.cdiv(rows, SLICES), block_r) * block_r
     slices, blocks = triton.cdiv(rows, length), triton.cdiv(count, block_c)
     grad_kernel = torch.empty_like(kernel)
@@ -144,7 +143,7 @@ def _kernel_grad(
         SHARED=shared,
         RAW=raw,
         SLICES=triton.next_power_of_2(slices),
-        BLOCK_C=min(512, triton.next_power_of_2(count)),
+        BLOCK_C=min(256, triton.next_power_of_2(count)),
         num_warps=8,
     )
     return grad_kernel, out, of_biases
@@ -165,46 +164,15 @@ def _kernel_grad_input(
     grad: Tensor, x: Tensor, pooled: Tensor, grad_logits: Tensor, weights: tuple[Tensor, Tensor]
 ) -> Tensor:
     batch, count, height, width = x.shape
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
-    block_c, block_p = _tile(x)
-    tiles = triton.cdiv(height * width, block_p)
+    out = empty(x, x.shape)
+    block_c, block_p = tile_of(x, grad)
     launch(
-        *(_grad_input_kernel, (batch * triton.cdiv(count, block_c) * tiles,)),
-        *(grad, x, pooled, grad_logits, *weights, out, batch, count, height * width, width, tiles),
-        *(*grad.stride(), *x.stride(), *out.stride(), *grad_logits.stride()),
-        **{'BLOCK_C': block_c, 'BLOCK_P': block_p},
+        *(_grad_input_kernel, grid(x, block_c, block_p)),
+        *(grad, x, pooled, grad_logits, *weights, out, batch, count, height * width),
+        *(*layout(grad), *layout(x)[:4], *layout(out)[:4], *grad_logits.stride()),
+        **{'GAPS': any(map(gaps, (grad, x, out))), 'BLOCK_C': block_c, 'BLOCK_P': block_p},
     )
     return out
-
-
-def _tile(x: Tensor) -> tuple[int, int]:
-    """Channels and positions of a tile (powers of 2), long where the memory is contiguous."""
-    channels = triton.next_power_of_2(x.size(1))
-    positions = triton.next_power_of_2(x.size(2) * x.size(3))
-    if memory_format(x) is torch.channels_last:
-        block_c = min(64, channels)
-        return block_c, min(TILE // block_c, positions)
-    block_p = min(TILE, positions)
-    return min(TILE // block_p, channels), block_p
-
-
-# In the kernels a tile is (BLOCK_P, BLOCK_C) or (BLOCK_R, BLOCK_C).
-
-
-@jit
-def _part(parts, channels, BLOCK_C: tl.constexpr):
-    """Sample, channels (1, BLOCK_C), both int64, and number of the tile or slice."""
-    program = tl.program_id(0)
-    blocks = tl.cdiv(channels, BLOCK_C)
-    rest = program // parts
-    channel = (rest % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
-    return (rest // blocks).to(tl.int64), channel.to(tl.int64), program % parts
-
-
-@jit
-def _place(sample, channel, position, width, stride_n, stride_c, stride_h, stride_w):
-    row, column = (position // width).to(tl.int64), (position % width).to(tl.int64)
-    return sample * stride_n + channel * stride_c + row * stride_h + column * stride_w
 
 
 @jit
@@ -223,34 +191,35 @@ def _pool_kernel(
     batch,
     channels,
     positions,
-    width,
     slices,
     steps,
     x_n,
     x_c,
     x_h,
     x_w,
+    width,
+    GAPS: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, channel, part = _part(slices, channels, BLOCK_C)
-    total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
-    ties = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
-    most = tl.full((BLOCK_P, BLOCK_C), float('-inf'), tl.float32)
+    sample, line, part = split(slices, channels, BLOCK_C)
+    channel = line[:, None]
+    total = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
+    ties = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
+    most = tl.full((BLOCK_C, BLOCK_P), float('-inf'), tl.float32)
     first = part * steps * BLOCK_P
     for start in range(first, tl.minimum(first + steps * BLOCK_P, positions), BLOCK_P):
-        position = start + tl.arange(0, BLOCK_P)[:, None]
+        position = start + tl.arange(0, BLOCK_P)[None, :]
         inside = (position < positions) & (channel < channels)
-        at = _place(sample, channel, position, width, x_n, x_c, x_h, x_w)
-        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        value = load(x, place(sample, channel, position, x_n, x_c, x_h, x_w, width, GAPS), inside)
         total += value
         value = tl.where(inside, value, float('-inf'))
         ties = tl.where(value > most, 1.0, ties + ((value == most) & inside).to(tl.float32))
         most = tl.where((value > most) | (value != value), value, most)
-    most, ties = _merged(most, ties, 0)
+    most, ties = _merged(most, ties, 1)
     size = batch * channels * slices
     out = parts + (part * batch + sample) * channels + channel
-    tl.store(out, tl.sum(total, 0, keep_dims=True), mask=channel < channels)
+    tl.store(out, tl.sum(total, 1, keep_dims=True), mask=channel < channels)
     tl.store(out + size, most, mask=channel < channels)
     tl.store(out + 2 * size, ties, mask=channel < channels)
 
@@ -442,12 +411,11 @@ def _grad_input_kernel(
     batch,
     channels,
     positions,
-    width,
-    tiles,
     grad_n,
     grad_c,
     grad_h,
     grad_w,
+    width,
     x_n,
     x_c,
     x_h,
@@ -458,27 +426,26 @@ def _grad_input_kernel(
     out_w,
     logits_n,
     logits_k,
+    GAPS: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, channel, tile = _part(tiles, channels, BLOCK_C)
-    known = channel < channels
+    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    channel = line[:, None]
     of_mean = tl.load(grad_logits + sample * logits_n) / positions
-    of_mean *= tl.load(weight_0 + channel, mask=known, other=0.0)
-    at = pooled + (batch + sample) * channels + channel
-    most = tl.load(at, mask=known, other=0.0)
+    of_mean *= vector(weight_0, 0, line, channels)
     of_most = tl.load(grad_logits + sample * logits_n + logits_k)
-    of_most *= tl.load(weight_1 + channel, mask=known, other=0.0)
-    of_most /= tl.load(at + batch * channels, mask=known, other=1.0)
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
-    inside = (position < positions) & known
-    at = _place(sample, channel, position, width, x_n, x_c, x_h, x_w)
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    at = _place(sample, channel, position, width, grad_n, grad_c, grad_h, grad_w)
-    g = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
+    of_most *= vector(weight_1, 0, line, channels)
+    of_most /= tl.maximum(vector(pooled, 2 * batch + sample, line, channels), 1.0)
+    most = vector(pooled, batch + sample, line, channels)
+    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
+    inside = (position < positions) & (channel < channels)
+    value = load(x, place(sample, channel, position, x_n, x_c, x_h, x_w, width, GAPS), inside)
+    offset = place(sample, channel, position, grad_n, grad_c, grad_h, grad_w, width, GAPS)
+    g = load(grad, offset, inside)
     g += of_mean + tl.where(value == most, of_most, 0.0)
-    at = _place(sample, channel, position, width, out_n, out_c, out_h, out_w)
-    tl.store(out + at, g.to(out.dtype.element_ty), mask=inside)
+    offset = place(sample, channel, position, out_n, out_c, out_h, out_w, width, GAPS)
+    tl.store(out + offset, g.to(out.dtype.element_ty), mask=inside)
 
 
 def _case(device: torch.device, dtype: torch.dtype) -> tuple:

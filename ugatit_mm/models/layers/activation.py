@@ -36,8 +36,9 @@ def bias_act(
 ) -> Tensor:
     """Add a bias, activate, pad.
 
-    Nothing but the result is kept for the backward pass, and that only where there is an
-    activation; the next convolution keeps it, too.
+    Where kernels run, nothing but the result is kept for the backward pass, and that only where
+    there is an activation; the next convolution keeps it, too. Elsewhere it is torch's operators,
+    whose own gradients were as fast on a CPU as any other way.
 
     Args:
         x: A convolution's output, (N, C, H, W), in any memory format.
@@ -51,7 +52,7 @@ def bias_act(
         Tensor (N, C, H', W').
     """
     dtype, form = dtype or x.dtype, form or memory_format(x)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if not takes_bias(x):
         return BIAS_ACT.plain(x, bias, act, padding, dtype, form)
     if bias is None and act == IDENTITY and not padding and (dtype, form) == _kind(x):
         return x

@@ -128,6 +128,10 @@ def prepared(part: nn.Module) -> Iterator[None]:
     Args:
         part: A module; the block uses each of its layers once.
     """
+    first = (next(part.parameters()),)
+    if not (NORMALISE.uses_kernel(first) and NORMALISE_GRAD.uses_kernel(first)):
+        yield
+        return
     layers = [layer for layer in part.modules() if _is_normalised(layer)]
     norms: list[SpectralNorm] = [layer.parametrizations.weight[0] for layer in layers]
     weights = [raw_weight(layer) for layer in layers]
@@ -162,10 +166,7 @@ def _can_be_prepared(norms: list[SpectralNorm], weights: list[nn.Parameter]) -> 
     if any(a.training != b.training or a.eps != b.eps for a, b in pairwise(norms)):
         return False
     tensors = [*weights, *(norm.u for norm in norms), *(norm.v for norm in norms)]
-    if any(t.dtype != torch.float32 or not t.is_contiguous() for t in tensors):
-        return False
-    first = (weights[0],)
-    return NORMALISE.uses_kernel(first) and NORMALISE_GRAD.uses_kernel(first)
+    return all(t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
 
 
 def join_vectors(part: nn.Module) -> Tensor | None:

@@ -122,7 +122,7 @@ def test_under_autocast_it_is_close(both, monkeypatch):
     for a, b in zip(one, two, strict=True):
         assert a.dtype == b.dtype
         # Single numbers may be far off where a leaky ReLU turns over.
-        assert (a - b).float().norm() < 0.1 * b.float().norm()
+        assert (a - b).float().norm() < 0.2 * b.float().norm()
     for a, b in zip(vectors(ours), vectors(plain), strict=True):
         close(a, b)
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())

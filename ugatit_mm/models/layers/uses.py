@@ -13,6 +13,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .cam import FoldedConv2d
 from .conv import UpConv2d
 from .linear import JointLinear
 
@@ -56,8 +57,7 @@ def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype |
         for name, layer in network.named_modules()
         # The kernels of the others are made of sums and products first, in float32.
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-        and not isinstance(layer, UpConv2d)
-        and not getattr(layer, 'folded', False)
+        and not isinstance(layer, (FoldedConv2d, UpConv2d))
     }
     dtype = torch.get_autocast_dtype(device)
     return [dtype if name in kernels else None for name in weights]

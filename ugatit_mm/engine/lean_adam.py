@@ -158,8 +158,8 @@ class LeanAdam(Optimizer):
             else:
                 update(*tensors, state['step'], settings, work)
         if small:
-            lists: Any = zip(*small, strict=True)
-            adam(*lists, settings=settings)
+            arguments: Any = (*zip(*small, strict=True), settings)
+            adam(*arguments)
         if settings.found_inf is not None:
             torch._foreach_sub_(steps, [settings.found_inf] * len(steps))
 

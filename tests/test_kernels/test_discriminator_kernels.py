@@ -1,4 +1,4 @@
-"""The discriminators by kernels, against the plain formulas and the official numbers."""
+"""The discriminators by kernels, against the plain formulas."""
 
 import copy
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from ugatit_mm.kernels.support import SWITCH, Fused
 from ugatit_mm.models import UGATITDiscriminator
-from ugatit_mm.models.layers import SpectralNorm
+from ugatit_mm.models.layers import CAM, SpectralNorm
+from ugatit_mm.models.layers.activation import IDENTITY
 from ugatit_mm.models.layers.spectral_norm import join_vectors
 from ugatit_mm.models.ugatit.pairs import DiscriminatorPair
 
@@ -94,10 +95,15 @@ def learn(module: DiscriminatorPair, joint: bool, dtype: torch.dtype | None = No
     'fields',
     [
         {},
-        {'recipe': 'pytorch'},
-        {'shared_cam': True, 'raw_cam_weight': True, 'padding': 'symmetric'},
-        {'cam': False},
-        {'spectral_norm': False},
+        *(
+            pytest.param(fields, marks=pytest.mark.slow)
+            for fields in (
+                {'recipe': 'pytorch'},
+                {'shared_cam': True, 'raw_cam_weight': True, 'padding': 'symmetric'},
+                {'cam': False},
+                {'spectral_norm': False},
+            )
+        ),
     ],
     ids=str,
 )
@@ -112,22 +118,34 @@ def test_an_update_of_d_is_that_of_the_plain_formulas(both, fields):
         close(a, b)
 
 
-def test_under_autocast_it_is_close(both, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, dtype):
+    """Of linear networks: where a unit near 0 changes its sign, gradients jump in either form."""
     module = pair()
+    for layer in module.modules():
+        if isinstance(layer, nn.LeakyReLU):
+            layer.negative_slope = 1.0
+        if isinstance(layer, CAM):
+            layer.activation = IDENTITY
     monkeypatch.setenv(SWITCH, '0')
     with torch.no_grad():
         for _ in range(20):  # sigma settles, so that the numbers keep their size
             module.judge(images())
-    (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=torch.bfloat16))
-    for a, b in zip(one, two, strict=True):
+    exact = learn(copy.deepcopy(module), True)
+    (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=dtype))
+    for a, b, reference in zip(one, two, exact, strict=True):
         assert a.dtype == b.dtype
-        # Single numbers may be far off where a leaky ReLU turns over.
-        assert (a - b).float().norm() < 0.2 * b.float().norm()
+        size = reference.norm()
+        error, theirs = ((value.float() - reference).norm() / size for value in (a, b))
+        # The interpreter cuts digits off bfloat16 where torch rounds.
+        assert error < 2 * theirs + (0.003 if dtype == torch.float16 else 0.05)
     for a, b in zip(vectors(ours), vectors(plain), strict=True):
         close(a, b)
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())
 
 
+@pytest.mark.slow
 def test_vectors_after_one_two_and_three_uses(both):
     def use(module: DiscriminatorPair) -> list[list[torch.Tensor]]:
         seen = []
@@ -145,6 +163,7 @@ def test_vectors_after_one_two_and_three_uses(both):
         assert moved(before, one) > 0.1
 
 
+@pytest.mark.slow
 def test_frozen_discriminators_give_the_images_a_gradient(both):
     def judge(module: DiscriminatorPair) -> list[torch.Tensor]:
         module.requires_grad_(False)
@@ -178,6 +197,7 @@ def test_one_domain_in_evaluation_mode_moves_nothing(both):
         close(a, b, 2e-5)
 
 
+@pytest.mark.slow
 def test_a_copy_is_of_its_own(kernels):
     """The vectors lie in one memory from the first use on; a copy has its own, and goes on."""
     module = pair().to(kernels)
@@ -198,6 +218,7 @@ def test_a_copy_is_of_its_own(kernels):
         assert join_vectors(module['B']).data_ptr() == joined.data_ptr()
 
 
+@pytest.mark.slow
 def test_state_dict_goes_round(kernels):
     module, other = (pair().to(kernels) for _ in range(2))
     names = list(module.state_dict())

@@ -396,7 +396,12 @@ LISTED = [
 
 def hooks_of(cfg: Config) -> list[str]:
     """The hooks of the project, in the order in which the runner calls them."""
-    mmengines = ('RuntimeInfoHook', 'IterTimerHook', 'DistSamplerSeedHook', 'ParamSchedulerHook')
+    mmengines = (
+        'LateRuntimeInfoHook',
+        'IterTimerHook',
+        'DistSamplerSeedHook',
+        'ParamSchedulerHook',
+    )
     names = [type(hook).__name__ for hook in RUNNERS.build(cfg).hooks]
     return [name for name in names if name not in (*mmengines, 'LoggerHook')]
 

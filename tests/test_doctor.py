@@ -211,10 +211,10 @@ def test_it_imports_nothing_heavy():
 
 
 def test_it_runs_where_the_package_cannot_be_imported(tmp_path):
-    """NumPy 2, by its metadata: the import of ugatit_mm fails, and the doctor says why."""
-    metadata = tmp_path / 'numpy-2.1.0.dist-info' / 'METADATA'
+    """NumPy 3, by its metadata: the import of ugatit_mm fails, and the doctor says why."""
+    metadata = tmp_path / 'numpy-3.0.0.dist-info' / 'METADATA'
     metadata.parent.mkdir()
-    metadata.write_text('Metadata-Version: 2.1\nName: numpy\nVersion: 2.1.0\n')
+    metadata.write_text('Metadata-Version: 2.1\nName: numpy\nVersion: 3.0.0\n')
     env = {**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'}
 
     def run(*args):
@@ -230,11 +230,11 @@ def test_it_runs_where_the_package_cannot_be_imported(tmp_path):
     failed = run('-c', 'import ugatit_mm')
     assert failed.returncode == 1
     assert 'ImportError: ugatit_mm cannot work' in failed.stderr
-    assert 'numpy 2.1.0' in failed.stderr
+    assert 'numpy 3.0.0' in failed.stderr
 
     done = run('-m', 'ugatit_mm.doctor')
     assert done.returncode == 1, done.stderr
-    assert 'numpy: found 2.1.0, wanted <2,>=1.26' in done.stdout
+    assert 'numpy: found 3.0.0, wanted <2,>=1.26' in done.stdout
     assert f"{PIP} install 'numpy<2,>=1.26'" in done.stdout
     assert 'import mmagic.models: found ImportError: ' in done.stdout
     assert 'torch pair' in done.stdout

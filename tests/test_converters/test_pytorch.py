@@ -141,12 +141,14 @@ def test_three_training_steps(official):
 
 
 @pytest.mark.slow
-def test_the_same_numbers_by_kernels(official, kernels):
-    test_forward_passes(official)
-    test_full_generator(official)
-    test_three_training_steps(official)
+@pytest.mark.timeout(900)  # the interpreter takes its time
+@pytest.mark.parametrize(
+    'test', [test_forward_passes, test_full_generator, test_three_training_steps]
+)
+def test_the_same_numbers_by_kernels(official, kernels, test):
+    test(official)
     sound = {name: all(function.sound.values()) for name, function in Fused.known.items()}
-    assert sound['normalise'] and all(sound.values()), sound
+    assert Fused.known['normalise'].sound and all(sound.values()), sound
 
 
 @pytest.mark.parametrize('kind', ['light', 'full'])

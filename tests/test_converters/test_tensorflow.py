@@ -19,7 +19,7 @@ from ugatit_mm.converters import (
 )
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.models import UGATIT, UGATITDiscriminator
-from ugatit_mm.models.layers import raw_weight
+from ugatit_mm.models.layers import pad, raw_weight
 
 
 @pytest.fixture(scope='module')
@@ -74,7 +74,7 @@ def compare_discriminator(found: dict, numbers: dict, prefix: str, scale: str) -
     dis.load_state_dict({k.removeprefix(start): v for k, v in state.items()})
     for run in ('run1', 'run2'):
         with torch.no_grad():
-            out = dis(nchw(numbers[f'{prefix}input']))
+            out = dis(pad(nchw(numbers[f'{prefix}input']), dis.padding))
         close(out.logit, nchw(numbers[f'{prefix}{run}_logit']), 1e-5)
         close(out.cam_logit, numbers[f'{prefix}{run}_cam_logit'], 1e-5)
         close(out.heatmap[0, 0], numbers[f'{prefix}{run}_heatmap'], 1e-5)

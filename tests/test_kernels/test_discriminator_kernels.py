@@ -95,10 +95,15 @@ def learn(module: DiscriminatorPair, joint: bool, dtype: torch.dtype | None = No
     'fields',
     [
         {},
-        {'recipe': 'pytorch'},
-        {'shared_cam': True, 'raw_cam_weight': True, 'padding': 'symmetric'},
-        {'cam': False},
-        {'spectral_norm': False},
+        *(
+            pytest.param(fields, marks=pytest.mark.slow)
+            for fields in (
+                {'recipe': 'pytorch'},
+                {'shared_cam': True, 'raw_cam_weight': True, 'padding': 'symmetric'},
+                {'cam': False},
+                {'spectral_norm': False},
+            )
+        ),
     ],
     ids=str,
 )
@@ -113,6 +118,7 @@ def test_an_update_of_d_is_that_of_the_plain_formulas(both, fields):
         close(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, dtype):
     """Of linear networks: where a unit near 0 changes its sign, gradients jump in either form."""
@@ -141,6 +147,7 @@ def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, 
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())
 
 
+@pytest.mark.slow
 def test_vectors_after_one_two_and_three_uses(both):
     def use(module: DiscriminatorPair) -> list[list[torch.Tensor]]:
         seen = []
@@ -158,6 +165,7 @@ def test_vectors_after_one_two_and_three_uses(both):
         assert moved(before, one) > 0.1
 
 
+@pytest.mark.slow
 def test_frozen_discriminators_give_the_images_a_gradient(both):
     def judge(module: DiscriminatorPair) -> list[torch.Tensor]:
         module.requires_grad_(False)
@@ -191,6 +199,7 @@ def test_one_domain_in_evaluation_mode_moves_nothing(both):
         close(a, b, 2e-5)
 
 
+@pytest.mark.slow
 def test_a_copy_is_of_its_own(kernels):
     """The vectors lie in one memory from the first use on; a copy has its own, and goes on."""
     module = pair().to(kernels)
@@ -211,6 +220,7 @@ def test_a_copy_is_of_its_own(kernels):
         assert join_vectors(module['B']).data_ptr() == joined.data_ptr()
 
 
+@pytest.mark.slow
 def test_state_dict_goes_round(kernels):
     module, other = (pair().to(kernels) for _ in range(2))
     names = list(module.state_dict())

@@ -119,7 +119,7 @@ class LeanAdam(Optimizer):
 
     def _settings(self, group: dict[str, Any], device: torch.device) -> Settings:
         # As torch's fused optimisers take them of a GradScaler, which sets and deletes them.
-        on_device = [
+        on_device: list[Any] = [
             value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for value in (
                 group['lr'],
@@ -138,7 +138,8 @@ class LeanAdam(Optimizer):
         work: Callable[[torch.device], Tensor],
     ) -> None:
         """Update the parameters of a group on one device."""
-        small, steps = [], []
+        small: list[tuple[Tensor, ...]] = []
+        steps: list[Tensor] = []
         for parameter in parameters:
             state = self.state[parameter]
             if not state:
@@ -148,15 +149,17 @@ class LeanAdam(Optimizer):
         torch._foreach_add_(steps, 1)
         for parameter in parameters:
             state = self.state[parameter]
-            gradient = _like(parameter, parameter.grad)
-            tensors = parameter, gradient, *(state[name] for name in _names(parameter))
+            gradient = parameter.grad
+            assert gradient is not None  # of those that have one
+            gradient = _like(parameter, gradient)
+            tensors = (parameter, gradient, *(state[name] for name in _names(parameter)))
             if parameter.numel() < ROW:
                 small.append((*tensors, state['step']))
             else:
                 update(*tensors, state['step'], settings, work)
         if small:
-            *tensors, counts = zip(*small, strict=True)
-            adam(*tensors, counts, settings)
+            arguments: Any = (*zip(*small, strict=True), settings)
+            adam(*arguments)
         if settings.found_inf is not None:
             torch._foreach_sub_(steps, [settings.found_inf] * len(steps))
 

@@ -725,8 +725,20 @@ def _grad_sums_kernel(
         inside = (channel < channels) & (position < positions)
         centred = load(x, place(sample, channel, position, *strides, GAPS), inside) - mean
         places = (sample, channel, position, inside)
-        kinds = (SLOPE, PAD, REFLECT, GRAD_GAPS)
-        g = _gradient(grad, centred, scale, shift, *places, *frame, *grad_strides, *kinds)
+        # Constants stand by themselves: in a tuple they are none to Triton 3.6.
+        g = _gradient(
+            grad,
+            centred,
+            scale,
+            shift,
+            *places,
+            *frame,
+            *grad_strides,
+            SLOPE,
+            PAD,
+            REFLECT,
+            GRAD_GAPS,
+        )
         sum_g += g
         sum_gx += g * centred
     out = (sample * slices + part) * channels + channel
@@ -885,8 +897,19 @@ def _grad_input_kernel(
     places = (sample, channel, position, inside)
     frame = (left, right, top, bottom, height, width)
     grad_strides = (grad_n, grad_c, grad_h, grad_w, grad_width)
-    kinds = (SLOPE, PAD, REFLECT, GRAD_GAPS)
-    g = _gradient(grad, centred, scale, shift, *places, *frame, *grad_strides, *kinds)
+    g = _gradient(
+        grad,
+        centred,
+        scale,
+        shift,
+        *places,
+        *frame,
+        *grad_strides,
+        SLOPE,
+        PAD,
+        REFLECT,
+        GRAD_GAPS,
+    )
     slope = vector(slope, sample, line, channels)
     y = scale * g + slope * centred + vector(offset, sample, line, channels)
     out += place(sample, channel, position, out_n, out_c, out_h, out_w, out_width, False)

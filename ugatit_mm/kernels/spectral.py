@@ -254,10 +254,12 @@ def _kernel_grad(
     options = {'LAYERS': numbers.size(1), 'SUMS': SUMS, 'AREA': AREA, 'LANES': LANES}
     options['EVEN'] = all(g is None or g.data_ptr() % 16 == 0 for g in grads)
     sums = vectors.new_empty((len(weights), SUMS))
-    launch(_inner_kernel, (table.programs[3],), numbers, grads, kind, sums, **options)
+    # Numbers: a tuple with None in it does not compile in Triton 3.6.
+    given = tuple(0 if grad is None else grad.data_ptr() for grad in grads)
+    launch(_inner_kernel, (table.programs[3],), numbers, given, kind, sums, **options)
     memory = torch.empty(table.sizes[2], dtype=torch.float32, device=vectors.device)
     launch(
-        *(_grad_kernel, (table.programs[2],), numbers, grads, kind, sums, sigma, vectors, memory),
+        *(_grad_kernel, (table.programs[2],), numbers, given, kind, sums, sigma, vectors, memory),
         **(options | {'STEPS': STEPS}),
     )
     return [
@@ -503,8 +505,7 @@ def _address(grads, layer):
     """Address of the gradient of a matrix, 0 where it has none."""
     address = layer.to(tl.int64) * 0
     for number in tl.static_range(len(grads)):
-        if grads[number] is not None:
-            address = tl.where(layer == number, grads[number].to(tl.int64), address)
+        address = tl.where(layer == number, grads[number].to(tl.int64), address)
     return address
 
 

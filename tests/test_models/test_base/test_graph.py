@@ -125,13 +125,17 @@ def same_runs(one: list, two: list) -> None:
 @pytest.mark.parametrize(
     ('name', 'options', 'kinds'),
     [
-        ('ugatit', {}, 1),
-        ('ugatit', {'model.recipe': 'pytorch', 'model.generator.light': False}, 1),
         ('ugatit', {'model.discriminator_steps': 2}, 2),
-        ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
-        ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper', 'dtype': 'float16'}}, 1),
         ('cyclegan', {}, 1),
-        ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ('ugatit', {'model.recipe': 'pytorch', 'model.generator.light': False}, 1),
+                ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
+                ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper', 'dtype': 'float16'}}, 1),
+                ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
+            )
+        ),
     ],
 )
 def test_twenty_steps_are_those_of_plain_steps(name, options, kinds):

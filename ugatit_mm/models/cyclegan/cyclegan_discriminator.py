@@ -1,5 +1,7 @@
 """Discriminator of CycleGAN: one logit for each patch (paper, section 4 and appendix 7.2)."""
 
+from typing import Any
+
 import torch
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
@@ -68,7 +70,8 @@ class CycleGANDiscriminator(BaseModule):
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
-        first, activation, *layers, last = self.model
+        network: Any = self.model  # mypy knows its parts as any modules
+        first, activation, *layers, last = network
         x = convolve(first, x, Activation(activation.negative_slope))
         for conv, norm, activation in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
             x = without_bias(conv, x)

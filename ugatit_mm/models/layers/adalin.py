@@ -49,7 +49,9 @@ def plain_instance_layer_norm(
     bias, rho, gamma, beta = (
         factor if factor is None else factor.reshape(-1, x.size(1), 1, 1) for factor in factors
     )
-    features = _wide(x) if bias is None else _wide(x) + bias
+    features = _wide(x)
+    if bias is not None:
+        features = features + bias
     rho = torch.ones((), device=x.device) if rho is None else smoothed(rho, norm.smoothing)
     correction = int(norm.unbiased)
     var_i, mean_i = torch.var_mean(features, (2, 3), correction=correction, keepdim=True)
@@ -57,7 +59,7 @@ def plain_instance_layer_norm(
     weight_i = rho * torch.rsqrt(var_i + norm.eps)
     weight_l = (1 - rho) * torch.rsqrt(var_l + norm.eps)
     scale, shift = weight_i + weight_l, weight_l * (mean_i - mean_l)
-    if gamma is not None:
+    if gamma is not None and beta is not None:
         scale, shift = gamma * scale, gamma * shift + beta
     # x - m_I first: exact for features with a mean far from 0.
     return finish((features - mean_i) * scale + shift, norm, residual).to(x.dtype)
@@ -253,7 +255,7 @@ class GroupNorm(nn.GroupNorm):
 @torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
     """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1]."""
-    rhos = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
+    rhos: list[Tensor] = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
     if rhos:
         torch._foreach_clamp_min_(rhos, 0.0)
         torch._foreach_clamp_max_(rhos, 1.0)

@@ -13,6 +13,10 @@ from .padding import NO_PADDING, Padding, memory_format
 from .spectral_norm import raw_weight, spectral_norm
 
 
+class FoldedConv2d(nn.Conv2d):
+    """A convolution of which only the parameters are used: sums and products of its kernel."""
+
+
 @MODELS.register_module()
 class CAM(nn.Module):
     """Weight the channels by an auxiliary domain classifier and mix them by a 1x1 convolution.
@@ -47,8 +51,7 @@ class CAM(nn.Module):
             self.add_module(name, spectral_norm(fc) if spectral else fc)
         self.classifiers = (names * 2)[:2]
         self.raw_weight = raw_weight
-        self.conv1x1 = nn.Conv2d(2 * channels, channels, 1)
-        self.conv1x1.folded = True  # see uses_of
+        self.conv1x1 = FoldedConv2d(2 * channels, channels, 1)
         self.activation = activation
 
     def forward(
@@ -165,7 +168,7 @@ class Attend(torch.autograd.Function):
 Pair = tuple[Tensor, Tensor]
 
 
-def _sorted(rest: tuple[Tensor, ...] | list[Tensor], count: int) -> tuple[Pair, Any, Any]:
+def _sorted(rest: tuple[Tensor, ...] | list[Tensor], count: int) -> tuple[Any, Any, Any]:
     """Weights of the classifiers, of the channels (None if the same), biases (None if none)."""
     groups = [tuple(rest[i : i + count]) for i in range(0, len(rest), count)]
     weights, *more = [(group * 2)[:2] for group in groups]

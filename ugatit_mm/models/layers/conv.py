@@ -22,10 +22,9 @@ def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """Convolve (N, C_in, H, W) and leave the bias to the norm that follows."""
     if isinstance(conv, UpConv2d):
         return conv.without_bias(x)
+    padding: Any = conv.padding
     if isinstance(conv, nn.ConvTranspose2d):
-        return F.conv_transpose2d(
-            x, conv.weight, None, conv.stride, conv.padding, conv.output_padding
-        )
+        return F.conv_transpose2d(x, conv.weight, None, conv.stride, padding, conv.output_padding)
     return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
 
 

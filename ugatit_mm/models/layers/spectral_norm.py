@@ -133,14 +133,14 @@ def prepared(part: nn.Module) -> Iterator[None]:
         yield
         return
     layers = [layer for layer in part.modules() if _is_normalised(layer)]
-    norms: list[SpectralNorm] = [layer.parametrizations.weight[0] for layer in layers]
+    norms = [_norm_of(layer) for layer in layers]
     weights = [raw_weight(layer) for layer in layers]
     if not _can_be_prepared(norms, weights):
         yield
         return
     vectors = join_vectors(part)
     places = tuple(
-        Place(norm.u.storage_offset(), norm.v.storage_offset(), not isinstance(layer, nn.Conv2d))
+        Place(_offset(norm.u), _offset(norm.v), not isinstance(layer, nn.Conv2d))
         for norm, layer in zip(norms, layers, strict=True)
     )
     dtype = product_type(weights[0])
@@ -157,7 +157,15 @@ def prepared(part: nn.Module) -> Iterator[None]:
 def _is_normalised(layer: nn.Module) -> bool:
     if not parametrize.is_parametrized(layer, 'weight'):
         return False
-    return isinstance(layer.parametrizations.weight[0], SpectralNorm)
+    return isinstance(_norm_of(layer), SpectralNorm)
+
+
+def _offset(vector: Tensor) -> int:
+    return int(vector.storage_offset())
+
+
+def _norm_of(layer: Any) -> SpectralNorm:
+    return layer.parametrizations.weight[0]
 
 
 def _can_be_prepared(norms: list[SpectralNorm], weights: list[nn.Parameter]) -> bool:

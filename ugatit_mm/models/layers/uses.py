@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .cam import FoldedConv2d
 from .conv import UpConv2d
 from .linear import JointLinear
 
@@ -32,7 +34,8 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
     for name, layer in network.named_modules():
         if isinstance(layer, JointLinear):
             weights.pop(f'{name}.weight', None)
-    if not weights or torch.compiler.is_compiling():
+    # Ranks send gradients while the backward pass goes on: they must come one by one.
+    if not weights or get_world_size() > 1 or torch.compiler.is_compiling():
         return [network] * count
     given = Uses.apply(count, _casts(network, weights), *weights.values())
     size = len(weights)
@@ -54,8 +57,7 @@ def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype |
         for name, layer in network.named_modules()
         # The kernels of the others are made of sums and products first, in float32.
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-        and not isinstance(layer, UpConv2d)
-        and not getattr(layer, 'folded', False)
+        and not isinstance(layer, (FoldedConv2d, UpConv2d))
     }
     dtype = torch.get_autocast_dtype(device)
     return [dtype if name in kernels else None for name in weights]

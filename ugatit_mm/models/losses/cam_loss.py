@@ -46,7 +46,7 @@ def cam_means(module: nn.Module, source_logit: Tensor, identity_logit: Tensor) -
         source_logit: As there.
         identity_logit: As there.
     """
-    if getattr(module.forward, '__func__', None) is CAMLoss.forward:
+    if isinstance(module, CAMLoss) and getattr(module.forward, '__func__', None) is CAMLoss.forward:
         return [
             Mean(source_logit, 'entropy', 1.0, module.loss_weight),
             Mean(identity_logit, 'entropy', 0.0, module.loss_weight),

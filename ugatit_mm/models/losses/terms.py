@@ -56,7 +56,8 @@ class LossTerms:
         Returns:
             The last term, with its gradient, and all by name, views of one vector without gradient.
         """
-        parts, tensors = [], []
+        parts: list[Part] = []
+        tensors: list[Any] = []
         for mean in self._parts:
             given = isinstance(mean.target, Tensor)
             parts.append(Part(mean.kind, None if given else float(mean.target)))

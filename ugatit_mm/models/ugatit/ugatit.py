@@ -162,7 +162,7 @@ class UGATIT(UnpairedTranslation):
                 'cycle': [Mean(made.cycle, 'distance', real[domain])],
                 'identity': [Mean(made.identity, 'distance', real[domain])],
             }
-            if made.cam_source is not None:
+            if made.cam_source is not None and made.cam_identity is not None:
                 terms['cam'] = cam_means(self.cam_loss, made.cam_source, made.cam_identity)
             for kind, means in terms.items():
                 losses.add(f'loss_{kind}_{domain}', *means)

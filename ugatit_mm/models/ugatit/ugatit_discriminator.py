@@ -1,7 +1,7 @@
 """Discriminator of U-GAT-IT: a global and a local scale, each with CAM attention."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmagic.registry import MODELS
@@ -98,8 +98,10 @@ class PatchDiscriminator(nn.Module):
             heatmap: Give the heatmap.
         """
         # What pads and activates is fused with the convolution in front: see PatchConv2d.
-        convs, acts = self.features[1::3], self.features[2::3]
-        pads = [_padding(layer) for layer in (*self.features[3::3], self.classifier[0])]
+        convs: list[Any]
+        acts: list[Any]
+        convs, acts = list(self.features[1::3]), list(self.features[2::3])
+        pads = [_padding(layer) for layer in [*list(self.features[3::3]), self.classifier[0]]]
         before_classifier = pads[-1]
         if self.cam is not None:
             pads[-1] = NO_PADDING  # CAM pools the map, and pads itself
@@ -111,7 +113,7 @@ class PatchDiscriminator(nn.Module):
         return DiscriminatorOutput(self.classifier[1](x), cam_logit, seen)
 
 
-def _padding(layer: nn.Module) -> Padding:
+def _padding(layer: Any) -> Padding:
     return Padding(*layer.padding)
 
 
@@ -209,7 +211,7 @@ class UGATITDiscriminator(BaseModule):
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
-        scales = list(self.scales.values())
+        scales: list[Any] = list(self.scales.values())
         (padding,) = {scale.padding for scale in scales}
         if takes_bias(x):
             # All of a discriminator is in NHWC on a GPU: cuDNN takes 16 bits in no other format,

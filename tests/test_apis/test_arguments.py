@@ -57,11 +57,14 @@ def test_each_switch_reaches_every_optimizer_and_network_that_has_it(cfg):
     assert cfg.optim_wrapper.accumulate == {'count': 2}
     assert cfg.model == {
         'type': 'Stub',
-        'encoder': {'width': 4, 'with_cp': True},
+        'encoder': {'width': 4},
         'content': {},
         'decoder': None,
         'compile': {'mode': 'reduce-overhead'},
     }
+    apply_speed(cfg, lean=True, graph=False)  # in float32 features are computed again, too
+    assert cfg.model.encoder.with_cp and 'with_cp' not in cfg.model.content
+    assert cfg.model.graph is False
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,10 @@ def test_ugatits_config():
     for name in ('generators', 'discriminators'):
         assert cfg.optim_wrapper[name].type == 'AutocastOptimWrapper'
         assert cfg.optim_wrapper[name].optimizer.type == 'LeanAdam'
+    assert not cfg.model.generator.get('with_cp') and 'graph' not in cfg.model
+    apply_speed(cfg, lean=True, graph=True)
     assert cfg.model.generator.with_cp and 'with_cp' not in cfg.model.discriminator
+    assert cfg.model.graph
 
 
 def test_the_tool_prints_it_in_one_line(tmp_path, capsys):

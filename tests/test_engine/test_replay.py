@@ -12,34 +12,26 @@ from ugatit_mm.engine.replay import MOST, SWITCH, Replay
 from ugatit_mm.models.base import Translated
 
 
-class Graph:
-    """As a CUDA graph: results are computed from, and to, the memory of the capture."""
-
-    def __init__(self, log: list[str]) -> None:
-        self.log = log
-
-    def capture(self, function: Callable[[], Translated]) -> Translated:
-        self.log.append('capture')
-        self.function = function
-        self.results = function()
-        return self.results
-
-    def replay(self) -> None:
-        self.log.append('replay')
-        for kept, new in zip(self.results, self.function(), strict=True):
-            if kept is not None:
-                kept.copy_(new)
-
-
 class Graphs:
+    """As CUDA graphs: results are computed from, and to, the memory of the capture."""
+
     def __init__(self) -> None:
         self.log: list[str] = []
 
     def takes(self, image: torch.Tensor) -> bool:
         return True
 
-    def __call__(self, image: torch.Tensor) -> Graph:
-        return Graph(self.log)
+    def capture(self, image: torch.Tensor, function: Callable[[], Translated]):
+        self.log.append('capture')
+        results = function()
+
+        def replay() -> None:
+            self.log.append('replay')
+            for kept, new in zip(results, function(), strict=True):
+                if kept is not None:
+                    kept.copy_(new)
+
+        return results, replay
 
 
 def images(count: int = 1, seed: int = 0, size: int = 32) -> torch.Tensor:
@@ -196,11 +188,11 @@ def test_a_failed_capture_is_told_once_and_the_plain_way_goes_on(translate, monk
     said = []
     monkeypatch.setattr(replay, 'print_log', lambda text, *_: said.append(text))
 
-    def capture(graph, function):
+    def capture(graphs, image, function):
         raise RuntimeError('CUDA error: operation not permitted\nand 20 lines more')
 
     log_of(translate, images(), 'A')
-    monkeypatch.setattr(Graph, 'capture', capture)
+    monkeypatch.setattr(Graphs, 'capture', capture)
     for _ in range(4):
         assert log_of(translate, images(), 'B') == []
     (line,) = said

@@ -16,7 +16,7 @@ from ugatit_mm.kernels.support import tl
 launches = load_tool('benchmarks/launches')
 
 # Of a step in bfloat16, light or full, default recipe.
-MAX_LAUNCHES = 1_500
+MAX_LAUNCHES = 1_300
 
 
 @support.jit

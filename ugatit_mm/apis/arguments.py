@@ -68,7 +68,8 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--lean',
         action='store_true',
-        help="little memory: Adam's moments in 8 bits, features computed again in backward passes",
+        help="little memory: Adam's moments in 8 bits and, without --amp, features computed again "
+        'backwards',
     )
     parser.add_argument(
         '--compile',
@@ -96,7 +97,7 @@ def apply_speed(
     Args:
         cfg: Config of a training; it is changed.
         amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
-        lean: :class:`LeanAdam`, and ``with_cp`` of the networks that have it.
+        lean: :class:`LeanAdam`, and in float32 ``with_cp`` of the networks that have it.
         compile: Mode of ``torch.compile``.
         graph: Replay training steps as CUDA graphs; ``None`` leaves the config as it is.
 
@@ -127,7 +128,7 @@ def apply_speed(
                 )
             wrapper.optimizer.type = 'LeanAdam'
             wrapper.optimizer.pop('fused', None)
-    if lean:
+    if lean and not amp:  # features of 16 bits are a gigabyte, and computing them again half a step
         for field, network in kind_of(cfg.model).NETWORKS.items():
             if cfg.model.get(field) and 'with_cp' in inspect.signature(network).parameters:
                 cfg.model[field].with_cp = True

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..messages import first_line
 from ..models.base import Translated, UnpairedTranslation, unwrap
+from ..models.base.graph import CudaRecorder
 
 SWITCH = 'UGATIT_MM_GRAPHS'
 MOST = 8  # kinds of calls that are remembered
@@ -25,56 +26,22 @@ MOST = 8  # kinds of calls that are remembered
 LARGEST = 16 * 256 * 256
 
 
-class CudaGraph:
-    """A CUDA graph of a function of tensors that stay where they are.
-
-    Args:
-        pool: Memory that it shares with other graphs.
-        device: Where it runs.
-    """
-
-    def __init__(self, pool: Any, device: torch.device) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        self.pool = pool
-        self.device = device
-
-    def capture(self, function: Callable[[], Translated]) -> Translated:
-        """Record what the function launches, and return where its results will be."""
-        with torch.cuda.device(self.device):
-            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
-                function()  # libraries make what they keep for a stream now
-            # Other threads may go on to use the GPU meanwhile.
-            with torch.cuda.graph(self.graph, self.pool, stream, capture_error_mode='thread_local'):
-                results = function()
-            current.wait_stream(stream)
-        return results
-
-    def replay(self) -> None:
-        """Compute the results again."""
-        with torch.cuda.device(self.device):
-            self.graph.replay()
-
-
 class CudaGraphs:
-    """Makes graphs that share one pool of memory.
-
-    What one graph computes is overwritten by the next, so who replays takes a copy.
-    """
+    """Makes graphs of translations, of one device."""
 
     def __init__(self) -> None:
-        self.pool: Any = None
+        self.recorder: CudaRecorder | None = None
 
     def takes(self, image: Tensor) -> bool:
         """Whether graphs can be made of what is done to this tensor now."""
         return image.is_cuda and not torch.cuda.is_current_stream_capturing()
 
-    def __call__(self, image: Tensor) -> CudaGraph:
-        """Make an empty graph for the device of a tensor."""
-        if self.pool is None:
-            self.pool = torch.cuda.graph_pool_handle()
-        return CudaGraph(self.pool, image.device)
+    def capture(self, image: Tensor, function: Callable[[], Translated]) -> tuple[Any, Callable]:
+        """Record what a function of the image launches; see :meth:`CudaRecorder.capture`."""
+        if self.recorder is None or self.recorder.device != image.device:
+            self.recorder = CudaRecorder(image.device)
+        self.recorder.warm_up(function)
+        return self.recorder.capture(function)
 
 
 class Replay:
@@ -149,7 +116,7 @@ class Replay:
         captured = self.kept[kind]
         if captured is None:
             try:
-                captured = _Captured(self.graphs(image), self.plain, image, target, heatmap, style)
+                captured = _Captured(self.graphs, self.plain, image, target, heatmap, style)
             except Exception as error:  # CUDA's, Triton's or the model's
                 self.off = True
                 self.kept.clear()
@@ -189,7 +156,7 @@ class _Captured:
 
     def __init__(
         self,
-        graph: Any,
+        graphs: Any,
         translate: Callable[..., Translated],
         image: Tensor,
         target: str,
@@ -200,16 +167,16 @@ class _Captured:
         with torch.inference_mode(False), torch.no_grad():
             self.image = torch.empty_like(image).copy_(image)
             self.style = None if style is None else style.to(image.device, copy=True)
-            self.graph = graph
-            self.results = graph.capture(
-                lambda: translate(self.image, target, heatmap=heatmap, style=self.style)
+            self.results, self.replay = graphs.capture(
+                self.image,
+                lambda: translate(self.image, target, heatmap=heatmap, style=self.style),
             )
 
     def __call__(self, image: Tensor, style: Tensor | None) -> Translated:
         self.image.copy_(image)
         if self.style is not None and style is not None:
             self.style.copy_(style)
-        self.graph.replay()
+        self.replay()
         return Translated._make(x if x is None else x.clone() for x in self.results)
 
 

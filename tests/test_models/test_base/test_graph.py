@@ -50,7 +50,7 @@ def tensors_of(model, optims) -> list[torch.Tensor]:
 class StandIn:
     """As :class:`CudaRecorder`, on a CPU."""
 
-    device = 'cpu'
+    kind = 'cpu'
     captures = replays = 0
 
     def __init__(self, model, optims) -> None:
@@ -96,10 +96,10 @@ def graphs_for(model, optims) -> StepGraphs:
     if DEVICE == 'cuda':
         return StepGraphs()
 
-    def make() -> StandIn:
+    def make(device: torch.device) -> StandIn:
         return StandIn(model, optims)
 
-    make.device = 'cpu'
+    make.kind = 'cpu'
     return StepGraphs(make)
 
 
@@ -251,13 +251,13 @@ def test_what_cannot_be_captured_is_said(wrapper, why):
     model, _ = start()
     cfg = {key: {'optimizer': ADAM, **copy.deepcopy(wrapper)} for key in model.OPTIMIZED}
     optims = UGATITOptimWrapperConstructor(cfg)(model)
-    said = refusal(model, optims, SimpleNamespace(device=DEVICE))
+    said = refusal(model, optims, SimpleNamespace(kind=DEVICE))
     assert said is None if why is None else why in said
 
 
 def test_compiled_networks_several_ranks_and_a_cpu_are_not_captured(monkeypatch):
     model, optims = start()
-    here = SimpleNamespace(device=DEVICE)
+    here = SimpleNamespace(kind=DEVICE)
     if DEVICE == 'cpu':
         assert refusal(model, optims) == 'the model is on cpu'
         model.graphs = StepGraphs()

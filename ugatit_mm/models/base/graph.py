@@ -25,20 +25,24 @@ MOST = 8  # graphs that are kept
 
 
 class CudaRecorder:
-    """Runs functions on a stream of its own, and captures them.
+    """Runs functions on a stream of its own, and captures them as CUDA graphs.
 
-    All its graphs share one pool of memory: they are replayed one after the other.
+    All its graphs share one pool of memory: what one computes is overwritten by the next.
+
+    Args:
+        device: A GPU.
     """
 
-    device = 'cuda'
+    kind = 'cuda'
 
-    def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
         self.pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        """Run a function on the stream of the captures."""
-        current = torch.cuda.current_stream()
+        """Run a function on the stream of the captures: libraries keep something for each."""
+        current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             result = function()
@@ -52,13 +56,23 @@ class CudaRecorder:
             The function's result, whose tensors a replay fills, and the replay.
         """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+        # Other threads may use the GPU meanwhile: the data loader's pins memory.
+        mode = 'thread_local'
+        with (
+            torch.cuda.device(self.device),
+            torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode=mode),
+        ):
             result = function()
-        return result, graph.replay
+
+        def replay() -> None:
+            with torch.cuda.device(self.device):
+                graph.replay()
+
+        return result, replay
 
     def memory(self) -> int:
         """Bytes that torch holds on the device."""
-        return torch.cuda.memory_reserved()
+        return torch.cuda.memory_reserved(self.device)
 
 
 class _Captured:
@@ -101,7 +115,7 @@ class StepGraphs:
         off: Why no step is captured; ``None`` while steps may be.
     """
 
-    def __init__(self, recorder: Callable[[], Any] = CudaRecorder) -> None:
+    def __init__(self, recorder: Callable[[torch.device], Any] = CudaRecorder) -> None:
         self._make = recorder
         self._recorder: Any = None
         self._seen: Counter = Counter()
@@ -131,7 +145,7 @@ class StepGraphs:
         if self.off is None and self._recorder is None:
             self.off = refusal(model, optims, self._make)
             if self.off is None:
-                self._recorder = self._make()
+                self._recorder = self._make(real['A'].device)
         if self.off is not None or not model.steady:
             return plain()
         key = _kind(model, optims, real, drawn)
@@ -204,7 +218,7 @@ def refusal(
 ) -> str | None:
     """Why the steps of a training cannot be captured; ``None`` if they can."""
     device = next(model.parameters()).device.type
-    if device != recorder.device:
+    if device != recorder.kind:
         return f'the model is on {device}'
     if get_world_size() > 1:
         return 'several ranks train together'

@@ -295,6 +295,7 @@ def train_and_spoil_rank_1(folder: Path, options: dict) -> None:
     (folder / f'rank{dist.get_rank()}.json').write_text(json.dumps(report))
 
 
+@pytest.mark.slow
 def test_all_ranks_leave_out_what_one_of_them_spoils(data_root: Path, tmp_path: Path):
     options = {**TINY, 'data_root': str(data_root), 'train_cfg.max_iters': 9}
     in_ranks(train_and_spoil_rank_1, tmp_path, tmp_path, options)

@@ -34,7 +34,9 @@ def build(shared: bool, bias: bool, raw: bool, channels: int = 6) -> CAM:
     return CAM(channels, Activation(0.2), shared=shared, bias=bias, **fields)
 
 
-@pytest.mark.parametrize('form', [FIRST, LAST], ids=['NCHW', 'NHWC'])
+@pytest.mark.parametrize(
+    'form', [pytest.param(FIRST, marks=pytest.mark.slow, id='NCHW'), pytest.param(LAST, id='NHWC')]
+)
 @pytest.mark.parametrize('raw', [False, True])
 @pytest.mark.parametrize('bias', [False, True])
 @pytest.mark.parametrize('shared', [False, True])

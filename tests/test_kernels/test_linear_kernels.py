@@ -58,7 +58,9 @@ def chained(layer: nn.Module, x: Tensor, lift: Tensor, relu: bool) -> Tensor:
     return use((first @ lift).to(x.dtype)).square().sum() + use(x[:1]).sin().sum()
 
 
-@pytest.mark.parametrize('inputs', [21, kernels_of_linear.LARGE + 70])
+@pytest.mark.parametrize(
+    'inputs', [21, pytest.param(kernels_of_linear.LARGE + 70, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('bias', [True, False])
 def test_joint_gradients(kernels, inputs, bias):
     torch.manual_seed(0)

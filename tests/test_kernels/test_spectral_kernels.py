@@ -61,7 +61,9 @@ def test_weights_and_vectors(kernels, move, dtype):
         assert_close(sigma[i].double(), size, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, pytest.param(torch.float16, marks=pytest.mark.slow)]
+)
 def test_gradients(kernels, monkeypatch, dtype):
     monkeypatch.setattr(spectral, 'LEAST', 3)  # several slices
     spectral._table.cache_clear()

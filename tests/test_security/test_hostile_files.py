@@ -166,7 +166,7 @@ def flipped(data: bytes, count: int, seed: int) -> list[bytes]:
     return copies
 
 
-@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('suffix', [pytest.param('.pth', marks=pytest.mark.slow), '.safetensors'])
 def test_damage_is_noticed(suffix, weights, tmp_path):
     """Cut at 40 places, one of 200 bits changed: an error, or the same weights."""
     path = tmp_path / f'some{suffix}'

@@ -204,7 +204,8 @@ def train_a_rank(folder: Path, options: dict, launcher: str) -> None:
     torch.save(state, folder / f'rank{os.environ["RANK"]}.pth')
 
 
-@pytest.mark.parametrize('recipe', ['tensorflow', pytest.param('pytorch', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['tensorflow', 'pytorch'])
 def test_two_ranks_equal_one_process_with_both_samples(data_root: Path, tmp_path: Path, recipe):
     """Equal to the last bit between ranks; to 1e-5 to one process with batch 2."""
     options = {

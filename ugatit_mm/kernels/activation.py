@@ -27,7 +27,7 @@ from .maps import (
 )
 from .places import shown
 from .shuffle import fold
-from .support import Example, Fused, jit, launch, tl, triton
+from .support import REGISTERS, Example, Fused, jit, launch, tl, triton
 
 # Programs of the gradient with sums, enough to fill a GPU several times; chosen by reasoning.
 PROGRAMS = 512
@@ -167,6 +167,7 @@ def _kernel_grad(
         *y.stride(),
         *out.stride(),
         BIAS=of_bias,
+        maxnreg=REGISTERS,
         SLOPE=act.slope,
         HYPERBOLIC=act.tanh,
         PADDED=bool(padding),

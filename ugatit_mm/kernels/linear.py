@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .support import TYPES, Example, Fused, jit, launch, tl, usable
+from .support import REGISTERS, TYPES, Example, Fused, jit, launch, tl, usable
 
 MAX_ROWS = 16
 ROWS = 4  # of a program: more rows are more programs, which read the weights again
@@ -374,6 +374,7 @@ def _kernel_input_gradient(
         OUTPUTS=depth,
         INPUTS=block,
         num_warps=8 if inputs >= LARGE else 4,
+        maxnreg=REGISTERS,
     )
     return grad_x, masked, grad_bias
 

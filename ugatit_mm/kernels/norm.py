@@ -42,7 +42,7 @@ from .maps import (
 )
 from .places import shown
 from .shuffle import fold, plain_pad
-from .support import Example, Fused, jit, launch, tl, triton
+from .support import REGISTERS, Example, Fused, jit, launch, tl, triton
 
 # Programs of a reduction, to fill about 130 multiprocessors several times; and the numbers of a
 # sample, slices times channels, that one program then merges.
@@ -391,6 +391,7 @@ def triton_gradients(
         *layout(x),
         *layout(out),
         **kinds,
+        maxnreg=REGISTERS,
     )
     return out, gradients
 

@@ -29,6 +29,9 @@ except ImportError:  # it comes with torch for CUDA on Linux only
     tl = SimpleNamespace(constexpr=Any)
 
 SWITCH = 'UGATIT_MM_TRITON'
+# Of a thread, at most: a program of up to 8 warps may have them. Left to itself, ptxas aims at more
+# programs at a time and puts some on the stack. For ``maxnreg``.
+REGISTERS = 255
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 

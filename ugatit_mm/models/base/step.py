@@ -133,10 +133,9 @@ class Step:
 
     def vector(self) -> Tensor | None:
         """All loss terms, then 1 or 0 for each update that was due; ``None`` without any."""
-        terms = [term for terms in self.terms.values() for term in terms.values()]
-        if not terms:
-            return None
-        return torch.stack([*terms, *(flag.to(terms[0].dtype) for flag in self.taken.values())])
+        values = [term.float() for terms in self.terms.values() for term in terms.values()]
+        values += [flag.float() for flag in self.taken.values()]
+        return torch.stack(values) if values else None
 
     def log(self, vector: Tensor | None, pending: bool = False) -> StepLog:
         """What the step says, of :meth:`vector`."""

@@ -152,6 +152,7 @@ def visit(chromium, server):
 def test_clicks_keys_undo_and_the_end(visit, server):
     person = visit()
     page = person.page
+    page.wait_for_selector('#welcome h1:not(:empty)')
     assert page.inner_text('#welcome h1') == QUESTION  # as text, not as markup
     path = person.begin()
     token = path.removeprefix('/p/')

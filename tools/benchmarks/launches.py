@@ -291,8 +291,10 @@ def count(step: Callable[[], Any], rounds: int = 1, run: bool = False) -> Launch
     Args:
         step: Makes one step.
         rounds: Steps that are counted; the one with the most launches is returned.
-        run: See :class:`Count`. If not, kernels must have passed their check at the first use.
+        run: See :class:`Count`; of the steps that are counted.
     """
+    for fused in support.Fused.known.values():
+        fused.uses_kernel([torch.zeros(1)])  # the check at the first use, which must run them
     found = []
     for number in range(2 + rounds):
         places = Places()
@@ -468,8 +470,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def of_cpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
     """Launches of a step, what else is to be told, and tables."""
-    for fused in support.Fused.known.values():
-        fused.uses_kernel([torch.zeros(1)])  # the check at the first use
     launches = count(step, args.rounds)
     fallen = [name for name, fused in support.Fused.known.items() if False in fused.sound.values()]
     told = {

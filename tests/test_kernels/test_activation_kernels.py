@@ -18,6 +18,9 @@ from ugatit_mm.kernels.support import Fused
 from ugatit_mm.models.layers.activation import bias_act
 from ugatit_mm.models.layers.padding import NO_PADDING, Padding, reflection, replication
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 ACTS = {'none': IDENTITY, 'relu': Activation(0.0), 'leaky': Activation(0.2), 'tanh': TANH}
 PADDINGS = (NO_PADDING, reflection(1), reflection(3), Padding(1, 2, 1, 2), replication())

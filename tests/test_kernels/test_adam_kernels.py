@@ -12,6 +12,9 @@ from ugatit_mm.kernels import adam
 from ugatit_mm.kernels.adam import BLOCK, ROW
 from ugatit_mm.kernels.support import SWITCH
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 FIELDS = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-2)
 COUNTS = (3, ROW + BLOCK, ROW + BLOCK + 7)  # float32 moments, and each kind of a rest
 

@@ -14,6 +14,9 @@ from ugatit_mm.models import CAM
 from ugatit_mm.models.layers.activation import Activation
 from ugatit_mm.models.layers.padding import NO_PADDING, Padding
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 
 

@@ -12,6 +12,9 @@ from ugatit_mm.kernels import support
 from ugatit_mm.models.layers import JointLinear, average, joint_gradients, linears
 from ugatit_mm.models.ugatit.ugatit_generator import StyleMLP
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 

@@ -11,6 +11,9 @@ from ugatit_mm.kernels.support import Fused
 from ugatit_mm.models.layers.conv import Interleave, QuarterKernels, _traced_interleave
 from ugatit_mm.models.layers.padding import repad
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 KINDS = [
     (NO_PADDING, reflection(3)),
     (NO_PADDING, replication()),

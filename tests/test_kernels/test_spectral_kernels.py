@@ -10,6 +10,9 @@ from ugatit_mm.kernels.spectral import NORMALISE, NORMALISE_GRAD, Place
 from ugatit_mm.models.layers import SpectralNorm, raw_weight, spectral_norm
 from ugatit_mm.models.layers.spectral_norm import prepared
 
+# Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
+pytestmark = pytest.mark.slow
+
 # Several slices of rows, several tiles of channels, a kernel of 25 places, sizes that are no
 # multiples of anything, one row, one column.
 SHAPES = ((130, 3, 2, 2), (5, 200, 1, 1), (3, 4, 5, 5), (2, 16, 4, 4), (1, 70), (7, 1))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that is to be known of a GPU, in four minutes: is what it computes right, and how fast is it?
+# All that is to be known of a GPU, in four minutes at most: is what it computes right, and how fast is it?
 # Rows are appended to benchmarks/results.csv. A part that fails or takes too long does not stop the
 # others; then the script ends with 1 and says which.
 #   benchmarks/gpu.sh             on a GPU

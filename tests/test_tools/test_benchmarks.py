@@ -33,7 +33,7 @@ def test_settings_are_the_flags_of_the_training_tool():
             if flag != 'recipe':
                 words += [f'--{flag}'] if value is True else [f'--{flag}', value]
         args = vars(train.parse_args(['config', *words]))
-        given = {flag: args[flag] for flag in ('amp', 'lean', 'compile', 'graph') if args.get(flag)}
+        given = {flag: args[flag] for flag in ('amp', 'lean', 'compile', 'graph') if args[flag]}
         assert given == {k: v for k, v in options.items() if k != 'recipe'}
 
 

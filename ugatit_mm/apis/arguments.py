@@ -128,7 +128,7 @@ def apply_speed(
                 )
             wrapper.optimizer.type = 'LeanAdam'
             wrapper.optimizer.pop('fused', None)
-    if lean and not amp:  # features of 16 bits are a gigabyte, and computing them again half a step
+    if lean and not amp:  # features of 16 bits take a gigabyte, computing them again many launches
         for field, network in kind_of(cfg.model).NETWORKS.items():
             if cfg.model.get(field) and 'with_cp' in inspect.signature(network).parameters:
                 cfg.model[field].with_cp = True

@@ -18,16 +18,19 @@ from .maps import (
     NO_PADDING,
     Padding,
     at,
+    empty,
+    grid,
     load,
     load_folded,
     place,
     reflection,
     split,
+    tile_at,
     tile_of,
 )
 from .places import shown
-from .shuffle import fold
-from .support import REGISTERS, Example, Fused, jit, launch, tl, triton
+from .shuffle import fold, plain_pad
+from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 
 # Programs of the gradient with sums, enough to fill a GPU several times; chosen by reasoning.
 PROGRAMS = 512
@@ -63,9 +66,7 @@ def _plain(
         y = y.tanh()
     elif act.slope != 1:
         y = F.leaky_relu(y, act.slope) if act.slope else F.relu(y)
-    if padding:
-        y = F.pad(y, padding[:4], mode=padding.mode)
-    return y.to(dtype=dtype, memory_format=form)
+    return plain_pad(y, padding).to(dtype=dtype, memory_format=form)
 
 
 def _kernel(
@@ -76,14 +77,13 @@ def _kernel(
     dtype: torch.dtype,
     form: torch.memory_format,
 ) -> Tensor:
-    batch, channels, height, width = x.shape
-    out = _empty(x, padding.around(x.shape), dtype, form)
+    _, channels, height, width = x.shape
+    out = empty(x, padding.around(x.shape), dtype, form)
     high, wide = out.shape[2:]
     block_c, block_p = tile_of(out)
-    tiles = triton.cdiv(high * wide, block_p)
     launch(
         _bias_act_kernel,
-        (batch * triton.cdiv(channels, block_c) * tiles,),
+        grid(out, block_c, block_p),
         x,
         x if bias is None else bias,
         out,
@@ -94,10 +94,10 @@ def _kernel(
         wide,
         padding.top,
         padding.left,
-        tiles,
         *x.stride(),
         *out.stride(),
         BIAS=bias is not None,
+        maxnreg=REGISTERS,
         SLOPE=act.slope,
         HYPERBOLIC=act.tanh,
         PADDED=bool(padding),
@@ -139,12 +139,11 @@ def _kernel_grad(
     form: torch.memory_format,
     of_bias: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    out = _empty(grad, padding.within(grad.shape), dtype, form)
+    out = empty(grad, padding.within(grad.shape), dtype, form)
     batch, channels, height, width = out.shape
     block_c, block_p = tile_of(out, grad, folded=bool(padding))
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
-    steps = triton.cdiv(tiles, triton.cdiv(PROGRAMS, batch * blocks)) if of_bias else 1
-    slices = triton.cdiv(tiles, steps)
+    slices, steps = cut(tiles, triton.cdiv(PROGRAMS, batch * blocks) if of_bias else tiles)
     sums = grad.new_empty((batch * slices, channels), dtype=torch.float32) if of_bias else None
     y = grad if y is None else padding.inside(y)
     launch(
@@ -185,15 +184,9 @@ def add_rows(rows: Tensor) -> Tensor:
     count, columns = rows.shape
     out = rows.new_empty(columns)
     block_r = min(64, triton.next_power_of_2(count))
-    grid = (triton.cdiv(columns, 16),)
-    launch(_add_rows_kernel, grid, rows, out, count, columns, BLOCK_R=block_r, BLOCK_C=16)
+    programs = (triton.cdiv(columns, 16),)
+    launch(_add_rows_kernel, programs, rows, out, count, columns, BLOCK_R=block_r, BLOCK_C=16)
     return out
-
-
-def _empty(
-    like: Tensor, shape: tuple[int, ...], dtype: torch.dtype, form: torch.memory_format
-) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=form)
 
 
 @jit
@@ -208,7 +201,6 @@ def _bias_act_kernel(
     wide,
     top,
     left,
-    tiles,
     x_n,
     x_c,
     x_h,
@@ -225,10 +217,8 @@ def _bias_act_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tiles, channels, BLOCK_C)
+    sample, line, position, inside = tile_at(high * wide, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (position < high * wide) & (channel < channels)
     row, column = position // wide, position % wide
     from_row, from_column = row, column
     if PADDED:

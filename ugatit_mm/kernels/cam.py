@@ -14,8 +14,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .maps import empty, gaps, grid, layout, load, memory_format, place, split, tile_of, vector
-from .support import Example, Fused, jit, launch, tl, triton
+from .maps import (
+    empty,
+    gaps,
+    grid,
+    layout,
+    load,
+    memory_format,
+    place,
+    split,
+    tile_at,
+    tile_of,
+    vector,
+)
+from .support import Example, Fused, cut, jit, launch, tl, triton
 
 # Chosen by reasoning, not tuned.
 PROGRAMS = 256
@@ -65,9 +77,7 @@ def _kernel(
     batch, count, height, width = x.shape
     block_c, block_p = tile_of(x)
     blocks, tiles = triton.cdiv(count, block_c), triton.cdiv(height * width, block_p)
-    slices = min(SLICES, triton.cdiv(PROGRAMS, batch * blocks))
-    steps = triton.cdiv(tiles, slices)
-    slices = triton.cdiv(tiles, steps)
+    slices, steps = cut(tiles, min(SLICES, triton.cdiv(PROGRAMS, batch * blocks)))
     parts = x.new_empty((3, slices, batch, count), dtype=torch.float32)
     launch(
         *(_pool_kernel, (batch * blocks * slices,), x, parts, batch, count, height * width),
@@ -430,7 +440,7 @@ def _grad_input_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
     of_mean = tl.load(grad_logits + sample * logits_n) / positions
     of_mean *= vector(weight_0, 0, line, channels)
@@ -438,8 +448,6 @@ def _grad_input_kernel(
     of_most *= vector(weight_1, 0, line, channels)
     of_most /= tl.maximum(vector(pooled, 2 * batch + sample, line, channels), 1.0)
     most = vector(pooled, batch + sample, line, channels)
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (position < positions) & (channel < channels)
     value = load(x, place(sample, channel, position, x_n, x_c, x_h, x_w, width, GAPS), inside)
     offset = place(sample, channel, position, grad_n, grad_c, grad_h, grad_w, width, GAPS)
     g = load(grad, offset, inside)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .support import REGISTERS, TYPES, Example, Fused, jit, launch, tl, usable
+from .support import REGISTERS, TYPES, Example, Fused, cut, jit, launch, tl, triton, usable
 
 MAX_ROWS = 16
 ROWS = 4  # of a program: more rows are more programs, which read the weights again
@@ -28,15 +28,6 @@ def few_rows(x: Tensor, weight: Tensor) -> bool:
 def _taken(rows: int, weight: Tensor) -> bool:
     """Whether the kernels take so many rows and a weight; if not, the formula does."""
     return rows <= MAX_ROWS and weight.dtype == torch.float32
-
-
-def _power(count: int) -> int:
-    """The next power of 2."""
-    return 1 << (count - 1).bit_length()
-
-
-def _parts(count: int, size: int) -> int:
-    return -(-count // size)
 
 
 # --------------------------------------------------------------------- forwards
@@ -58,35 +49,34 @@ def _kernel_outputs(x: Tensor, layers: Layers, relu: bool) -> list[Tensor]:
         block, most = 8, max(map(len, (weight, second)))
         launch(
             _outputs_kernel,
-            (_parts(most, block), len(layers), _parts(rows, ROWS)),
+            (triton.cdiv(most, block), len(layers), triton.cdiv(rows, ROWS)),
             *(x, weight, second, bias, second_bias, outs[0], outs[-1]),
-            *(rows, inputs, len(weight), len(second), _parts(inputs, 128)),
+            *(rows, inputs, len(weight), len(second), triton.cdiv(inputs, 128)),
             RELU=relu,
-            ROWS=_power(min(rows, ROWS)),
+            ROWS=triton.next_power_of_2(min(rows, ROWS)),
             OUTPUTS=block,
             INPUTS=128,
         )
         return outs
     for (weight, bias), out in zip(layers, outs, strict=True):
         block, outputs = 16, len(weight)
-        steps = _parts(_parts(inputs, 256), SLICES)
-        slices = _parts(inputs, 256 * steps)
+        slices, steps = cut(triton.cdiv(inputs, 256), SLICES)
         sums = x.new_empty(slices, rows, outputs, dtype=torch.float32)
         launch(
             _slices_kernel,
-            (_parts(outputs, block), slices, _parts(rows, ROWS)),
+            (triton.cdiv(outputs, block), slices, triton.cdiv(rows, ROWS)),
             *(x, weight, sums, rows, inputs, outputs, steps),
-            ROWS=_power(min(rows, ROWS)),
+            ROWS=triton.next_power_of_2(min(rows, ROWS)),
             OUTPUTS=block,
             INPUTS=256,
             num_warps=8,
         )
         launch(
             _add_slices_kernel,
-            (_parts(rows * outputs, 32),),
+            (triton.cdiv(rows * outputs, 32),),
             *(sums, bias, out, rows * outputs, outputs, slices),
             RELU=relu,
-            SLICES=_power(slices),
+            SLICES=triton.next_power_of_2(slices),
             BLOCK=32,
         )
     return outs
@@ -246,10 +236,10 @@ def _kernel_gradients(
         (weight, out, grad, *new)
         for (weight, _), out, grad, new in zip(layers, outs, grads, made, strict=True)
     ]
-    padded = _power(rows)
+    padded = triton.next_power_of_2(rows)
     launch(
         _gradients_kernel,
-        (_parts(inputs, 16),),
+        (triton.cdiv(inputs, 16),),
         *(x, grad_x, *together[0], *together[-1]),
         *(rows, inputs, len(layers[0][0]), len(layers[-1][0])),
         RELU=relu,
@@ -367,10 +357,10 @@ def _kernel_input_gradient(
     block, depth = (512, 8) if inputs >= LARGE else (32, 32)
     launch(
         _input_gradient_kernel,
-        (_parts(inputs, block), _parts(rows, ROWS)),
+        (triton.cdiv(inputs, block), triton.cdiv(rows, ROWS)),
         *(grad, out, weight, grad_x, masked, grad_bias, rows, inputs, outputs),
         RELU=relu,
-        ROWS=_power(min(rows, ROWS)),
+        ROWS=triton.next_power_of_2(min(rows, ROWS)),
         OUTPUTS=depth,
         INPUTS=block,
         num_warps=8 if inputs >= LARGE else 4,
@@ -435,7 +425,7 @@ def _kernel_weight_gradient(*rows: Tensor) -> Tensor:
     block = 512 if inputs >= LARGE else 64
     launch(
         _weight_gradient_kernel,
-        (_parts(inputs, block), _parts(outputs, 16)),
+        (triton.cdiv(inputs, block), triton.cdiv(outputs, 16)),
         *(part.contiguous() for part in (grad, x, second_grad, second_x)),
         grad_weight,
         *(len(grad), len(second_grad) if len(rows) > 2 else 0, inputs, outputs),
@@ -495,10 +485,10 @@ def _kernel_average(x: Tensor) -> Tensor:
     block_c, block_p = (16, 256) if x.stride(1) < x.stride(3) else (4, 1024)
     launch(
         _average_kernel,
-        (_parts(channels, block_c), batch),
+        (triton.cdiv(channels, block_c), batch),
         *(x, out, channels, height * width, width, *x.stride()),
         CHANNELS=block_c,
-        POSITIONS=min(block_p, _power(height * width)),
+        POSITIONS=min(block_p, triton.next_power_of_2(height * width)),
         num_warps=8,
     )
     return out

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .support import TYPES, Example, Fused, jit, launch, tl
+from .support import TYPES, Example, Fused, cut, jit, launch, tl, triton
 
 KINDS = ('square', 'distance', 'entropy', 'mean')
 BLOCK = 1024
@@ -139,8 +139,7 @@ def _tables(terms: Terms, lines: Lines, device: torch.device) -> _Tables:
             target_type = TYPES.index(target_dtype)
         like = torch.empty_strided(size, stride, dtype=dtype, device='meta')
         count = size.numel()
-        steps = -(-count // (BLOCK * SLICES))
-        slices = -(-count // (BLOCK * steps))
+        slices, steps = cut(triton.cdiv(count, BLOCK), SLICES)
         layout.append(
             [
                 KINDS.index(kind),
@@ -227,9 +226,9 @@ def _kernel_values(terms: Terms, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         rows,
         tables.slices,
         COLUMNS=COLUMNS,
-        PARTS=_power(parts),
-        ROWS=_power(rows),
-        SLICES=_power(tables.slices),
+        PARTS=triton.next_power_of_2(parts),
+        ROWS=triton.next_power_of_2(rows),
+        SLICES=triton.next_power_of_2(tables.slices),
     )
     return values, total
 
@@ -250,11 +249,6 @@ def _kernel_gradients(terms: Terms, grad: Tensor, *tensors: Tensor) -> list[Tens
         BLOCK=BLOCK,
     )
     return gradients
-
-
-def _power(count: int) -> int:
-    """The next power of 2."""
-    return 1 << (count - 1).bit_length()
 
 
 @jit

@@ -82,9 +82,15 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.channels_last if channel < min(row, column) else torch.contiguous_format
 
 
-def empty(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A map of the type and the memory format of ``x``."""
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+def empty(
+    x: Tensor,
+    shape: tuple[int, ...],
+    dtype: torch.dtype | None = None,
+    form: torch.memory_format | None = None,
+) -> Tensor:
+    """A map of the type and the memory format of ``x``, or of others."""
+    form = form or memory_format(x)
+    return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=form)
 
 
 def layout(x: Tensor) -> tuple[int, int, int, int, int]:
@@ -137,6 +143,14 @@ def split(parts, channels, BLOCK_C: tl.constexpr):
     rest = program // parts
     line = (rest % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
     return (rest // blocks).to(tl.int64), line.to(tl.int64), program % parts
+
+
+@jit
+def tile_at(positions, channels, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr):
+    """Sample, channels and positions of this program's tile, and which elements there are."""
+    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
+    return sample, line, position, (line[:, None] < channels) & (position < positions)
 
 
 @jit

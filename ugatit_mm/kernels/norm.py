@@ -37,12 +37,13 @@ from .maps import (
     reflection,
     replication,
     split,
+    tile_at,
     tile_of,
     vector,
 )
 from .places import shown
 from .shuffle import fold, plain_pad
-from .support import REGISTERS, Example, Fused, jit, launch, tl, triton
+from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 
 # Programs of a reduction, to fill about 130 multiprocessors several times; and the numbers of a
 # sample, slices times channels, that one program then merges.
@@ -400,9 +401,8 @@ def _parts(x: Tensor, block_c: int, block_p: int) -> tuple[Tensor, int, int]:
     """Room for two sums of each slice, (2, N, S, C), S, and the tiles of a slice."""
     batch, channels, height, width = x.shape
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
-    slices = min(triton.cdiv(PROGRAMS, batch * blocks), max(1, MERGED // channels))
-    steps = triton.cdiv(tiles, slices)
-    slices = triton.cdiv(tiles, steps)
+    most = min(triton.cdiv(PROGRAMS, batch * blocks), max(1, MERGED // channels))
+    slices, steps = cut(tiles, most)
     return x.new_empty((2, batch, slices, channels), dtype=torch.float32), slices, steps
 
 
@@ -607,10 +607,8 @@ def _write_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     if PAD:
         row = shown(position // out_width, top, height, REFLECT)
         column = shown(position % out_width, left, width, REFLECT)
@@ -886,10 +884,8 @@ def _grad_input_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     strides = (stride_n, stride_c, stride_h, stride_w, width)
     centred = load(x, place(sample, channel, position, *strides, GAPS), inside)
     centred -= vector(mean, sample, line, channels)

@@ -19,7 +19,7 @@ from .maps import (
     place,
     reflection,
     replication,
-    split,
+    tile_at,
     tile_of,
 )
 from .places import shown
@@ -235,12 +235,7 @@ KERNELS = 256  # of a program, 25 numbers each
 def triton_quarters(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """Sum the kernels up in one launch."""
     c_out, c_in = weight.shape[:2]
-    quarters = torch.empty(
-        (4 * c_out, c_in, 2, 2),
-        dtype=dtype,
-        device=weight.device,
-        memory_format=memory_format(weight),
-    )
+    quarters = empty(weight, (4 * c_out, c_in, 2, 2), dtype)
     _launch_quarters(_quarters_kernel, weight, quarters, c_out, c_in)
     return quarters
 
@@ -248,9 +243,7 @@ def triton_quarters(weight: Tensor, dtype: torch.dtype) -> Tensor:
 def triton_quarters_grad(grad: Tensor, dtype: torch.dtype) -> Tensor:
     """Add the gradients up in one launch."""
     c_out, c_in = grad.size(0) // 4, grad.size(1)
-    weight = torch.empty(
-        (c_out, c_in, 3, 3), dtype=dtype, device=grad.device, memory_format=memory_format(grad)
-    )
+    weight = empty(grad, (c_out, c_in, 3, 3), dtype)
     _launch_quarters(_quarters_grad_kernel, grad, weight, c_out, c_in)
     return weight
 
@@ -285,10 +278,8 @@ def _pad_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     row = shown(position // out_width, top, height, REFLECT)
     column = shown(position % out_width, left, width, REFLECT)
     source = at(sample, channel, row, column, stride_n, stride_c, stride_h, stride_w)
@@ -325,10 +316,8 @@ def _repad_grad_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     row = position // out_width - out_top
     column = position % out_width - out_left
     known = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -360,10 +349,8 @@ def _interleave_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     row = position // width
     column = position % width
     a, b = row % 2, column % 2
@@ -396,10 +383,8 @@ def _separate_kernel(
     BLOCK_P: tl.constexpr,
 ):
     # Positions of the four maps, one map after the other.
-    sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
+    sample, line, position, inside = tile_at(positions, channels, BLOCK_C, BLOCK_P)
     channel = line[:, None]
-    position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    inside = (channel < channels) & (position < positions)
     quarter = position // (positions // 4)
     position %= positions // 4
     row = position // (width // 2 + 1)

@@ -75,23 +75,24 @@ def _table(
     device: torch.device,
 ) -> Table:
     """Kept for good, a few kilobytes: a captured graph goes on to read it."""
+    cdiv = triton.cdiv
     rows = [shape[0] for shape in shapes]
     columns = [shape[1:].numel() for shape in shapes]
     area = [shape[2:].numel() for shape in shapes]
     channels = [shape[1] for shape in shapes]
-    length = [-(-max(-(-r // SLICES), 64) // 8) * 8 for r in rows]
-    slices = [-(-r // n) for r, n in zip(rows, length, strict=True)]
+    length = [cdiv(max(cdiv(r, SLICES), 64), 8) * 8 for r in rows]
+    slices = [cdiv(r, n) for r, n in zip(rows, length, strict=True)]
     parts = _starts(s * c for s, c in zip(slices, columns, strict=True))
     tiles = [
-        r * -(-a // AREA) * -(-c // LANES) for r, a, c in zip(rows, area, channels, strict=True)
+        r * cdiv(a, AREA) * cdiv(c, LANES) for r, a, c in zip(rows, area, channels, strict=True)
     ]
-    steps = [max(LEAST, -(-t // SUMS)) for t in tiles]
-    sums = [-(-t // s) for t, s in zip(tiles, steps, strict=True)]
+    steps = [max(LEAST, cdiv(t, SUMS)) for t in tiles]
+    sums = [cdiv(t, s) for t, s in zip(tiles, steps, strict=True)]
     even = [
         not (address % 16 or c % 16 or a % 16)
         for address, c, a in zip(addresses, channels, area, strict=True)
     ]
-    sizes = [-(-r * c // 64) * 64 for r, c in zip(rows, columns, strict=True)]  # 128 bytes
+    sizes = [cdiv(r * c, 64) * 64 for r, c in zip(rows, columns, strict=True)]  # 128 bytes
     wide, narrow = (
         _starts(n * (place.wide is kind) for n, place in zip(sizes, places, strict=True))
         for kind in (True, False)
@@ -100,9 +101,9 @@ def _table(
     grad = _starts(sizes)
     product = _starts(rows)
     firsts = [
-        _starts(s * -(-c // LANES) for s, c in zip(slices, columns, strict=True)),
-        _starts(-(-r // 4) for r in rows),
-        _starts(-(-t // STEPS) for t in tiles),
+        _starts(s * cdiv(c, LANES) for s, c in zip(slices, columns, strict=True)),
+        _starts(cdiv(r, 4) for r in rows),
+        _starts(cdiv(t, STEPS) for t in tiles),
         _starts(sums),
     ]
     fields = [

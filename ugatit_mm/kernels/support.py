@@ -100,6 +100,20 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> No
         kernel[grid](*args, **options)
 
 
+def cut(tiles: int, most: int) -> tuple[int, int]:
+    """Cut tiles into slices of as many each.
+
+    Args:
+        tiles: 1 or more.
+        most: Slices at most.
+
+    Returns:
+        Slices, and tiles of each but the last.
+    """
+    steps = triton.cdiv(tiles, most)
+    return triton.cdiv(tiles, steps), steps
+
+
 class Example(NamedTuple):
     """Small arguments of a fused function, and how far its two forms may differ.
 

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from .log import StepLog
-from .update import copy_buffers, restore_buffers, update
+from .update import Buffers, copy_buffers, restore_buffers, update
 from .wrappers import unwrap
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Kept:
     """What is kept from the first of the batches that make an update.
 
     Args:
-        buffers: Copies of the buffers of each part.
+        buffers: Of all parts, with copies.
 
     Attributes:
         buffers: As given.
@@ -32,7 +32,7 @@ class Kept:
             was none.
     """
 
-    def __init__(self, buffers: list[list[Tensor]]) -> None:
+    def __init__(self, buffers: Buffers) -> None:
         self.buffers = buffers
         self.allowed: Tensor | None = None
 
@@ -109,7 +109,7 @@ class Step:
         parts = [getattr(self.model, part) for part in self.model.OPTIMIZED[name]]
         kept = self.model.kept
         if optim._inner_count % optim._accumulative_counts == 0:
-            kept[name] = Kept([copy_buffers(part) for part in parts])
+            kept[name] = Kept([pair for part in parts for pair in copy_buffers(part)])
         allowed = self.allowed()
         if allowed is not None:
             kept[name].allow(allowed)
@@ -121,8 +121,7 @@ class Step:
             self.taken[name] = taken
         # Later updates run the parts of the earlier ones, too.
         for done, flag in self.taken.items():
-            for part, copies in zip(self.model.OPTIMIZED[done], kept[done].buffers, strict=True):
-                restore_buffers(getattr(self.model, part), copies, flag)
+            restore_buffers(kept[done].buffers, flag)
         if taken is not None and then is not None:
             then(taken)
 

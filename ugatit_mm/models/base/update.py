@@ -85,23 +85,23 @@ def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) 
     return torch.stack(torch._foreach_norm(gradients)).sum() < torch.inf  # not of NaN either
 
 
-def copy_buffers(module: nn.Module) -> list[Tensor]:
-    """Return copies of the module's buffers, for :func:`restore_buffers`."""
-    return [buffer.clone() for buffer in _buffers(module)]
+Buffers = list[tuple[Tensor, Tensor]]
+"""Buffers of a module and copies of them."""
 
 
-def restore_buffers(module: nn.Module, copies: list[Tensor], taken: Tensor) -> None:
-    """Where not ``taken``, give the buffers their values at the time of :func:`copy_buffers`."""
-    for buffer, copied in zip(_buffers(module), copies, strict=True):
-        torch.where(taken, buffer, copied, out=buffer)
-
-
-def _buffers(module: nn.Module) -> list[Tensor]:
-    """The module's buffers; the vectors of its spectral norms as one."""
+def copy_buffers(module: nn.Module) -> Buffers:
+    """Return the module's buffers with copies; the vectors of its spectral norms are one."""
     joined = join_vectors(module)
     own = {id(b) for m in module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
     others = [buffer for buffer in module.buffers() if id(buffer) not in own]
-    return others if joined is None else [joined, *others]
+    buffers = others if joined is None else [joined, *others]
+    return [(buffer, buffer.clone()) for buffer in buffers]
+
+
+def restore_buffers(kept: Buffers, taken: Tensor) -> None:
+    """Where not ``taken``, give buffers their values at the time of :func:`copy_buffers`."""
+    for buffer, copied in kept:
+        torch.where(taken, buffer, copied, out=buffer)
 
 
 def _is_overflow(scaler: torch.amp.GradScaler, loss: Tensor) -> Tensor:

@@ -165,9 +165,6 @@ class Attend(torch.autograd.Function):
         return grad_x, grad_kernel, None, None, *of_rest
 
 
-Pair = tuple[Tensor, Tensor]
-
-
 def _sorted(rest: tuple[Tensor, ...] | list[Tensor], count: int) -> tuple[Any, Any, Any]:
     """Weights of the classifiers, of the channels (None if the same), biases (None if none)."""
     groups = [tuple(rest[i : i + count]) for i in range(0, len(rest), count)]

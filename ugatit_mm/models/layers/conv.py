@@ -14,7 +14,7 @@ from ...kernels.shuffle import (
     quarter_kernels,
     separated,
 )
-from .activation import IDENTITY, TANH, Activation, bias_act, takes_bias
+from .activation import IDENTITY, TANH, Activation, bias_act, product_type, takes_bias
 from .padding import NO_PADDING, Padding
 
 
@@ -69,9 +69,8 @@ class UpConv2d(nn.Conv2d):
         """As :meth:`forward`, less the bias."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return _traced_interleave(F.conv2d(x, plain_quarters(self.weight, self.weight.dtype)))
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else self.weight.dtype
-        return Interleave.apply(F.conv2d(x, QuarterKernels.apply(self.weight, dtype)))
+        kernels = QuarterKernels.apply(self.weight, product_type(self.weight))
+        return Interleave.apply(F.conv2d(x, kernels))
 
     def plain(self, x: Tensor) -> Tensor:
         """As the official programs compute it, of (N, C_in, H, W); the tests' reference."""

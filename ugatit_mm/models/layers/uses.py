@@ -13,6 +13,7 @@ from mmengine.dist import get_world_size
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .activation import product_type
 from .cam import FoldedConv2d
 from .conv import UpConv2d
 from .linear import JointLinear
@@ -37,7 +38,7 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
     # Ranks send gradients while the backward pass goes on: they must come one by one.
     if not weights or get_world_size() > 1 or torch.compiler.is_compiling():
         return [network] * count
-    given = Uses.apply(count, _casts(network, weights), *weights.values())
+    given = Uses.apply(count, _types(network, weights), *weights.values())
     size = len(weights)
 
     def one(index: int) -> Callable[..., Any]:
@@ -47,11 +48,8 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
     return [one(index) for index in range(count)]
 
 
-def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype | None]:
-    """The type that each weight is used in, where it is not its own."""
-    device = next(iter(weights.values())).device.type
-    if not torch.is_autocast_enabled(device):
-        return [None] * len(weights)
+def _types(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype]:
+    """The type that each weight is used in."""
     kernels = {
         f'{name}.weight'
         for name, layer in network.named_modules()
@@ -59,8 +57,7 @@ def _casts(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype |
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
         and not isinstance(layer, (FoldedConv2d, UpConv2d))
     }
-    dtype = torch.get_autocast_dtype(device)
-    return [dtype if name in kernels else None for name in weights]
+    return [product_type(w) if name in kernels else w.dtype for name, w in weights.items()]
 
 
 def shared(tensors: Sequence[Tensor], count: int) -> list[tuple[Tensor, ...]]:
@@ -98,17 +95,16 @@ class Uses(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, count: int, casts: list[torch.dtype | None], *weights: Tensor
+        ctx: Any, count: int, types: list[torch.dtype], *weights: Tensor
     ) -> tuple[Tensor, ...]:
         """Return the weights of each use, one use after the other."""
         ctx.set_materialize_grads(False)
         ctx.count, ctx.likes = count, [torch.empty_like(w, device='meta') for w in weights]
         ctx.device = weights[0].device
-        made = [
-            weight if dtype is None else torch.empty_like(weight, dtype=dtype)
-            for weight, dtype in zip(weights, casts, strict=True)
-        ]
-        cast = [i for i, dtype in enumerate(casts) if dtype is not None]
+        cast = [i for i, dtype in enumerate(types) if dtype != weights[i].dtype]
+        made = list(weights)
+        for i in cast:
+            made[i] = torch.empty_like(weights[i], dtype=types[i])
         if cast:
             torch._foreach_copy_([made[i] for i in cast], [weights[i] for i in cast])
         return tuple(weight.detach() for _ in range(count) for weight in made)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that is to be known of a GPU, in four minutes at most: is what it computes right, and how fast is it?
+# All that is to be known of a GPU, in ten minutes at most: is what it computes right, and how fast is it?
 # Rows are appended to benchmarks/results.csv. A part that fails or takes too long does not stop the
 # others; then the script ends with 1 and says which.
 #   benchmarks/gpu.sh             on a GPU
@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 kept=${ROWS:-benchmarks/results.csv}
-total=240 # seconds for all parts
+total=600 # seconds for all parts
 patient=  # whether a part may take all that is left of them
 rehearsed=
 compile=()
@@ -84,18 +84,19 @@ if [ -n "$rehearsed" ]; then
     part 'a step' 0 "$python" $bench/step.py --quick --steps 1 --settings float32 bfloat16 "${rows[@]}"
     part translations 0 "$python" $bench/translate.py --quick --rounds 1 "${rows[@]}"
 else
-    # Triton compiles here, some 120 kernels; what it compiled, later parts find on the disk.
-    part kernels 70 "$python" $bench/parity.py kernels --no-write
-    part parity 60 "$python" $bench/parity.py steps "${rows[@]}"
-    for variant in full light; do
-        part "a step, $variant" 50 "$python" $bench/step.py --variant $variant --rounds 1 --steps 8 \
+    # The first part of a kind waits for Triton, which compiles some 120 kernels for a minute or two;
+    # what it compiled, later parts find on the disk. Each imports for 5 to 20 seconds.
+    part kernels 120 "$python" $bench/parity.py kernels --no-write
+    for variant in light full; do
+        part "a step, $variant" 180 "$python" $bench/step.py --variant $variant --rounds 1 --steps 8 \
             "${compile[@]}" "${rows[@]}"
     done
-    part translations 25 "$python" $bench/translate.py --rounds 20 "${compile[@]}" "${rows[@]}"
-    part launches 30 "$python" $bench/launches.py --amp --rows 15 "${rows[@]}"
-    part resume 35 "$python" $bench/parity.py resume
+    part parity 150 "$python" $bench/parity.py steps "${rows[@]}"
+    part translations 60 "$python" $bench/translate.py --rounds 20 "${compile[@]}" "${rows[@]}"
+    part launches 60 "$python" $bench/launches.py --amp --rows 15 "${rows[@]}"
+    part resume 90 "$python" $bench/parity.py resume
 fi
-part 'a rank' 40 bash -c rank
+part 'a rank' 90 bash -c rank
 
 if [ -f "$work/rows.csv" ]; then
     [ -s "$kept" ] || head -n 1 "$work/rows.csv" >"$kept"

@@ -1,8 +1,9 @@
 """Does a GPU compute what the CPU does? `python tools/benchmarks/parity.py kernels steps resume`.
 
 `kernels` checks each of our Triton kernels against its plain formula on the device, as a training
-does at its first use. `steps` makes three steps with the same weights and pictures on the CPU and
-on the device, in each setting, and compares the loss terms; TF32 is off. `resume` trains a small
+does at its first use. `steps` makes six steps with the same weights and pictures on the CPU and
+on the device, in each setting, and compares the loss terms; TF32 is off. Steps of a graph, which is
+captured in the fourth, are compared with the plain ones of the device, too. `resume` trains a small
 model by tools/train.py, then goes on from the checkpoint in the middle, and compares the weights.
 Without a GPU the CPU is compared with itself.
 """
@@ -29,9 +30,11 @@ from ugatit_mm.kernels import support
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import train
 
-STEPS = 3
+STEPS = 6
 # How far a term of the first step may be off, relative to the CPU's.
 LIMITS = {'float32': 1e-4, 'bfloat16': 3e-2}
+# How far any term of any step of a graph may be off, relative to the step without one.
+REPLAYED = 0.1
 # How far weights may be off, relative to what they changed by after the checkpoint: on a GPU sums
 # may have another order each time.
 RESUMED = 0.05
@@ -104,13 +107,20 @@ def compare_steps(args: argparse.Namespace, light: bool) -> tuple[list[Row], boo
             step = build_ours(light, there, widths, **options)
             step.model.load_state_dict(weights)
             found[name] = losses(step)
-        worst = [max(off(*pair).values()) for pair in zip(found[name], expected, strict=True)]
+        worst = worst_of(found[name], expected)
         limit = LIMITS[name.split(',')[0]]
         good &= worst[0] <= limit  # not a number is more
         print(f'{case}: {name}: off by', *(f'{value:.1e}' for value in worst), f'(1st: {limit:g})')
         for number, value in enumerate(worst, 1):
             quantity = f'largest difference of a loss term, step {number}'
             rows.append(Row('parity', case, name, quantity, value, 'x CPU, float32'))
+        plain = found.get(name.removesuffix(', graph'), [])
+        if plain is not found[name] and plain:
+            replayed = max(worst_of(found[name], plain))
+            good &= replayed <= REPLAYED
+            print(f'{case}: {name}: off the plain steps by {replayed:.1e} ({REPLAYED:g})')
+            quantity = f'largest difference of a loss term in {STEPS} steps'
+            rows.append(Row('parity', case, name, quantity, replayed, 'x without a graph'))
     print(
         f'\n| loss term of step 1 | CPU | {" | ".join(found)} |',
         '|---' * (2 + len(found)) + '|',
@@ -126,6 +136,11 @@ def compare_steps(args: argparse.Namespace, light: bool) -> tuple[list[Row], boo
 def losses(step: Training) -> Losses:
     """The loss terms of some steps."""
     return [{name: float(value) for name, value in step().items()} for _ in range(STEPS)]
+
+
+def worst_of(made: Losses, expected: Losses) -> list[float]:
+    """The largest difference of a term, by step."""
+    return [max(off(*pair).values()) for pair in zip(made, expected, strict=True)]
 
 
 def off(made: dict[str, float], expected: dict[str, float]) -> dict[str, float]:

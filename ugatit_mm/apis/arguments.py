@@ -81,7 +81,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--graph',
         action=argparse.BooleanOptionalAction,
-        help='launch each training step by one call, as a CUDA graph (off by default)',
+        help='on a GPU, launch each training step by one call, as a CUDA graph (on by default)',
     )
 
 

@@ -19,7 +19,7 @@ def how_it_runs(model: UnpairedTranslation, optims: OptimWrapperDict) -> str:
     off = unusable(next(model.parameters()))
     kernels = "Triton's" if off is None else f"torch's ({off})"
     if model.graphs is None:
-        off = 'model.graph is off: --graph'
+        off = 'model.graph is off'
     else:
         off = refusal(model, optims)
     steps = 'one CUDA graph' if off is None else f'launch by launch ({off})'

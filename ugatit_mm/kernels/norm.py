@@ -48,7 +48,7 @@ from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 # Programs of a reduction, to fill about 130 multiprocessors several times; and the numbers of a
 # sample, slices times channels, that one program then merges.
 PROGRAMS = 1024
-MERGED = 1 << 14
+MERGED = 1 << 13
 
 
 class Norm(NamedTuple):

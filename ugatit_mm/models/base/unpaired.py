@@ -85,7 +85,7 @@ class UnpairedTranslation(BaseTranslationModel):
         compile: Arguments of ``torch.compile`` for the networks, ``{}`` for its defaults, ``None``
             for no compiling. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
             also a search for the fastest kernels. Meant for one size of images.
-        graph: Replay training steps as CUDA graphs, see :class:`StepGraphs`.
+        graph: Replay training steps as CUDA graphs where that can be, see :class:`StepGraphs`.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train only the discriminators.
 
@@ -143,7 +143,7 @@ class UnpairedTranslation(BaseTranslationModel):
         loss_config: dict[str, float] | None = None,
         channels_last: bool = True,
         compile: dict | None = None,
-        graph: bool = False,
+        graph: bool = True,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
     ) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmagic.registry import METRICS, RUNNERS
-from mmengine.config import DictAction
 from mmengine.runner import Runner
 from PIL import Image
 
-from ugatit_mm.apis import run_test
-from ugatit_mm.config import load_config
+from ugatit_mm.apis import add_options_argument, expanded_path, run_test
+from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import make_demo_data
+from ugatit_mm.fields import building
 from ugatit_mm.hooks.sheets import first_images
 from ugatit_mm.models import UGATIT
 from ugatit_mm.visualization import plot_losses, translation_sheet
@@ -28,26 +28,30 @@ from ugatit_mm.visualization import plot_losses, translation_sheet
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for everything')
+    parser.add_argument(
+        '--work-dir', type=expanded_path, default='work_dirs/demo', help='folder for everything'
+    )
     parser.add_argument('--iters', type=int, help='iterations (see the config)')
     parser.add_argument('--restart', action='store_true', help='train anew, do not go on')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
-    )
+    add_options_argument(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     work_dir = Path(args.work_dir)
+    options = {'data_root': str(work_dir / 'data'), **args.cfg_options}
+    if args.iters:
+        options['train_cfg.max_iters'] = args.iters
+    try:
+        cfg = load_config('demo/ugatit_demo', options)
+    except ConfigError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     # One core is left to the data; with small pictures a busy core costs more than it brings.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     print('1/4  data: photographs (A) and pencil drawings of other photographs (B)')
     make_demo_data(work_dir / 'data', size=96)
-    options = {'data_root': str(work_dir / 'data'), **args.cfg_options}
-    if args.iters:
-        options['train_cfg.max_iters'] = args.iters
-    cfg = load_config('demo/ugatit_demo', options)
     cfg.work_dir = str(work_dir / 'run')
     last = work_dir / 'run' / 'last_checkpoint'
     if args.restart:
@@ -56,10 +60,14 @@ def main(argv: list[str] | None = None) -> int:
 
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
-    runner = RUNNERS.build(cfg)
-    before = start_figures(runner, work_dir / 'run' / 'start.json')
     try:
-        runner.train()
+        with building(cfg):
+            runner = RUNNERS.build(cfg)
+            before = start_figures(runner, work_dir / 'run' / 'start.json')
+            runner.train()
+    except ConfigError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print('interrupted; the same command goes on', file=sys.stderr)
         return 130

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ugatit_mm.apis import add_run_arguments, config_of, results_path
+from ugatit_mm.apis import add_run_arguments, config_of, expanded_path, results_path
 from ugatit_mm.config import config_names, data_set
 from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.evaluation import WeightsError
@@ -115,14 +115,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f'for table3, some of {", ".join(DATASETS)} (all); each is trained once for both '
         'directions',
     )
-    parser.add_argument('--data-dir', default='data', help='folder of the data sets (%(default)s)')
+    parser.add_argument(
+        '--data-dir',
+        type=expanded_path,
+        default='data',
+        help='folder of the data sets (%(default)s)',
+    )
     parser.add_argument('--iters', type=int, help="of each run (its config's, as in the papers)")
     parser.add_argument(
         '--light', action='store_true', help='light generators, of models with such'
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
-    parser.add_argument('--work-dir', help='folder of the runs (work_dirs/paper/WHAT)')
+    parser.add_argument(
+        '--work-dir', type=expanded_path, help='folder of the runs (work_dirs/paper/WHAT)'
+    )
     parser.add_argument(
         '--kid', default='InceptionFeatures', help='extractor of the figures (%(default)s)'
     )

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from ugatit_mm.apis import add_kid, add_run_arguments, config_of, run_test
+from ugatit_mm.apis import add_kid, add_run_arguments, config_of, expanded_path, run_test
+from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.evaluation import TooFewImagesError, WeightsError
 
@@ -15,8 +16,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'and all figures to WORK_DIR/results_CKPT.json.'
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
-    parser.add_argument('checkpoint', help='weights, from training or from a converter')
-    parser.add_argument('--out-dir', help='folder for the translations')
+    parser.add_argument(
+        'checkpoint', type=expanded_path, help='weights, from training or from a converter'
+    )
+    parser.add_argument('--out-dir', type=expanded_path, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
     parser.add_argument(
         '--kid',
@@ -42,12 +45,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    cfg = config_of(args)
-    if args.kid:
-        add_kid(cfg, args.kid, args.subset_size)
+    errors = (CheckpointError, ConfigError, FileNotFoundError, TooFewImagesError, WeightsError)
     try:
+        cfg = config_of(args)
+        if args.kid:
+            add_kid(cfg, args.kid, args.subset_size)
         run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
-    except (FileNotFoundError, CheckpointError, TooFewImagesError, WeightsError) as error:
+    except errors as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -8,8 +8,10 @@ from ugatit_mm.apis import (
     add_speed_arguments,
     apply_speed,
     config_of,
+    expanded_path,
     run_training,
 )
+from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.hooks import NotFiniteError
 
@@ -25,6 +27,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
+        type=expanded_path,
         help='go on from the last checkpoint of the work dir, or from this one',
     )
     add_run_arguments(parser)
@@ -34,21 +37,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    cfg = config_of(args)
+    try:
+        cfg = config_of(args)
+        apply_speed(cfg, args.amp, args.lean, args.compile, args.graph)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    try:
-        apply_speed(cfg, args.amp, args.lean, args.compile, args.graph)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
     try:
         run_training(cfg)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    except (CheckpointError, NotFiniteError, OSError) as error:
+    except (CheckpointError, ConfigError, NotFiniteError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -1,5 +1,6 @@
 """The command ``ugatit``: one door to what the package and its tools do."""
 
+import difflib
 import importlib
 import runpy
 import sys
@@ -28,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, *words = argv
     if name not in COMMANDS:
-        print(f'error: no command {name!r}\n\n{usage()}', file=sys.stderr)
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f': is it {near[0]}?' if near else ''
+        print(f'error: no command {name!r}{hint}\n\n{usage()}', file=sys.stderr)
         return 2
     module, _ = COMMANDS[name]
     before = sys.argv
@@ -56,3 +59,7 @@ def usage() -> str:
             '`ugatit COMMAND --help` tells more. To begin with: ugatit translate PICTURE.jpg',
         ]
     )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -38,6 +38,7 @@ def apply() -> None:
     hush_import_warnings()
     allow_mmengine_checkpoints()
     format_configs_once()
+    pass_over_byte_order_marks()
     with mmcv_ext_stand_in(), numpy_bool8():
         importlib.import_module('mmagic.models')
     mend_generation_init_weights()
@@ -200,6 +201,21 @@ def format_configs_once() -> None:
         return results[key]
 
     config.FormatCode = format_code
+
+
+def pass_over_byte_order_marks() -> None:
+    """Let MMEngine read configs that begin with a byte-order mark, as Windows' editors save them.
+
+    Symptom: ``invalid non-printable character U+FEFF``. May go when MMEngine reads ``utf-8-sig``.
+    """
+    from mmengine.config import config
+
+    def open_text(file: Any, mode: str = 'r', **options: Any) -> Any:
+        if mode == 'r' and options.get('encoding') == 'utf-8':
+            options['encoding'] = 'utf-8-sig'
+        return open(file, mode, **options)
+
+    vars(config)['open'] = open_text
 
 
 def after_import(name: str, then: Callable[[], None]) -> None:

@@ -1,29 +1,31 @@
 """Loading a config, and the options that stand in several places of it."""
 
 import difflib
-import inspect
 import os
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from .datasets import apply_img_size
+from .fields import (
+    MISSING,
+    MMENGINE_HOOKS,
+    READ,
+    VARIABLES,
+    ConfigError,
+    check_config,
+    check_top,
+    place,
+    places,
+)
+from .messages import first_line, printable
+from .values import Typed, literal
 
 # Given as options, these are carried to every place that needs them.
 SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
-# What MMEngine's runner reads besides the fields that it is built from.
-EXTRAS = ('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'runner_type')
-# MMEngine's own names in default_hooks; it takes others, too.
-MMENGINE_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-)
 GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
@@ -44,36 +46,129 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         Config: Resolved; dumping it gives a file that needs no options.
 
     Raises:
-        FileNotFoundError: There is no such config; the message lists those of the package.
-        ValueError: An option begins with a word that is nothing in the config.
+        FileNotFoundError: There is no such config; the message names the nearest of the package's.
+        ConfigError: The file cannot be read, nothing takes a field or an option, or a value does
+            not fit; the message is a line.
     """
-    cfg = Config.fromfile(find_config(path))
+    cfg = read_config(find_config(path))
+    before = cfg.to_dict()
     options = dict(options or {})
     _check_options(options, cfg)
-    shortcuts = {key: options.pop(key) for key in list(options) if key.split('.')[0] in SHORTCUTS}
+    shortcuts = {
+        key: _shortcut(key, options.pop(key))
+        for key in list(options)
+        if key.split('.')[0] in SHORTCUTS
+    }
     cfg.merge_from_dict(shortcuts)
-    if 'data_root' in shortcuts:
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            if cfg.get(loader):
-                cfg[loader].dataset.data_root = cfg.data_root
-    apply_img_size(cfg)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = place(cfg, [loader, 'dataset'])
+        if 'data_root' in shortcuts and isinstance(dataset, Mapping):
+            cfg[loader].dataset.data_root = cfg.data_root
+    try:
+        apply_img_size(cfg)
+    except (TypeError, ValueError) as error:
+        named = '' if {*shortcuts} & {'img_size', 'load_size'} else f'{cfg.filename}: '
+        raise ConfigError(f'{named}{first_line(error)}') from error
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
     cfg.merge_from_dict(options)
+    given = [*options, *(f'model.{key}' for key in shortcuts if key.startswith('domains'))]
+    check_top(cfg, before, given)
     _count_hooks_once(cfg)
     _leave_out_gone_fields(cfg)
+    _list_metrics(cfg)
+    check_config(cfg, before, given)
     return cfg
 
 
-def _check_options(options: dict[str, Any], cfg: Config) -> None:
-    """MMEngine would add an option that nobody reads."""
-    known = {*cfg, *SHORTCUTS, *inspect.signature(Runner.__init__).parameters, *EXTRAS}
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file and its bases.
+
+    Raises:
+        ConfigError: A file is missing, is no config, or what it says cannot be done.
+    """
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is a program
+        files = _files_of(error) or [os.fspath(path)]
+        file, reason = files[-1], first_line(error)
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        if isinstance(error, SyntaxError):
+            reason = error.msg
+        elif isinstance(error, FileNotFoundError) and not os.path.exists(file) and files[1:]:
+            file, reason = files[-2], f'its _base_ {os.path.normpath(file)} does not exist'
+        elif isinstance(error, UnicodeDecodeError):
+            reason = 'it is no text in UTF-8'
+        for frame in traceback.extract_tb(error.__traceback__):
+            line = frame.lineno if frame.filename == file else line
+        at = '' if line is None else f'line {line}: '
+        raise ConfigError(f'{file}: {at}{printable(reason, 300)}') from error
+
+
+def _files_of(error: Exception) -> list[str]:
+    """The config files that were being read when an error came, the innermost last."""
+    files = [
+        frame.f_locals['filename']
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name in ('fromfile', '_file2dict', '_parse_lazy_import')
+        and 'filename' in frame.f_locals
+    ]
+    return list(dict.fromkeys(os.path.abspath(file) for file in files))
+
+
+def _check_options(options: Mapping[str, Any], cfg: Config) -> None:
+    """See that each option leads to something that is read; MMEngine adds it in any case."""
+    read = {key: cfg[key] for key in cfg if key in READ}
+    known = {*cfg, *SHORTCUTS, *READ} - {*VARIABLES}
     for option in options:
-        word = option.split('.')[0]
-        if word not in known:
-            near = difflib.get_close_matches(word, known, 1)
-            hint = f': is it {near[0]}?' if near else f': there are {", ".join(sorted(known))}'
-            raise ValueError(f'unknown option {option}{hint}')
+        first, *rest = option.split('.')
+        if first in cfg and first not in {*READ, *SHORTCUTS}:
+            _check_variable(first, rest, cfg[first], read)
+        elif first not in known:
+            near = [*places(read, lambda key, _, option=option: key == option)][:3]
+            near = near or difflib.get_close_matches(first, known, 1)
+            there = f'there are {", ".join(sorted(known))}'
+            hint = f'is it {" or ".join(near)}?' if near else there
+            raise ConfigError(f'unknown option {option}: {hint}')
+        elif first == 'domains' and rest not in (['A'], ['B']) and isinstance(options[option], str):
+            raise ConfigError(f'unknown option {option}: there are domains.A and domains.B')
+        node = cfg.get(first, MISSING)
+        for depth, word in enumerate(rest, 1):
+            if node is MISSING:
+                break
+            if not isinstance(node, (Mapping, list)):
+                has = f'is {printable(repr(node))} and has no fields'
+            elif isinstance(node, list) and place(node, [word]) is MISSING:
+                has = f'is a list of {len(node)}, counted from 0'
+            else:
+                node = place(node, [word])
+                continue
+            parent = '.'.join([first, *rest[: depth - 1]])
+            raise ConfigError(f'unknown option {option}: {parent} {has}')
+
+
+def _check_variable(name: str, rest: list[str], value: Any, read: dict[str, Any]) -> None:
+    """Refuse an option of a variable that the file has used when the option comes."""
+    used = []
+    if value and isinstance(value, (Mapping, list, tuple)):
+        used = [*places(read, lambda _, other: other == value)]
+    if used or name in VARIABLES:
+        hint = f': set {" or ".join(".".join([each, *rest]) for each in used[:3])}' if used else ''
+        raise ConfigError(
+            f'option {".".join([name, *rest])} changes nothing, {name} is a variable of the config '
+            f'file, which has used it by then{hint}'
+        )
+
+
+def _shortcut(key: str, value: Any) -> Any:
+    """The value of an option that is carried to several places: a size is no text, the rest is."""
+    if key in ('img_size', 'load_size'):
+        return literal(value) if isinstance(value, Typed) else value
+    if key != 'data_root' or not isinstance(value, str):
+        return str(value) if isinstance(value, Typed) else value
+    if not value:
+        raise ConfigError('data_root is empty: give a folder')
+    return os.path.expanduser(str(value))
 
 
 def keep_mmengine_hooks(cfg: Config) -> None:
@@ -88,13 +183,23 @@ def _count_hooks_once(cfg: Config) -> None:
 
     Configs of before the names, in work dirs and of users, list the project's hooks there.
     """
-    listed = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] not in GONE]
-    cfg.custom_hooks = listed
-    types = {hook['type'] for hook in listed}
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if place(hook, ['type']) not in GONE]
+    types = [place(hook, ['type']) for hook in hooks]
     named = cfg.get('default_hooks') or {}
     for name in set(named) - set(MMENGINE_HOOKS):
-        if named[name] and named[name].get('type') in types:
+        if place(named, [name, 'type']) in types:
             named.pop(name)
+
+
+def _list_metrics(cfg: Config) -> None:
+    """Let metrics stand in a list, also where a config has one as it is."""
+    for name in ('val_evaluator', 'test_evaluator'):
+        evaluator = cfg.get(name)
+        if isinstance(evaluator, Mapping) and 'metrics' not in evaluator:
+            cfg[name] = [evaluator]
+        elif isinstance(place(cfg, [name, 'metrics']), Mapping):
+            cfg[name].metrics = [cfg[name].metrics]
 
 
 def _leave_out_gone_fields(cfg: Config) -> None:
@@ -135,11 +240,15 @@ def config_names() -> dict[str, Path]:
 
 def find_config(path: str | os.PathLike) -> str:
     """Return the file that ``path`` names, see :func:`load_config`."""
+    path = os.path.expanduser(path)
     if os.path.isfile(path):
-        return os.fspath(path)
-    name = os.fspath(path).removesuffix('.py').removeprefix('configs/')
+        return path
+    name = path.removesuffix('.py').removeprefix('configs/')
     known = config_names()
-    for config, file in known.items():
-        if name in (config, file.stem):
-            return str(file)
-    raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')
+    stems = {file.stem: str(file) for file in known.values()}
+    for found in (known.get(name), stems.get(name)):
+        if found:
+            return str(found)
+    near = difflib.get_close_matches(name.rpartition('/')[2], stems, 1)
+    hint = f'is it {near[0]}? Else ' if near else ''
+    raise FileNotFoundError(f'no config {path}: {hint}give a file, or one of {", ".join(known)}')

@@ -1,8 +1,10 @@
 """The two domains: ``A`` and ``B`` inside, names for people outside."""
 
+import unicodedata
 from typing import Any
 
 DOMAINS = ('A', 'B')
+SEPARATORS = '/\\:*?"<>|'  # in a name of Windows, too
 
 
 def other(domain: str) -> str:
@@ -20,19 +22,31 @@ def domain_names(domains: dict[str, str] | None) -> dict[str, str]:
     names = {'A': 'A', 'B': 'B', **(domains or {})}
     if set(names) != set(DOMAINS):
         raise ValueError(f'domains takes names for A and B, got {domains}')
-    if names['A'] == names['B'] or names['A'] == 'B' or names['B'] == 'A':
-        raise ValueError(f'domains must be told apart, got {domains}')
     for letter, name in names.items():
         if not _can_be_part_of_a_path(name):
             raise ValueError(
                 f'domains.{letter}={str(name)[:100]!r} must be a name that can be part of a folder '
-                'name, of at most 100 bytes'
+                'name on every system: at most 100 bytes, no control characters, none of '
+                f'{SEPARATORS}, no "." or space at its ends'
             )
+    one, two = (_on_a_disk(name) for name in names.values())
+    if one == two or one == 'b' or two == 'a':
+        raise ValueError(
+            f'domains must be told apart, got {dict(names)} (capitals do not count, as on '
+            'some systems both would be one folder)'
+        )
     return names
 
 
+def _on_a_disk(name: str) -> str:
+    """A name without what some file systems do not tell apart."""
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+
+
 def _can_be_part_of_a_path(name: Any) -> bool:
-    if not isinstance(name, str) or not name or set(name) & set('/\\\0') or name[0] == '.':
+    if not isinstance(name, str) or not name or name != name.strip().strip('.'):
+        return False
+    if set(name) & set(SEPARATORS) or any(unicodedata.category(c) == 'Cc' for c in name):
         return False
     try:
         return len(name.encode()) <= 100  # two of them and a word fit into a name of 255

@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from bench import Row, add_arguments, append_rows, seconds
 from mmagic.registry import DATASETS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from ugatit_mm.apis import add_options_argument
 from ugatit_mm.config import load_config
 from ugatit_mm.datasets import LoadRGBImage, PairIndex, UGATITDataset, UnpairedSampler
 
@@ -50,9 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4])
     parser.add_argument('--step-ms', type=float, default=25.0, help='length of a training step')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
-    )
+    add_options_argument(parser)
     add_arguments(parser)
     return parser.parse_args(argv)
 

@@ -1,6 +1,14 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
-from .arguments import add_kid, add_run_arguments, add_speed_arguments, apply_speed, config_of
+from .arguments import (
+    add_kid,
+    add_options_argument,
+    add_run_arguments,
+    add_speed_arguments,
+    apply_speed,
+    config_of,
+    expanded_path,
+)
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
 from .running import results_path, run_test, run_training
@@ -15,11 +23,13 @@ __all__ = [
     'TranslationInferencer',
     'UGATITInferencer',
     'add_kid',
+    'add_options_argument',
     'add_run_arguments',
     'add_speed_arguments',
     'add_to_mmagic_inferencer',
     'apply_speed',
     'config_of',
+    'expanded_path',
     'load_model',
     'results_path',
     'run_test',

@@ -3,26 +3,63 @@
 import argparse
 import inspect
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from ..config import load_config
 from ..converters.networks import kind_of
 from ..engine.optim import AUTOCAST_DTYPES
+from ..fields import check_config
+from ..values import Typed
+
+expanded_path = os.path.expanduser
+"""Type of an argument that is a path: the shell leaves a ``~`` behind a ``=``."""
+
+
+class OptionsAction(argparse.Action):
+    """Takes words ``KEY=VALUE`` into a dict; :func:`load_config` reads the values."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the words to those of before."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for word in values or ():
+            key, equals, value = word.partition('=')
+            if not equals or not all(key.split('.')):
+                raise argparse.ArgumentError(
+                    self, f'{word!r} is not KEY=VALUE (a value with spaces needs quotes)'
+                )
+            options[key] = Typed(value)
+        setattr(namespace, self.dest, options)
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override the config; data_root=DIR, img_size=128 and domains.A=NAME domains.B=NAME '
+        'reach every place that needs them. Paths and names are text as typed, other values Python '
+        'literals (a list as 5,4, too) or text',
+    )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool that starts a runner takes."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (work_dirs/CONFIG)')
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='override the config; data_root=DIR, img_size=128 and domains.A=NAME domains.B=NAME '
-        'reach every place that needs them',
+        '--work-dir', type=expanded_path, help='folder for logs and checkpoints (work_dirs/CONFIG)'
     )
+    add_options_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='of the launcher')
 
@@ -41,15 +78,25 @@ def config_of(args: argparse.Namespace) -> Config:
 
 
 def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None:
-    """Let the test compute :class:`TransKID` with an extractor, whatever the config says of it."""
-    others = [metric for metric in cfg.test_evaluator if metric['type'] != 'TransKID']
-    kid = next((dict(m) for m in cfg.test_evaluator if m['type'] == 'TransKID'), {})
+    """Let the test compute :class:`TransKID` with an extractor, whatever the config says of it.
+
+    Raises:
+        ConfigError: There is no such extractor.
+    """
+    evaluator = cfg.get('test_evaluator') or []
+    inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
+    metrics = evaluator['metrics'] if inside else evaluator
+    metrics = [metrics] if isinstance(metrics, Mapping) else metrics
+    others = [metric for metric in metrics if metric['type'] != 'TransKID']
+    kid = next((dict(metric) for metric in metrics if metric['type'] == 'TransKID'), {})
     kid['type'] = 'TransKID'
-    if kid.get('extractor', {}).get('type') != extractor:
+    if (kid.get('extractor') or {}).get('type') != extractor:
         kid['extractor'] = dict(type=extractor)
     if subset_size is not None:
         kid['subset_size'] = subset_size
-    cfg.test_evaluator = [*others, kid]
+    metrics = [*others, kid]
+    cfg.test_evaluator = {**evaluator, 'metrics': metrics} if inside else metrics
+    check_config(cfg)
 
 
 AMP_REPLACES = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')

@@ -20,6 +20,7 @@ from ..converters import (
     read_checkpoint,
     weights_of,
 )
+from ..fields import building
 from ..messages import first_line
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 
@@ -49,21 +50,26 @@ def load_model(
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: The file cannot be read, or its weights do not fit.
+        ConfigError: The config is wrong.
         ValueError: There is no such device.
     """
     checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
+    if config is not None and not isinstance(config, Config):
+        config = load_config(config)
     content = read_checkpoint(checkpoint)
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     with naming(checkpoint):
         state = weights_of(content)
-        if config is not None:
-            model = _from_config(config, state)
-        else:
+        if config is None:
             networks = meta.get('networks')
             if networks is None and 'cfg' in meta:
                 raise ValueError('it does not say what networks it needs: give its config, too')
             model = build_model(networks or describe(state), state)
+    if config is not None:
+        model = _from_config(config.copy(), state)
+        with naming(checkpoint):
+            load_weights(model, state)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         return model.to(device).eval(), meta
@@ -71,10 +77,8 @@ def load_model(
         raise ValueError(f'device {str(device)!r} cannot be used: {first_line(error)}') from error
 
 
-def _from_config(
-    config: str | os.PathLike | Config, state: Mapping[str, Tensor]
-) -> UnpairedTranslation:
-    cfg = config.copy() if isinstance(config, Config) else load_config(config)
+def _from_config(cfg: Config, state: Mapping[str, Tensor]) -> UnpairedTranslation:
+    """Build the model of a config for the parts that weights have."""
     init_default_scope('mmagic')
     kind = TRANSLATION_MODELS.get(cfg.model.type)
     if kind is None:
@@ -84,6 +88,5 @@ def _from_config(
     for part, field in kind.PARTS.items():
         if part not in kind.TRANSLATES and not any(key.startswith(f'{part}.') for key in state):
             cfg.model[field] = None
-    model = MODELS.build(cfg.model)
-    load_weights(model, state)
-    return model
+    with building(cfg):
+        return MODELS.build(cfg.model)

@@ -17,6 +17,7 @@ from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, read_checkpoint, weights_of
 from ..engine.replay import Replay
 from ..evaluation.results import results_of, write_results
+from ..fields import ConfigError, building
 from ..models.base import unwrap
 
 PathLike = str | os.PathLike
@@ -27,10 +28,14 @@ def run_training(cfg: Config) -> Runner:
 
     Raises:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
+        ConfigError: A value of the config does not fit, or training lacks one.
     """
+    for field in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not cfg.get(field):
+            raise ConfigError(f'{cfg.filename}: training needs {field}, got {cfg.get(field)}')
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
-    with _ranks(cfg):
+    with _ranks(cfg), building(cfg):
         runner = RUNNERS.build(cfg)
         runner.train()
     return runner
@@ -57,7 +62,11 @@ def run_test(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         CheckpointError: The file is no checkpoint, or its weights do not fit the config.
+        ConfigError: A value of the config does not fit, or testing lacks one.
     """
+    for field in ('test_dataloader', 'test_cfg', 'test_evaluator'):
+        if not cfg.get(field):
+            raise ConfigError(f'{cfg.filename}: testing needs {field}, got {cfg.get(field)}')
     digest = hashlib.sha256()
     content = read_checkpoint(checkpoint, digest)
     cfg = cfg.copy()
@@ -71,7 +80,7 @@ def run_test(
     object.__setattr__(cfg, '_filename', f'test_{name.removeprefix("test_")}')
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
-    with _ranks(cfg):
+    with _ranks(cfg), building(cfg):
         runner = RUNNERS.build(cfg)
         model = unwrap(runner.model)
         with naming(checkpoint):

@@ -62,6 +62,7 @@ def read_checkpoint(
         CheckpointError: It is no checkpoint, is damaged, or holds more than tensors and plain
             data.
     """
+    path = os.path.expanduser(path)
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -51,6 +51,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             not fit; the message is a line.
     """
     cfg = read_config(find_config(path))
+    if not isinstance(cfg.get('model'), Mapping):
+        raise ConfigError(f'{cfg.filename}: it has no model: give the config of a training')
     before = cfg.to_dict()
     options = dict(options or {})
     _check_options(options, cfg)
@@ -85,18 +87,23 @@ def read_config(path: str | os.PathLike) -> Config:
     """Read a config file and its bases.
 
     Raises:
-        ConfigError: A file is missing, is no config, or what it says cannot be done.
+        FileNotFoundError: There is no such file.
+        ConfigError: A base is missing, a file is no config, or what it says cannot be done.
     """
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program
         files = _files_of(error) or [os.fspath(path)]
+        if isinstance(error, FileNotFoundError) and not os.path.exists(path):
+            raise
         file, reason = files[-1], first_line(error)
         line = error.lineno if isinstance(error, SyntaxError) else None
         if isinstance(error, SyntaxError):
             reason = error.msg
         elif isinstance(error, FileNotFoundError) and not os.path.exists(file) and files[1:]:
             file, reason = files[-2], f'its _base_ {os.path.normpath(file)} does not exist'
+        elif isinstance(error, ImportError) and error.__cause__:  # MMEngine says its search path
+            reason = f'custom_imports: {first_line(error.__cause__)}'
         elif isinstance(error, UnicodeDecodeError):
             reason = 'it is no text in UTF-8'
         for frame in traceback.extract_tb(error.__traceback__):
@@ -193,13 +200,21 @@ def _count_hooks_once(cfg: Config) -> None:
 
 
 def _list_metrics(cfg: Config) -> None:
-    """Let metrics stand in a list, also where a config has one as it is."""
-    for name in ('val_evaluator', 'test_evaluator'):
+    """Let metrics stand in a list, also where a config has one as it is, or an ``Evaluator``'s.
+
+    MMEngine would take MMagic's class of that name, which its own loops cannot call.
+    """
+    for name, loop in (('val_evaluator', 'ValLoop'), ('test_evaluator', 'TestLoop')):
         evaluator = cfg.get(name)
-        if isinstance(evaluator, Mapping) and 'metrics' not in evaluator:
+        if not isinstance(evaluator, Mapping):
+            continue
+        plain = {*evaluator} <= {'type', 'metrics'} and evaluator.get('type') in (None, 'Evaluator')
+        loops = place(cfg, [f'{name.partition("_")[0]}_cfg', 'type']) == loop
+        if 'metrics' not in evaluator:
             cfg[name] = [evaluator]
-        elif isinstance(place(cfg, [name, 'metrics']), Mapping):
-            cfg[name].metrics = [cfg[name].metrics]
+        elif plain and loops:
+            metrics = evaluator['metrics']
+            cfg[name] = [metrics] if isinstance(metrics, Mapping) else metrics
 
 
 def _leave_out_gone_fields(cfg: Config) -> None:

@@ -24,6 +24,7 @@ from .models.base import TRANSLATION_MODELS
 from .values import Typed, fitted, in_words, members, outermost, read, type_of
 
 MISSING: Any = object()
+INNER = {'self', 'runner', 'dataloader', 'params'}  # what no config says
 # Text as it is typed, whatever takes it: paths, where a ~ is the home folder, and names.
 PATHS = (
     'ann_file',
@@ -199,14 +200,15 @@ def check_top(cfg: Config, before: Mapping[str, Any], options: Collection[str]) 
     """See that what the runner takes is of the outermost type, before more is done with it.
 
     Raises:
-        ConfigError: They are not, or there is no model.
+        ConfigError: It is not.
     """
     check = _Check(cfg, before, options)
     for key, hint in check.top.fields.items():
         if key in cfg:
-            cfg[key] = check.value(cfg[key], key, hint, ours=True)
-    if not isinstance(cfg.get('model'), Mapping):
-        raise ConfigError(f'{cfg.filename} has no model: give a config of a training')
+            hint = check.hint(key, hint)
+            value = cfg[key]
+            value = check.read(value, key, hint) if isinstance(value, Typed) else value
+            cfg[key] = check.fitted(value, key, hint, ours=True)
 
 
 class _Check:
@@ -218,6 +220,7 @@ class _Check:
         runner = self.find('runner_type', cfg.get('runner_type', 'Runner'), 'RUNNERS')
         # What is inside of dicts is checked by itself, and more exactly.
         hints = {key: outermost(hint) for key, hint in takes(runner).fields.items()}
+        hints['log_level'] = typing.Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']
         self.top = Takes(hints)
 
     def run(self) -> None:
@@ -229,7 +232,14 @@ class _Check:
             self.refuse('model.domains', str(error))
 
     def field(self, node: Any, key: Any, where: str, about: Takes | None, registry: str) -> None:
-        """Check what is inside a value, then the value."""
+        """Read a typed value, check what is inside, then the value."""
+        hint, ours = Any, False
+        if about:
+            hint = about.fields.get(key, about.others or Any)
+            ours = key in about.ours
+        hint = self.hint(where, hint)
+        if isinstance(node[key], Typed):
+            node[key] = self.read(node[key], where, hint)
         value = node[key]
         if isinstance(value, Mapping):
             self.mapping(value, where, registry)
@@ -237,11 +247,7 @@ class _Check:
             for index, each in enumerate(value):
                 if isinstance(each, (Mapping, Typed)):
                     self.field(value, index, f'{where}.{index}', None, registry)
-        hint, ours = Any, False
-        if about:
-            hint = about.fields.get(key, about.others or Any)
-            ours = key in about.ours
-        new = self.value(value, where, hint, ours)
+        new = self.fitted(value, where, hint, ours)
         if new is not value:
             node[key] = new
 
@@ -253,9 +259,10 @@ class _Check:
         about = kind if isinstance(kind, Takes) else kind and takes(kind)
         if about:
             there = {*about.fields, *TAKEN_OUT[''], *TAKEN_OUT.get(registry, ())}
+            name = where if isinstance(kind, Takes) else getattr(kind, '__name__', where)
             for key in node:
                 if key not in there:
-                    self.unknown(f'{where}.{key}', about.fields, about.others is not None)
+                    self.unknown(f'{where}.{key}', about.fields, about.others is not None, name)
         for key in list(node):
             inside = INSIDE.get(key, registry if registry == 'MODELS' or where in HOLD else '')
             self.field(node, key, f'{where}.{key}', about, inside)
@@ -304,27 +311,36 @@ class _Check:
         hint = f': is it {near[0]}?' if near else f': there are {listed(sorted(names))}'
         return self.refuse(where, f'{where} {_shown(name)} is unknown{hint}')
 
-    def value(self, value: Any, where: str, hint: Any, ours: bool) -> Any:
-        """Return a value as its field takes it."""
+    def given(self, where: str) -> bool:
+        """Whether a value is an option's."""
+        return any(f'{where}.'.startswith(f'{option}.') for option in self.options)
+
+    def hint(self, where: str, hint: Any) -> Any:
+        """The type of a field, also of one that says none."""
         words = where.split('.')
-        optional = any(f'{where}.'.startswith(f'{option}.') for option in self.options)
-        if hint is Any:
-            if words[-1] in PATHS:
-                hint = str | os.PathLike | None
-            elif words[-1] in NAMES or (len(words) > 1 and words[-2] in OF_NAMES):
-                hint = str
-            elif optional:
-                hint = type_of(self.at(where, self.before))
-        is_path = words[-1] in PATHS or any(kind is os.PathLike for kind in members(hint))
-        if isinstance(value, Typed):
-            verbatim = is_path or words[-1] in NAMES or words[-2:-1] == ['domains']
-            value = read(value, hint, verbatim)
-            if is_path and value == '':
-                raise ConfigError(f'{where} is empty: give a path')
-        if is_path and isinstance(value, str):
+        if hint is not Any:
+            return hint
+        if words[-1] in PATHS:
+            return str | os.PathLike | None
+        if words[-1] in NAMES or words[-2:-1] in ([name] for name in OF_NAMES):
+            return str
+        return type_of(self.at(where, self.before)) if self.given(where) else Any
+
+    def read(self, text: Typed, where: str, hint: Any) -> Any:
+        """Make a value of what was typed."""
+        words = where.split('.')
+        path = _takes_path(where, hint)
+        if path and text == '':
+            raise ConfigError(f'{where} is empty: give a path')
+        as_typed = path or words[-1] in NAMES or words[-2:-1] in ([name] for name in OF_NAMES)
+        return read(text, hint, as_typed)
+
+    def fitted(self, value: Any, where: str, hint: Any, ours: bool) -> Any:
+        """Return a value as its field takes it."""
+        if isinstance(value, str) and _takes_path(where, hint):
             value = os.path.expanduser(value)
         # Of others' fields only options are checked: what they say of their types may be wrong.
-        if hint is Any or not (ours or (optional and value is not None)):
+        if hint is Any or not (ours or (self.given(where) and value is not None)):
             return value
         try:
             return fitted(value, hint)
@@ -333,15 +349,14 @@ class _Check:
 
     # ------------------------------------------------------------------------------- messages
 
-    def unknown(self, where: str, names: Iterable[str], others: bool) -> None:
+    def unknown(self, where: str, names: Iterable[str], others: bool, taker: str) -> None:
         """Refuse a field that nothing takes; where others may be, an option that looks like one."""
         option = self.option(where)
         near = self.near(where, names, 0.8 if others else 0.6)
         if others and not (near and option):
             return
         if not near:
-            parent = where.rpartition('.')[0]
-            near = f': {parent} has {", ".join(sorted(names)) or "no fields"}'
+            near = f': {taker} has {", ".join(sorted({*names} - INNER)) or "no fields"}'
         if option:
             raise ConfigError(f'unknown option {option}{near}')
         self.refuse(where, f'unknown field {where}{near}')
@@ -368,9 +383,12 @@ class _Check:
 
     def refuse(self, where: str, message: str) -> NoReturn:
         """Raise a :class:`ConfigError`, which names the file if it is the file's mistake."""
-        optional = any(f'{where}.'.startswith(f'{option}.') for option in self.options)
-        named = '' if optional or self.option(where) else f'{self.cfg.filename}: '
+        named = '' if self.given(where) or self.option(where) else f'{self.cfg.filename}: '
         raise ConfigError(f'{named}{message}')
+
+
+def _takes_path(where: str, hint: Any) -> bool:
+    return where.rpartition('.')[2] in PATHS or os.PathLike in members(hint)
 
 
 def place(node: Any, words: Sequence[str]) -> Any:
@@ -412,39 +430,51 @@ def building(cfg: Config) -> Iterator[None]:
     """
     try:
         yield
-    except ConfigError:
-        raise
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        builds, node = _built(error.__traceback__)
-        if not builds:
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        where = _built(error.__traceback__, cfg)
+        if where is None or type(error).__module__.startswith('ugatit_mm.'):
             raise
-        read = {key: cfg[key] for key in cfg if key in READ}
-        kinds = places(read, lambda _, value: place(value, ['type']) == node.get('type', MISSING))
-        whole = places(read, lambda _, value: 'type' in node and _is_part(value, node))
-        found = next(whole, None) or next(kinds, cfg.filename)
-        raise ConfigError(f'{found}: {first_line(error)}') from error
+        raise ConfigError(f'{where or cfg.filename}: {first_line(error)}') from error
 
 
-def _is_part(part: Any, whole: Mapping[str, Any]) -> bool:
-    return (
-        isinstance(part, Mapping)
-        and 'type' in part
-        and all(key in whole and whole[key] == part[key] for key in part)
-    )
+# Functions of MMEngine's runner, and the field that each reads.
+READERS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg'}
+# Where the others have what they build from.
+GIVEN = ('cfg', 'dataloader', 'evaluator', 'optim_wrapper')
 
 
-def _built(traceback: TracebackType | None) -> tuple[bool, Mapping[str, Any]]:
-    """Whether something was being built when an error came, and the innermost config it was of."""
-    builds: bool = False
-    node: Mapping[str, Any] = {}
+def _built(traceback: TracebackType | None, cfg: Config) -> str | None:
+    """Which field was being built when an error came: '' is unknown, ``None`` nothing was."""
+    found = None
     while traceback is not None:
         frame = traceback.tb_frame
         module, function = frame.f_globals.get('__name__', ''), frame.f_code.co_name
-        if module.startswith('mmengine.') and function.startswith('build_'):
-            builds = True
-            given = frame.f_locals.get('cfg')
-            node = given if isinstance(given, Mapping) and 'type' in given else node
-        elif function == 'before_train':  # what hooks have to say of the model
-            builds, node = True, {'type': type(frame.f_locals.get('self')).__name__}
+        if function == 'before_train':  # what hooks have to say of the model
+            found = _field_of({'type': type(frame.f_locals.get('self')).__name__}, cfg)
+        elif module.startswith('mmengine.') and function in READERS:
+            found = READERS[function]
+        elif module.startswith('mmengine.') and function.startswith('build_'):
+            nodes = [frame.f_locals[name] for name in GIVEN if name in frame.f_locals]
+            found = next(filter(None, (_field_of(node, cfg) for node in nodes)), found or '')
         traceback = traceback.tb_next
-    return builds, node
+    return found
+
+
+def _field_of(node: Any, cfg: Config) -> str:
+    """The field that something was built from: equal to it, part of it, or of its type."""
+    read = {key: cfg[key] for key in cfg if key in READ}
+    if not isinstance(node, Mapping) or (
+        place(node, ['type']) is MISSING and node not in read.values()
+    ):
+        return ''
+    fits: tuple[Callable[[Any], bool], ...] = (
+        lambda value: value == node,
+        lambda value: 'type' in value and all(place(node, [k]) == v for k, v in value.items()),
+        lambda value: 'type' in value and value['type'] == node['type'],
+    )
+    for fit in fits:
+        for where in places(
+            read, lambda _, value, fit=fit: isinstance(value, Mapping) and fit(value)
+        ):
+            return where
+    return ''

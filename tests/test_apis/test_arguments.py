@@ -112,7 +112,7 @@ def test_ugatits_config():
 
 def test_the_tool_prints_it_in_one_line(tmp_path, capsys):
     words = ['ugatit_custom', '--lean', '--work-dir', str(tmp_path / 'work'), '--cfg-options']
-    options = ['optim_wrapper.discriminators.optimizer.type=SGD']
+    options = ['optim_wrapper.discriminators.optimizer={"type": "SGD", "lr": 0.1}']
     assert load_tool('train').main([*words, *options]) == 1
     error = capsys.readouterr().err
     assert error.startswith('error: --lean stores') and error.count('\n') == 1

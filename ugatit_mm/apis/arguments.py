@@ -153,7 +153,7 @@ def apply_speed(
     """
     wrappers = {
         name: wrapper
-        for name, wrapper in cfg.get('optim_wrapper', {}).items()
+        for name, wrapper in (cfg.get('optim_wrapper') or {}).items()
         if isinstance(wrapper, dict) and 'optimizer' in wrapper
     }
     if (amp or lean) and not wrappers:

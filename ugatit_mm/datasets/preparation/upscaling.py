@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmagic.registry import MODELS
-from mmengine.config import Config
 from PIL import Image
 
+from ...config import read_config
 from ...converters import read_checkpoint
 
 
@@ -31,7 +31,7 @@ class Upscaler:
     """
 
     def __init__(self, config: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-        cfg = Config.fromfile(config)
+        cfg = read_config(config)
         weights = read_checkpoint(checkpoint)
         weights = weights.get('state_dict', weights)
         prefixes = [f'{name}.' for name in ('generator_ema', 'generator')]

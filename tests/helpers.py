@@ -103,7 +103,7 @@ def assert_same_weights(one: Path, two: Path) -> None:
 
 def as_arguments(options: dict) -> list[str]:
     """The options as words behind ``--cfg-options``."""
-    return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
+    return [f'{key}={value}' for key, value in options.items()]
 
 
 def batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:

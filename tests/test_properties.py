@@ -22,6 +22,7 @@ from ugatit_mm.datasets.loading import ImageReadError, decode_rgb
 from ugatit_mm.domains import domain_names
 from ugatit_mm.evaluation.kid import fid, kid, kid_blocks
 from ugatit_mm.models import UGATIT
+from ugatit_mm.values import literal
 
 # The same examples each time; a database of failures would be a file in the tree.
 some = settings(max_examples=40, derandomize=True, database=None, deadline=None)
@@ -150,7 +151,8 @@ values = st.recursive(
 def written(value: Any) -> str:
     """A value as it is typed behind ``KEY=``."""
     if isinstance(value, (list, tuple)):
-        inner = ','.join(map(written, value)) + (',' if len(value) == 1 else '')
+        inner = [repr(each) if isinstance(each, str) else written(each) for each in value]
+        inner = ','.join(inner) + (',' if len(value) == 1 else '')
         return f'({inner})' if isinstance(value, tuple) else f'[{inner}]'
     return str(value)
 
@@ -160,27 +162,33 @@ def config() -> Config:
     return load_config('ugatit_custom')
 
 
-KEYS = ('train_cfg.max_iters', 'model.generator.norm', 'work_dir', 'new', 'a.new.one')
-
-
 @some
-@given(st.sampled_from(KEYS), values)
-def test_options_arrive_as_they_were_meant(key, value):
-    args = PARSE(['ugatit_custom', '--cfg-options', f'{key}={written(value)}'])
-    assert args.cfg_options == {key: value}
-    assert type(args.cfg_options[key]) is type(value)
+@given(values)
+def test_options_arrive_as_they_were_meant(value):
+    args = PARSE(['ugatit_custom', '--cfg-options', f'model.compile={written(value)}'])
+    read = literal(args.cfg_options['model.compile'])
+    assert read == value and type(read) is type(value)
 
 
 @few
-@given(values, st.integers(1, 10**6))
-def test_options_change_their_place_and_nothing_else(config, value, most):
-    words = [f'train_cfg.max_iters={most}', f'randomness.more={written(value)}']
+@given(st.text(min_size=1, max_size=30).filter(lambda text: text[0] != '~'))
+def test_paths_and_names_arrive_as_they_were_typed(text):
+    words = [f'data_root={text}', f'train_dataloader.dataset.cache={text}']
+    options = PARSE(['ugatit_custom', '--cfg-options', *words]).cfg_options
+    cfg = load_config('ugatit_custom', options)
+    assert cfg.data_root == cfg.test_dataloader.dataset.data_root == text
+    assert cfg.train_dataloader.dataset.cache == (None if text == 'None' else text)
+
+
+@few
+@given(st.integers(1, 10**6), st.integers(0, 2**32 - 1))
+def test_options_change_their_place_and_nothing_else(config, most, seed):
+    words = [f'train_cfg.max_iters={most}', f'randomness.seed={seed}']
     args = PARSE(['ugatit_custom', '--cfg-options', *words])
-    changed = config.copy()
-    changed.merge_from_dict(args.cfg_options)
-    assert changed.train_cfg.max_iters == most
-    assert changed.randomness.pop('more') == value
+    changed = load_config('ugatit_custom', args.cfg_options)
+    assert (changed.train_cfg.max_iters, changed.randomness.seed) == (most, seed)
     changed.train_cfg.max_iters = config.train_cfg.max_iters
+    changed.randomness.seed = config.randomness.seed
     assert changed.to_dict() == config.to_dict()
 
 
@@ -254,6 +262,10 @@ def test_any_names_of_domains_work_or_are_refused(model, a, b):
         (['a'], 'b'),
         ('~', 'b'),
         ('-x', '--to'),
+        ('a ', 'b'),
+        ('b', 'c.'),
+        ('Cat', 'cat'),
+        ('a?', 'b'),
     ],
 )
 def test_special_names_of_domains(model, a, b):

@@ -220,9 +220,9 @@ def _list_metrics(cfg: Config) -> None:
 def _leave_out_gone_fields(cfg: Config) -> None:
     """Leave out what configs of before say and nobody asks any more: LeanAdam has only 8 bits."""
     for wrapper in (cfg.get('optim_wrapper') or {}).values():
-        optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
+        optimizer = place(wrapper, ['optimizer'])
         kept = {'type': 'LeanAdam', 'state_dtype': 'uint8'}
-        if optimizer and kept.items() <= dict(optimizer).items():
+        if isinstance(optimizer, Mapping) and kept.items() <= dict(optimizer).items():
             optimizer.pop('state_dtype')
 
 

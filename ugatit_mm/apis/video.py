@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def translate_video(
 ) -> Iterator[int]:
     """Translate a video into one of the same size and frame rate.
 
-    Each frame is translated on its own, so the result may flicker. Where the program ``ffmpeg``
-    is there, it is H.264 with the sound of the source; without, it is MPEG-4 and silent.
+    Frames that the file says are turned (a phone's, held upright) are turned before the network
+    sees them, and the result is upright without saying so. Each frame is translated on its own, so
+    the result may flicker. Where the program ``ffmpeg`` is there, it is H.264 with the sound of the
+    source; without, it is MPEG-4 and silent.
 
     Args:
         inferencer: What translates.
@@ -63,6 +66,7 @@ def translate_video(
     if not path.is_file():
         raise FileNotFoundError(f'no video {path}')
     capture = cv2.VideoCapture(os.fspath(path))
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # by the file's tag; off in OpenCV 4.11
     writer = None
     with whole(target, durable=False) as building:
         try:
@@ -77,10 +81,13 @@ def translate_video(
                 yield done
             if writer is None:
                 raise VideoError(f'{path} has no frame that OpenCV can read')
+            writer.close()
+        except BaseException:  # Ctrl-C, too, and a caller that wants no more frames
+            if writer is not None:
+                writer.abort()
+            raise
         finally:
             capture.release()
-            if writer is not None:
-                writer.close()
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
@@ -105,12 +112,15 @@ class _Ffmpeg:
         words = [
             *('ffmpeg', '-y', '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24'),
             *('-s', f'{width}x{height}', '-r', str(rate), '-i', 'pipe:0'),
-            *('-i', f'file:{source}', '-map', '0:v', '-map', '1:a?', '-shortest'),
+            *('-i', f'file:{source}', '-map', '0:v', '-map', '1:a?'),
             *('-c:v', 'libx264', '-pix_fmt', 'yuv420p' if even else 'yuv444p', '-c:a', 'aac'),
             f'file:{target}',
         ]
         self.target = target
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        # In a session of its own: Ctrl-C is for this program, which ends the other.
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
 
     def write(self, frame: np.ndarray) -> None:
         try:
@@ -120,11 +130,16 @@ class _Ffmpeg:
             raise
 
     def close(self) -> None:
-        if self.process.stdin.closed:
-            return
         said = self.process.communicate()[1].decode(errors='replace').strip()
         if self.process.returncode:
             raise VideoError(f'ffmpeg cannot write {self.target}: {said[-500:]}')
+
+    def abort(self) -> None:
+        self.process.kill()
+        with suppress(OSError):  # what is left in the pipe has no reader
+            self.process.stdin.close()
+        self.process.stderr.close()
+        self.process.wait()
 
 
 class _OpenCV:
@@ -142,3 +157,5 @@ class _OpenCV:
 
     def close(self) -> None:
         self.writer.release()
+
+    abort = close

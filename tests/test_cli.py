@@ -1,5 +1,11 @@
 """The command ``ugatit``."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +16,7 @@ from helpers import ROOT
 from PIL import Image
 
 from ugatit_mm import cli
-from ugatit_mm.apis import UGATITInferencer, video
+from ugatit_mm.apis import UGATITInferencer, translate, video
 from ugatit_mm.converters import describe, write_checkpoint
 
 
@@ -35,6 +41,14 @@ def photos(tmp_path: Path) -> Path:
 
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
+
+
+def monochrome(path: Path, count: int) -> None:
+    """A film of frames of one grey, each brighter than the one before."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 12.0, (48, 32))
+    for i in range(count):
+        writer.write(np.full((32, 48, 3), 40 * i % 256, np.uint8))
+    writer.release()
 
 
 def test_help_and_unknown_commands(capsys):
@@ -76,9 +90,12 @@ def test_translate_a_folder(weights, photos: Path, tmp_path: Path, capsys):
     said = capsys.readouterr()
     assert '3 of 5 translated' in said.out
     assert 'bad.jpg' in said.err and 'none.png' in said.err
+    assert str(out / 'red2blue') in said.out
     kinds = ('', '_heatmap', '_overlay', '_figure')
     names = [f'{stem}{kind}.png' for stem in ('a', 'a_2', 'more/b') for kind in kinds]
+    out /= 'red2blue'
     assert sorted(str(f.relative_to(out)) for f in out.rglob('*.*')) == sorted(names)
+    assert [f.name for f in out.parent.iterdir()] == ['red2blue']
     inferencer = UGATITInferencer(weights, device='cpu')
     for source, name in (('a.bmp', 'a'), ('a.png', 'a_2'), ('more/b.png', 'more/b')):
         (result,) = inferencer(photos / source, 'blue')
@@ -88,10 +105,21 @@ def test_translate_a_folder(weights, photos: Path, tmp_path: Path, capsys):
 
 def test_a_source_is_never_overwritten(weights, photos: Path, capsys):
     before = (photos / 'a.png').read_bytes()
-    words = ['translate', str(photos / 'a.png'), '--ckpt', weights, '--out', str(photos)]
+    words = ['translate', str(photos / 'a.png'), '--ckpt', weights, '--out', str(photos / 'a.png')]
     assert cli.main(words) == 1
     assert 'choose another --out' in capsys.readouterr().err
     assert (photos / 'a.png').read_bytes() == before
+    # Nor another source: the result of what has been a result, or of what is beside a result.
+    (photos / 'red2blue').mkdir()
+    for name in ('a_heatmap.png', 'b.png'):
+        (photos / 'red2blue' / name).write_bytes(before)
+    sources = [str(photos / name) for name in ('a.png', 'more', 'red2blue')]
+    words = ['translate', *sources, '--ckpt', weights, '--out', str(photos), '--heatmap']
+    assert cli.main(words) == 1
+    said = capsys.readouterr()
+    assert '2 of 4 translated' in said.out and said.err.count('choose another --out') == 2
+    for name in ('a_heatmap.png', 'b.png'):
+        assert (photos / 'red2blue' / name).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -130,15 +158,12 @@ def test_attention_that_is_not_there_is_refused(word, tiny, photos: Path, tmp_pa
 def test_translate_a_video(weights, tmp_path: Path, monkeypatch):
     """Size, rate and number of frames stay; without ffmpeg OpenCV writes it."""
     source = tmp_path / 'film.avi'
-    writer = cv2.VideoWriter(str(source), cv2.VideoWriter_fourcc(*'MJPG'), 12.0, (48, 32))
-    for i in range(5):
-        writer.write(np.full((32, 48, 3), 40 * i, np.uint8))
-    writer.release()
+    monochrome(source, 5)
     monkeypatch.setattr(video.shutil, 'which', lambda name: None)
     out = tmp_path / 'out'
     torch.manual_seed(0)
     assert cli.main(['translate', str(source), '--ckpt', weights, '--out', str(out)]) == 0
-    capture = cv2.VideoCapture(str(out / 'film.mp4'))
+    capture = cv2.VideoCapture(str(out / 'red2blue' / 'film.mp4'))
     assert capture.get(cv2.CAP_PROP_FPS) == 12
     frames = []
     while (read := capture.read())[0]:
@@ -147,7 +172,7 @@ def test_translate_a_video(weights, tmp_path: Path, monkeypatch):
     inferencer = UGATITInferencer(weights, device='cpu')
     (expected,) = inferencer(np.full((32, 48, 3), 160, np.uint8))
     assert np.abs(frames[4][..., ::-1].mean((0, 1)) - expected.image.mean((0, 1))).max() < 12
-    assert [f.name for f in out.iterdir()] == ['film.mp4']
+    assert [f.name for f in out.rglob('*.*')] == ['film.mp4']
 
 
 def test_a_broken_video_leaves_nothing(weights, tmp_path: Path, capsys):
@@ -158,4 +183,184 @@ def test_a_broken_video_leaves_nothing(weights, tmp_path: Path, capsys):
         == 1
     )
     assert 'film.mp4 has no frame' in capsys.readouterr().err
-    assert not list(out.iterdir())
+    assert not list(out.rglob('*.*'))
+
+
+def test_directions_do_not_meet(weights, photos: Path, tmp_path: Path):
+    source, out = photos / 'a.png', tmp_path / 'out'
+    words = ['translate', str(source), '--ckpt', weights, '--out', str(out)]
+    inferencer = UGATITInferencer(weights, device='cpu')
+    for target in ('red', 'B'):
+        assert cli.main([*words, '--to', target]) == 0
+    for target, folder in (('red', 'blue2red'), ('blue', 'red2blue')):
+        (result,) = inferencer(source, target)
+        assert np.array_equal(pixels(out / folder / 'a.png'), result.image)
+
+
+def test_results_do_not_meet_what_is_beside_them(weights, photos: Path, tmp_path: Path):
+    """A source that is called as another's heatmap."""
+    shutil.copy(photos / 'more/b.png', photos / 'a_heatmap.png')
+    out = tmp_path / 'out'
+    sources = [str(photos / name) for name in ('a.png', 'a_heatmap.png')]
+    assert cli.main(['translate', *sources, '--ckpt', weights, '--out', str(out), '--heatmap']) == 0
+    names = ('a.png', 'a_heatmap.png', 'a_heatmap_2.png', 'a_heatmap_2_heatmap.png')
+    assert sorted(f.name for f in (out / 'red2blue').iterdir()) == sorted(names)
+    (result,) = UGATITInferencer(weights, device='cpu')(sources[1])
+    assert np.array_equal(pixels(out / 'red2blue' / 'a_heatmap_2.png'), result.image)
+
+
+def test_out_may_be_the_file_of_one_picture(weights, photos: Path, tmp_path: Path, capsys):
+    words = ['translate', str(photos / 'a.png'), '--ckpt', weights]
+    (result,) = UGATITInferencer(weights, device='cpu')(photos / 'a.png')
+    target = tmp_path / 'new' / 'result.PNG'
+    for _ in range(2):  # the second takes the place of the first
+        assert cli.main([*words, '--out', str(target), '--heatmap']) == 0
+        assert capsys.readouterr().out == f'1 of 1 translated, in {target}\n'
+        names = sorted(f.name for f in target.parent.iterdir())
+        assert names == ['result.PNG', 'result_heatmap.PNG']
+        assert np.array_equal(pixels(target), result.image)
+        target.write_bytes(b'')
+    # A folder by that name, there or meant, is a folder.
+    (tmp_path / 'folder.png').mkdir()
+    for name in ('folder.png', 'other.png/', 'v1.0', 'new/more'):
+        assert cli.main([*words, '--out', f'{tmp_path}/{name}']) == 0
+        assert (tmp_path / name / 'red2blue' / 'a.png').is_file()
+
+
+def test_out_that_cannot_be_the_file_is_refused(weights, photos: Path, tmp_path, capsys):
+    monochrome(photos / 'film.avi', 1)
+    (tmp_path / 'notes').write_text('mine')
+    before = sorted(tmp_path.rglob('*'))
+    a, b, film = photos / 'a.png', photos / 'more/b.png', photos / 'film.avi'
+    for sources, name, said in (
+        ((a, b), 'r.png', 'OUT is one file, and 2 are to be translated: name a folder'),
+        ((photos,), 'r.png', 'OUT is one file, and 4 are to be translated: name a folder'),
+        ((photos,), 'r.mp4', 'OUT is one file, and 4 are to be translated: name a folder'),
+        ((a,), 'r.jpg', 'OUT: of a picture a .png is written: name DIR/r.png, or a folder'),
+        ((a,), 'r.mp4', 'OUT: of a picture a .png is written: name DIR/r.png, or a folder'),
+        ((film,), 'r.png', 'OUT: of a video a .mp4 is written: name DIR/r.mp4, or a folder'),
+        ((film,), 'r.avi', 'OUT: of a video a .mp4 is written: name DIR/r.mp4, or a folder'),
+        ((a,), 'notes', 'OUT is a file: name a folder, or a file that ends in .png'),
+    ):
+        out = str(tmp_path / name)
+        words = ['translate', *map(str, sources), '--ckpt', weights]
+        assert cli.main([*words, '--out', out]) == 1
+        said = said.replace('OUT', out).replace('DIR', str(tmp_path))
+        assert capsys.readouterr().err == f'error: --out {said}\n'
+        assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_folders_videos_are_translated(weights, photos: Path, tmp_path: Path, capsys):
+    for name in ('film.avi', 'more/Clip.AVI'):
+        monochrome(photos / name, 2)
+    out = tmp_path / 'out'
+    words = ['translate', str(photos), '--ckpt', weights, '--out', str(out)]
+    assert cli.main([*words, '--heatmap', '--network-size']) == 0
+    said = capsys.readouterr()
+    assert f'5 of 5 translated, in {out}/red2blue\n' == said.out
+    assert said.err == 'Videos are written without --heatmap\n'
+    names = [f'{name}{kind}.png' for name in ('a', 'a_2', 'more/b') for kind in ('', '_heatmap')]
+    names += ['film.mp4', 'more/Clip.mp4']
+    found = [str(f.relative_to(out / 'red2blue')) for f in out.rglob('*.*')]
+    assert sorted(found) == sorted(names)
+    capture = cv2.VideoCapture(str(out / 'red2blue' / 'film.mp4'))
+    assert capture.read()[1].shape == (32, 32, 3)  # of the network
+    # A folder of videos only; with --out as the file of the one that there is.
+    (films := tmp_path / 'films').mkdir()
+    shutil.copy(photos / 'film.avi', films)
+    file = tmp_path / 'film.mp4'
+    assert cli.main(['translate', str(films), '--ckpt', weights, '--out', str(file)]) == 0
+    assert cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    # Python's own callers get the pictures.
+    assert len(UGATITInferencer(weights, device='cpu')(photos)) == 3
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Have Ctrl-C pressed, more than once, in a call of a function after some others."""
+
+    def after(calls: int, owner: object, name: str) -> None:
+        function, left = getattr(owner, name), iter(range(calls))
+
+        def counted(*words, **options):
+            if next(left, None) is None:
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                finally:
+                    signal.raise_signal(signal.SIGINT)  # does not disturb what cleans up
+            return function(*words, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    return after
+
+
+def test_ctrl_c_says_what_is_done(weights, photos: Path, tmp_path: Path, interrupt, capsys):
+    (photos / 'bad.jpg').write_bytes(b'no picture')
+    monochrome(photos / 'film.avi', 2)
+    out = tmp_path / 'out'
+    words = ['translate', str(photos), '--ckpt', weights, '--out', str(out)]
+    interrupt(2, translate.os, 'replace')
+    assert cli.main(words) == 130
+    said = capsys.readouterr()
+    assert said.out == f'2 of 5 translated, in {out}/red2blue\n'
+    start, end = f'stopped by Ctrl-C\nnot translated: {photos}/bad.jpg: ', '\n'
+    assert said.err.startswith(start) and said.err.endswith(end) and said.err.count('\n') == 2
+    assert sorted(f.name for f in out.rglob('*')) == ['a.png', 'a_2.png', 'more', 'red2blue']
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize('program', ['none', 'ffmpeg'])
+def test_ctrl_c_in_a_video(program, weights, photos, tmp_path, interrupt, monkeypatch, capsys):
+    """Nothing of it is left; with a program that writes it, that has ended."""
+    monochrome(photos / 'film.avi', 9)
+    bin = tmp_path / 'bin'
+    bin.mkdir()
+    if program == 'ffmpeg':  # takes what it is given
+        script = f'#!/bin/sh\necho $$ > {bin}/pid\nexec cat > {tmp_path}/taken\n'
+        (bin / program).write_text(script)
+        (bin / program).chmod(0o755)
+    monkeypatch.setenv('PATH', f'{bin}:/bin')
+    out = tmp_path / 'out'
+    words = ['translate', str(photos / 'a.png'), str(photos / 'film.avi'), '--ckpt', weights]
+    interrupt(5, video.cv2, 'cvtColor')  # of a frame
+    assert cli.main([*words, '--out', str(out)]) == 130
+    said = capsys.readouterr()
+    assert said.out == f'1 of 2 translated, in {out}/red2blue\n'
+    name = photos / 'film.avi'
+    last = 5 if program == 'ffmpeg' else 2  # OpenCV's writer turns the colours of each, too
+    stopped = f'{name}: stopped after {last} of 9 frames, which are not kept\nstopped by Ctrl-C\n'
+    assert said.err == stopped
+    assert [f.name for f in out.rglob('*.*')] == ['a.png']
+    if program == 'ffmpeg':
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((bin / 'pid').read_text()), 0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
+    """A process, and those that it started, get the signal, twice."""
+    for i in range(60):
+        shutil.copy(photos / 'a.png', photos / f'{i}.png')
+    out = tmp_path / 'out'
+    words = ['translate', str(photos), '--ckpt', weights, '--out', str(out), '--figure']
+    code = f'import sys; from ugatit_mm import cli; sys.exit(cli.main({words!r}))'
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+    )
+    deadline = time.time() + 100
+    while len(list(out.glob('red2blue/*_figure.png'))) < 3 and time.time() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    said, error = process.communicate(timeout=100)
+    assert process.returncode == 130 and 'Traceback' not in error
+    assert error.strip().splitlines()[-1] == 'stopped by Ctrl-C'
+    done = len(list(out.glob('red2blue/*_figure.png')))
+    assert said == f'{done} of 63 translated, in {out}/red2blue\n' and 3 <= done < 63
+    assert not [f for f in out.rglob('*') if f.name.startswith('.')]

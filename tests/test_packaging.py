@@ -145,7 +145,7 @@ from ugatit_mm import cli
 from PIL import Image
 Image.new('RGB', (40, 30), 'white').save('a.png')
 assert cli.main(['translate', 'a.png', '--to', 'sunflower']) == 0
-assert Image.open('translations/a.png').size == (40, 30)
+assert Image.open('translations/daisy2sunflower/a.png').size == (40, 30)
 from mmagic.apis import MMagicInferencer
 editor = MMagicInferencer('ugatit', config_name='ugatit_light_anime2selfie', device='cpu')
 assert editor.inferencer.inferencer.model.direction() == 'anime2selfie'

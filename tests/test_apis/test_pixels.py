@@ -82,7 +82,7 @@ def test_one_path_for_pixels(trained, data_root: Path, tmp_path: Path):
             words = ['--ckpt', str(checkpoint), '--config', str(config), '--network-size']
             out = tmp_path / 'by_command'
             assert cli.main(['translate', str(file), *words, '--out', str(out)]) == 0
-            assert np.array_equal(by_test, np.asarray(Image.open(out / file.name)))
+            assert np.array_equal(by_test, np.asarray(Image.open(out / folder / file.name)))
 
             # And they are what the network makes of the file's RGB.
             picture = Image.open(file).convert('RGB').resize((32, 32), Image.BILINEAR)

@@ -38,7 +38,7 @@ def film(path: Path, count: int = 3, angle: int = 0) -> Path:
     code = cv2.VideoWriter_fourcc(*('mp4v' if path.suffix == '.mp4' else 'MJPG'))
     writer = cv2.VideoWriter(str(path), code, 12.0, size)
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    for (name, colour), place in zip(CORNERS.items(), np.ndindex(2, 2), strict=True):
+    for colour, place in zip(CORNERS.values(), np.ndindex(2, 2), strict=True):
         rows, columns = (
             slice(i * side // 2, (i + 1) * side // 2)
             for i, side in zip(place, (HEIGHT, WIDTH), strict=True)
@@ -51,19 +51,9 @@ def film(path: Path, count: int = 3, angle: int = 0) -> Path:
         cosine, sine, _ = TURNS[angle]
         data = bytearray(path.read_bytes())
         matrix = data.index(b'tkhd') + 4 + 40  # version 0 of the header
-        assert struct.unpack_from('>9i', data, matrix) == (
-            1 << 16,
-            0,
-            0,
-            0,
-            1 << 16,
-            0,
-            0,
-            0,
-            1 << 30,
-        )
-        one = 1 << 16
-        values = (cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30)
+        one, last = 1 << 16, 1 << 30
+        assert struct.unpack_from('>9i', data, matrix) == (one, 0, 0, 0, one, 0, 0, 0, last)
+        values = (cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, last)
         struct.pack_into('>9i', data, matrix, *values)
         path.write_bytes(data)
     return path

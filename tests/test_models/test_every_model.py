@@ -374,7 +374,7 @@ def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
             by_test = np.asarray(Image.open(tmp_path / 'out' / direction / file.name))
             (result,) = inferencer(file, target, restore=False)
             assert np.array_equal(by_test, result.image)
-            assert np.array_equal(by_test, np.asarray(Image.open(out / file.name)))
+            assert np.array_equal(by_test, np.asarray(Image.open(out / direction / file.name)))
 
 
 @every_model

@@ -11,9 +11,10 @@ import numpy as np
 import requests
 from PIL import Image
 
-from ..datasets.loading import ImageReadError, decode_rgb, find_images, read_rgb
+from ..datasets.loading import ImageReadError, decode_rgb, find_images, list_images, read_rgb
 
 MAX_DOWNLOAD = 50_000_000  # bytes
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 Picture = str | os.PathLike | np.ndarray | Image.Image
 
 
@@ -38,8 +39,15 @@ class Failure(NamedTuple):
     error: Exception
 
 
+def is_video(path: object) -> bool:
+    """Whether a path looks like a video."""
+    return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
+
+
 def find_sources(
-    inputs: Picture | Source | Iterable[Picture | Source], allow_url: bool = False
+    inputs: Picture | Source | Iterable[Picture | Source],
+    allow_url: bool = False,
+    videos: bool = False,
 ) -> Iterator[Source | Failure]:
     """Name every picture that ``inputs`` means.
 
@@ -48,6 +56,7 @@ def find_sources(
             folders), an address (``https://``), an array (RGB, uint8, (H, W, 3)), a PIL image, or
             any number of them.
         allow_url: Whether addresses may be fetched.
+        videos: Whether the videos of a folder count, after its pictures.
 
     Yields:
         Sources, and failures where a folder or a pattern has none.
@@ -64,7 +73,7 @@ def find_sources(
             yield Source(f'picture {index}', f'picture_{index}', picture)
         elif isinstance(picture, (str, os.PathLike)):
             try:
-                yield from _of_path(os.fspath(picture), allow_url)
+                yield from _of_path(os.fspath(picture), allow_url, videos)
             except (OSError, ValueError) as error:
                 yield Failure(os.fspath(picture), error)
         else:
@@ -74,14 +83,22 @@ def find_sources(
             )
 
 
-def _of_path(path: str, allow_url: bool) -> Iterator[Source]:
+def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
     if _is_address(path):
         if not allow_url:
             raise ValueError('addresses are fetched with allow_url (--allow-url) alone')
         name = os.path.basename(unquote(urlsplit(path).path)) or 'picture'
         yield Source(path, _stem(name), path)
     elif os.path.isdir(path):
-        for file in find_images(path):
+        names = filter(is_video, list_images(path, every_file=True)) if videos else ()
+        films = [os.path.join(path, name) for name in names]
+        try:
+            files = find_images(path)
+        except ValueError:  # no picture
+            if not films:
+                raise
+            files = []
+        for file in files + films:
             yield Source(file, _stem(os.path.relpath(file, path)), file)
     elif os.path.lexists(path) or not glob.has_magic(path):
         yield Source(path, _stem(os.path.basename(path)), path)

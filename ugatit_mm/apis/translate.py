@@ -2,7 +2,11 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import chain, count
 from pathlib import Path
 
@@ -16,15 +20,18 @@ from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
 from .sizes import SIZE_MODES
-from .sources import Failure, Source, find_sources
-from .video import VideoError, count_frames, is_video, translate_video
+from .sources import VIDEO_SUFFIXES, Failure, Source, find_sources, is_video
+from .video import VideoError, count_frames, translate_video
+
+EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and what ends the names of their files
+Targets = list[tuple[Source, Path]]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Translate pictures, folders of pictures, and videos. Each result is a PNG (an '
-        'MP4 of a video) of the size of its source, under its name. Without --ckpt a small pair '
-        'that comes with the package is used: daisies to sunflowers, and back.',
+        description='Translate pictures, folders of pictures and videos, and videos. Each result '
+        'is a PNG (an MP4 of a video) of the size of its source, under its name. Without --ckpt a '
+        'small pair that comes with the package is used: daisies to sunflowers, and back.',
     )
     parser.add_argument(
         'inputs',
@@ -37,7 +44,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--config', help='of the training; for weights that do not say what networks they need'
     )
     parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
-    parser.add_argument('--out', default='translations', metavar='DIR', help='(%(default)s)')
+    parser.add_argument(
+        '--out',
+        default='translations',
+        metavar='DIR',
+        help='results go to DIR/SOURCE2TARGET, the domains by their names (%(default)s); or, of '
+        'one picture or video, the file to write: NAME.png, NAME.mp4',
+    )
     parser.add_argument(
         '--size',
         choices=SIZE_MODES,
@@ -64,53 +77,153 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    done, total, stopped, where = 0, 0, False, Path(args.out)
+    failures: list[Failure] = []
+    with interrupted_once():
+        try:
+            inferencer = TranslationInferencer(args.ckpt, args.config, args.device)
+            attention = [name for name in EXTRAS if getattr(args, name)]
+            inferencer.check_options(args.to, args.size, args.batch, bool(attention))
+            if args.ckpt is None:
+                print(f'Without --ckpt: {inferencer.meta["about"]}')
+            where, targets, failures = plan(args, inferencer.model.direction(args.to))
+            total = len(targets) + len(failures)
+            pictures = [pair for pair in targets if not is_video(pair[0].picture)]
+            videos = [pair for pair in targets if is_video(pair[0].picture)]
+            if videos and attention:
+                print(f'Videos are written without --{" --".join(attention)}', file=sys.stderr)
+            for failure in chain(
+                translate_pictures(inferencer, pictures, args),
+                translate_videos(inferencer, videos, args),
+            ):
+                if failure is None:
+                    done += 1
+                else:
+                    failures.append(failure)
+        except KeyboardInterrupt:
+            stopped = True
+            print('stopped by Ctrl-C', file=sys.stderr)
+        except (CheckpointError, OSError, ValueError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
+        if total:
+            print(f'{done} of {total} translated, in {where}')
+        for failure in failures:
+            print(f'not translated: {shown(failure.name)}: {failure.error}', file=sys.stderr)
+    return 130 if stopped else 1 if failures else 0
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Until the block ends the first Ctrl-C is an interrupt, and those that follow are not heard.
+
+    So they do not disturb what cleans up after the first.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if (
+        before is not signal.default_int_handler
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        inferencer = TranslationInferencer(args.ckpt, args.config, args.device)
-        inferencer.check_options(
-            args.to, args.size, args.batch, args.heatmap or args.overlay or args.figure
-        )
-        if args.ckpt is None:
-            print(f'Without --ckpt: {inferencer.meta["about"]}')
-        targets, failures = plan(args)
-        total = len(targets) + len(failures)
-        pictures = [pair for pair in targets if not is_video(pair[0].picture)]
-        videos = [pair for pair in targets if is_video(pair[0].picture)]
-        failures += translate_pictures(inferencer, pictures, args)
-        failures += translate_videos(inferencer, videos, args)
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(f'{total - len(failures)} of {total} translated, in {args.out}')
-    for failure in failures:
-        name = failure.name if failure.name.isprintable() else repr(failure.name)
-        print(f'not translated: {name}: {failure.error}', file=sys.stderr)
-    return 1 if failures else 0
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def plan(args: argparse.Namespace) -> tuple[list[tuple[Source, Path]], list[Failure]]:
-    """Choose a file for each result; no two are equal, and none is a source."""
-    targets, failures, taken = [], [], set()
-    for source in find_sources(args.inputs, args.allow_url):
+def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[Failure]]:
+    """Choose a file for each result; no two are equal, and none is a source.
+
+    Args:
+        args: Of the command.
+        direction: Name of the folder for its results, inside ``--out``.
+
+    Returns:
+        Where the results go, a folder or the one file; each source with its file; and what cannot
+        be translated.
+
+    Raises:
+        ValueError: ``--out`` names a file that the results cannot be written to.
+    """
+    sources = list(find_sources(args.inputs, args.allow_url, videos=True))
+    file = single_file(args.out, sources)
+    folder = Path(args.out, direction)
+    kinds = ['', *(f'_{name}' for name in EXTRAS if getattr(args, name))]
+    inputs = {identity(source.name) for source in sources} - {None}
+    targets, failures = [], []
+    taken: set[str] = set()
+    for source in sources:
         if isinstance(source, Failure):
             failures.append(source)
             continue
-        suffix = '.mp4' if is_video(source.picture) else '.png'
+        video = is_video(source.picture)
+        endings = ['.mp4'] if video else [f'{kind}.png' for kind in kinds]
         names = chain([source.relative], (f'{source.relative}_{i}' for i in count(2)))
-        name = next(name for name in names if (name + suffix).lower() not in taken)
-        taken.add((name + suffix).lower())
-        target = Path(args.out, name + suffix)
-        if target.exists() and os.path.exists(source.name) and target.samefile(source.name):
-            error = ValueError('its result would take its place: choose another --out')
-            failures.append(Failure(source.name, error))
+        name = next(n for n in names if taken.isdisjoint((n + end).lower() for end in endings))
+        taken.update((name + end).lower() for end in endings)
+        target = file or folder / (name + endings[0])
+        for path in [target] if video else [beside(target, kind) for kind in kinds]:
+            if identity(path) in inputs:
+                said = f'{path}, of its result, is to be translated itself: choose another --out'
+                failures.append(Failure(source.name, ValueError(said)))
+                break
         else:
             targets.append((source, target))
-    return targets, failures
+    return file or folder, targets, failures
+
+
+def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
+    """The file that ``--out`` names; ``None`` if it is a folder.
+
+    Raises:
+        ValueError: No file, or none of that kind, is what comes out of the sources.
+    """
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if path.is_dir() or out.endswith(('/', os.sep)):
+        return None
+    if not (suffix in Image.registered_extensions() or suffix in VIDEO_SUFFIXES):
+        if path.exists():
+            raise ValueError(f'--out {out} is a file: name a folder, or a file that ends in .png')
+        return None
+    if len(sources) != 1:
+        raise ValueError(
+            f'--out {out} is one file, and {len(sources)} are to be translated: name a folder'
+        )
+    kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', '.png')
+    if suffix != wanted:
+        raise ValueError(
+            f'--out {out}: of {kind} a {wanted} is written: name {path.with_suffix(wanted)}, or a '
+            'folder'
+        )
+    return path
+
+
+def beside(target: Path, kind: str) -> Path:
+    """The file of a picture's ``_heatmap`` and so on."""
+    return target.with_name(f'{target.stem}{kind}{target.suffix}')
+
+
+def identity(path: str | os.PathLike) -> tuple[int, int] | None:
+    """What is the same of all names of a file; ``None`` if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def translate_pictures(
-    inferencer: TranslationInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
-) -> list[Failure]:
-    """Write the results of pictures; return what could not be translated."""
+    inferencer: TranslationInferencer, targets: Targets, args: argparse.Namespace
+) -> Iterator[Failure | None]:
+    """Write the results of pictures; yield for each what went wrong, if anything did."""
     results = inferencer.iterate(
         [source for source, _ in targets],
         args.to,
@@ -120,20 +233,20 @@ def translate_pictures(
         return_heatmap=args.heatmap or args.overlay,
         allow_url=args.allow_url,
     )
-    failures = []
     for (source, target), result in tqdm(
         zip(targets, results, strict=True), total=len(targets), disable=None, unit='picture'
     ):
+        failure = None
         if isinstance(result, Failure):
-            failures.append(result)
-            continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            for name, picture in extras(inferencer, result, args).items():
-                save(picture, target.with_name(f'{target.stem}{name}.png'))
-        except OSError as error:  # a name too long with what is added to it, a full disk
-            failures.append(Failure(source.name, error))
-    return failures
+            failure = result
+        else:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                for kind, picture in extras(inferencer, result, args).items():
+                    save(picture, beside(target, kind))
+            except OSError as error:  # a name too long with what is added to it, a full disk
+                failure = Failure(source.name, error)
+        yield failure
 
 
 def extras(
@@ -157,22 +270,42 @@ def extras(
 
 
 def translate_videos(
-    inferencer: TranslationInferencer, targets: list[tuple[Source, Path]], args: argparse.Namespace
-) -> list[Failure]:
-    """Write the results of videos; return what could not be translated."""
-    failures = []
+    inferencer: TranslationInferencer, targets: Targets, args: argparse.Namespace
+) -> Iterator[Failure | None]:
+    """Write the results of videos; yield for each what went wrong, if anything did."""
     for source, target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        done, total = 0, count_frames(source.name)
+        failure = None
         frames = translate_video(
-            inferencer, source.name, target, args.to, batch_size=args.batch, size=args.size
+            inferencer,
+            source.name,
+            target,
+            args.to,
+            batch_size=args.batch,
+            size=args.size,
+            restore=not args.network_size,
         )
-        total = count_frames(source.name) or None
+        bar = tqdm(frames, desc=shown(source.name), total=total or None, disable=None, unit='frame')
         try:
-            for _ in tqdm(frames, desc=source.name, total=total, disable=None, unit='frame'):
-                pass
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with closing(frames):
+                for number in bar:
+                    done = number
         except (OSError, VideoError) as error:
-            failures.append(Failure(source.name, error))
-    return failures
+            failure = Failure(source.name, error)
+        except KeyboardInterrupt:
+            of = f' of {total}' if total else ''
+            print(
+                f'{shown(source.name)}: stopped after {done}{of} frames, which are not kept',
+                file=sys.stderr,
+            )
+            raise
+        yield failure
+
+
+def shown(name: str) -> str:
+    """A source's name as a message shows it, in one line."""
+    return name if name.isprintable() else repr(name)
 
 
 def save(picture: np.ndarray, path: Path) -> None:

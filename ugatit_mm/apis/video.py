@@ -14,16 +14,9 @@ import numpy as np
 from ..files import whole
 from .inferencer import UGATITInferencer
 
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
-
 
 class VideoError(ValueError):
     """A video that cannot be read or written; the message names the file and the reason."""
-
-
-def is_video(path: object) -> bool:
-    """Whether a path looks like a video."""
-    return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
 
 
 def count_frames(path: str | os.PathLike) -> int:
@@ -41,7 +34,7 @@ def translate_video(
     target_domain: str | None = None,
     **options: Any,
 ) -> Iterator[int]:
-    """Translate a video into one of the same size and frame rate.
+    """Translate a video into one of the same frame rate and, unless ``restore=False``, size.
 
     Frames that the file says are turned (a phone's, held upright) are turned before the network
     sees them, and the result is upright without saying so. Each frame is translated on its own, so
@@ -53,7 +46,7 @@ def translate_video(
         path: A video that OpenCV reads.
         target: File to write; it appears when it is whole, in the container of its suffix.
         target_domain: See :meth:`UGATITInferencer.iterate`.
-        options: Likewise, but ``restore``.
+        options: Likewise.
 
     Yields:
         The number of frames done, after each.

@@ -41,9 +41,33 @@ def test_normalised_heatmap_spans_0_to_1_or_is_0(heatmap, size):
 def test_resizing_is_torchs_bilinear():
     heatmap = np.random.default_rng(0).normal(3, 20, (5, 7)).astype(np.float32)
     out = normalise_heatmap(heatmap, (20, 42))
+    ranked = np.sort(heatmap, None)  # of 35 values 0.68 lie in the 2 % at an end
+    heatmap = heatmap.clip(ranked[1], ranked[-2])
     big = F.interpolate(torch.from_numpy(heatmap)[None, None], (20, 42), mode='bilinear')[0, 0]
     expected = (big - big.min()) / (big.max() - big.min())
     np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('corner', [1, 2, 4])
+@pytest.mark.parametrize('far', [1e3, -1e3])
+def test_a_corner_does_not_take_all_colours(corner, far):
+    """What lies between the 2 % at either end is stretched, in proportion."""
+    heatmap = np.linspace(2, 3, 32 * 32, dtype=np.float32)
+    heatmap = np.random.default_rng(0).permutation(heatmap).reshape(32, 32)
+    heatmap[-corner:, :corner] = far
+    out = normalise_heatmap(heatmap, (32, 32))
+    ranked = np.sort(heatmap, None)
+    low, high = ranked[21], ranked[-22]  # of 1024
+    np.testing.assert_allclose(out, ((heatmap - low) / (high - low)).clip(0, 1), atol=1e-5)
+    assert (out[-corner:, :corner] == (far > 0)).all()
+    assert np.ptp(np.quantile(out, (0.1, 0.9))) > 0.75
+
+
+def test_a_single_value_is_not_cut_away():
+    heatmap = np.zeros((8, 8), np.float32)
+    heatmap[3, 4] = 1e-3
+    assert np.array_equal(normalise_heatmap(heatmap, (8, 8)), heatmap > 0)
+    assert normalise_heatmap(np.array([[0, 5], [5, 10.0]]), (2, 2)).tolist() == [[0, 0.5], [0.5, 1]]
 
 
 @pytest.mark.parametrize('value', [0.0, 0.1, -1e30, 1e-40])
@@ -53,7 +77,7 @@ def test_constant_heatmap_is_0_everywhere(value):
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(value):
-    heatmap = np.zeros((3, 3), np.float32)
+    heatmap = np.arange(9, dtype=np.float32).reshape(3, 3)
     heatmap[1, 2] = value
     with pytest.raises(ValueError, match='not finite'):
         normalise_heatmap(heatmap, (6, 6))

@@ -12,6 +12,7 @@ _TABLES = {
 }
 COLOUR_MAPS = tuple(_TABLES)
 LABELS = ('least', 'most')
+CUT = 0.02  # share of the values at either end that have one colour
 LEGEND = 24  # pixels of height
 BAR = 160  # pixels of length, at most
 PAD = 6
@@ -19,7 +20,10 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 
 
 def normalise_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a heatmap to [0, 1]: its least value becomes 0, its greatest 1.
+    """Stretch a heatmap to [0, 1], so that a corner's few values do not leave one colour to the rest.
+
+    The 2 % least values become 0 and the 2 % greatest 1; where all between them are equal, only the
+    very least and the very greatest.
 
     Args:
         heatmap: (h, w), any finite range; one that is constant comes out 0 everywhere.
@@ -35,7 +39,15 @@ def normalise_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise ValueError(f'a heatmap must be (h, w), got {heatmap.shape}')
     # Before, so that rounding does not become the map of one that is constant; and after, as
     # interpolation does not reach the extremes.
-    return _stretch(_resize(_stretch(heatmap), size))
+    return _stretch(_resize(_stretch(_cut(heatmap)), size))
+
+
+def _cut(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        return values  # which is refused
+    low = np.quantile(values, CUT, method='higher')
+    high = np.quantile(values, 1 - CUT, method='lower')
+    return values.clip(low, high) if low < high else values
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:

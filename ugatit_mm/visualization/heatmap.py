@@ -20,7 +20,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 
 
 def normalise_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a heatmap to [0, 1], so that a corner's few values do not leave one colour to the rest.
+    """Stretch a heatmap to [0, 1], so that a corner's few values do not take all the colours.
 
     The 2 % least values become 0 and the 2 % greatest 1; where all between them are equal, only the
     very least and the very greatest.

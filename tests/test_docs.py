@@ -16,9 +16,9 @@ import torch
 from cyclegan_helpers import tiny_cyclegan
 from helpers import DATA, ROOT, TINY, as_arguments, load_tool, write_images
 from PIL import Image
+from skimage.data import chelsea
 
 from ugatit_mm import cli, web
-from ugatit_mm.apis import UGATITInferencer
 from ugatit_mm.converters.cyclegan import to_official
 
 WORK = 'work_dirs/flowers'
@@ -107,14 +107,17 @@ def test_the_script_of_the_export_page_needs_nothing_of_ours(reader):
     (script,) = blocks('export', 'python')
     assert len(script.strip().splitlines()) <= 15 and 'ugatit_mm' not in script
     assert Path('sunflower.onnx').exists() or run(blocks('export', 'bash')[0].splitlines()[1]) == 0
-    words = [sys.executable, '-I', '-c', script, 'sunflower.onnx', 'daisy.jpg', 'by_onnx.png']
+    exif = Image.Exif()
+    exif[0x0112] = 6  # as a camera is held
+    Image.fromarray(chelsea()[:, :301]).save('cat.jpg', exif=exif)
+    words = [sys.executable, '-I', '-c', script, 'sunflower.onnx', 'cat.jpg', 'by_onnx.png']
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert out == 'daisy to sunflower: by_onnx.png\n'
-    (result,) = UGATITInferencer(device='cpu')('daisy.jpg', 'sunflower', restore=False)
-    photo = Image.open('daisy.jpg')
-    wanted = Image.fromarray(result.image).resize(photo.size, Image.BICUBIC)
-    off = np.abs(np.subtract(Image.open('by_onnx.png'), wanted, dtype=int))
-    assert off.max() <= 2 and off.mean() < 0.02
+    assert run('ugatit translate cat.jpg --to sunflower --device cpu --out by_command.png') == 0
+    pictures = [Image.open(name) for name in ('by_onnx.png', 'by_command.png')]
+    assert [picture.size for picture in pictures] == [(300, 301)] * 2
+    off = np.abs(np.subtract(*pictures, dtype=int))
+    assert off.max() <= 1 and off.mean() < 0.01
 
 
 def test_links_lead_somewhere():

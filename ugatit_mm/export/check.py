@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ..apis.sizes import fit
 from ..models.base import UnpairedTranslation
 from ..pixels import normalise
-from .files import Runner, Translator, open_exported, outputs
+from .files import Runner, Translator, open_exported, open_in_opencv, outputs
 
 TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
 HALF_TOLERANCE = 1e-2  # the same of float16, on average: beyond it, numbers have overflowed
@@ -56,7 +57,8 @@ def verify(
     """Compare a file with the model that it was made of, and say what came out.
 
     Random pictures come first, in batches of one and more and, where the file takes any size, of a
-    second size; then ``pictures``, squeezed into the network's square.
+    second size; then ``pictures``, squeezed into the network's square. A static file is compared in
+    OpenCV, too.
 
     Args:
         path: What :func:`export_model` wrote.
@@ -68,15 +70,20 @@ def verify(
         A line for each kind.
 
     Raises:
-        ValueError: The file differs by more than 1e-4: in float32, or with ``uint8`` by more than
-            a level, or in more values than 1e-4 explains. In float16: by more than 1e-2 on average.
+        ValueError: OpenCV does not read a static file. Or the file differs by more than 1e-4: in
+            float32, or with ``uint8`` by more than a level, or in more values than 1e-4 explains.
+            In float16: by more than 1e-2 on average.
     """
     run, meta = open_exported(path, format)
     target = model.target(meta['target'])
     network = Translator(model, target, meta['pixels'], meta['heatmap'] == 'yes')
     size = int(meta['img_size'])
+    runners = {'': run}
     sizes = [(1, size, size), (3, size, size)]
-    if model.takes_any_size:
+    if meta['batch'] == '1':
+        runners[' in OpenCV'] = open_in_opencv(path, network.heatmap)
+        sizes = [(1, size, size)] * 3
+    elif model.takes_any_size:
         sizes.append((2, size + model.STRIDE, 2 * size))
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
@@ -84,11 +91,13 @@ def verify(
         fit(picture, size, 'resize', interpolation=model.INTERPOLATION).image[None]
         for picture in pictures
     ]
-    for name, batches in (('random', noise), ('real', fitted)):
+    for (name, batches), (where, run) in product(
+        (('random', noise), ('real', fitted)), runners.items()
+    ):
         if not batches:
             continue
         off = compare(run, network, [_as_input(batch, meta['pixels']) for batch in batches])
-        yield f'{sum(map(len, batches))} {name} pictures: {_told(off, meta)}'
+        yield f'{sum(map(len, batches))} {name} pictures{where}: {_told(off, meta)}'
         levels = 127.5 if meta['pixels'] == 'uint8' else 1.0
         if meta['precision'] == 'float16':
             good = off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
@@ -100,7 +109,7 @@ def verify(
             good = off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
         if not good:
             raise ValueError(
-                f'the file does not compute what the network does on {name} pictures: '
+                f'the file does not compute{where} what the network does on {name} pictures: '
                 f'{_told(off, meta)}'
                 + ('; try without --half' if meta['precision'] == 'float16' else '')
             )

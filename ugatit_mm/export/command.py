@@ -41,6 +41,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--opset', type=int, help=f"version of ONNX's operators ({OPSETS[0]})")
     parser.add_argument(
+        '--static',
+        action='store_true',
+        help='one picture of the one size at a time; OpenCV reads such a file, too (ONNX)',
+    )
+    parser.add_argument(
         '--check',
         nargs='+',
         metavar='PICTURE',
@@ -70,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
                 half=args.half,
                 img_size=args.img_size,
                 opset=args.opset,
+                static=args.static,
             )
             for line in verify(building, args.format, model, pictures):
                 print(f'compared with torch on {line}')

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from ..models.base import UnpairedTranslation
 from ..pixels import normalise, to_uint8
 from ..provenance import commit
 from ..version import __version__
+from .static import simplify
 
 FORMATS = {'onnx': '.onnx', 'torchscript': '.pt'}
 PIXELS = ('uint8', 'normalised')
@@ -63,13 +65,13 @@ class Translator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, h, w)."""
-        if self.pixels == 'uint8':
-            x = normalise(x.permute(0, 3, 1, 2).float())
+        if self.pixels == 'uint8':  # only at both ends, as TensorRT has it
+            x = normalise(x.float().permute(0, 3, 1, 2))
         style = None if self.style is None else self.style.expand(len(x), *self.style.shape[1:])
         image, heatmap = self.model.translate(
             x.to(self.dtype), self.target, heatmap=self.heatmap, style=style
         )
-        image = to_uint8(image).permute(0, 2, 3, 1) if self.pixels == 'uint8' else image.float()
+        image = to_uint8(image.permute(0, 2, 3, 1)) if self.pixels == 'uint8' else image.float()
         return (image, heatmap.float()) if self.heatmap else image
 
 
@@ -84,12 +86,13 @@ def export_model(
     half: bool = False,
     img_size: int | None = None,
     opset: int | None = None,
+    static: bool = False,
 ) -> dict[str, str]:
     """Write the generator of one direction as a file, whole or not at all.
 
     Its input is ``pixels``, its outputs are ``image`` and, if asked for, ``heatmap``. The batch
     may have any size; height and width are those of the training or, of a model that takes any
-    size, any multiples of its ``STRIDE`` from twice that on.
+    size, any multiples of its ``STRIDE`` from twice that on. ``static`` fixes all three.
 
     Args:
         model: Trained networks.
@@ -104,6 +107,7 @@ def export_model(
             they are.
         img_size: Side of the pictures that the file says it is for; of the training if not given.
         opset: Version of ONNX's operators, 18 if not given.
+        static: One picture of ``img_size`` at a time, by operators that OpenCV reads too; of ONNX.
 
     Returns:
         What the file says of itself (ONNX: ``metadata_props``, TorchScript: ``ugatit.json``).
@@ -124,6 +128,8 @@ def export_model(
         need_onnx()
     elif opset is not None:
         raise ValueError('opset belongs to ONNX; TorchScript has none')
+    elif static:
+        raise ValueError('static belongs to ONNX; TorchScript takes any batch')
     target = model.target(target_domain)
     if heatmap and not model.has_attention:
         raise ValueError('heatmap: these networks have no attention')
@@ -132,7 +138,9 @@ def export_model(
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
         'img_size': str(img_size),
-        'size': f'multiples of {model.STRIDE}' if model.takes_any_size else 'fixed',
+        'size': f'multiples of {model.STRIDE}' if model.takes_any_size and not static else 'fixed',
+        'batch': '1' if static else 'any',
+        'resize': model.INTERPOLATION,
         'model': model.ROW,
         'pixels': pixels,
         'heatmap': 'yes' if heatmap else 'no',
@@ -144,14 +152,14 @@ def export_model(
     with whole(path) as building, torch.no_grad(), network.model.eager():
         if format == 'onnx':
             meta['opset'] = str(opset)
-            _write_onnx(network, img_size, building, opset, meta)
+            _write_onnx(network, img_size, building, opset, meta, static)
         else:
             _write_torchscript(network, img_size, building, meta)
     return meta
 
 
 def _write_onnx(
-    network: Translator, img_size: int, path: Path, opset: int, meta: dict[str, str]
+    network: Translator, img_size: int, path: Path, opset: int, meta: dict[str, str], static: bool
 ) -> None:
     import onnx
     import onnx_ir
@@ -168,21 +176,26 @@ def _write_onnx(
     if network.model.takes_any_size:
         for axis, name in zip(_axes(network.pixels), parts):
             axes[axis] = stride * torch.export.Dim(name, min=2)
-    example = _example(network, img_size, 2)  # of 1, the batch would be taken for a constant
+    # Of 1, the batch is taken for a constant.
+    example = _example(network, img_size, 1 if static else 2)
     with _quiet():
         program = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
-            dynamic_shapes=(axes,),
+            dynamic_shapes=None if static else (axes,),
             input_names=['pixels'],
             output_names=['image', 'heatmap'][: 1 + network.heatmap],
             opset_version=opset,
             verbose=False,
         )
+        if static:
+            simplify(program.model)
     # The exporter notes at every node where it stood in which file of this machine.
     onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
-    if network.heatmap and network.model.takes_any_size:  # the exporter invents names
+    if (
+        network.heatmap and network.model.takes_any_size and not static
+    ):  # the exporter invents names
         heatmap = network(example)[1]
         if heatmap.size(3) * stride == img_size:
             program.model.graph.outputs[1].shape = onnx_ir.Shape(['batch', 1, *parts])
@@ -240,6 +253,33 @@ def _example(network: Translator, img_size: int, batch: int) -> Tensor:
         shape[axis] = img_size
     device = next(network.model.parameters()).device
     return torch.zeros(shape, dtype=dtype, device=device)
+
+
+def open_in_opencv(path: str | os.PathLike, heatmap: bool) -> Runner:
+    """Open a static ONNX file in OpenCV's module ``dnn``, on the CPU.
+
+    Args:
+        path: What :func:`export_model` wrote with ``static``.
+        heatmap: It has a heatmap.
+
+    Returns:
+        What runs it, as :func:`open_exported`.
+
+    Raises:
+        ValueError: OpenCV does not read it.
+    """
+    try:
+        network = cv2.dnn.readNetFromONNX(os.fspath(path))
+    except cv2.error as error:
+        raise ValueError(f'OpenCV {cv2.__version__} does not read it: {error.err}') from error
+
+    def run(pixels: np.ndarray) -> list[np.ndarray]:
+        network.setInput(pixels)
+        image, *rest = network.forward(names)
+        return [image.astype(pixels.dtype), *rest]  # all is float32 there, of uint8 not yet cut off
+
+    names = ['image', 'heatmap'][: 1 + heatmap]
+    return run
 
 
 def open_exported(path: str | os.PathLike, format: str) -> tuple[Runner, dict[str, str]]:

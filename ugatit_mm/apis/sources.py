@@ -44,6 +44,14 @@ def is_video(path: object) -> bool:
     return isinstance(path, (str, os.PathLike)) and os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
 
 
+def names_file(path: str) -> bool:
+    """Whether a place for results is a picture's or a video's file, not a folder; by its name."""
+    suffix = os.path.splitext(path)[1].lower()
+    return not os.path.isdir(path) and (
+        suffix in VIDEO_SUFFIXES or suffix in Image.registered_extensions()
+    )
+
+
 def find_sources(
     inputs: Picture | Source | Iterable[Picture | Source],
     allow_url: bool = False,

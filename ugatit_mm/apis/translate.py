@@ -1,13 +1,12 @@
 """``ugatit translate``: pictures, folders and videos from the command line."""
 
 import argparse
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..converters import CheckpointError
-from ..files import whole
+from ..files import identity, unused, whole
 from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
 from .sizes import SIZE_MODES
-from .sources import VIDEO_SUFFIXES, Failure, Source, find_sources, is_video
+from .sources import Failure, Source, find_sources, is_video, names_file
 from .video import VideoError, count_frames, translate_video
 
 EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and what ends the names of their files
@@ -165,10 +164,7 @@ def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[
             continue
         video = is_video(source.picture)
         endings = ['.mp4'] if video else [f'{kind}.png' for kind in kinds]
-        names = chain([source.relative], (f'{source.relative}_{i}' for i in count(2)))
-        name = next(n for n in names if taken.isdisjoint((n + end).lower() for end in endings))
-        taken.update((name + end).lower() for end in endings)
-        target = file or folder / (name + endings[0])
+        target = file or folder / (unused(source.relative, taken, endings) + endings[0])
         for path in [target] if video else [beside(target, kind) for kind in kinds]:
             if identity(path) in inputs:
                 said = f'{path}, of its result, is to be translated itself: choose another --out'
@@ -186,17 +182,15 @@ def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
         ValueError: No file, or none of that kind, is what comes out of the sources.
     """
     path = Path(out)
-    suffix = path.suffix.lower()
-    if path.is_dir() or out.endswith(('/', os.sep)):
-        return None
-    if not (suffix in Image.registered_extensions() or suffix in VIDEO_SUFFIXES):
-        if path.exists():
+    if not names_file(out):
+        if path.is_file():
             raise ValueError(f'--out {out} is a file: name a folder, or a file that ends in .png')
         return None
     if len(sources) != 1:
         raise ValueError(
             f'--out {out} is one file, and {len(sources)} are to be translated: name a folder'
         )
+    suffix = path.suffix.lower()
     kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', '.png')
     if suffix != wanted:
         raise ValueError(
@@ -209,15 +203,6 @@ def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
 def beside(target: Path, kind: str) -> Path:
     """The file of a picture's ``_heatmap`` and so on."""
     return target.with_name(f'{target.stem}{kind}{target.suffix}')
-
-
-def identity(path: str | os.PathLike) -> tuple[int, int] | None:
-    """What is the same of all names of a file; ``None`` if there is none."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
 
 
 def translate_pictures(

@@ -15,12 +15,16 @@ from ugatit_mm.apis.video import translate_video
 
 WIDTH, HEIGHT = 96, 64
 CORNERS = {'red': (255, 0, 0), 'green': (0, 255, 0), 'blue': (0, 0, 255), 'white': (255,) * 3}
-# Cosine and sine of the display matrix, and the corners as they are seen: left to right, then down.
+# The display matrix (a, b, c, d), and the corners as they are seen: left to right, then down.
 TURNS = {
-    0: (1, 0, ('red', 'green', 'blue', 'white')),
-    90: (0, 1, ('blue', 'red', 'white', 'green')),
-    180: (-1, 0, ('white', 'blue', 'green', 'red')),
-    270: (0, -1, ('green', 'white', 'red', 'blue')),
+    '0': ((1, 0, 0, 1), ('red', 'green', 'blue', 'white')),
+    '90': ((0, 1, -1, 0), ('blue', 'red', 'white', 'green')),
+    '180': ((-1, 0, 0, -1), ('white', 'blue', 'green', 'red')),
+    '270': ((0, -1, 1, 0), ('green', 'white', 'red', 'blue')),
+    'mirrored': ((-1, 0, 0, 1), ('green', 'red', 'white', 'blue')),
+    '90 mirrored': ((0, 1, 1, 0), ('red', 'blue', 'green', 'white')),
+    '180 mirrored': ((1, 0, 0, -1), ('blue', 'white', 'red', 'green')),
+    '270 mirrored': ((0, -1, -1, 0), ('white', 'green', 'blue', 'red')),
 }
 
 
@@ -32,8 +36,8 @@ class Mirror:
             yield SimpleNamespace(image=frame)
 
 
-def film(path: Path, count: int = 3, angle: int = 0) -> Path:
-    """Four corners of different colours; of an MP4 the track's header says the angle."""
+def film(path: Path, count: int = 3, turn: str = '0') -> Path:
+    """Four corners of different colours; of an MP4 the track's header says the turn."""
     size = (WIDTH, HEIGHT)
     code = cv2.VideoWriter_fourcc(*('mp4v' if path.suffix == '.mp4' else 'MJPG'))
     writer = cv2.VideoWriter(str(path), code, 12.0, size)
@@ -47,14 +51,13 @@ def film(path: Path, count: int = 3, angle: int = 0) -> Path:
     for _ in range(count):
         writer.write(frame)
     writer.release()
-    if angle:
-        cosine, sine, _ = TURNS[angle]
+    if turn != '0':
+        a, b, c, d = (value << 16 for value in TURNS[turn][0])
         data = bytearray(path.read_bytes())
         matrix = data.index(b'tkhd') + 4 + 40  # version 0 of the header
         one, last = 1 << 16, 1 << 30
         assert struct.unpack_from('>9i', data, matrix) == (one, 0, 0, 0, one, 0, 0, 0, last)
-        values = (cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, last)
-        struct.pack_into('>9i', data, matrix, *values)
+        struct.pack_into('>9i', data, matrix, a, b, 0, c, d, 0, 0, 0, last)
         path.write_bytes(data)
     return path
 
@@ -79,15 +82,15 @@ def corners(frame: np.ndarray) -> tuple[str, ...]:
     )
 
 
-@pytest.mark.parametrize('angle', TURNS)
-def test_frames_are_turned_upright(angle, tmp_path, monkeypatch):
+@pytest.mark.parametrize('turn', TURNS)
+def test_frames_are_turned_upright(turn, tmp_path, monkeypatch):
     monkeypatch.setattr(video.shutil, 'which', lambda name: None)
-    source = film(tmp_path / 'phone.mp4', angle=angle)
+    source = film(tmp_path / 'phone.mp4', turn=turn)
     assert list(translate_video(Mirror(), source, tmp_path / 'out.mp4')) == [1, 2, 3]
     frames = frames_of(tmp_path / 'out.mp4')
-    shape = (WIDTH, HEIGHT, 3) if angle in (90, 270) else (HEIGHT, WIDTH, 3)
+    shape = (WIDTH, HEIGHT, 3) if turn[:2] in ('90', '27') else (HEIGHT, WIDTH, 3)
     assert [frame.shape for frame in frames] == [shape] * 3
-    assert {corners(frame) for frame in frames} == {TURNS[angle][2]}
+    assert {corners(frame) for frame in frames} == {TURNS[turn][1]}
 
 
 def test_a_phones_video(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,8 @@ import numpy as np
 
 from ..files import whole
 from .inferencer import UGATITInferencer
+
+MAX_MOVIE = 1 << 26  # bytes that say where the frames of a video are
 
 
 class VideoError(ValueError):
@@ -36,8 +39,8 @@ def translate_video(
 ) -> Iterator[int]:
     """Translate a video into one of the same frame rate and, unless ``restore=False``, size.
 
-    Frames that the file says are turned (a phone's, held upright) are turned before the network
-    sees them, and the result is upright without saying so. Each frame is translated on its own, so
+    Frames that the file says are turned or mirrored (a phone's) are so before the network sees
+    them, and the result needs to say nothing. Each frame is translated on its own, so
     the result may flicker. Where the program ``ffmpeg`` is there, it is H.264 with the sound of the
     source; without, it is MPEG-4 and silent.
 
@@ -64,10 +67,8 @@ def translate_video(
     with whole(target, durable=False) as building:
         try:
             rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-            frames = (
-                result.image
-                for result in inferencer.iterate(_frames(capture), target_domain, **options)
-            )
+            read = _frames(capture, _is_mirrored(path))
+            frames = (result.image for result in inferencer.iterate(read, target_domain, **options))
             for done, frame in enumerate(frames, 1):
                 writer = writer or _writer(building, path, rate, frame.shape[:2])
                 writer.write(frame)
@@ -83,12 +84,62 @@ def translate_video(
             capture.release()
 
 
-def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+def _frames(capture: cv2.VideoCapture, mirrored: bool) -> Iterator[np.ndarray]:
+    """Frames as they are to be seen, RGB; OpenCV has turned them already."""
+    lying = capture.get(cv2.CAP_PROP_ORIENTATION_META) in (90, 270)
     while True:
         read, frame = capture.read()
         if not read:
             return
+        if mirrored:  # top and bottom of what is stored change places
+            frame = cv2.flip(frame, int(lying))
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _is_mirrored(path: Path) -> bool:
+    """Whether the first picture track of an MP4 or MOV is to be mirrored, which OpenCV passes over.
+
+    The header of a track (ISO/IEC 14496-12, 8.3.2) has a matrix that is applied to its picture; a
+    selfie's has a negative determinant. Other containers say no such thing.
+    """
+    for track, content in _boxes(_movie(path)):
+        if track == b'trak':
+            boxes = dict(_boxes(content))
+            kind = dict(_boxes(boxes.get(b'mdia', b''))).get(b'hdlr', b'')
+            header = boxes.get(b'tkhd', b'')
+            start = 40 if header[:1] == b'\0' else 52  # times are longer in version 1
+            if kind[8:12] == b'vide' and len(header) >= start + 36:
+                a, b, _, c, d = struct.unpack_from('>5i', header, start)
+                return a * d < b * c
+    return False
+
+
+def _movie(path: Path) -> bytes:
+    """The box ``moov`` of a file; empty if it has none, or one that is too large."""
+    size = path.stat().st_size
+    with open(path, 'rb') as file:
+        at = 0
+        while len(head := file.read(16)) >= 8:
+            length, kind = int.from_bytes(head[:4], 'big'), head[4:8]
+            start = 8
+            if length == 1:
+                length, start = int.from_bytes(head[8:], 'big'), 16
+            if kind == b'moov' and length <= MAX_MOVIE:
+                file.seek(at + start)
+                return file.read(length - start)
+            if length < start or at + length > size:
+                break
+            at += length
+            file.seek(at)
+    return b''
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each box."""
+    at = 0
+    while (length := int.from_bytes(data[at : at + 4], 'big')) >= 8:
+        yield data[at + 4 : at + 8], data[at + 8 : at + length]
+        at += length
 
 
 def _writer(target: Path, source: Path, rate: float, size: tuple[int, int]) -> '_Ffmpeg | _OpenCV':

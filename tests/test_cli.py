@@ -15,8 +15,9 @@ import torch
 from helpers import ROOT
 from PIL import Image
 
-from ugatit_mm import cli
+from ugatit_mm import cli, files
 from ugatit_mm.apis import UGATITInferencer, translate, video
+from ugatit_mm.apis.sources import find_sources
 from ugatit_mm.converters import describe, write_checkpoint
 
 
@@ -243,11 +244,14 @@ def test_out_that_cannot_be_the_file_is_refused(weights, photos: Path, tmp_path,
         ((a,), 'notes', 'OUT is a file: name a folder, or a file that ends in .png'),
     ):
         out = str(tmp_path / name)
-        words = ['translate', *map(str, sources), '--ckpt', weights]
-        assert cli.main([*words, '--out', out]) == 1
-        said = said.replace('OUT', out).replace('DIR', str(tmp_path))
-        assert capsys.readouterr().err == f'error: --out {said}\n'
-        assert sorted(tmp_path.rglob('*')) == before
+        said = f'--out {said.replace("OUT", out).replace("DIR", str(tmp_path))}'
+        inputs = list(map(str, sources))
+        with pytest.raises(ValueError) as error:
+            translate.single_file(out, list(find_sources(inputs, videos=True)))
+        assert str(error.value) == said
+    assert cli.main(['translate', *inputs, '--ckpt', weights, '--out', out]) == 1  # the last
+    assert capsys.readouterr().err == f'error: {said}\n'
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_a_folders_videos_are_translated(weights, photos: Path, tmp_path: Path, capsys):
@@ -300,7 +304,7 @@ def test_ctrl_c_says_what_is_done(weights, photos: Path, tmp_path: Path, interru
     monochrome(photos / 'film.avi', 2)
     out = tmp_path / 'out'
     words = ['translate', str(photos), '--ckpt', weights, '--out', str(out)]
-    interrupt(2, translate.os, 'replace')
+    interrupt(2, files.os, 'replace')
     assert cli.main(words) == 130
     said = capsys.readouterr()
     assert said.out == f'2 of 5 translated, in {out}/red2blue\n'
@@ -339,7 +343,7 @@ def test_ctrl_c_in_a_video(program, weights, photos, tmp_path, interrupt, monkey
 
 @pytest.mark.slow
 def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
-    """A process, and those that it started, get the signal, twice."""
+    """A process, and those that it started, get the signal, again and again."""
     for i in range(60):
         shutil.copy(photos / 'a.png', photos / f'{i}.png')
     out = tmp_path / 'out'
@@ -356,8 +360,9 @@ def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
     deadline = time.time() + 100
     while len(list(out.glob('red2blue/*_figure.png'))) < 3 and time.time() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGINT)
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
     said, error = process.communicate(timeout=100)
     assert process.returncode == 130 and 'Traceback' not in error
     assert error.strip().splitlines()[-1] == 'stopped by Ctrl-C'

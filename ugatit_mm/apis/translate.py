@@ -1,6 +1,7 @@
 """``ugatit translate``: pictures, folders and videos from the command line."""
 
 import argparse
+import atexit
 import signal
 import sys
 import threading
@@ -116,11 +117,12 @@ def main(argv: list[str] | None = None) -> int:
 def interrupted_once() -> Iterator[None]:
     """Until the block ends the first Ctrl-C is an interrupt, and those that follow are not heard.
 
-    So they do not disturb what cleans up after the first.
+    So they do not disturb what cleans up after the first, the end of the process included.
     """
 
     def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)

@@ -12,8 +12,9 @@ import tifffile
 from bad_pictures import ORIENTED
 from cyclegan_helpers import recorded
 from mmagic.registry import TRANSFORMS
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
+from ugatit_mm.apis.sources import read
 from ugatit_mm.datasets import ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from ugatit_mm.pixels import INTERPOLATIONS, normalise
 
@@ -450,3 +451,123 @@ def test_interpolation_must_be_known():
 def test_scale_must_be_a_size(scale):
     with pytest.raises(ValueError, match='scale must be'):
         LoadRGBImage('img_A', scale=scale)
+
+
+def turned(picture: Image.Image, orientation: int = 6) -> Image.Image:
+    picture.getexif()[0x0112] = orientation
+    return picture
+
+
+def gradient(mode: str) -> Image.Image:
+    """Colours of all bands in a mode of Pillow's, 9 x 6, transparency from 0 to 255."""
+    rng = np.random.default_rng(0)
+    if mode == 'F':
+        return Image.fromarray(rng.random((6, 9), dtype=np.float32))
+    if mode.startswith('I'):
+        greys = rng.integers(0, 65536, (6, 9))
+        return Image.fromarray(greys.astype({'I': '<i4', 'I;16B': '>u2'}.get(mode, '<u2')))
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    raw = rng.integers(0, 256, (6, 9, bands), dtype=np.uint8)
+    if mode in ('La', 'RGBa'):  # premultiplied
+        raw[..., :-1] = raw[..., :-1].astype(int) * raw[..., -1:] // 255
+    if mode == 'RGBX':
+        raw[..., 3] = 255  # nothing: a fourth band that is a picture is refused
+    if mode == '1':
+        return Image.fromarray(raw[..., 0]).convert('1')
+    picture = Image.frombytes(mode, (9, 6), raw.tobytes())
+    if mode in ('P', 'PA'):
+        picture.putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tobytes())
+    return picture
+
+
+MODES = {  # mode of Pillow: a format that keeps it
+    **dict.fromkeys(('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'), 'PNG'),
+    **dict.fromkeys(('CMYK', 'LAB', 'YCbCr', 'RGBX', 'PA', 'I', 'F', 'I;16B'), 'TIFF'),
+    **dict.fromkeys(('HSV', 'RGBa', 'La', 'I;16L'), None),  # Pillow writes them to no file
+}
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_pictures_of_every_mode_are_read_as_files_of_them(tmp_path, mode, orientation):
+    picture = gradient(mode)
+    before = (picture.mode, picture.tobytes(), dict(picture.info))
+    upright = read(picture)
+    check_form(upright)
+    if MODES[mode]:
+        path = tmp_path / 'picture'
+        exif = {'exif': turned(picture.copy(), orientation).getexif()} if orientation > 1 else {}
+        # Plain TIFFs that are turned, Pillow itself maps into memory with their sides exchanged.
+        options = {'compression': 'tiff_lzw'} if MODES[mode] == 'TIFF' else {}
+        picture.save(path, MODES[mode], **options, **exif)
+        with Image.open(path) as opened:
+            np.testing.assert_array_equal(read(opened), read(path))
+        expected = ImageOps.exif_transpose(turned(Image.fromarray(upright), orientation))
+        np.testing.assert_allclose(read(path).astype(int), np.asarray(expected), atol=1)
+    else:
+        if mode in ('RGBa', 'La'):  # on black: on white they gain what alpha leaves
+            raw = np.asarray(picture).astype(int)
+            plain = raw[..., :-1] + 255 - raw[..., -1:]
+        elif mode == 'I;16L':
+            plain = np.rint(np.asarray(picture)[..., None] / 257)
+        else:
+            plain = np.asarray(picture.convert('RGB'))
+        np.testing.assert_allclose(upright, np.broadcast_to(plain, upright.shape), atol=2)
+        read(turned(picture, orientation))
+    assert (picture.mode, picture.tobytes()) == before[:2]
+    assert dict(picture.info).items() >= before[2].items()
+
+
+@pytest.mark.parametrize('orientation', ORIENTED)
+def test_orientation_of_a_picture_in_memory(orientation):
+    stored = np.array(ORIENTED[1], np.uint8)
+    picture = turned(Image.fromarray(stored), orientation)
+    np.testing.assert_array_equal(read(picture)[..., 0], ORIENTED[orientation])
+    np.testing.assert_array_equal(np.asarray(picture), stored)  # it stays the caller's
+    np.testing.assert_array_equal(read(ImageOps.exif_transpose(picture)), read(picture))
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'WEBP', 'JPEG', 'AVIF'])
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_a_path_and_what_pillow_opens_of_it(tmp_path, kind, orientation):
+    picture = gradient('RGB')
+    exif = turned(picture.copy(), orientation).getexif()
+    picture.save(tmp_path / 'picture', kind, exif=exif)
+    pixels = read(tmp_path / 'picture')
+    assert pixels.shape == ((9, 6, 3) if orientation == 6 else (6, 9, 3))
+    with Image.open(tmp_path / 'picture') as opened:
+        np.testing.assert_array_equal(read(opened), pixels)
+        np.testing.assert_array_equal(read(opened), pixels)  # decoded by now
+        np.testing.assert_array_equal(read(opened.copy()), pixels)
+
+
+def test_transparent_palettes_and_colours_in_memory():
+    palette = Image.new('P', (3, 1))
+    palette.putpalette([*RED, *GREEN, *BLUE])
+    palette.putdata([0, 1, 2])
+    for hidden in (1, bytes([255, 0, 255])):
+        palette.info['transparency'] = hidden
+        np.testing.assert_array_equal(read(palette), [[RED, (255, 255, 255), BLUE]])
+    colours = Image.fromarray(np.array([[RED, GREEN]], np.uint8))
+    colours.info['transparency'] = GREEN
+    np.testing.assert_array_equal(read(colours), [[RED, (255, 255, 255)]])
+    deep = Image.fromarray(np.array([[0, 1000]], np.uint16))
+    deep.info['transparency'] = 1000
+    np.testing.assert_array_equal(read(deep)[..., 0], [[0, 255]])
+
+
+def test_pictures_in_memory_that_cannot_be_read(tmp_path):
+    with pytest.raises(ImageReadError, match=r"^'the PIL image' has no pixels"):
+        read(Image.new('RGB', (0, 5)))
+    with pytest.raises(ImageReadError, match='holds floating-point greys from 0 to 255;'):
+        read(Image.fromarray(np.array([[0, 255]], np.float32)))
+    gradient('RGB').save(tmp_path / 'a.png')
+    with Image.open(tmp_path / 'a.png') as closed:
+        pass
+    with pytest.raises(ImageReadError, match=r"^'the PIL image' .*closed"):
+        read(closed)
+    (tmp_path / 'cut.png').write_bytes((tmp_path / 'a.png').read_bytes()[:-40])
+    with Image.open(tmp_path / 'cut.png') as cut:
+        for picture in (cut, tmp_path / 'cut.png'):
+            with pytest.raises(ImageReadError, match='is damaged or truncated'):
+                read(picture)

@@ -1,7 +1,6 @@
 """What can be translated: files, folders, patterns, addresses, pictures in memory."""
 
 import glob
-import io
 import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -11,7 +10,14 @@ import numpy as np
 import requests
 from PIL import Image
 
-from ..datasets.loading import ImageReadError, decode_rgb, find_images, list_images, read_rgb
+from ..datasets.deep import Range
+from ..datasets.loading import (
+    ImageReadError,
+    decode_with_alpha,
+    find_images,
+    list_images,
+    read_file,
+)
 
 MAX_DOWNLOAD = 50_000_000  # bytes
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
@@ -119,8 +125,25 @@ def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
             yield Source(file, _stem(os.path.relpath(os.path.abspath(file), root)), file)
 
 
-def read(picture: Picture) -> np.ndarray:
-    """Read a picture as RGB, uint8, (H, W, 3).
+def read(picture: Picture, deep_range: Range | None = None) -> np.ndarray:
+    """Read a picture as RGB, uint8, (H, W, 3); see :func:`read_with_alpha`."""
+    return read_with_alpha(picture, deep_range)[0]
+
+
+def read_with_alpha(
+    picture: Picture, deep_range: Range | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture as RGB, uint8, (H, W, 3), on white, and its transparency.
+
+    A path and what ``Image.open`` makes of it give the same pixels.
+
+    Args:
+        picture: A path, an address, an array or a PIL image, which is not changed.
+        deep_range: The values that are black and white in pictures of more than 8 bits, see
+            :func:`decode_rgb`.
+
+    Returns:
+        The pixels; and uint8 (H, W), 0 where nothing is to be seen, or None without transparency.
 
     Raises:
         ImageReadError: It cannot be read, which the message explains.
@@ -134,13 +157,12 @@ def read(picture: Picture) -> np.ndarray:
             )
         if not picture.size:
             raise ImageReadError('the array has no pixels')
-        return np.ascontiguousarray(picture)
+        return np.ascontiguousarray(picture), None
     if isinstance(picture, Image.Image):
-        file = io.BytesIO()  # read as a file of it would be
-        picture.save(file, 'TIFF' if picture.mode == 'F' else 'PNG')
-        return decode_rgb(file.getvalue(), 'the PIL image')
+        return decode_with_alpha(picture, 'the PIL image', deep_range)
     path = os.fspath(picture)
-    return decode_rgb(_fetch(path), path) if _is_address(path) else read_rgb(path)
+    data = _fetch(path) if _is_address(path) else read_file(path)
+    return decode_with_alpha(data, path, deep_range)
 
 
 def _is_address(path: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 
 from ..files import whole
+from .deep import Range
 
 Picture = tuple[np.ndarray, tuple[int, int, int]]
 """Pixels, uint8 (H, W, 3), and the shape of the file that they were resized from."""
@@ -23,10 +24,10 @@ class PictureCache:
 
     A picture takes 3 * width * height + 8 bytes (245 KB at 286 px) on the disk and nothing in
     memory but the system's file cache. A file is named by a hash of the picture's path, length
-    and time of change, of size, background and interpolation, and of Pillow's version: a picture
-    that was changed is not found, and decoded again. A file appears complete or not at all, so any
-    number of workers, ranks and runs may share the folder, and any file in it may be deleted at any
-    time.
+    and time of change, of size, background, interpolation and range of deep pictures, and of
+    Pillow's version: a picture that was changed is not found, and decoded again. A file appears
+    complete or not at all, so any number of workers, ranks and runs may share the folder, and any
+    file in it may be deleted at any time.
 
     Args:
         folder: Made if it is absent.
@@ -41,6 +42,7 @@ class PictureCache:
         scale: tuple[int, int],
         background: tuple[int, int, int],
         interpolation: str,
+        deep_range: Range | None,
         decode: Callable[[str], Picture],
     ) -> Picture:
         """Return what ``decode(path)`` returned when it was called for this picture.
@@ -50,6 +52,7 @@ class PictureCache:
             scale: (width, height) that ``decode`` resizes to.
             background: Colour that ``decode`` shows behind transparent pixels.
             interpolation: Filter that ``decode`` resizes by.
+            deep_range: Values that ``decode`` takes for black and white in deep pictures.
             decode: Called where the picture is not in the folder.
 
         Raises:
@@ -60,7 +63,7 @@ class PictureCache:
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return decode(path)  # which says what is wrong
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
-        key = repr((origin, scale, background, interpolation, PIL.__version__))
+        key = repr((origin, scale, background, interpolation, deep_range, PIL.__version__))
         file = self.folder / hashlib.sha256(key.encode()).hexdigest()
         width, height = scale
         try:

@@ -9,40 +9,36 @@ and grey files the result is the same. Colour profiles (ICC) are not applied, as
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get as get_bytes
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
 from ..pixels import INTERPOLATIONS
 from .cache import PictureCache
-
-IMAGE_SUFFIXES = (
-    '.bmp',
-    '.gif',
-    '.jfif',
-    '.jpeg',
-    '.jpg',
-    '.pbm',
-    '.pgm',
-    '.png',
-    '.pnm',
-    '.ppm',
-    '.tif',
-    '.tiff',
-    '.webp',
+from .deep import (
+    Range,
+    check_deep_range,
+    decode_deep_colour,
+    decode_every_band,
+    full_limits,
+    is_deep_colour,
+    is_deep_grey,
+    own_limits,
+    stretch,
+    tiff_tags,
 )
-"""Suffixes that count as an image, in lower case; files are compared case-insensitively."""
+from .formats import CONVERT_BANDS, FORMATS, IMAGE_SUFFIXES, describe_tiff, what_is_unread
 
-# Pillow's names of what is decoded, whatever the suffix. Among the others that it knows, EPS starts
-# Ghostscript on the file, and several are slow or seldom looked at.
-FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 MAX_BYTES = 1 << 30  # of a file, which is read as a whole
 # Of a picture, as in JPEG: Pillow resizes rows first, so that 1 x 80,000,000 pixels, within its
 # limit, would on the way to 286 x 286 be a picture of 286 x 80,000,000.
@@ -53,7 +49,6 @@ MAX_SCANS = 100
 
 # Start of scan, length, number of components: five bytes that do not come about by chance.
 _SCAN = re.compile(rb'\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)')
-_BAND = 64  # rows that are converted at a time
 _AT_ONCE = getattr(os, 'O_NONBLOCK', 0)
 
 Colour = int | tuple[int, int, int]
@@ -152,12 +147,15 @@ def _is_hidden(part: str) -> bool:
     return part.startswith('.') or part == '__MACOSX'
 
 
-def read_rgb(path: str | os.PathLike, background: Colour = 255) -> np.ndarray:
+def read_rgb(
+    path: str | os.PathLike, background: Colour = 255, deep_range: Range | None = None
+) -> np.ndarray:
     """Read an image file; see :func:`decode_rgb` for how each kind is converted.
 
     Args:
         path: A local file.
         background: Colour shown behind transparent pixels, a grey or (R, G, B), each 0 to 255.
+        deep_range: See :func:`decode_rgb`.
 
     Returns:
         A writable, contiguous uint8 array (H, W, 3), RGB, 0 to 255.
@@ -166,20 +164,27 @@ def read_rgb(path: str | os.PathLike, background: Colour = 255) -> np.ndarray:
         ImageReadError: The file is missing, not accessible, empty, damaged, no image, or too large.
     """
     name = os.fspath(path)
-    return decode_rgb(read_file(name), name, background)
+    return decode_rgb(read_file(name), name, background, deep_range)
 
 
-def decode_rgb(data: bytes, name: str = '<bytes>', background: Colour = 255) -> np.ndarray:
+def decode_rgb(
+    data: bytes,
+    name: str = '<bytes>',
+    background: Colour = 255,
+    deep_range: Range | None = None,
+) -> np.ndarray:
     """Decode the bytes of an image file to 8-bit RGB.
 
     - grey, bi-level and palette images are expanded to three channels;
     - transparency (alpha, or a transparent colour) is composited on ``background``;
     - CMYK is converted without a profile; inverted Adobe JPEGs come in right;
     - integer greys of more than 8 bits are taken as 16-bit: 0 to 65535 becomes 0 to 255 (v / 257);
-      16-bit colour keeps its high byte (Pillow's decoder);
+      16-bit colour keeps its high byte (Pillow's decoder); where the file itself says that there
+      are fewer bits (TIFFs of 12, PGM and PPM with another maximum), its own maximum is white;
     - floating-point greys must lie in [0, 1], which becomes 0 to 255;
     - the EXIF orientation is applied;
-    - of an animation or a multi-page file, the first frame is read.
+    - of an animation or a multi-page file, the first frame is read;
+    - a TIFF with more bands than colours and alpha is refused, unless a fourth band is one value.
 
     The content alone decides what a file is, its name does not; :data:`FORMATS` are read. For a
     while up to 19 bytes per pixel are taken, the 3 of the result among them: 1.7 GB for the largest
@@ -189,6 +194,10 @@ def decode_rgb(data: bytes, name: str = '<bytes>', background: Colour = 255) -> 
         data: The whole content of the file.
         name: What error messages call it.
         background: Colour shown behind transparent pixels, a grey or (R, G, B), each 0 to 255.
+        deep_range: The values (low, high) that become 0 and 255 in pictures of more than 8 bits a
+            channel, integer or floating-point, for example (0, 4095) for 12 bits in a 16-bit file;
+            what lies beyond is black or white. None: the whole range of the file, as above. Files
+            that say themselves what is white, and 8-bit pictures, are read as without.
 
     Returns:
         A writable, contiguous uint8 array (H, W, 3), RGB, 0 to 255.
@@ -196,9 +205,37 @@ def decode_rgb(data: bytes, name: str = '<bytes>', background: Colour = 255) -> 
     Raises:
         ImageReadError: The data is empty, damaged, no image, too large, or of values whose scale
             is unknown.
-        ValueError: ``background`` is not a colour.
+        ValueError: ``background`` is not a colour, or ``deep_range`` no range.
     """
-    return _decode(data, name, _check_colour(background))[0]
+    return _decode(data, name, _check_colour(background), deep_range=check_deep_range(deep_range))[
+        0
+    ]
+
+
+def decode_with_alpha(
+    picture: bytes | Image.Image, name: str, deep_range: Range | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels, on white, and transparency of a file's content or of a picture of Pillow's.
+
+    A picture of Pillow's, of any mode, gives the pixels that a file of it would; it is not changed.
+
+    Args:
+        picture: The whole content of a file, or a picture.
+        name: What error messages call it.
+        deep_range: See :func:`decode_rgb`.
+
+    Returns:
+        As :func:`decode_rgb`; and uint8 (H, W), 0 where nothing is to be seen and 255 where the
+        picture is opaque, None of pictures without transparency.
+
+    Raises:
+        ImageReadError, ValueError: See :func:`decode_rgb`.
+    """
+    deep_range = check_deep_range(deep_range)
+    data = None if isinstance(picture, Image.Image) else picture
+    with _explained(name, data), _opened(picture, name) as image:
+        rgb, image = _convert(image, name, (255, 255, 255), deep_range, data)
+        return np.array(rgb), _alpha(image)
 
 
 def _decode(
@@ -207,30 +244,35 @@ def _decode(
     background: tuple[int, int, int],
     scale: tuple[int, int] | None = None,
     interpolation: str = 'bilinear',
+    deep_range: Range | None = None,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
     """:func:`decode_rgb`, resized to ``scale`` (width, height); also the shape before that."""
-    if not data:
+    with _explained(name, data), _opened(data, name) as image:
+        rgb, _ = _convert(image, name, background, deep_range, data)
+        shape = (rgb.height, rgb.width, 3)
+        if scale is not None:
+            rgb = rgb.resize(scale, INTERPOLATIONS[interpolation])
+        return np.array(rgb), shape  # a copy: MMagic's Flip works in place
+
+
+def _opened(picture: bytes | Image.Image, name: str) -> AbstractContextManager[Image.Image]:
+    """A file's picture, closed in the end; one of Pillow's is the caller's and stays open."""
+    if isinstance(picture, Image.Image):
+        return nullcontext(picture)
+    if not picture:
         raise _error(name, 'is empty (0 bytes): replace or delete it.')
+    return Image.open(io.BytesIO(picture), formats=FORMATS)
+
+
+@contextmanager
+def _explained(name: str, data: bytes | None) -> Iterator[None]:
+    """Turn what Pillow raises over a picture into an ImageReadError."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image, name)
-            if image.format in ('JPEG', 'MPO'):  # MPO: a camera's, with a preview
-                _check_scans(data, name)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            rgb = _to_rgb(image, name, background)
-            shape = (rgb.height, rgb.width, 3)
-            if scale is not None:
-                rgb = rgb.resize(scale, INTERPOLATIONS[interpolation])
-            return np.array(rgb), shape  # a copy: MMagic's Flip works in place
+        yield
     except ImageReadError:
         raise
     except UnidentifiedImageError as error:
-        raise _error(
-            name,
-            'is not an image of a known format (it may be a renamed or a text file, or a failed '
-            'download): replace or delete it.',
-        ) from error
+        raise _error(name, what_is_unread(data or b'')) from error
     except Image.DecompressionBombError as error:
         raise _error(
             name, f'is too large to decode safely: {error} Scale the file down.'
@@ -244,10 +286,46 @@ def _decode(
     except Exception as error:
         # Pillow's decoders let through whatever their parser met in a damaged file: OSError,
         # SyntaxError, ValueError, EOFError, struct.error, zlib.error and more.
-        raise _error(
-            name,
-            f'is damaged or truncated ({type(error).__name__}: {error}): replace or delete it.',
-        ) from error
+        what = type(error).__name__ + (f': {error}' if str(error) else '')
+        if data is None:
+            what = f'is damaged or truncated, or its file is closed ({what}): give the path.'
+        else:
+            what = f'is damaged or truncated ({what}): replace or delete it.'
+        raise _error(name, what) from error
+
+
+def _convert(
+    image: Image.Image,
+    name: str,
+    background: tuple[int, int, int],
+    deep_range: Range | None,
+    data: bytes | None,
+) -> tuple[Image.Image, Image.Image]:
+    """A picture upright and in mode RGB, and upright in its own mode.
+
+    Args:
+        image: A picture; without ``data`` it is the caller's, and stays as it is.
+        name: What error messages call it.
+        background: Colour behind transparent pixels.
+        deep_range: See :func:`decode_rgb`.
+        data: The file that ``image`` was opened from.
+    """
+    _check_size(image, name)
+    if data and image.format in ('JPEG', 'MPO'):  # MPO: a camera's, with a preview
+        _check_scans(data, name)
+    own = own_limits(image)
+    clipped = deep_range is not None and own is None
+    limits = own or deep_range or full_limits(image)
+    deep_colour = clipped and is_deep_colour(image)
+    image.load()
+    _check_bands(image, name, data)
+    if deep_colour:
+        image = _stretched(_deep_colour(image, name, data), image, limits)
+    if data is None:
+        image = ImageOps.exif_transpose(image)
+    else:
+        ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image, name, background, limits, clipped), image
 
 
 @TRANSFORMS.register_module()
@@ -271,6 +349,8 @@ class LoadRGBImage(BaseTransform):
         scale: (width, height) in pixels to resize to, by a filter of Pillow's, antialiased; None
             leaves the size. ``ori_{key}_shape`` is that of the file in any case.
         interpolation: The filter, ``'bilinear'`` or ``'bicubic'``.
+        deep_range: The values (low, high) that are black and white in pictures of more than 8 bits,
+            see :func:`decode_rgb`; None for the whole range of the file.
 
     Attributes:
         cache: Where resized pictures are kept and looked for, None for nowhere; see
@@ -279,8 +359,8 @@ class LoadRGBImage(BaseTransform):
     Raises:
         ImageReadError: See :func:`decode_rgb`.
         TypeError: The path is neither a string nor a path.
-        ValueError: ``background`` is not a colour, ``scale`` no size or ``interpolation`` no known
-            filter.
+        ValueError: ``background`` is not a colour, ``scale`` no size, ``interpolation`` no known
+            filter or ``deep_range`` no range.
     """
 
     def __init__(
@@ -290,6 +370,7 @@ class LoadRGBImage(BaseTransform):
         backend_args: dict | None = None,
         scale: tuple[int, int] | None = None,
         interpolation: str = 'bilinear',
+        deep_range: Range | None = None,
     ) -> None:
         check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.key = key
@@ -297,6 +378,7 @@ class LoadRGBImage(BaseTransform):
         self.backend_args = backend_args
         self.scale = None if scale is None else _check_scale(scale)
         self.interpolation = interpolation
+        self.deep_range = check_deep_range(deep_range)
         self.cache: PictureCache | None = None
 
     def transform(self, results: dict) -> dict:
@@ -309,9 +391,8 @@ class LoadRGBImage(BaseTransform):
         if self.cache is None:
             image, shape = self._decode(name)
         else:
-            image, shape = self.cache.get(
-                name, self.scale, self.background, self.interpolation, self._decode
-            )
+            fields = (self.scale, self.background, self.interpolation, self.deep_range)
+            image, shape = self.cache.get(name, *fields, self._decode)
         results[self.key] = image
         results[f'ori_{self.key}_shape'] = shape
         results[f'{self.key}_channel_order'] = 'RGB'
@@ -327,56 +408,148 @@ class LoadRGBImage(BaseTransform):
                 data = get_bytes(path, backend_args=self.backend_args)
             except OSError as error:
                 raise _cannot_open(path, error) from error
-        return _decode(data, path, self.background, self.scale, self.interpolation)
+        fields = (self.background, self.scale, self.interpolation, self.deep_range)
+        return _decode(data, path, *fields)
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(key={self.key!r}, background={self.background}, '
             f'backend_args={self.backend_args}, scale={self.scale}, '
-            f'interpolation={self.interpolation!r})'
+            f'interpolation={self.interpolation!r}, deep_range={self.deep_range})'
         )
 
 
-def _to_rgb(image: Image.Image, name: str, background: tuple[int, int, int]) -> Image.Image:
+def _to_rgb(
+    image: Image.Image,
+    name: str,
+    background: tuple[int, int, int],
+    limits: Range,
+    clipped: bool,
+) -> Image.Image:
     """A decoded image of any mode in mode RGB; itself if it is in that mode."""
-    if image.mode.startswith('I') or image.mode == 'F':
-        rgb = Image.fromarray(_grey_to_uint8(image, name)).convert('RGB')
+    if is_deep_grey(image):
+        rgb = Image.fromarray(_grey_to_uint8(image, name, limits, clipped)).convert('RGB')
         if 'transparency' in image.info:  # a value of 16-bit PNGs
-            hidden = np.asarray(image) == image.info['transparency']
-            rgb.paste(background, mask=Image.fromarray(hidden))
+            rgb.paste(background, mask=Image.fromarray(_hidden(image)))
         return rgb
     if image.has_transparency_data:
-        if image.mode == 'La':  # premultiplied grey has no direct way to RGBA
-            image = image.convert('LA')
-        image = image.convert('RGBA')
+        image = _with_alpha(image)
         image = Image.alpha_composite(Image.new('RGBA', image.size, (*background, 255)), image)
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def _grey_to_uint8(image: Image.Image, name: str) -> np.ndarray:
-    """A one-channel image of more than 8 bits as uint8 (H, W)."""
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """Transparency of a decoded image of any mode, uint8 (H, W); None if it has none."""
+    if is_deep_grey(image):
+        if 'transparency' not in image.info:
+            return None
+        return np.where(_hidden(image), np.uint8(0), np.uint8(255))
+    return np.array(_with_alpha(image).getchannel('A')) if image.has_transparency_data else None
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    # Premultiplied grey has no direct way to RGBA.
+    return (image.convert('LA') if image.mode == 'La' else image).convert('RGBA')
+
+
+def _hidden(image: Image.Image) -> np.ndarray:
+    return np.asarray(image) == image.info['transparency']
+
+
+def _grey_to_uint8(image: Image.Image, name: str, limits: Range, clipped: bool) -> np.ndarray:
+    """A one-channel image of more than 8 bits as uint8 (H, W).
+
+    Args:
+        image: The image.
+        name: What error messages call it.
+        limits: Values that become 0 and 255.
+        clipped: Whether values beyond them are black and white, or an error.
+    """
     grey = np.asarray(image)
-    scale = 255.0 if image.mode == 'F' else 1 / 257
-    top = 1 if image.mode == 'F' else 65535
-    low, high = grey.min(), grey.max()
-    if not (low >= 0 and high <= top):  # nor is NaN, which minimum and maximum pass on
-        kind = 'floating-point' if image.mode == 'F' else 'integer'
+    kind = 'floating-point' if image.mode == 'F' else 'integer'
+    low, high = grey.min().item(), grey.max().item()
+    if math.isnan(low):  # minimum and maximum pass it on
+        raise _error(name, f'holds {kind} greys that are no numbers: convert it to 8 bits.')
+    if not clipped and not limits[0] <= low <= high <= limits[1]:
+        example = f' (deep_range={low:g},{high:g} for these)' if math.isfinite(high - low) else ''
         raise _error(
             name,
-            f'holds {kind} greys from {low:g} to {high:g}; only 0 to {top} has a known '
-            'brightness: convert the file to 8 bits.',
+            f'holds {kind} greys from {low:g} to {high:g}; only {limits[0]} to {limits[1]} has a '
+            f'known brightness: say which values are black and white{example}, or convert it to 8 '
+            'bits.',
         )
-    result = np.empty(grey.shape, np.uint8)
-    for start in range(0, len(grey), _BAND):  # in float64, 8 times as large
-        rows = slice(start, start + _BAND)
-        result[rows] = np.rint(grey[rows].astype(np.float64) * scale)
-    return result
+    return stretch(grey, limits)
+
+
+def value_range(data: bytes) -> tuple[float, float, float] | None:
+    """The least and the greatest value of a picture of more than 8 bits, and what is white in it.
+
+    Args:
+        data: A file that :func:`decode_rgb` reads.
+
+    Returns:
+        (least, greatest, white); None of pictures of 8 bits.
+    """
+    with _explained('', data), _opened(data, '') as image:
+        deep_colour = is_deep_colour(image)
+        if not (deep_colour or is_deep_grey(image)):
+            return None
+        white = (own_limits(image) or full_limits(image))[1]
+        image.load()
+        values = _deep_colour(image, '', data)[..., :3] if deep_colour else np.asarray(image)
+        return float(values.min()), float(values.max()), white
+
+
+def _deep_colour(image: Image.Image, name: str, data: bytes | None) -> np.ndarray:
+    """Colours with all of their 16 bits, uint16 (H, W, 3 or 4)."""
+    if data is None:
+        raise _error(
+            name,
+            'has colours of 16 bits, of which Pillow keeps 8: for a deep_range give the path of '
+            'the file.',
+        )
+    deep = decode_deep_colour(data, image)
+    if deep is None:
+        raise _error(
+            name,
+            f'has colours of 16 bits of which 8 are read ({image.mode}), and a deep_range needs '
+            'them all: convert it to plain RGB of 16 bits, or to 8.',
+        )
+    return deep
+
+
+def _stretched(deep: np.ndarray, image: Image.Image, limits: Range) -> Image.Image:
+    """Colours of 16 bits as a picture of 8, with the transparency and orientation of ``image``."""
+    rgb = Image.fromarray(stretch(deep[..., :3], limits))
+    if image.mode == 'RGBA':
+        rgb.putalpha(image.getchannel('A'))
+    elif 'transparency' in image.info:  # a colour; OpenCV makes an alpha of it
+        rgb.putalpha(Image.fromarray((deep[..., 3] >> 8).astype(np.uint8)))
+    turn = ExifTags.Base.Orientation
+    rgb.getexif()[turn] = image.getexif().get(turn, 1)
+    return rgb
+
+
+def _check_bands(image: Image.Image, name: str, data: bytes | None) -> None:
+    """Refuse a TIFF of which Pillow leaves bands out, unless nothing is in them."""
+    tags, read = tiff_tags(image), len(image.getbands())
+    if tags.get(277, 1) <= read:
+        return
+    if image.mode == 'RGB' and tags[277] == 4:  # the fourth may be there to fill words of 32 bits
+        if data is None:
+            return
+        bands = decode_every_band(data)
+        if bands is not None and bands.shape[2] == 4 and np.ptp(bands[..., 3]) == 0:
+            return
+    raise _error(name, f'{describe_tiff(tags)}, of which {read} would be read. {CONVERT_BANDS}')
 
 
 def _check_size(image: Image.Image, name: str) -> None:
     # Pillow only warns up to twice its limit; a data set should not hold such files.
     limit = Image.MAX_IMAGE_PIXELS
     size = f'{image.width}x{image.height}'
+    if not image.width * image.height:
+        raise _error(name, f'has no pixels ({size}): leave it out.')
     if limit is not None and image.width * image.height > limit:
         reason = f"{size} pixels exceed Pillow's limit of {limit}. Scale the file down."
     elif max(image.size) > MAX_SIDE:

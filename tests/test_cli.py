@@ -156,6 +156,26 @@ def test_attention_that_is_not_there_is_refused(word, tiny, photos: Path, tmp_pa
     assert not (tmp_path / 'o').exists()
 
 
+def test_translate_keeps_transparency_on_request(weights, tmp_path: Path):
+    pixels_of = np.random.default_rng(0).integers(0, 256, (20, 44, 4), np.uint8)
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    Image.fromarray(pixels_of).save(folder / 'clear.png')
+    Image.fromarray(pixels_of[..., :3]).save(folder / 'solid.png')
+    words = ['translate', str(folder), '--ckpt', weights, '--out', str(out), '--device', 'cpu']
+    assert cli.main(words) == 0
+    opaque = {path.name: pixels(path) for path in out.rglob('*.png')}
+    assert {name: picture.shape for name, picture in opaque.items()} == dict.fromkeys(
+        ('clear.png', 'solid.png'), (20, 44, 3)
+    )
+    assert cli.main([*words, '--alpha', '--heatmap']) == 0
+    found = {path.name: pixels(path) for path in out.rglob('*.png')}
+    np.testing.assert_array_equal(found['clear.png'][..., :3], opaque['clear.png'])
+    np.testing.assert_array_equal(found['clear.png'][..., 3], pixels_of[..., 3])
+    np.testing.assert_array_equal(found['solid.png'], opaque['solid.png'])
+    assert found['clear_heatmap.png'].shape == (20, 44, 3)
+
+
 def test_translate_a_video(weights, tmp_path: Path, monkeypatch):
     """Size, rate and number of frames stay; without ffmpeg OpenCV writes it."""
     source = tmp_path / 'film.avi'

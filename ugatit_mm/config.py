@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .datasets import apply_img_size
+from .datasets import apply_deep_range, apply_img_size
 from .fields import (
     MISSING,
     MMENGINE_HOOKS,
@@ -25,7 +25,8 @@ from .messages import first_line, printable
 from .values import Typed, literal
 
 # Given as options, these are carried to every place that needs them.
-SHORTCUTS = ('data_root', 'img_size', 'load_size', 'domains')
+SHORTCUTS = ('data_root', 'img_size', 'load_size', 'deep_range', 'domains')
+NUMBERS = ('img_size', 'load_size', 'deep_range')  # the rest is text
 GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
@@ -68,8 +69,9 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             cfg[loader].dataset.data_root = cfg.data_root
     try:
         apply_img_size(cfg)
+        apply_deep_range(cfg)
     except (TypeError, ValueError) as error:
-        named = '' if {*shortcuts} & {'img_size', 'load_size'} else f'{cfg.filename}: '
+        named = '' if any(key.split('.')[0] in NUMBERS for key in shortcuts) else f'{cfg.filename}: '
         raise ConfigError(f'{named}{first_line(error)}') from error
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
@@ -169,7 +171,7 @@ def _check_variable(name: str, rest: list[str], value: Any, read: dict[str, Any]
 
 def _shortcut(key: str, value: Any) -> Any:
     """The value of an option that is carried to several places: a size is no text, the rest is."""
-    if key in ('img_size', 'load_size'):
+    if key.split('.')[0] in NUMBERS:
         return literal(value) if isinstance(value, Typed) else value
     if key != 'data_root' or not isinstance(value, str):
         return str(value) if isinstance(value, Typed) else value

@@ -10,7 +10,7 @@ from PIL import Image
 from ugatit_mm.apis import Failure, TranslationInferencer, UGATITInferencer, load_model
 from ugatit_mm.apis.sizes import SIZE_MODES, fit
 from ugatit_mm.apis.sources import find_sources, read
-from ugatit_mm.converters import CheckpointError, describe, write_checkpoint
+from ugatit_mm.converters import CheckpointError, describe, read_checkpoint, write_checkpoint
 from ugatit_mm.pixels import to_uint8
 
 
@@ -264,3 +264,53 @@ def test_a_files_own_words_are_not_trusted(tiny, tmp_path):
     torch.save({'state_dict': state, 'meta': {'cfg': 'text'}}, tmp_path / 'old.pth')
     with pytest.raises(CheckpointError, match='give its config'):
         load_model(tmp_path / 'old.pth')
+
+
+def test_the_range_of_deep_pictures(checkpoint, inferencer, tmp_path):
+    """Of the domain that is translated, by the checkpoint; or the one that is given, of both."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32), np.uint16)
+    Image.fromarray(values).save(tmp_path / 'ct.png')
+
+    def of(top: int, target: str) -> np.ndarray:
+        grey = np.rint(values * (255 / top)).clip(0, 255).astype(np.uint8)
+        return expected(inferencer, np.repeat(grey[..., None], 3, axis=2), target)
+
+    content = read_checkpoint(checkpoint)
+    content['meta']['deep_range'] = {'A': [0, 4095]}
+    write_checkpoint(tmp_path / 'deep.pth', content['state_dict'], content['meta'])
+    deep = UGATITInferencer(tmp_path / 'deep.pth', device='cpu')
+    for source in (tmp_path / 'ct.png', Image.fromarray(values)):
+        assert np.array_equal(deep(source, 'B')[0].image, of(4095, 'B'))
+        assert np.array_equal(deep(source, 'A')[0].image, of(65535, 'A'))
+    given = UGATITInferencer(tmp_path / 'deep.pth', device='cpu', deep_range=(0, 2000))
+    assert np.array_equal(given(tmp_path / 'ct.png', 'B')[0].image, of(2000, 'B'))
+    assert np.array_equal(given(tmp_path / 'ct.png', 'A')[0].image, of(2000, 'A'))
+    with pytest.raises(ValueError, match='deep_range must be two numbers'):
+        UGATITInferencer(checkpoint, device='cpu', deep_range=(9, 1))
+    for said in ([0, 1], {'C': [0, 1]}, {'A': 'x'}):
+        content['meta']['deep_range'] = said
+        write_checkpoint(tmp_path / 'bad.pth', content['state_dict'], content['meta'])
+        with pytest.raises(CheckpointError, match=r'bad\.pth: deep_range must be'):
+            UGATITInferencer(tmp_path / 'bad.pth', device='cpu')
+
+
+def test_transparency_on_request(inferencer, tmp_path):
+    """As it was, or fitted as the picture is; none of what has none, and none unless asked for."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 32, 4), np.uint8)
+    source = Image.fromarray(pixels)
+    source.save(tmp_path / 'a.png')
+    for given in (source, tmp_path / 'a.png'):
+        for size in SIZE_MODES:
+            (result,) = inferencer(given, size=size, return_alpha=True)
+            assert np.array_equal(result.alpha, pixels[..., 3])
+    (result,) = inferencer(source, return_alpha=True, restore=False)
+    squeezed = Image.fromarray(pixels[..., 3]).resize((32, 32), Image.BILINEAR)
+    assert np.array_equal(result.alpha, np.asarray(squeezed))
+    (result,) = inferencer(source, return_alpha=True, restore=False, size='crop')
+    assert np.array_equal(result.alpha, pixels[8:40, :, 3])
+    assert inferencer(source)[0].alpha is None
+    assert inferencer(source.convert('RGB'), return_alpha=True)[0].alpha is None
+    assert inferencer(pixels[..., :3], return_alpha=True)[0].alpha is None
+    clear = Image.fromarray(np.array([[0, 1000]], np.uint16))
+    clear.info['transparency'] = 1000
+    assert inferencer(clear, return_alpha=True)[0].alpha.tolist() == [[255, 0]]

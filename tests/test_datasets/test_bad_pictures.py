@@ -149,7 +149,7 @@ def test_a_picture_starts_no_program(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setattr(EpsImagePlugin, 'gs_binary', str(program))
     (tmp_path / 'photo.jpg').write_bytes(EPS)
-    with pytest.raises(ImageReadError, match=r"photo\.jpg' is a PostScript file, which is not read"):
+    with pytest.raises(ImageReadError, match=r"photo\.jpg' is a PostScript file, which"):
         read_rgb(tmp_path / 'photo.jpg')
     assert not traces.exists()
     with pytest.raises(OSError), Image.open(tmp_path / 'photo.jpg') as image:

@@ -252,6 +252,67 @@ def test_figures_and_notes(clean):
     assert describe(report).endswith('no problem found')  # notes are none
 
 
+def deepened(seed: int, top: int) -> np.ndarray:
+    """A pattern of 16 bits, grey, with values up to ``top``."""
+    grey = np.asarray(picture(seed).convert('L')).astype(float)
+    return np.rint((grey - grey.min()) / np.ptp(grey) * top).astype(np.uint16)
+
+
+@pytest.mark.parametrize('bits', [10, 12, 14])
+def test_small_part_of_a_deep_range(clean, bits, capsys):
+    top = 2**bits - 1
+    for i in range(2):
+        Image.fromarray(deepened(80 + i, top - i)).save(clean / 'trainA' / f'ct{i}.png')
+    colours = np.stack([deepened(82 + c, top) for c in range(3)], 2)
+    cv2.imwrite(str(clean / 'trainB' / 'sensor.png'), colours)
+    report = check_dataset(clean)
+    texts = {finding.file: finding.text for finding in report.findings}
+    option = f'deep_range=0,{top}'
+    assert texts == {
+        f'{file}': f'values 0 to {most} of 0 to 65535: --deep-range 0 {top} here and in '
+        f'translation, --cfg-options {option} in training'
+        for file, most in (
+            ('trainA/ct0.png', top),
+            ('trainA/ct1.png', top - 1),
+            ('trainB/sensor.png', top),
+        )
+    }
+    assert {finding.kind for finding in report.of(checks.PROBLEM)} == {'range'}
+    tool = load_tool('dataset_converters/check')
+    assert tool.main([str(clean)]) == 1
+    assert 'no problem found' not in capsys.readouterr().out
+    assert tool.main([str(clean), '--deep-range', '0', str(top)]) == 0
+    assert capsys.readouterr().out.endswith('no problem found\n')
+
+
+def test_deep_ranges_of_one_domain_and_of_single_pictures(clean):
+    def save(file: str, array: np.ndarray) -> None:
+        Image.fromarray(array).save(clean / file)
+
+    save('trainA/ct.png', deepened(80, 4095))
+    save('trainB/full.png', deepened(81, 65535))
+    save('trainB/dim.png', deepened(82, 9000))
+    save('testA/high.tif', deepened(83, 900) + 60000)
+    save('testB/depth.tif', (deepened(84, 65535) / np.float32(65535)).astype(np.float32))
+    (clean / 'testB' / 'own.pgm').write_bytes(
+        b'P5 80 80 1023\n' + deepened(85, 1023).astype('>u2').tobytes()
+    )
+    report = check_dataset(clean)
+    assert {(f.kind, f.file) for f in report.findings} == {('dark', 'trainB/dim.png')} | {
+        ('dark', file) for file in ('trainA/ct.png', 'testA/high.tif')
+    }
+    (clean / 'testA' / 'high.tif').unlink()
+    report = check_dataset(clean)
+    (problem,) = report.of(checks.PROBLEM)
+    assert problem.text.endswith('--cfg-options deep_range.A=0,4095 in training')
+    report = check_dataset(clean, deep_range=(0, 4095))
+    beyond = {f.file: f.text for f in report.findings if f.kind == 'beyond'}
+    assert beyond['trainB/full.png'] == 'values 0 to 65535 of 0 to 4095'
+    save('trainA/flat.tif', np.full((80, 80), -5, np.int32))
+    (finding,) = check_dataset(clean).of(MOVED)
+    assert (finding.kind, finding.file) == ('unreadable', 'trainA/flat.tif')
+
+
 def test_turned_picture_is_measured_upright(clean):
     exif = Image.Exif()
     exif[0x112] = 6

@@ -571,3 +571,211 @@ def test_pictures_in_memory_that_cannot_be_read(tmp_path):
         for picture in (cut, tmp_path / 'cut.png'):
             with pytest.raises(ImageReadError, match='is damaged or truncated'):
                 read(picture)
+
+
+# More than 8 bits
+
+
+def tiff(array: np.ndarray, **options) -> bytes:
+    """As other programs write it; ``extra`` bands beyond the colours are of no stated meaning."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **options)
+    return buffer.getvalue()
+
+
+TWELVE = np.array([[0, 1024, 2048, 4095]], np.uint16)
+AS_GREY = [0, 64, 128, 255]  # v * 255 / 4095, rounded: 63.77, 127.53
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        encode(Image.fromarray(TWELVE), 'PNG'),
+        encode(Image.fromarray(TWELVE), 'TIFF'),
+        tiff(TWELVE.astype('>u2'), byteorder='>'),
+        tiff(TWELVE.astype(np.int16)),  # signed
+        encode(Image.fromarray(TWELVE.astype(np.int32)), 'TIFF'),
+        encode(Image.fromarray(TWELVE.astype(np.float32)), 'TIFF'),
+        b'P5 4 1 65535\n' + TWELVE.astype('>u2').tobytes(),
+    ],
+    ids=['png', 'tiff', 'big endian', 'signed', '32 bits', 'float', 'pgm'],
+)
+def test_12_bits_in_deeper_files(data):
+    grey = decode_rgb(data, deep_range=(0, 4095))
+    check_form(grey)
+    np.testing.assert_array_equal(grey, np.repeat(np.array([AS_GREY])[..., None], 3, axis=2))
+    # What lies beyond is black or white.
+    np.testing.assert_array_equal(
+        decode_rgb(data, deep_range=(1024, 2048))[0, :, 0], [0, 0, 255, 255]
+    )
+    shifted = decode_rgb(data, deep_range=(-4095, 4095))[0, :, 1]
+    np.testing.assert_array_equal(shifted, np.rint((TWELVE[0].astype(int) + 4095) * 255 / 8190))
+
+
+def test_signed_values_of_scanners():
+    hounsfield = tiff(np.array([[-1024, 0, 3071]], np.int16))
+    grey = decode_rgb(hounsfield, deep_range=(-1024, 3071))
+    np.testing.assert_array_equal(grey[0, :, 0], [0, 64, 255])
+    with pytest.raises(ImageReadError) as error:
+        decode_rgb(hounsfield, 'ct.tif')
+    assert str(error.value) == (
+        "'ct.tif' holds integer greys from -1024 to 3071; only 0 to 65535 has a known brightness: "
+        'say which values are black and white (deep_range=-1024,3071 for these), or convert it to '
+        '8 bits.'
+    )
+
+
+def test_the_whole_range_is_what_comes_without_one():
+    for picture, whole in ((gradient('I;16'), (0, 65535)), (gradient('F'), (0, 1))):
+        data = encode(picture, 'TIFF')
+        np.testing.assert_array_equal(decode_rgb(data, deep_range=whole), decode_rgb(data))
+        np.testing.assert_array_equal(read(picture, whole), read(picture))
+    for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA'):  # of 8 bits: as they are
+        data = encode(gradient(mode), 'PNG')
+        np.testing.assert_array_equal(decode_rgb(data, deep_range=(0, 4095)), decode_rgb(data))
+
+
+def test_files_that_say_what_is_white():
+    pgm = b'P5 4 1 4095\n' + TWELVE.astype('>u2').tobytes()
+    # A TIFF of 12 bits, two values in three bytes.
+    packed = bytes([0, 0x04, 0, 0x80, 0x0F, 0xFF])
+    entries = [(256, 4, 4), (257, 4, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
+    entries += [(273, 4, 8), (278, 4, 1), (279, 4, len(packed))]
+    ifd = struct.pack('<H', len(entries))
+    for tag, kind, value in sorted(entries):
+        ifd += struct.pack('<HHII', tag, kind, 1, value)
+    own = b'II*\0' + struct.pack('<I', 8 + len(packed)) + packed + ifd + bytes(4)
+    for data in (pgm, own):
+        for deep_range in (None, (0, 1000)):
+            grey = decode_rgb(data, deep_range=deep_range)[0, :, 0]
+            np.testing.assert_array_equal(grey, AS_GREY)
+
+
+def deep_colours(kind: str, values: np.ndarray, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if kind == 'TIFF':
+        return tiff(values, photometric='rgb', extratags=[(0x0112, 'H', 1, orientation, True)])
+    rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
+    data = png(16, {3: 2, 4: 6}[values.shape[2]], rows, values.shape[1::-1])
+    chunk = b'eXIf' + exif.tobytes().removeprefix(b'Exif\0\0')
+    chunk = struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
+    return data[:33] + chunk + data[33:]
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
+@pytest.mark.parametrize('orientation', ORIENTED)
+def test_12_bits_in_colours_of_16(kind, orientation):
+    values = np.random.default_rng(0).integers(0, 4096, (2, 3, 3), dtype=np.uint16)
+    found = decode_rgb(deep_colours(kind, values, orientation), deep_range=(0, 4095))
+    expected = np.rint(values * (255 / 4095)).reshape(6, 3)[np.array(ORIENTED[orientation])]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_12_bits_in_colours_with_transparency():
+    values = np.array([[[4095, 0, 2048, 65535], [9, 9, 9, 0]]], np.uint16)
+    data = deep_colours('PNG', values)
+    expected = [[(255, 0, 128), (255, 255, 255)]]
+    np.testing.assert_array_equal(decode_rgb(data, deep_range=(0, 4095)), expected)
+    row = b'\0' + values[..., :3].astype('>u2').tobytes()
+    data = png(16, 2, row, (2, 1), trns=struct.pack('>HHH', 9, 9, 9))
+    np.testing.assert_array_equal(decode_rgb(data, deep_range=(0, 4095)), expected)
+    ppm = b'P6 2 1 65535\n' + values[..., :3].astype('>u2').tobytes()
+    np.testing.assert_array_equal(decode_rgb(ppm, deep_range=(0, 4095))[0, 0], (255, 0, 128))
+
+
+def test_colours_of_16_bits_that_are_not_all_there(tmp_path):
+    inks = tiff(np.zeros((2, 2, 4), np.uint16), photometric='separated')
+    decode_rgb(inks)
+    with pytest.raises(
+        ImageReadError, match=r"'x\.tif' has colours of 16 bits of which 8 are read"
+    ):
+        decode_rgb(inks, 'x.tif', deep_range=(0, 4095))
+    (tmp_path / 'x.tif').write_bytes(deep_colours('TIFF', np.zeros((2, 2, 3), np.uint16)))
+    with Image.open(tmp_path / 'x.tif') as opened:
+        for _ in range(2):  # not decoded yet, and decoded
+            with pytest.raises(ImageReadError, match='of which Pillow keeps 8: .* give the path'):
+                read(opened, (0, 4095))
+        read(opened)
+
+
+@pytest.mark.parametrize(
+    'value', [5, (1,), (1, 1), (2, 1), (0, 1, 2), ('0', '1'), (0, np.nan), 'full']
+)
+def test_deep_range_must_be_a_range(value):
+    with pytest.raises(ValueError, match=r'deep_range must be two numbers.*\(0, 4095\)'):
+        LoadRGBImage('img_A', deep_range=value)
+    with pytest.raises(ValueError, match='deep_range must be'):
+        decode_rgb(encode(gradient('L'), 'PNG'), deep_range=value)
+
+
+def test_the_loader_takes_a_deep_range(tmp_path):
+    Image.fromarray(TWELVE).save(tmp_path / 'ct.png')
+    step = TRANSFORMS.build({'type': 'LoadRGBImage', 'key': 'x', 'deep_range': [0, 4095]})
+    np.testing.assert_array_equal(step({'x_path': tmp_path / 'ct.png'})['x'][0, :, 0], AS_GREY)
+    assert repr(step).endswith('deep_range=(0, 4095))')
+
+
+@pytest.mark.parametrize('bands', [4, 5, 6])
+def test_bands_are_not_left_out_silently(bands):
+    values = np.random.default_rng(0).integers(0, 256, (8, 9, bands), dtype=np.uint8)
+    layout = {'photometric': 'rgb', 'extrasamples': ['unspecified'] * (bands - 3)}
+    with pytest.raises(ImageReadError) as error:
+        decode_rgb(tiff(values, **layout), 'field.tif')
+    assert str(error.value) == (
+        f"'field.tif' is a TIFF of 9x8 pixels with {bands} bands of 8-bit integers, of which 3 "
+        'would be read. Write what is to be seen of it to an RGB or grey file of 8 or 16 bits.'
+    )
+    planes = values.transpose(2, 0, 1).copy()
+    with pytest.raises(ImageReadError, match=rf'is a TIFF of 9x8 pixels with {bands} bands of 8'):
+        decode_rgb(tiff(planes, planarconfig='separate', **layout), 'field.tif')
+    values[..., 3] = 7
+    if bands == 4:  # it fills words of 32 bits: nothing is lost
+        np.testing.assert_array_equal(decode_rgb(tiff(values, **layout)), values[..., :3])
+
+
+@pytest.mark.parametrize(
+    ('data', 'what'),
+    [
+        (
+            tiff(np.zeros((9, 8, 5), np.uint16), planarconfig='contig'),
+            '5 bands of 16-bit integers',
+        ),
+        (
+            tiff(np.zeros((9, 8, 3), np.float32), photometric='rgb'),
+            '3 bands of 32-bit floating-point',
+        ),
+        (tiff(np.zeros((9, 8), np.float64)), '1 band of 64-bit floating-point numbers'),
+        (tiff(np.zeros((9, 8), np.uint64), bigtiff=True), '1 band of 64-bit integers'),
+        (
+            tiff(np.zeros((9, 8, 2), '>i2'), byteorder='>', planarconfig='contig'),
+            '2 bands of 16-bit signed integers',
+        ),
+        (tiff(np.zeros((9, 8), np.complex64)), '1 band of 64-bit complex numbers'),
+    ],
+)
+def test_tiffs_that_are_not_read_are_described(data, what):
+    with pytest.raises(ImageReadError) as error:
+        decode_rgb(data, 'field.tif')
+    said = str(error.value)
+    assert said.startswith(f"'field.tif' is a TIFF of 8x9 pixels with {what}")
+    assert 'read are colours and greys of 8 or 16 bits, and greys of 32. Write what is' in said
+
+
+@pytest.mark.parametrize(
+    ('start', 'what'),
+    [
+        (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC picture'),
+        (
+            b'\0\0\0\x0cjP  \r\n\x87\n',
+            'a JPEG 2000 file, which is not read: save it as PNG or JPEG.',
+        ),
+        (b'8BPS\0\1', 'a Photoshop file'),
+        (bytes(128) + b'DICM', 'a DICOM file'),
+        (b'II*\0\x08\0\0\0', 'damaged or truncated (a TIFF without a size)'),
+        (b'hello', 'not an image of a known format'),
+    ],
+)
+def test_other_files_are_named(start, what):
+    with pytest.raises(ImageReadError, match=rf"^'x' is {re.escape(what)}"):
+        decode_rgb(start + bytes(90), 'x')

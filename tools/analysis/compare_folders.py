@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from ugatit_mm.datasets.deep import Range, add_deep_range
 from ugatit_mm.datasets.loading import find_images, read_rgb
 from ugatit_mm.files import output_names
 from ugatit_mm.visualization import make_sheet
@@ -38,6 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--rows', type=int, default=8, help='on a page; more go to OUT_2, OUT_3 (%(default)s)'
     )
+    add_deep_range(parser)
     parser.add_argument('--size', type=int, default=256, help='side in pixels (%(default)s)')
     args = parser.parse_intermixed_args(argv)
     methods = {}
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             out = Path(args.out)
             if number > 1:
                 out = out.with_stem(f'{out.stem}_{number}')
-            draw(page, ['source', *args.methods], args.size).save(out, quality=95)
+            draw(page, ['source', *args.methods], args.size, args.deep_range).save(out, quality=95)
             print(f'{out}: {len(page)} sources')
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -112,13 +114,19 @@ def match(
     return list(rows.items())
 
 
-def draw(rows: list[tuple[str, list[str]]], titles: list[str], size: int) -> Image.Image:
+def draw(
+    rows: list[tuple[str, list[str]]],
+    titles: list[str],
+    size: int,
+    deep_range: Range | None = None,
+) -> Image.Image:
     """Draw a page: titles, and for each source a line of pictures above its name.
 
     Args:
         rows: As :func:`match` gives them.
         titles: Of the columns.
         size: Pictures are fitted into a square of so many pixels, on white.
+        deep_range: Of pictures of more than 8 bits.
 
     Raises:
         ImageReadError: A picture is damaged.
@@ -127,7 +135,10 @@ def draw(rows: list[tuple[str, list[str]]], titles: list[str], size: int) -> Ima
         [
             np.asarray(
                 ImageOps.pad(
-                    Image.fromarray(read_rgb(file)), (size, size), Image.Resampling.LANCZOS, 'white'
+                    Image.fromarray(read_rgb(file, deep_range=deep_range)),
+                    (size, size),
+                    Image.Resampling.LANCZOS,
+                    'white',
                 )
             )
             for file in files

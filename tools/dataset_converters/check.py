@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from ugatit_mm.datasets.deep import add_deep_range
 from ugatit_mm.datasets.preparation.checks import (
     MIN_SIZE,
     MOVED,
@@ -52,6 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=(),
         help='training pictures of this domain may be test pictures (photo2vangogh: B)',
     )
+    add_deep_range(parser)
     parser.add_argument('--workers', type=int, help='processes that read (one a core, 8 at most)')
     parser.add_argument('--json', metavar='FILE', help='write the whole report')
     parser.add_argument('--sheet', metavar='FILE.png', help='write a contact sheet')
@@ -81,7 +83,9 @@ def check(args: argparse.Namespace) -> int:
     for file in (args.json, args.sheet):
         if file and os.path.exists(file):
             raise FileExistsError(f"'{file}' exists: choose another name.")
-    report = check_dataset(args.root, args.min_size, args.near, args.allow_leak, args.workers)
+    report = check_dataset(
+        args.root, args.min_size, args.near, args.allow_leak, args.workers, args.deep_range
+    )
     print(describe(report))
     if args.sheet:
         contact_sheet(report, seed=args.seed).save(args.sheet)

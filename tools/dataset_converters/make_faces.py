@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ugatit_mm.datasets.deep import add_deep_range
 from ugatit_mm.datasets.preparation.faces import make_faces
 from ugatit_mm.datasets.preparation.selfie_attributes import SELFIE_ATTRIBUTES
 from ugatit_mm.datasets.preparation.similarity import NEAR
@@ -78,6 +79,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar=('CONFIG', 'CHECKPOINT'),
         help='super-resolution model of MMagic for faces below --size; without it Lanczos',
     )
+    add_deep_range(parser)
     parser.add_argument('--domain', choices=['A', 'B'], help='write OUT/trainA and OUT/testA, or B')
     parser.add_argument(
         '--test',
@@ -107,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             max_per_image=args.max_per_image,
             keep_monochrome=args.keep_monochrome,
             near=args.duplicate_distance,
+            deep_range=args.deep_range,
             **({'cascade': args.cascade} if args.cascade else {}),
         )
     except (OSError, ValueError) as error:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ugatit_mm.config import data_set
+from ugatit_mm.datasets.deep import add_deep_range
 from ugatit_mm.datasets.preparation.download import download
 from ugatit_mm.datasets.preparation.paper_sets import PAPER_SETS, find_paper_set
 from ugatit_mm.datasets.preparation.prepare import prepare, verify
@@ -52,6 +53,7 @@ goes on when started again. Nothing is overwritten.""",
         action='store_true',
         help='cat2dog, photo2portrait: keep the split of the source, draw none',
     )
+    add_deep_range(parser)
     parser.add_argument(
         '--strict',
         action='store_true',
@@ -90,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=args.seed,
             test_sizes=args.test_sizes,
             keep_split=args.keep_split,
+            deep_range=args.deep_range,
         )
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -20,7 +20,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def convert(args: argparse.Namespace) -> dict:
     checkpoint = read_checkpoint(args.source)
     meta = checkpoint.get('meta', {})
-    kept = {key: meta[key] for key in ('networks', 'provenance', 'iter') if key in meta}
+    keys = ('networks', 'provenance', 'iter', 'deep_range')
+    kept = {key: meta[key] for key in keys if key in meta}
     if args.about:
         kept['about'] = args.about
     return write_ours(args, dict(checkpoint.get('state_dict', checkpoint)), kept)

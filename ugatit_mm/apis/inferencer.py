@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from ..converters import CheckpointError
+from ..datasets.deep import Range, check_deep_range
 from ..engine.replay import Replay
 from ..pixels import normalise, to_uint8
 from ..visualization import normalise_heatmap
 from .loading import load_model
 from .sizes import SIZE_MODES, Fitted, fit
-from .sources import Failure, Picture, Source, find_sources, read
+from .sources import Failure, Picture, Source, find_sources, read_with_alpha
 
 
 class Translation(NamedTuple):
@@ -27,6 +29,8 @@ class Translation(NamedTuple):
         image: RGB, uint8, of the source's size (of the network's with ``restore=False``).
         heatmap: The model's attention, float32, in [0, 1], of the size of ``image``, where it is
             asked for.
+        alpha: The source's transparency, uint8, of the size of ``image``, where it is asked for
+            and the source has it.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Translation(NamedTuple):
     source: np.ndarray
     image: np.ndarray
     heatmap: np.ndarray | None = None
+    alpha: np.ndarray | None = None
 
 
 class TranslationInferencer:
@@ -44,15 +49,20 @@ class TranslationInferencer:
         config: See :func:`load_model`.
         device: See :func:`load_model`.
         graphs: On a GPU, replay CUDA graphs for batches of a shape that comes again.
+        deep_range: The values that are black and white in pictures of more than 8 bits, see
+            :func:`~ugatit_mm.datasets.decode_rgb`; those of the training if not given, which the
+            checkpoint says.
 
     Attributes:
         model: The translation model, in evaluation mode.
         translate: Its translation, by CUDA graphs where they are to be used.
         meta: What the file of weights says of itself.
         img_size: Side of the square that pictures are fitted to.
+        deep_ranges: The ranges of deep pictures, by the letter of their domain.
 
     Raises:
         FileNotFoundError, CheckpointError: See :func:`load_model`.
+        ValueError: ``deep_range`` is no range.
     """
 
     def __init__(
@@ -61,8 +71,13 @@ class TranslationInferencer:
         config: str | os.PathLike | Config | None = None,
         device: str | torch.device | None = None,
         graphs: bool = True,
+        deep_range: Range | None = None,
     ) -> None:
+        given = check_deep_range(deep_range)
         self.model, self.meta = load_model(checkpoint, config, device)
+        self.deep_ranges = _trained_ranges(self.meta, checkpoint)
+        if given is not None:
+            self.deep_ranges = dict.fromkeys('AB', given)
         self.translate = Replay(self.model) if graphs else self.model.translate
         self.img_size: int = self.model.img_size
 
@@ -90,6 +105,7 @@ class TranslationInferencer:
         size: str = 'resize',
         restore: bool = True,
         return_heatmap: bool = False,
+        return_alpha: bool = False,
         allow_url: bool = False,
     ) -> Iterator[Translation | Failure]:
         """Translate pictures one after the other, and go on past those that cannot be read.
@@ -102,6 +118,7 @@ class TranslationInferencer:
             restore: Give the translation the size of its source. Without, it is what
                 ``tools/test.py`` writes (``size='resize'``).
             return_heatmap: The attention too, of a model that has it.
+            return_alpha: The source's transparency too, where it has some.
             allow_url: See :func:`find_sources`.
 
         Yields:
@@ -112,7 +129,7 @@ class TranslationInferencer:
         """
         self.check_options(target_domain, size, batch_size, return_heatmap)
         target = self.model.target(target_domain)
-        prepared = self._prepare(find_sources(inputs, allow_url), size)
+        prepared = self._prepare(find_sources(inputs, allow_url), size, target)
         while group := list(islice(prepared, batch_size)):
             good = [item for item in group if not isinstance(item, Failure)]
             images = [fitted.image for *_, fitted in good]
@@ -122,7 +139,7 @@ class TranslationInferencer:
                 if isinstance(item, Failure):
                     yield item
                     continue
-                source, picture, fitted = item
+                source, picture, alpha, fitted = item
                 image, heatmap = next(outputs)
                 if heatmap is not None:
                     heatmap = normalise_heatmap(heatmap, image.shape[:2])
@@ -131,7 +148,11 @@ class TranslationInferencer:
                     if heatmap is not None:
                         nothing = np.zeros(picture.shape[:2], np.float32)
                         heatmap = fitted.restore(heatmap, nothing)
-                yield Translation(source.name, source.relative, picture, image, heatmap)
+                if not return_alpha:
+                    alpha = None
+                elif alpha is not None and not restore:
+                    alpha = self.fit(np.repeat(alpha[..., None], 3, axis=2), size).image[..., 0]
+                yield Translation(source.name, source.relative, picture, image, heatmap, alpha)
 
     def check_options(
         self,
@@ -156,23 +177,27 @@ class TranslationInferencer:
             )
         self.model.target(target_domain)
 
+    def deep_range(self, target: str) -> Range | None:
+        """The range of deep pictures that are translated into a domain, given by its letter."""
+        return self.deep_ranges.get('B' if target == 'A' else 'A')
+
     def fit(self, picture: np.ndarray, size: str) -> Fitted:
         """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""
         return fit(picture, self.img_size, size, self.model.STRIDE, self.model.INTERPOLATION)
 
     def _prepare(
-        self, sources: Iterable[Source | Failure], size: str
-    ) -> Iterator[tuple[Source, np.ndarray, Fitted] | Failure]:
+        self, sources: Iterable[Source | Failure], size: str, target: str
+    ) -> Iterator[tuple[Source, np.ndarray, np.ndarray | None, Fitted] | Failure]:
         for source in sources:
             if isinstance(source, Failure):
                 yield source
                 continue
             try:
-                picture = read(source.picture)
+                picture, alpha = read_with_alpha(source.picture, self.deep_range(target))
             except (ValueError, OSError) as error:
                 yield Failure(source.name, error)
             else:
-                yield source, picture, self.fit(picture, size)
+                yield source, picture, alpha, self.fit(picture, size)
 
     @torch.inference_mode()
     def _run(
@@ -198,6 +223,18 @@ class TranslationInferencer:
             for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
                 results[place] = result
         return iter(results)
+
+
+def _trained_ranges(meta: dict[str, Any], checkpoint: str | os.PathLike | None) -> dict[str, Range]:
+    """The ranges of deep pictures that a checkpoint, which may be a stranger's, says."""
+    said = meta.get('deep_range') or {}
+    try:
+        if not isinstance(said, dict) or not said.keys() <= {'A', 'B'}:
+            raise ValueError(f'deep_range must be of the domains A and B, got {said!r}.')
+        ranges = {letter: check_deep_range(pair) for letter, pair in said.items()}
+    except ValueError as error:
+        raise CheckpointError(f'{checkpoint}: {error}') from error
+    return {letter: pair for letter, pair in ranges.items() if pair is not None}
 
 
 UGATITInferencer = TranslationInferencer  # its name of before there were other models

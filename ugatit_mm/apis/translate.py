@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..converters import CheckpointError
+from ..datasets.deep import add_deep_range
 from ..files import identity, unused, whole
 from ..pixels import resize
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
@@ -71,6 +72,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--colour-map', choices=COLOUR_MAPS, default='jet', help='(%(default)s)')
     parser.add_argument('--batch', type=int, default=1, help='pictures at a time (%(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU where there is one)')
+    parser.add_argument(
+        '--alpha', action='store_true', help='keep the transparency of pictures: PNGs with alpha'
+    )
+    add_deep_range(parser)
     parser.add_argument('--allow-url', action='store_true', help='fetch INPUTs that are addresses')
     return parser.parse_args(argv)
 
@@ -81,7 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     failures: list[Failure] = []
     with interrupted_once():
         try:
-            inferencer = TranslationInferencer(args.ckpt, args.config, args.device)
+            inferencer = TranslationInferencer(
+                args.ckpt, args.config, args.device, deep_range=args.deep_range
+            )
             attention = [name for name in EXTRAS if getattr(args, name)]
             inferencer.check_options(args.to, args.size, args.batch, bool(attention))
             if args.ckpt is None:
@@ -218,6 +225,7 @@ def translate_pictures(
         size=args.size,
         restore=not args.network_size,
         return_heatmap=args.heatmap or args.overlay,
+        return_alpha=args.alpha,
         allow_url=args.allow_url,
     )
     for (source, target), result in tqdm(
@@ -241,6 +249,8 @@ def extras(
 ) -> dict[str, np.ndarray]:
     """The translation, and what is asked for beside it, by the end of the file's name."""
     pictures = {'': result.image}
+    if result.alpha is not None:
+        pictures[''] = np.dstack([result.image, result.alpha])
     if args.heatmap:
         pictures['_heatmap'] = colour_heatmap(result.heatmap, colour_map=args.colour_map)
     if args.overlay:

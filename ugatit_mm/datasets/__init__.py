@@ -1,5 +1,6 @@
 """Data: loading images, unpaired folders, a resumable sampler, the image size, demo images."""
 
+from .deep import apply_deep_range
 from .img_size import apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
@@ -13,6 +14,7 @@ __all__ = [
     'PairIndex',
     'UGATITDataset',
     'UnpairedSampler',
+    'apply_deep_range',
     'apply_img_size',
     'decode_rgb',
     'read_rgb',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,22 @@ def check_deep_range(value: Range | None) -> Range | None:
             f'(0, 4095), or None, got {value!r}.'
         )
     return pair
+
+
+def add_deep_range(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--deep-range LOW HIGH``."""
+
+    def number(text: str) -> float:
+        return float(text) if set(text) & set('.einf') else int(text)
+
+    parser.add_argument(
+        '--deep-range',
+        nargs=2,
+        type=number,
+        metavar=('LOW', 'HIGH'),
+        help='the values that are black and white in pictures of more than 8 bits a channel, such '
+        'as 0 4095 for 12 bits in files of 16 (their whole range)',
+    )
 
 
 def apply_deep_range(cfg: Config) -> None:

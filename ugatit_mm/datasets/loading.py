@@ -15,6 +15,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
@@ -481,23 +482,49 @@ def _grey_to_uint8(image: Image.Image, name: str, limits: Range, clipped: bool) 
     return stretch(grey, limits)
 
 
-def value_range(data: bytes) -> tuple[float, float, float] | None:
-    """The least and the greatest value of a picture of more than 8 bits, and what is white in it.
+class Values(NamedTuple):
+    """The values of a picture of more than 8 bits.
+
+    Attributes:
+        least: Of all channels but alpha.
+        greatest: As well.
+        low: What becomes 0.
+        high: What becomes 255.
+        own: Whether the file says so itself, and a ``deep_range`` changes nothing.
+    """
+
+    least: float
+    greatest: float
+    low: float
+    high: float
+    own: bool
+
+
+def deep_values(data: bytes, deep_range: Range | None = None) -> Values | None:
+    """Look at the values of a picture of more than 8 bits.
 
     Args:
         data: A file that :func:`decode_rgb` reads.
+        deep_range: See :func:`decode_rgb`.
 
     Returns:
-        (least, greatest, white); None of pictures of 8 bits.
+        Its values; None of pictures of 8 bits.
     """
     with _explained('', data), _opened(data, '') as image:
         deep_colour = is_deep_colour(image)
         if not (deep_colour or is_deep_grey(image)):
             return None
-        white = (own_limits(image) or full_limits(image))[1]
+        own = own_limits(image)
+        limits = own or deep_range or full_limits(image)
         image.load()
-        values = _deep_colour(image, '', data)[..., :3] if deep_colour else np.asarray(image)
-        return float(values.min()), float(values.max()), white
+        if deep_colour:
+            deep = decode_deep_colour(data, image)
+            if deep is None:
+                return None
+            values = deep[..., :3]
+        else:
+            values = np.asarray(image)
+        return Values(values.min().item(), values.max().item(), *limits, own is not None)
 
 
 def _deep_colour(image: Image.Image, name: str, data: bytes | None) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from ..datasets.deep import add_deep_range
 from . import kid
 from .extractors import WeightsError
 from .figures import Protocol, table
@@ -35,6 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, help='resize all pictures to SIZE x SIZE first, as tools/test.py does'
     )
+    add_deep_range(parser)
     parser.add_argument('--subset-size', type=int, default=kid.SUBSET_SIZE, help='(%(default)s)')
     parser.add_argument('--num-subsets', type=int, default=kid.NUM_SUBSETS, help='(%(default)s)')
     parser.add_argument('--block-size', type=int, default=kid.BLOCK_SIZE, help='(%(default)s)')
@@ -67,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             extractor,
             Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
             size=args.size,
+            deep_range=args.deep_range,
             batch_size=args.batch_size,
             num_workers=args.num_workers,
             progress=sys.stderr.isatty(),

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..datasets.deep import Range
 from ..datasets.loading import find_images, read_rgb
 from ..pixels import resize
 from .extractors import Extractor, build_extractor
@@ -17,15 +18,16 @@ from .figures import Figure, Protocol
 class Pictures(Dataset):
     """The pictures of a folder as uint8 RGB (3, H, W), resized as a test pipeline does."""
 
-    def __init__(self, paths: list[str], size: int | None) -> None:
+    def __init__(self, paths: list[str], size: int | None, deep_range: Range | None = None) -> None:
         self.paths = paths
         self.size = size
+        self.deep_range = deep_range
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        image = read_rgb(self.paths[index])
+        image = read_rgb(self.paths[index], deep_range=self.deep_range)
         if self.size is not None:
             image = resize(image, self.size, self.size)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -38,6 +40,7 @@ def folder_features(
     batch_size: int = 32,
     num_workers: int = 0,
     progress: bool = False,
+    deep_range: Range | None = None,
 ) -> np.ndarray:
     """Features of all pictures under a folder, in the order of their paths.
 
@@ -49,6 +52,7 @@ def folder_features(
         batch_size: Pictures in a pass of the extractor. Those of different sizes go one by one.
         num_workers: Processes that decode.
         progress: Show a bar on stderr.
+        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
 
     Returns:
         (N, d).
@@ -58,7 +62,7 @@ def folder_features(
         ValueError: It holds no picture.
         ImageReadError: A picture cannot be read.
     """
-    pictures = Pictures(find_images(folder), size)
+    pictures = Pictures(find_images(folder), size, deep_range)
     loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=list)
     features = []
     with tqdm(total=len(pictures), desc=str(folder), unit='img', disable=not progress) as bar:
@@ -89,7 +93,7 @@ def compare_folders(
         extractor: A config or built; Inception if not given.
         protocol: Subsets, blocks, seed.
         name: Stands as the direction of the figures; the fake folder's name if not given.
-        reading: ``size``, ``batch_size``, ``num_workers``, ``progress``, as in
+        reading: ``size``, ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in
             :func:`folder_features`.
 
     Returns:

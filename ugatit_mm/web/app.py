@@ -228,7 +228,7 @@ class _Pages:
     def _work(self, data: bytes, target: str, size: str) -> bytes:
         """From a file to the answer's JSON."""
         start = time.perf_counter()
-        picture = self._decode(data)
+        picture = self._decode(data, target)
         height, width = original = picture.shape[:2]
         if (scale := self.limits.side / max(original)) < 1:
             picture = resize(picture, *(max(1, round(scale * side)) for side in original))
@@ -254,7 +254,7 @@ class _Pages:
         self.seconds = answer['seconds'] = round(time.perf_counter() - start, 3)
         return json.dumps(answer).encode()
 
-    def _decode(self, data: bytes) -> np.ndarray:
+    def _decode(self, data: bytes, target: str) -> np.ndarray:
         """RGB, uint8, (H, W, 3); an HTTPException tells what is wrong with the file."""
         if not data:
             raise HTTPException(400, 'This file is empty.')
@@ -272,7 +272,7 @@ class _Pages:
         if width * height > self.limits.pixels:
             raise self._too_many_pixels(f' ({width} x {height})')
         try:
-            return decode_rgb(data, 'the picture')
+            return decode_rgb(data, 'the picture', deep_range=self.inferencer.deep_range(target))
         except ImageReadError as error:
             text = 'This picture is damaged or incomplete. Try another one, or save it anew.'
             raise HTTPException(400, text if error.__cause__ else str(error)) from error

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from ..loading import decode_rgb, is_visible_image, list_images, read_file
+from ..deep import Range, check_deep_range
+from ..loading import Values, decode_rgb, deep_values, is_visible_image, list_images, read_file
 from .layout import FOLDERS as SPLITS
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
@@ -33,6 +34,9 @@ KINDS = {
     'missing': (PROBLEM, 'no such folder'),
     'empty': (PROBLEM, 'folder without a picture'),
     'unreadable': (MOVED, 'training would stop here'),
+    'range': (PROBLEM, 'nearly one brightness, a small part of what the file could hold'),
+    'dark': (NOTE, 'uses a small part of its range, where others use all of it'),
+    'beyond': (NOTE, 'values beyond --deep-range, which become black and white'),
     'tiny': (MOVED, 'too small to show anything once enlarged'),
     'blank': (MOVED, 'one flat colour'),
     'leak': (
@@ -104,6 +108,7 @@ class _Picture:
     format: str = ''
     rotated: bool = False
     frames: int = 1
+    values: Values | None = None  # of more than 8 bits
     monochrome: bool = False
     blank: bool = False
     content: str = ''  # digest of the file
@@ -125,6 +130,7 @@ def check_dataset(
     near: int = NEAR,
     allow_leak: Collection[str] = (),
     workers: int | None = None,
+    deep_range: Range | None = None,
 ) -> Report:
     """Look at every picture of a data set once and compare all of them; nothing is changed.
 
@@ -135,6 +141,8 @@ def check_dataset(
             alone. See :data:`.similarity.NEAR`.
         allow_leak: Domains, 'A' or 'B', whose training pictures may be test pictures too.
         workers: Processes that read; None: one for each core, 8 at most.
+        deep_range: The values that are black and white in pictures of more than 8 bits, as in
+            training; see :func:`~ugatit_mm.datasets.decode_rgb`.
 
     Raises:
         FileNotFoundError: None of the four folders is there.
@@ -147,18 +155,19 @@ def check_dataset(
     images = [
         f'{split}/{name}' for split in present for name in names[split] if is_visible_image(name)
     ]
-    pictures = _look_at_all(root, images, workers)
+    pictures = _look_at_all(root, images, workers, check_deep_range(deep_range))
 
     report = Report(os.fspath(root))
     found = [Finding('missing', split, '') for split in SPLITS if split not in present]
+    ranges = {domain: _used_range(pictures, domain) for domain in 'AB'}
     good = []
     for picture in pictures:
-        problem = _own_problem(picture, min_size)
-        if problem is None:
-            good.append(picture)
-        else:
+        problem = _own_problem(picture, min_size, ranges)
+        if problem is not None:
             found.append(problem)
-        found += _notes(picture)
+        elif not _is_narrow(picture):  # in 8 bits such look alike
+            good.append(picture)
+        found += _notes(picture, ranges)
     found += _find_copies(sorted(good, key=partial(_precedence, root)), near, allow_leak)
     for split in present:
         mine = [picture for picture in pictures if picture.split == split]
@@ -181,8 +190,10 @@ def list_files(folder: str | os.PathLike) -> list[str]:
     return sorted(name.replace(os.sep, '/') for name in list_images(folder, every_file=True))
 
 
-def _look_at_all(root: Path, files: list[str], workers: int | None) -> list[_Picture]:
-    look = partial(_look_at, root)
+def _look_at_all(
+    root: Path, files: list[str], workers: int | None, deep_range: Range | None
+) -> list[_Picture]:
+    look = partial(_look_at, root, deep_range)
     progress = partial(tqdm, total=len(files), unit='file', disable=None)  # silent in a pipe
     workers = workers or min(os.cpu_count() or 1, 8)
     if workers == 1 or len(files) < _PARALLEL_FROM:
@@ -191,11 +202,12 @@ def _look_at_all(root: Path, files: list[str], workers: int | None) -> list[_Pic
         return list(progress(pool.map(look, files, chunksize=16)))
 
 
-def _look_at(root: Path, file: str) -> _Picture:
+def _look_at(root: Path, deep_range: Range | None, file: str) -> _Picture:
     path = root / file
     try:
         data = read_file(os.fspath(path))
-        pixels = decode_rgb(data, os.fspath(path))
+        pixels = decode_rgb(data, os.fspath(path), deep_range=deep_range)
+        values = deep_values(data, deep_range)
     except OSError as error:  # ImageReadError is one
         return _Picture(file, error=str(error))
     one_tint = is_monochrome(pixels)
@@ -209,6 +221,7 @@ def _look_at(root: Path, file: str) -> _Picture:
             format='JPEG' if image.format == 'MPO' else image.format,  # a camera's, with a preview
             rotated=image.getexif().get(ExifTags.Base.Orientation, 1) != 1,
             frames=getattr(image, 'n_frames', 1),
+            values=values,
             monochrome=one_tint,
             blank=one_tint and is_blank(pixels),
             content=hashlib.sha256(data).hexdigest(),
@@ -217,21 +230,78 @@ def _look_at(root: Path, file: str) -> _Picture:
         )
 
 
-def _own_problem(picture: _Picture, min_size: int) -> Finding | None:
+def _own_problem(
+    picture: _Picture, min_size: int, ranges: dict[str, Range | None]
+) -> Finding | None:
     if picture.error:
         return Finding('unreadable', picture.file, picture.error)
     if min(picture.size) < min_size:
         width, height = picture.size
         return Finding('tiny', picture.file, f'{width}x{height}, below {min_size}')
+    if _is_narrow(picture):
+        used = ranges[picture.domain]
+        if used is None:
+            return None
+        return Finding('range', picture.file, _range_text(picture, used, ranges))
     if picture.blank:
         return Finding('blank', picture.file, '')
     return None
 
 
-def _notes(picture: _Picture) -> list[Finding]:
+def _is_narrow(picture: _Picture) -> bool:
+    """Whether a picture of more than 8 bits uses a quarter of its range or less: 14 bits of 16."""
+    values = picture.values
+    if values is None or values.least == values.greatest:
+        return False
+    used = min(values.greatest, values.high) - max(values.least, values.low)
+    return 4 * used <= values.high - values.low
+
+
+def _used_range(pictures: list[_Picture], domain: str) -> Range | None:
+    """The range that fits the deep pictures of a domain, None if it is no smaller than the files'.
+
+    It begins at 0 and ends with a whole number of bits where that is still small.
+    """
+    values = [p.values for p in pictures if p.domain == domain and p.values and not p.values.own]
+    if not values:
+        return None
+    low, high = min(v.least for v in values), max(v.greatest for v in values)
+    whole = max(v.high - v.low for v in values)
+    if all(isinstance(value, int) for value in (low, high)) and low >= 0:
+        bits = (0, 2 ** max(8, int(high).bit_length()) - 1)
+        if 4 * bits[1] <= whole:
+            return bits
+    return (low, high) if 4 * (high - low) <= whole else None
+
+
+def _range_text(picture: _Picture, used: Range, ranges: dict[str, Range | None]) -> str:
+    low, high = used
+    option = 'deep_range' if ranges['A'] == ranges['B'] else f'deep_range.{picture.domain}'
+    return (
+        f'{_words(picture.values)}: --deep-range {low} {high} here and in translation, '
+        f'--cfg-options {option}={low},{high} in training'
+    )
+
+
+def _words(values: Values | None) -> str:
+    return (
+        ''
+        if values is None
+        else (
+            f'values {values.least:g} to {values.greatest:g} of {values.low:g} to {values.high:g}'
+        )
+    )
+
+
+def _notes(picture: _Picture, ranges: dict[str, Range | None]) -> list[Finding]:
     if picture.error:
         return []
     notes = []
+    values = picture.values
+    if values and (values.least < values.low or values.greatest > values.high):
+        notes.append(Finding('beyond', picture.file, _words(values)))
+    if _is_narrow(picture) and not ranges[picture.domain]:
+        notes.append(Finding('dark', picture.file, _words(values)))
     if _named_format(picture.file) != picture.format:
         notes.append(Finding('suffix', picture.file, f'is {picture.format}'))
     if picture.rotated:

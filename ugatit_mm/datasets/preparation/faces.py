@@ -21,6 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from ..deep import Range
 from ..loading import ImageReadError, find_images, read_rgb
 from .selfie_attributes import bare_name, choose_by_attributes
 from .similarity import HASH_BITS, NEAR, find_repeats, is_monochrome, near_pairs, perceptual_hash
@@ -135,6 +136,7 @@ def find_faces(
     max_per_image: int | None = None,
     keep_monochrome: bool = False,
     near: int = NEAR,
+    deep_range: Range | None = None,
 ) -> tuple[list[Face], list[int], list[Skipped]]:
     """Find the faces in pictures, without those of one tint and those that came before.
 
@@ -147,6 +149,7 @@ def find_faces(
         max_per_image: Take so many of a picture, the largest; None: all.
         keep_monochrome: Keep faces in shades of one tint.
         near: Greatest distance, of 256 bits, at which a face or a picture repeats an earlier one.
+        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
 
     Returns:
         The faces; for each the number of its group; what was skipped. Faces of one picture, and of
@@ -164,7 +167,7 @@ def find_faces(
     pictures = {}  # hashes of those with a face
     for file in tqdm(files, unit='file', disable=None):
         try:
-            image = read_rgb(os.path.join(folder, file))
+            image = read_rgb(os.path.join(folder, file), deep_range=deep_range)
         except ImageReadError as error:
             skipped.append(Skipped(file, 'unreadable', str(error)))
             continue
@@ -246,6 +249,7 @@ def make_faces(
     domain: str | None = None,
     test: int = 0,
     seed: int = 0,
+    deep_range: Range | None = None,
     **finding: float | bool | None,
 ) -> Counter:
     """Write the faces in the pictures of a folder as PNGs, with two tables of where from and why.
@@ -265,6 +269,7 @@ def make_faces(
         domain: 'A' or 'B'.
         test: Faces for the test set, see :func:`draw_test`; needs ``domain``.
         seed: Draws them.
+        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
         **finding: See :func:`find_faces`.
 
     Returns:
@@ -300,7 +305,7 @@ def make_faces(
             if bare_name(name) not in chosen
         ]
         files = [name for name in files if bare_name(name) in chosen]
-    faces, groups, skipped = find_faces(source, files, detector, **finding)
+    faces, groups, skipped = find_faces(source, files, detector, deep_range=deep_range, **finding)
     skipped = left_out + skipped
     if not faces:
         why = ', '.join(f'{n} {r}' for r, n in Counter(s.reason for s in skipped).items())
@@ -310,7 +315,8 @@ def make_faces(
     rows, image, opened = [], None, None
     for number, face in enumerate(tqdm(faces, unit='face', disable=None)):
         if face.source != opened:
-            image, opened = read_rgb(source / face.source), face.source
+            image = read_rgb(source / face.source, deep_range=deep_range)
+            opened = face.source
         picture, by = resize(face.cut(image), size, upscaler)
         split = splits[number in in_test] if domain else ''
         file = f'{split}/{number:05d}.png'.lstrip('/')

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ...config import data_set
 from ...files import UNFINISHED, remove_unfinished, whole
 from ...provenance import sha256
+from ..deep import Range, check_deep_range
 from ..loading import ImageReadError, decode_rgb, is_visible_image
 from .archives import iter_entries
 from .layout import FOLDERS, Layout, count_folders, find_layout
@@ -92,6 +93,7 @@ def prepare(
     seed: int | None = None,
     test_sizes: Sequence[int] | None = None,
     keep_split: bool = False,
+    deep_range: Range | None = None,
 ) -> Prepared:
     """Write a data set of the paper from an archive or a folder.
 
@@ -107,6 +109,8 @@ def prepare(
             change with a version, and no order of files, and an image more moves no other.
         test_sizes: Random test images of A and of B; the paper's if None.
         keep_split: Keep the source's own split where the paper drew one.
+        deep_range: What training will read pictures of more than 8 bits by: those that it cannot
+            read are left out. The files are copied as they are.
 
     Returns:
         Prepared: Also where the data set was there already, whole and the same.
@@ -126,7 +130,8 @@ def prepare(
     building = out.with_name(f'{out.name}.partial')
     _check_places(source, out, building)
 
-    manifest = _plan(paper_set, source, dict(known.paper_images), swap, draw)
+    deep_range = check_deep_range(deep_range)
+    manifest = _plan(paper_set, source, dict(known.paper_images), swap, draw, deep_range)
     if _holds(out, manifest):
         if problems := verify(out):
             raise FileExistsError(
@@ -221,11 +226,12 @@ def _plan(
     paper: dict[str, int],
     swap: bool | None,
     draw: dict | None,
+    deep_range: Range | None,
 ) -> dict:
     """The manifest: a function of the source and the options, so that it tells all runs apart."""
     layout = find_layout(source, paper_set, paper, swap)
     _check_folders(source, paper_set, layout, draw)
-    facts, unreadable = _examine(source, layout.images)
+    facts, unreadable = _examine(source, layout.images, deep_range)
     keys = {member: key for member, key in layout.images.items() if member in facts}
     notes = [paper_set.remark.format(**paper)] if paper_set.remark else []
     if layout.swapped or paper_set.swapped is None:
@@ -281,13 +287,13 @@ def _check_folders(source: Path, paper_set: PaperSet, layout: Layout, draw: dict
 
 
 def _examine(
-    source: Path, members: Collection[str]
+    source: Path, members: Collection[str], deep_range: Range | None
 ) -> tuple[dict[str, dict], list[dict[str, str]]]:
     """Bytes, width, height and hash of every image, and those that cannot be read."""
     facts, unreadable = {}, []
     for member, data in _read(source, members, 'checking'):
         try:
-            height, width, _ = decode_rgb(data, member).shape
+            height, width, _ = decode_rgb(data, member, deep_range=deep_range).shape
         except ImageReadError as error:
             unreadable.append({'member': member, 'reason': str(error)})
             continue

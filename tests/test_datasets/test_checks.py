@@ -14,14 +14,14 @@ from helpers import load_tool
 from PIL import Image, ImageOps
 
 from ugatit_mm.datasets import UGATITDataset
-from ugatit_mm.datasets.loading import is_visible_image
+from ugatit_mm.datasets.formats import FORMATS
 from ugatit_mm.datasets.preparation import checks
 from ugatit_mm.datasets.preparation.checks import (
     KINDS,
     MOVED,
     check_dataset,
     describe,
-    list_files,
+    list_pictures,
 )
 from ugatit_mm.datasets.preparation.contact_sheet import contact_sheet
 from ugatit_mm.datasets.preparation.set_aside import move_aside, move_back, planned_moves
@@ -209,14 +209,44 @@ def test_folders_are_listed_as_training_lists_them(clean):
     (clean / 'trainA' / '__MACOSX' / 'x.png').write_bytes(b'')
     (clean / 'trainA' / 'photo.heic').write_bytes(b'')
     (clean / 'trainA' / 'README').write_bytes(b'')
+    picture(71).save(clean / 'trainA' / 'IMG_1', 'PNG')
     dataset = UGATITDataset(clean, [])
     read = [Path(info['path']).relative_to(clean).as_posix() for info in dataset.data_infos_a]
-    names = [f'trainA/{name}' for name in list_files(clean / 'trainA') if is_visible_image(name)]
+    names = [f'trainA/{name}' for name in list_pictures(clean / 'trainA').images]
     assert names == read and 'trainA/sub/UPPER.JPG' in read
     report = check_dataset(clean)
-    assert report.findings == []
-    assert report.splits['trainA']['images'] == len(read) == 5
-    assert report.splits['trainA']['other_files'] == {'.heic': 1, 'README': 1}
+    expected = {('format', 'trainA/photo.heic', None), ('suffix', 'trainA/IMG_1', None)}
+    if 'HEIF' in FORMATS:  # the extra is installed: an empty one is damaged
+        expected = {('unreadable', 'trainA/photo.heic', None), ('suffix', 'trainA/IMG_1', None)}
+    assert found(report) == expected
+    assert report.splits['trainA']['images'] == len(read) == 6 + ('HEIF' in FORMATS)
+
+
+@pytest.mark.skipif('HEIF' in FORMATS, reason='pillow-heif is installed: HEIC is read')
+def test_what_a_folder_loses_is_said(clean, capsys):
+    tool = load_tool('dataset_converters/check')
+    (clean / 'trainA' / 'README').write_bytes(b'')
+    (clean / 'trainA' / '.hidden').write_bytes(b'')
+    assert tool.main([str(clean)]) == 0
+    said = capsys.readouterr().out
+    assert 'no problem found' not in said
+    assert said.endswith(
+        'the pictures that are read are sound; left out of trainA: 1 other file (without a suffix '
+        '1)\n'
+    )
+    for name in ('a.HEIC', 'b.heic', 'c.psd', 'notes.txt'):
+        (clean / 'trainA' / name).write_bytes(b'')
+    assert tool.main([str(clean)]) == 1
+    said = capsys.readouterr().out
+    assert (
+        '    left out: 3 pictures of formats not read (.heic 2, .psd 1; HEIC needs p' in said
+    )
+    assert 'format (3, problem): a picture in a format that is not read' in said
+    assert report_of(clean)['other_files'] == {'.heic': 2, '.psd': 1, '.txt': 1, 'README': 1}
+
+
+def report_of(root: Path) -> dict:
+    return check_dataset(root).splits['trainA']
 
 
 def test_figures_and_notes(clean):

@@ -765,7 +765,7 @@ def test_tiffs_that_are_not_read_are_described(data, what):
 @pytest.mark.parametrize(
     ('start', 'what'),
     [
-        (b'\0\0\0\x18ftypheic\0\0\0\0', 'a HEIC picture'),
+        (b'\0\0\0\x18ftypcrx \0\0\0\0', 'a Canon raw file'),
         (
             b'\0\0\0\x0cjP  \r\n\x87\n',
             'a JPEG 2000 file, which is not read: save it as PNG or JPEG.',

@@ -20,6 +20,7 @@ from PIL import Image
 from urllib3.connectionpool import HTTPConnectionPool
 
 from ugatit_mm.config import data_set
+from ugatit_mm.datasets.formats import FORMATS
 from ugatit_mm.datasets.preparation import download as download_module
 from ugatit_mm.datasets.preparation import prepare as module
 from ugatit_mm.datasets.preparation.archives import ArchiveError, Limits, iter_entries
@@ -166,7 +167,7 @@ def test_packings(tmp_path, write, root):
     }
     described = prepared.describe()
     assert 'trainB       5       5   as in the paper' in described
-    assert '5 files that are no images, or hidden, are left out' in described
+    assert 'Left out: 3 other files (.db 1, .txt 1, .zip 1).' in described
     assert '1 images outside the four folders are left out' in described
     assert f'not opened: {root}more.zip'.replace('./', '') in described
 
@@ -377,6 +378,25 @@ def test_unreadable_images_are_put_aside_and_named(tmp_path):
     assert entry['member'] == broken and 'damaged or truncated' in entry['reason']
     assert f"1 images cannot be read and are left out: '{broken}'" in prepared.describe()
     assert all(row[3] for row in prepared.count_rows()) and not prepared.as_in_paper
+
+
+def test_pictures_by_suffix_or_content(tmp_path):
+    """As training finds them; what is left out is counted, hidden files are not."""
+    files = contents((2, 5, 2, 3))
+    strange = {f'trainA/{name}': picture(name) for name in ('IMG_1', 'con', 'photo 12.30')}
+    lost = {'trainA/LICENSE': b'x', 'trainA/a.HEIC': b'x', 'trainA/b.psd': b'x', 'trainA/.c': b'x'}
+    for write, name in ((write_folder, 'folder'), (write_zip, 'a.zip')):
+        source = write(tmp_path / name, files | strange | lost)
+        prepared = prepare('horse2zebra', source, tmp_path / f'out of {name}')
+        safe = {'trainA/_con' if path == 'trainA/con' else path: d for path, d in strange.items()}
+        assert images(tmp_path / f'out of {name}') == files | safe
+        said = 'Left out: 2 pictures of formats not read (.heic 1, .psd 1; HEIC needs pillow-heif'
+        heic = 'HEIF' in FORMATS  # the extra is installed
+        assert (said in prepared.describe()) is not heic
+        assert '1 other file (without a suffix 1).' in prepared.describe()
+    (tmp_path / 'out of folder' / 'trainA' / 'IMG_2').write_bytes(picture('new'))
+    (tmp_path / 'out of folder' / 'trainA' / 'README').write_bytes(b'no picture')
+    assert verify(tmp_path / 'out of folder') == ['trainA/IMG_2 is not in the manifest']
 
 
 def test_names_are_made_safe_and_stay_apart(tmp_path):

@@ -88,7 +88,7 @@ def check(args: argparse.Namespace) -> int:
     )
     print(describe(report))
     if args.sheet:
-        contact_sheet(report, seed=args.seed).save(args.sheet)
+        contact_sheet(report, seed=args.seed, deep_range=args.deep_range).save(args.sheet)
     moves = []
     if args.fix or args.dry_run:
         moves = move_aside(report) if args.fix else planned_moves(report)

@@ -38,7 +38,7 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
 """Suffixes that count as an image, in lower case; files are compared case-insensitively."""
 
 HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
-HEIC_REMEDY = "pip install 'ugatit_mm[heic]' to read it"
+HEIC_REMEDY = "HEIC needs pillow-heif: pip install 'ugatit_mm[heic]'"
 
 try:
     import_module('pillow_heif').register_heif_opener()
@@ -114,7 +114,7 @@ def what_is_unread(data: bytes) -> str:
     if kind in ('HEIC', 'HEIF'):
         if 'HEIF' in FORMATS:
             return 'is a damaged or truncated HEIC picture: replace or delete it.'
-        return f'is a {kind} picture, as phones take them: {HEIC_REMEDY}, or save it as JPEG.'
+        return f'is a {kind} picture, as phones take them. {HEIC_REMEDY}, or save it as JPEG.'
     if kind is not None:
         return f'is a {kind} file, which is not read: save it as PNG or JPEG.'
     return (

@@ -38,7 +38,18 @@ from .deep import (
     stretch,
     tiff_tags,
 )
+from .folders import find_images, list_images, shown
 from .formats import CONVERT_BANDS, FORMATS, IMAGE_SUFFIXES, describe_tiff, what_is_unread
+
+__all__ = [
+    'IMAGE_SUFFIXES',
+    'ImageReadError',
+    'LoadRGBImage',
+    'decode_rgb',
+    'find_images',
+    'list_images',
+    'read_rgb',
+]
 
 MAX_BYTES = 1 << 30  # of a file, which is read as a whole
 # Of a picture, as in JPEG: Pillow resizes rows first, so that 1 x 80,000,000 pixels, within its
@@ -68,84 +79,6 @@ class ImageReadError(OSError):
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
-
-
-def find_images(folder: str | os.PathLike) -> list[str]:
-    """Find the images under a local folder, as :class:`UGATITDataset` does.
-
-    Args:
-        folder: Searched recursively; links are followed, hidden files and folders left out.
-
-    Returns:
-        Paths in the order of their names relative to the folder.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: It is a file.
-        ValueError: It holds no image.
-    """
-    if not os.path.isdir(folder):
-        if os.path.exists(folder):
-            raise NotADirectoryError(f'{_shown(folder)} is a file; a folder of images is expected.')
-        raise FileNotFoundError(f'There is no folder {_shown(folder)}.')
-    names = list_images(folder)
-    if not names:
-        suffixes = ' '.join(IMAGE_SUFFIXES)
-        raise ValueError(f'The folder {_shown(folder)} holds no image ({suffixes}).')
-    return [os.path.join(folder, name) for name in names]
-
-
-def list_images(folder: str | os.PathLike, every_file: bool = False) -> list[str]:
-    """Whatever has the name of a visible image under a local folder, sorted.
-
-    Links are followed, and each folder is entered once, however many links lead to it: links in a
-    loop end. What is no file in spite of its name (a dangling link, a pipe) is in the list, so that
-    reading names it.
-
-    Args:
-        folder: Searched recursively.
-        every_file: Files with other names, too; hidden ones never.
-
-    Returns:
-        Paths relative to ``folder``.
-
-    Raises:
-        OSError: A folder cannot be listed.
-    """
-    root = os.fspath(folder)
-    names, entered, waiting = [], set(), ['']
-    while waiting:
-        inner = waiting.pop()
-        path = os.path.join(root, inner) if inner else root
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) in entered:
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        below = []
-        with os.scandir(path) as entries:
-            for entry in entries:
-                name = os.path.join(inner, entry.name)
-                if _is_hidden(entry.name):
-                    continue
-                # One look at the folder tells what its entries are, links alone take one each.
-                if entry.is_dir(follow_symlinks=False) or (
-                    entry.is_symlink() and os.path.isdir(entry.path)
-                ):
-                    below.append(name)
-                elif every_file or is_visible_image(name):
-                    names.append(name)
-        waiting += sorted(below, reverse=True)
-    return sorted(names)
-
-
-def is_visible_image(name: str) -> bool:
-    """Whether a relative path is an image and neither hidden nor an archiver's leftover."""
-    parts = name.replace(os.sep, '/').split('/')
-    return not any(map(_is_hidden, parts)) and name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _is_hidden(part: str) -> bool:
-    return part.startswith('.') or part == '__MACOSX'
 
 
 def read_rgb(
@@ -638,7 +571,7 @@ def read_file(path: str) -> bytes:
 def _cannot_open(name: str, error: Exception) -> ImageReadError:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(name):
-            return _error(name, f'is a link to {_shown(os.readlink(name))}, which does not exist.')
+            return _error(name, f'is a link to {shown(os.readlink(name))}, which does not exist.')
         return _error(name, 'does not exist: check the path.')
     return _error(
         name,
@@ -648,9 +581,4 @@ def _cannot_open(name: str, error: Exception) -> ImageReadError:
 
 
 def _error(name: str, reason: str) -> ImageReadError:
-    return ImageReadError(f'{_shown(name)} {reason}', name)
-
-
-def _shown(name: str | os.PathLike) -> str:
-    """A name between quotes that fits a line and any terminal."""
-    return repr(os.fspath(name))
+    return ImageReadError(f'{shown(name)} {reason}', name)

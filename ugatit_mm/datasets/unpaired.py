@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +12,12 @@ import numpy as np
 from mmagic.datasets import UnpairedImageDataset
 from mmagic.registry import DATASETS
 from mmengine.fileio import LocalBackend
+from mmengine.logging import print_log
 
 from .bad_pictures import BadPictures
 from .cache import PictureCache
-from .loading import (
-    IMAGE_SUFFIXES,
-    ImageReadError,
-    LoadRGBImage,
-    is_visible_image,
-    list_images,
-)
+from .folders import describe_left_out, is_visible, is_visible_image, list_folder, shown
+from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage
 from .random_state import seeded
 from .sampler import PairIndex
 
@@ -41,7 +38,9 @@ class UGATITDataset(UnpairedImageDataset):
       its images repeat: whoever counts or writes them must go by ``img_A_path``, ``img_B_path``.
 
     Folders are searched recursively, links followed, hidden files and folders left out; the order
-    is that of the sorted paths. A folder that several links lead to is entered once.
+    is that of the sorted paths. A folder that several links lead to is entered once. The suffix
+    of a file says whether it is an image, in a local folder the content of one without suffix; what
+    a folder loses is said in one line of the log, with counts.
 
     Args:
         data_root: Folder that holds the four (in testing, two) folders of images.
@@ -159,10 +158,12 @@ class UGATITDataset(UnpairedImageDataset):
         """Paths of all images under ``path``, sorted."""
         try:
             if isinstance(self.file_backend, LocalBackend):
-                names = list_images(path)
+                names, left_out = list_folder(path)
             else:
                 found = self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
-                names = sorted(filter(is_visible_image, found))
+                found = sorted(filter(is_visible, found))
+                names = [name for name in found if is_visible_image(name)]
+                left_out = [name for name in found if not is_visible_image(name)]
         except FileNotFoundError as error:
             raise FileNotFoundError(self._explain(path, 'does not exist')) from error
         except NotADirectoryError as error:
@@ -170,8 +171,12 @@ class UGATITDataset(UnpairedImageDataset):
         except PermissionError as error:
             reason = f'may not be read ({error})'
             raise PermissionError(self._explain(path, reason)) from error
+        said = describe_left_out(left_out)
         if not names:
-            raise ValueError(self._explain(path, 'holds no image'))
+            has = f' but {said}' if said else ''
+            raise ValueError(self._explain(path, f'holds no image{has}'))
+        if said:
+            print_log(f'left out of {shown(path)}: {said}', 'current', logging.WARNING)
         return [self.file_backend.join_path(path, name) for name in names]
 
     @staticmethod

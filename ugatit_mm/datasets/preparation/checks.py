@@ -22,7 +22,9 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from ..deep import Range, check_deep_range
-from ..loading import Values, decode_rgb, deep_values, is_visible_image, list_images, read_file
+from ..folders import Listing, describe_left_out, list_folder, suffix_of
+from ..formats import HEIC_REMEDY, HEIC_SUFFIXES, UNREAD_SUFFIXES
+from ..loading import Values, decode_rgb, deep_values, read_file
 from .layout import FOLDERS as SPLITS
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
@@ -37,6 +39,7 @@ KINDS = {
     'range': (PROBLEM, 'nearly one brightness, a small part of what the file could hold'),
     'dark': (NOTE, 'uses a small part of its range, where others use all of it'),
     'beyond': (NOTE, 'values beyond --deep-range, which become black and white'),
+    'format': (PROBLEM, 'a picture in a format that is not read: left out of training'),
     'tiny': (MOVED, 'too small to show anything once enlarged'),
     'blank': (MOVED, 'one flat colour'),
     'leak': (
@@ -151,10 +154,8 @@ def check_dataset(
     present = [split for split in SPLITS if (root / split).is_dir()]
     if not present:
         raise FileNotFoundError(f"'{root}' holds none of the folders {', '.join(SPLITS)}.")
-    names = {split: list_files(root / split) for split in present}
-    images = [
-        f'{split}/{name}' for split in present for name in names[split] if is_visible_image(name)
-    ]
+    listings = {split: list_pictures(root / split) for split in present}
+    images = [f'{split}/{name}' for split in present for name in listings[split].images]
     pictures = _look_at_all(root, images, workers, check_deep_range(deep_range))
 
     report = Report(os.fspath(root))
@@ -173,21 +174,25 @@ def check_dataset(
         mine = [picture for picture in pictures if picture.split == split]
         if not mine:
             found.append(Finding('empty', split, ''))
-        others = [name for name in names[split] if not is_visible_image(name)]
+        others = listings[split].left_out
+        found += [
+            _unread(f'{split}/{name}') for name in others if suffix_of(name) in UNREAD_SUFFIXES
+        ]
         report.splits[split] = _figures(mine, others)
     kinds = list(KINDS)
     report.findings = sorted(found, key=lambda finding: (kinds.index(finding.kind), finding.file))
     return report
 
 
-def list_files(folder: str | os.PathLike) -> list[str]:
-    """Files in a folder and below, sorted, without hidden ones; paths below it, with slashes.
+def list_pictures(folder: Path) -> Listing:
+    """What training reads of a folder, and what it leaves out; paths below it, with slashes."""
+    return Listing(
+        *([name.replace(os.sep, '/') for name in names] for names in list_folder(folder))
+    )
 
-    Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: It is a file.
-    """
-    return sorted(name.replace(os.sep, '/') for name in list_images(folder, every_file=True))
+
+def _unread(file: str) -> Finding:
+    return Finding('format', file, HEIC_REMEDY if suffix_of(file) in HEIC_SUFFIXES else '')
 
 
 def _look_at_all(
@@ -373,7 +378,8 @@ def _figures(pictures: list[_Picture], others: list[str]) -> dict[str, Any]:
     readable = [picture for picture in pictures if not picture.error]
     figures = {
         'images': len(pictures),
-        'other_files': dict(Counter(os.path.splitext(name)[1].lower() or name for name in others)),
+        'other_files': dict(Counter(suffix_of(name) or name for name in others)),
+        'left_out': describe_left_out(others),
     }
     if readable:
         by_area = sorted((p.size for p in readable), key=lambda size: (size[0] * size[1], size))
@@ -407,7 +413,12 @@ def describe(report: Report, shown: int = 10) -> str:
         lines += [f'  {f.file}{": " if f.text else ""}{f.text}' for f in found[:shown]]
         if len(found) > shown:
             lines.append(f'  and {len(found) - shown} more')
-    if not report.of(MOVED, PROBLEM):
+    left_out = [f'{split}: {f["left_out"]}' for split, f in report.splits.items() if f['left_out']]
+    if report.of(MOVED, PROBLEM):
+        pass
+    elif left_out:
+        lines.append(f'the pictures that are read are sound; left out of {"; of ".join(left_out)}')
+    else:
         lines.append('no problem found')
     return '\n'.join(lines)
 
@@ -418,8 +429,10 @@ def _describe_split(split: str, figures: dict[str, Any]) -> list[str]:
         sizes = (figures[key] for key in ('smallest', 'median', 'largest'))
         lines[0] += f', {figures["not_square"]} not square, {figures["monochrome"]} of one tint'
         lines.append('    least, median, most: ' + ', '.join(f'{w}x{h}' for w, h in sizes))
-    for key in ('formats', 'modes', 'other_files'):
+    for key in ('formats', 'modes'):
         if figures.get(key):
             counts = ', '.join(f'{name} {count}' for name, count in figures[key].items())
-            lines.append(f'    {key.replace("_files", " files, not read")}: {counts}')
+            lines.append(f'    {key}: {counts}')
+    if figures['left_out']:
+        lines.append(f'    left out: {figures["left_out"]}')
     return lines

@@ -8,27 +8,31 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ...visualization.grid import make_sheet
-from ..loading import ImageReadError, is_visible_image, read_rgb
-from .checks import MOVED, PROBLEM, Report, list_files
+from ..deep import Range
+from ..loading import ImageReadError, read_rgb
+from .checks import MOVED, PROBLEM, Report, list_pictures
 
 _TILE = 112
 _ROWS = 4  # of problems at most
 
 
-def contact_sheet(report: Report, columns: int = 10, seed: int = 0) -> Image.Image:
+def contact_sheet(
+    report: Report, columns: int = 10, seed: int = 0, deep_range: Range | None = None
+) -> Image.Image:
     """Some pictures of every split, drawn at random, and below them those with problems.
 
     Args:
         report: What was found; the files are still where they were.
         columns: Pictures in a row.
         seed: Draws the pictures.
+        deep_range: Of pictures of more than 8 bits.
     """
     root, rng = Path(report.root), np.random.default_rng(seed)
     bad = [f for f in report.of(MOVED, PROBLEM) if f.kind not in ('missing', 'empty')]
     bad_files = {finding.file for finding in bad}
     sections = []
     for split, figures in report.splits.items():
-        files = [f'{split}/{name}' for name in list_files(root / split) if is_visible_image(name)]
+        files = [f'{split}/{name}' for name in list_pictures(root / split).images]
         fine = [file for file in files if file not in bad_files]
         drawn = rng.permutation(len(fine))[:columns]
         tiles = [(fine[i], fine[i].removeprefix(f'{split}/')) for i in sorted(drawn)]
@@ -38,24 +42,30 @@ def contact_sheet(report: Report, columns: int = 10, seed: int = 0) -> Image.Ima
         title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')
         picked = sorted(rng.permutation(len(bad))[:limit])
         sections.append((title, [(bad[i].file, f'{bad[i].kind}\n{bad[i].file}') for i in picked]))
-    blocks = [_section(root, title, tiles, columns) for title, tiles in sections]
+    blocks = [_section(root, title, tiles, columns, deep_range) for title, tiles in sections]
     return Image.fromarray(np.concatenate(blocks))
 
 
-def _section(root: Path, title: str, tiles: list[tuple[str, str]], columns: int) -> np.ndarray:
+def _section(
+    root: Path,
+    title: str,
+    tiles: list[tuple[str, str]],
+    columns: int,
+    deep_range: Range | None,
+) -> np.ndarray:
     """A titled block of tiles, each a file and its label."""
     blank = Image.new('RGB', (_TILE, _TILE), 'white'), ''
-    shown = [(_thumbnail(root / file), label) for file, label in tiles]
+    shown = [(_thumbnail(root / file, deep_range), label) for file, label in tiles]
     shown += [blank] * (-len(shown) % columns or columns * (not shown))
     rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
     pictures = [[np.asarray(tile) for tile, _ in row] for row in rows]
     return make_sheet(pictures, [title], captions=[[label for _, label in row] for row in rows])
 
 
-def _thumbnail(path: Path) -> Image.Image:
+def _thumbnail(path: Path, deep_range: Range | None) -> Image.Image:
     """The picture within a square, on grey; crossed out if it cannot be read."""
     try:
-        image = Image.fromarray(read_rgb(path))
+        image = Image.fromarray(read_rgb(path, deep_range=deep_range))
     except ImageReadError:
         tile = Image.new('RGB', (_TILE, _TILE), 'lightgrey')
         draw = ImageDraw.Draw(tile)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..loading import is_visible_image
-from .archives import ARCHIVE_SUFFIXES, iter_entries
+from ..folders import is_image, is_visible, is_visible_image, suffix_of
+from .archives import ARCHIVE_SUFFIXES, LIMITS, Entry, iter_entries
 from .paper_sets import PaperSet
 
 FOLDERS = ('trainA', 'trainB', 'testA', 'testB')
@@ -27,7 +28,7 @@ class Layout:
         swapped: Whether the source's own order is the other one.
         reason: How that was found out.
         outside: Images that are in none of the four folders.
-        others: Files that are no images.
+        others: Files that are no images; not the hidden ones.
         archives: Paths of archives inside the source.
     """
 
@@ -35,7 +36,7 @@ class Layout:
     swapped: bool
     reason: str
     outside: int
-    others: int
+    others: list[str]
     archives: list[str]
 
     def counts(self) -> dict[str, int]:
@@ -59,10 +60,11 @@ def find_layout(
             nothing tells which domain is which.
     """
     by_root: dict[str, dict[str, str]] = {}
-    outside, others, archives = 0, 0, []
+    outside, others, archives = 0, [], []
     for entry in iter_entries(source):
-        if not is_visible_image(entry.name):
-            others += 1
+        if not _is_image(entry):
+            if is_visible(entry.name):
+                others.append(entry.name)
             if entry.name.lower().endswith(ARCHIVE_SUFFIXES):
                 archives.append(entry.name)
             continue
@@ -82,6 +84,15 @@ def find_layout(
         images = {member: _swap_domain(key) for member, key in images.items()}
     outside += sum(map(len, by_root.values()))
     return Layout(images, swapped, reason, outside, others, sorted(archives))
+
+
+def _is_image(entry: Entry) -> bool:
+    """As training finds them in the folder that is written."""
+    if is_visible_image(entry.name):
+        return True
+    if not is_visible(entry.name) or suffix_of(entry.name) or entry.size > LIMITS.file_bytes:
+        return False
+    return is_image(io.BytesIO(entry.read()))
 
 
 def count_folders(paths: Iterable[str]) -> dict[str, int]:

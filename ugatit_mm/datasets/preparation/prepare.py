@@ -24,13 +24,14 @@ from ...config import data_set
 from ...files import UNFINISHED, remove_unfinished, whole
 from ...provenance import sha256
 from ..deep import Range, check_deep_range
-from ..loading import ImageReadError, decode_rgb, is_visible_image
+from ..folders import describe_left_out, list_images
+from ..loading import ImageReadError, decode_rgb
 from .archives import iter_entries
 from .layout import FOLDERS, Layout, count_folders, find_layout
 from .paper_sets import PAPER_SETS, PaperSet, find_paper_set
 
 MANIFEST = 'manifest.json'
-FORMAT = 1  # raise when the same source and options give another manifest
+FORMAT = 2  # raise when the same source and options give another manifest
 
 _RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)  # on Windows
 
@@ -172,14 +173,8 @@ def verify(folder: str | os.PathLike) -> list[str]:
         for path, image in images.items()
         if not _is_written(folder, image)
     ]
-    found = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()
-    )
-    return problems + [
-        f'{path} is not in the manifest'
-        for path in found
-        if path not in images and is_visible_image(path)
-    ]
+    found = (name.replace(os.sep, '/') for name in list_images(folder))
+    return problems + [f'{path} is not in the manifest' for path in found if path not in images]
 
 
 def _drawing(
@@ -346,12 +341,12 @@ def _choose_paths(
 def _safe_name(member: str) -> str:
     """The file name of a member, fit for any file system and still to be recognised."""
     name = unicodedata.normalize('NFC', member.rsplit('/', 1)[-1])
-    stem, dot, suffix = re.sub(r'[^\w.,()+\- ]', '_', name).rpartition('.')
+    stem, suffix = os.path.splitext(re.sub(r'[^\w.,()+\- ]', '_', name))
     if _RESERVED.match(f'{stem}.'):
         stem = f'_{stem}'
     # 255 bytes is the longest name of most file systems; some are left for a number.
     stem = stem.encode()[: 200 - len(suffix)].decode(errors='ignore')
-    return f'{stem}{dot}{suffix}'
+    return f'{stem}{suffix}'
 
 
 def _further_notes(layout: Layout, images: list[dict], unreadable: list[dict]) -> list[str]:
@@ -371,7 +366,7 @@ def _further_notes(layout: Layout, images: list[dict], unreadable: list[dict]) -
         more = f' and {len(unreadable) - 5} more, see {MANIFEST}' * (len(unreadable) > 5)
         notes.append(f'{len(unreadable)} images cannot be read and are left out: {named}{more}.')
     if layout.others:
-        notes.append(f'{layout.others} files that are no images, or hidden, are left out.')
+        notes.append(f'Left out: {describe_left_out(layout.others)}.')
     if layout.outside:
         notes.append(f'{layout.outside} images outside the four folders are left out.')
     if layout.archives:

@@ -30,6 +30,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from ..apis.sizes import SIZE_MODES
+from ..datasets.formats import FORMATS
 from ..datasets.loading import ImageReadError, decode_rgb
 from ..pixels import resize
 from .limits import Limits
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from ..apis.inferencer import TranslationInferencer
 
 PAGE = Path(__file__).parent / 'page'
-KINDS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow's names
 EXAMPLES = {
     'flower': ('sklearn', 'datasets/images/flower.jpg'),
     'temple': ('sklearn', 'datasets/images/china.jpg'),
@@ -259,7 +259,7 @@ class _Pages:
         if not data:
             raise HTTPException(400, 'This file is empty.')
         try:
-            with Image.open(io.BytesIO(data), formats=KINDS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
         except Image.DecompressionBombError as error:
             raise self._too_many_pixels('') from error

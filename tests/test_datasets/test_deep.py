@@ -14,7 +14,7 @@ from ugatit_mm.apis import UGATITInferencer, run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import read_checkpoint
 from ugatit_mm.datasets.cache import PictureCache
-from ugatit_mm.datasets.img_size import apply_deep_range, deep_ranges
+from ugatit_mm.datasets.deep import apply_deep_range, deep_ranges
 
 
 def loaders(cfg: Config) -> list[tuple[str, object]]:

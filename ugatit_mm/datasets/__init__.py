@@ -1,6 +1,7 @@
 """Data: loading images, unpaired folders, a resumable sampler, the image size, demo images."""
 
-from .img_size import apply_deep_range, apply_img_size
+from .deep import apply_deep_range
+from .img_size import apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
 from .unpaired import UGATITDataset

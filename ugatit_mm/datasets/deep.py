@@ -9,7 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.config import Config
 from PIL import Image
+
+from .img_size import _pipelines
 
 Range = tuple[float, float]
 
@@ -48,6 +51,55 @@ def add_deep_range(parser: argparse.ArgumentParser) -> None:
         help='the values that are black and white in pictures of more than 8 bits a channel, such '
         'as 0 4095 for 12 bits in files of 16 (their whole range)',
     )
+
+
+def apply_deep_range(cfg: Config) -> None:
+    """Carry ``cfg.deep_range`` into every ``LoadRGBImage`` step of the pipelines, in place.
+
+    A config without it, or with None, is left alone.
+
+    Args:
+        cfg: ``deep_range`` is the range of both domains, or a dict of the domains' letters.
+
+    Raises:
+        ValueError: It is no range, or no pipeline has such a step.
+    """
+    value = cfg.get('deep_range')
+    if value is None:
+        return
+    steps = [
+        step
+        for pipeline in _pipelines(dict(cfg.items()))
+        for step in pipeline
+        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage'
+    ]
+    if not steps:
+        raise ValueError('deep_range is set, but no pipeline of this config has a LoadRGBImage.')
+    keys = {step['key'].removeprefix('img_') for step in steps}
+    ranges = dict(value) if isinstance(value, Mapping) else dict.fromkeys(keys, value)
+    if unknown := ranges.keys() - keys:
+        raise ValueError(f'deep_range has {sorted(unknown)}, the domains are {sorted(keys)}.')
+    for step in steps:
+        key = step['key'].removeprefix('img_')
+        if key in ranges:
+            step['deep_range'] = check_deep_range(ranges[key])
+
+
+def deep_ranges(cfg: Config) -> dict[str, Range]:
+    """The ranges that a training reads its pictures with, by the domains' letters.
+
+    Args:
+        cfg: Of the training; pictures of its ``train_dataloader`` count.
+    """
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    letters = {dataset.get(f'domain_{letter.lower()}', letter): letter for letter in 'AB'}
+    found = {}
+    for step in dataset.get('pipeline') or ():
+        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage':
+            letter = letters.get(step['key'].removeprefix('img_'))
+            if letter and (limits := check_deep_range(step.get('deep_range'))):
+                found[letter] = limits
+    return found
 
 
 def is_deep_grey(image: Image.Image) -> bool:

@@ -1,12 +1,10 @@
-"""Setting image size and range of deep pictures of a whole config in one place."""
+"""Setting the image size of a whole config in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mmengine.config import Config
-
-from .deep import Range, check_deep_range
 
 
 def apply_img_size(cfg: Config) -> None:
@@ -51,55 +49,6 @@ def apply_img_size(cfg: Config) -> None:
             'LoadRGBImage with a scale.'
         )
     _set_fields(cfg.get('model'), img_size)
-
-
-def apply_deep_range(cfg: Config) -> None:
-    """Carry ``cfg.deep_range`` into every ``LoadRGBImage`` step of the pipelines, in place.
-
-    A config without it, or with None, is left alone.
-
-    Args:
-        cfg: ``deep_range`` is the range of both domains, or a dict of the domains' letters.
-
-    Raises:
-        ValueError: It is no range, or no pipeline has such a step.
-    """
-    value = cfg.get('deep_range')
-    if value is None:
-        return
-    steps = [
-        step
-        for pipeline in _pipelines(dict(cfg.items()))
-        for step in pipeline
-        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage'
-    ]
-    if not steps:
-        raise ValueError('deep_range is set, but no pipeline of this config has a LoadRGBImage.')
-    keys = {step['key'].removeprefix('img_') for step in steps}
-    ranges = dict(value) if isinstance(value, Mapping) else dict.fromkeys(keys, value)
-    if unknown := ranges.keys() - keys:
-        raise ValueError(f'deep_range has {sorted(unknown)}, the domains are {sorted(keys)}.')
-    for step in steps:
-        key = step['key'].removeprefix('img_')
-        if key in ranges:
-            step['deep_range'] = check_deep_range(ranges[key])
-
-
-def deep_ranges(cfg: Config) -> dict[str, Range]:
-    """The ranges that a training reads its pictures with, by the domains' letters.
-
-    Args:
-        cfg: Of the training; pictures of its ``train_dataloader`` count.
-    """
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
-    letters = {dataset.get(f'domain_{letter.lower()}', letter): letter for letter in 'AB'}
-    found = {}
-    for step in dataset.get('pipeline') or ():
-        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage':
-            letter = letters.get(step['key'].removeprefix('img_'))
-            if letter and (limits := check_deep_range(step.get('deep_range'))):
-                found[letter] = limits
-    return found
 
 
 def _set_pipeline(pipeline: list, img_size: int, load_size: int) -> int:

@@ -4,7 +4,7 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..datasets.img_size import deep_ranges
+from ..datasets.deep import deep_ranges
 from ..models.base import unwrap
 from ..provenance import provenance
 

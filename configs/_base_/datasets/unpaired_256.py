@@ -3,8 +3,6 @@
 # To change the size, set img_size (and, if you like, load_size), in a child config or by
 # `--cfg-options img_size=128`: the project's tools carry both into every pipeline below and into
 # the model. Set img_size = None if you write pipelines of your own and want them as they are.
-# Where files of 16 bits hold fewer, set deep_range = (0, 4095) or so, which goes to every
-# LoadRGBImage in the same way, or deep_range = dict(A=..., B=...).
 img_size = 256
 load_size = None  # side before the random crop; None: img_size + 30, as the official program
 
@@ -25,6 +23,9 @@ pack_inputs = dict(
     data_keys=['img_A', 'img_B'],
     meta_keys=meta_keys,
 )
+
+# Where files of 16 bits hold fewer, deep_range = (0, 4095) or so in a child config, or
+# `--cfg-options deep_range=0,4095`, goes to every LoadRGBImage; dict(A=..., B=...) by domain.
 
 # As U-GAT-IT's official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
 # independently. Pillow resizes while it loads, which is faster and gives the pixels of flipping

@@ -238,9 +238,7 @@ def test_what_a_folder_loses_is_said(clean, capsys):
         (clean / 'trainA' / name).write_bytes(b'')
     assert tool.main([str(clean)]) == 1
     said = capsys.readouterr().out
-    assert (
-        '    left out: 3 pictures of formats not read (.heic 2, .psd 1; HEIC needs p' in said
-    )
+    assert '    left out: 3 pictures of formats not read (.heic 2, .psd 1; HEIC needs p' in said
     assert 'format (3, problem): a picture in a format that is not read' in said
     assert report_of(clean)['other_files'] == {'.heic': 2, '.psd': 1, '.txt': 1, 'README': 1}
 

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from helpers import TINY, load_tool
 from mmagic.registry import TRANSFORMS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from ugatit_mm import cli
 from ugatit_mm.apis import UGATITInferencer, run_test, run_training
+from ugatit_mm.apis.sources import read
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import read_checkpoint
+from ugatit_mm.datasets import loading
 from ugatit_mm.datasets.cache import PictureCache
 from ugatit_mm.datasets.deep import apply_deep_range, deep_ranges
 
@@ -114,3 +118,40 @@ def test_the_cache_keeps_ranges_apart(tmp_path):
             found = step({'x_path': str(tmp_path / 'a.png')})['x']
             np.testing.assert_array_equal(found[0, :, 0], expected)
     assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_the_first_nearly_black_picture_is_told_of(tmp_path, monkeypatch, capsys):
+    """Without a range: by translation on stderr, by training in the log, once in a process."""
+    monkeypatch.setattr(loading, '_told', [])
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
+    full, grey, colour = (str(tmp_path / name) for name in ('full.png', 'ct.png', 'rgb.png'))
+    Image.fromarray(values * 16).save(full)
+    Image.fromarray(values).save(grey)
+    cv2.imwrite(colour, np.stack([values] * 3, 2))
+    read(full)
+    read(grey, (0, 4095))
+    assert capsys.readouterr().err == ''
+    read(grey)
+    assert capsys.readouterr().err == (
+        f'{grey!r} has values 0 to 4095 of 0 to 65535, so it is nearly one brightness: if black '
+        'and white are meant to be other values, give them as deep_range (--deep-range LOW HIGH); '
+        'other pictures are not named here\n'
+    )
+    read(colour)
+    read(Image.open(grey))
+    assert capsys.readouterr().err == ''
+    for other in (colour, Image.open(grey)):
+        monkeypatch.setattr(loading, '_told', [])
+        read(other)
+        assert 'has values 0 to 4095 of 0 to 65535' in capsys.readouterr().err
+
+    monkeypatch.setattr(loading, '_told', [])
+    logger = MMLogger.get_instance('test', log_file=str(tmp_path / 'run.log'))
+    for fields in ({'deep_range': (0, 4095)}, {}):
+        step = TRANSFORMS.build({'type': 'LoadRGBImage', 'key': 'x', **fields})
+        for path in (full, colour, grey):
+            step({'x_path': path})
+    for handler in logger.handlers:
+        handler.close()
+    (line,) = (tmp_path / 'run.log').read_text().splitlines()
+    assert f'WARNING - {colour!r} has values 0 to 4095 of 0 to 65535' in line

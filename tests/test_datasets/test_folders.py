@@ -97,6 +97,9 @@ def test_what_is_left_out_is_counted_in_one_line(tmp_path, capsys):
     find_images(tmp_path, lambda name: not name.endswith('.psd'))
     said = '1 picture of a format not read (.psd 1)'
     assert capsys.readouterr().err == f'left out of {str(tmp_path)!r}: {said}\n'
+    write(tmp_path / 'films', **{'a.mp4': b''})
+    assert find_images(tmp_path / 'films', lambda name: name.endswith('.mp4')) == []
+    assert capsys.readouterr().err == ''
     assert describe_left_out([]) == ''
     assert describe_left_out(f'{i}.k{i}' for i in range(20)).endswith('.k15 1 and 12 more)')
 

@@ -2,7 +2,9 @@
 
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +19,7 @@ from ..datasets.loading import (
     find_images,
     list_images,
     read_file,
+    tell_of_narrow,
 )
 
 MAX_DOWNLOAD = 50_000_000  # bytes
@@ -158,11 +161,15 @@ def read_with_alpha(
         if not picture.size:
             raise ImageReadError('the array has no pixels')
         return np.ascontiguousarray(picture), None
+    content: bytes | Image.Image
     if isinstance(picture, Image.Image):
-        return decode_with_alpha(picture, 'the PIL image', deep_range)
-    path = os.fspath(picture)
-    data = _fetch(path) if _is_address(path) else read_file(path)
-    return decode_with_alpha(data, path, deep_range)
+        content, name = picture, 'the PIL image'
+    else:
+        name = os.fspath(picture)
+        content = _fetch(name) if _is_address(name) else read_file(name)
+    if deep_range is None:
+        tell_of_narrow(content, name, partial(print, file=sys.stderr))
+    return decode_with_alpha(content, name, deep_range)
 
 
 def _is_address(path: str) -> bool:

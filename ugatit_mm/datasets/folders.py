@@ -45,16 +45,16 @@ def find_images(folder: str | os.PathLike, known: Callable[[str], bool] | None =
     Raises:
         FileNotFoundError: There is no such folder.
         NotADirectoryError: It is a file.
-        ValueError: It holds no image.
+        ValueError: It holds no image, nor anything that is known.
     """
     if not os.path.isdir(folder):
         if os.path.exists(folder):
             raise NotADirectoryError(f'{shown(folder)} is a file; a folder of images is expected.')
         raise FileNotFoundError(f'There is no folder {shown(folder)}.')
-    names, left_out = list_folder(folder)
-    left_out = [name for name in left_out if not (known and known(name))]
+    names, others = list_folder(folder)
+    left_out = [name for name in others if not (known and known(name))]
     said = describe_left_out(left_out)
-    if not names:
+    if not names and left_out == others:
         suffixes = ' '.join(IMAGE_SUFFIXES)
         beside = f': it has {said}' if said else ''
         raise ValueError(f'The folder {shown(folder)} holds no image ({suffixes}){beside}.')

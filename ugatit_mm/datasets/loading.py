@@ -9,18 +9,21 @@ and grey files the result is the same. Colour profiles (ICC) are not applied, as
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get as get_bytes
+from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
@@ -61,6 +64,8 @@ MAX_SCANS = 100
 
 # Start of scan, length, number of components: five bytes that do not come about by chance.
 _SCAN = re.compile(rb'\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)')
+_told: list[str] = []  # what tell_of_narrow has named
+_LOOKS = 16  # pictures that a loader looks at for it: deep ones are decoded once more
 _AT_ONCE = getattr(os, 'O_NONBLOCK', 0)
 
 Colour = int | tuple[int, int, int]
@@ -314,6 +319,7 @@ class LoadRGBImage(BaseTransform):
         self.interpolation = interpolation
         self.deep_range = check_deep_range(deep_range)
         self.cache: PictureCache | None = None
+        self._looks = _LOOKS if deep_range is None else 0
 
     def transform(self, results: dict) -> dict:
         path = results[f'{self.key}_path']
@@ -342,6 +348,9 @@ class LoadRGBImage(BaseTransform):
                 data = get_bytes(path, backend_args=self.backend_args)
             except OSError as error:
                 raise _cannot_open(path, error) from error
+        if self._looks:
+            self._looks -= 1
+            tell_of_narrow(data, path, partial(print_log, logger='current', level=logging.WARNING))
         fields = (self.background, self.scale, self.interpolation, self.deep_range)
         return _decode(data, path, *fields)
 
@@ -432,32 +441,63 @@ class Values(NamedTuple):
     high: float
     own: bool
 
+    @property
+    def narrow(self) -> bool:
+        """Whether they are a quarter of the range or less, as 14 bits of 16, but not one value."""
+        used = min(self.greatest, self.high) - max(self.least, self.low)
+        return self.least < self.greatest and 4 * used <= self.high - self.low
 
-def deep_values(data: bytes, deep_range: Range | None = None) -> Values | None:
+    def __str__(self) -> str:
+        return f'values {self.least:g} to {self.greatest:g} of {self.low:g} to {self.high:g}'
+
+
+def deep_values(picture: bytes | Image.Image, deep_range: Range | None = None) -> Values | None:
     """Look at the values of a picture of more than 8 bits.
 
     Args:
-        data: A file that :func:`decode_rgb` reads.
+        picture: A file or a picture that :func:`decode_with_alpha` reads.
         deep_range: See :func:`decode_rgb`.
 
     Returns:
         Its values; None of pictures of 8 bits.
     """
-    with _explained('', data), _opened(data, '') as image:
+    data = None if isinstance(picture, Image.Image) else picture
+    with _explained('', data), _opened(picture, '') as image:
         deep_colour = is_deep_colour(image)
         if not (deep_colour or is_deep_grey(image)):
             return None
+        _check_size(image, '')
         own = own_limits(image)
         limits = own or deep_range or full_limits(image)
         image.load()
         if deep_colour:
-            deep = decode_deep_colour(data, image)
+            deep = None if data is None else decode_deep_colour(data, image)
             if deep is None:
                 return None
             values = deep[..., :3]
         else:
             values = np.asarray(image)
         return Values(values.min().item(), values.max().item(), *limits, own is not None)
+
+
+def tell_of_narrow(picture: bytes | Image.Image, name: str, tell: Callable[[str], object]) -> None:
+    """Tell of the first deep picture in a process that comes out nearly black, as 12 bits of 16 do.
+
+    Args:
+        picture: As for :func:`decode_with_alpha`; what cannot be read is not told of here.
+        name: What the message calls it.
+        tell: Gets a line.
+    """
+    if _told:
+        return
+    with suppress(ImageReadError):
+        if (values := deep_values(picture)) and values.narrow:
+            _told.append(name)
+            tell(
+                f'{shown(name)} has {values}, so it is nearly one brightness: if black and white '
+                'are meant to be other values, give them as deep_range (--deep-range LOW HIGH); '
+                'other pictures are not named here'
+            )
 
 
 def _deep_colour(image: Image.Image, name: str, data: bytes | None) -> np.ndarray:

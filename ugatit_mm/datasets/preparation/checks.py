@@ -254,12 +254,7 @@ def _own_problem(
 
 
 def _is_narrow(picture: _Picture) -> bool:
-    """Whether a picture of more than 8 bits uses a quarter of its range or less: 14 bits of 16."""
-    values = picture.values
-    if values is None or values.least == values.greatest:
-        return False
-    used = min(values.greatest, values.high) - max(values.least, values.low)
-    return 4 * used <= values.high - values.low
+    return picture.values is not None and picture.values.narrow
 
 
 def _used_range(pictures: list[_Picture], domain: str) -> Range | None:
@@ -283,18 +278,8 @@ def _range_text(picture: _Picture, used: Range, ranges: dict[str, Range | None])
     low, high = used
     option = 'deep_range' if ranges['A'] == ranges['B'] else f'deep_range.{picture.domain}'
     return (
-        f'{_words(picture.values)}: --deep-range {low} {high} here and in translation, '
+        f'{picture.values}: --deep-range {low} {high} here and in translation, '
         f'--cfg-options {option}={low},{high} in training'
-    )
-
-
-def _words(values: Values | None) -> str:
-    return (
-        ''
-        if values is None
-        else (
-            f'values {values.least:g} to {values.greatest:g} of {values.low:g} to {values.high:g}'
-        )
     )
 
 
@@ -304,9 +289,9 @@ def _notes(picture: _Picture, ranges: dict[str, Range | None]) -> list[Finding]:
     notes = []
     values = picture.values
     if values and (values.least < values.low or values.greatest > values.high):
-        notes.append(Finding('beyond', picture.file, _words(values)))
+        notes.append(Finding('beyond', picture.file, str(values)))
     if _is_narrow(picture) and not ranges[picture.domain]:
-        notes.append(Finding('dark', picture.file, _words(values)))
+        notes.append(Finding('dark', picture.file, str(values)))
     if _named_format(picture.file) != picture.format:
         notes.append(Finding('suffix', picture.file, f'is {picture.format}'))
     if picture.rotated:

@@ -40,8 +40,9 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
-            where the file says so), ``domains.A=NAME domains.B=NAME`` the names of the domains. A
-            single place given beside them wins.
+            where the file says so), ``deep_range=LOW,HIGH`` the values that are black and white in
+            pictures of more than 8 bits (:func:`apply_deep_range`), ``domains.A=NAME
+            domains.B=NAME`` the names of the domains. A single place given beside them wins.
 
     Returns:
         Config: Resolved; dumping it gives a file that needs no options.
@@ -71,7 +72,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         apply_img_size(cfg)
         apply_deep_range(cfg)
     except (TypeError, ValueError) as error:
-        named = '' if any(key.split('.')[0] in NUMBERS for key in shortcuts) else f'{cfg.filename}: '
+        typed = {key.split('.')[0] for key in shortcuts} & {*NUMBERS}
+        named = '' if typed else f'{cfg.filename}: '
         raise ConfigError(f'{named}{first_line(error)}') from error
     if domains := cfg.pop('domains', None):
         cfg.merge_from_dict({'model.domains': domains})
@@ -170,7 +172,7 @@ def _check_variable(name: str, rest: list[str], value: Any, read: dict[str, Any]
 
 
 def _shortcut(key: str, value: Any) -> Any:
-    """The value of an option that is carried to several places: a size is no text, the rest is."""
+    """The value of an option that is carried to several places: numbers are no text."""
     if key.split('.')[0] in NUMBERS:
         return literal(value) if isinstance(value, Typed) else value
     if key != 'data_root' or not isinstance(value, str):

@@ -142,6 +142,11 @@ def test_translation_says_what_it_loses(tmp_path, capsys):
     sources = list(find_sources(tmp_path))
     assert [source.relative for source in sources] == ['IMG_1', 'a']
     assert capsys.readouterr().err == f'left out of {str(tmp_path)!r}: {SAID}\n'
+    write(tmp_path / 'films', **{'a.mp4': b'', 'b.txt': b''})
+    (film,) = find_sources(tmp_path / 'films', videos=True)
+    assert film.relative == 'a'
+    said = capsys.readouterr().err
+    assert said == f'left out of {str(tmp_path / "films")!r}: 1 other file (.txt 1)\n'
     write(tmp_path / 'none', **LOST)
     (failure,) = find_sources(tmp_path / 'none')
     assert isinstance(failure, Failure) and SAID in str(failure.error)

@@ -109,13 +109,7 @@ def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
     elif os.path.isdir(path):
         names = filter(is_video, list_images(path, every_file=True)) if videos else ()
         films = [os.path.join(path, name) for name in names]
-        try:
-            files = find_images(path)
-        except ValueError:  # no picture
-            if not films:
-                raise
-            files = []
-        for file in files + films:
+        for file in find_images(path, is_video if videos else None) + films:
             yield Source(file, _stem(os.path.relpath(file, path)), file)
     elif os.path.lexists(path) or not glob.has_magic(path):
         yield Source(path, _stem(os.path.basename(path)), path)

@@ -97,8 +97,8 @@ def main(argv: list[str] | None = None) -> int:
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]
-            if videos and attention:
-                print(f'Videos are written without --{" --".join(attention)}', file=sys.stderr)
+            if videos and (extra := [*attention, *(['alpha'] if args.alpha else [])]):
+                print(f'Videos are written without --{" --".join(extra)}', file=sys.stderr)
             for failure in chain(
                 translate_pictures(inferencer, pictures, args),
                 translate_videos(inferencer, videos, args),

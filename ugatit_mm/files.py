@@ -54,12 +54,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def output_names(paths: list[str], root: str) -> dict[str, str]:
-    """Choose a PNG name for each source file, relative to the folder of its domain.
+def output_names(paths: list[str], root: str, suffix: str = '.png') -> dict[str, str]:
+    """Choose the name of a picture for each source file, relative to the folder of its domain.
 
     Args:
         paths: Source files under ``root``.
         root: Folder of the domain.
+        suffix: Of the names.
 
     Returns:
         dict: Relative names by path; no two are equal.
@@ -70,7 +71,7 @@ def output_names(paths: list[str], root: str) -> dict[str, str]:
     relative = {path: os.path.relpath(path, root) for path in paths}
     count = Counter(_stem(name).lower() for name in relative.values())
     names = {
-        path: (name if count[_stem(name).lower()] > 1 else _stem(name)) + '.png'
+        path: (name if count[_stem(name).lower()] > 1 else _stem(name)) + suffix
         for path, name in relative.items()
     }
     taken = Counter(names.values())

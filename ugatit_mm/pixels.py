@@ -1,6 +1,13 @@
-"""Pixels: 0 to 255 outside, [-1, 1] inside; each way stands here once."""
+"""Pixels: 0 to 255 outside, [-1, 1] inside; each way stands here once.
 
-from typing import TypeVar
+A picture is uint8, (H, W, C), of 1 to 8 channels: grey, grey and alpha, RGB, RGBA, or bands.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +21,10 @@ INTERPOLATIONS = {
     'bicubic': Image.Resampling.BICUBIC,
 }
 """Pillow's filters, antialiased, by the names that configs use."""
+
+MAX_CHANNELS = 8
+PNG_CHANNELS = 4
+"""A PNG holds pictures of up to so many channels; those of more are written as TIFF."""
 
 
 def normalise(pixels: Values) -> Values:
@@ -31,13 +42,86 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> np.ndarray:
-    """Turn an image in [-1, 1], (3, H, W), into uint8 (H, W, 3)."""
-    return to_uint8(image).permute(1, 2, 0).cpu().numpy()
+    """Turn an image in [-1, 1], (C, H, W), into what :func:`shown` shows of it."""
+    return shown(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
-def to_picture(bgr: Tensor) -> np.ndarray:
-    """Turn what a model's ``val_step`` gives, BGR (3, H, W), into RGB (H, W, 3)."""
-    return bgr.flip(0).permute(1, 2, 0).contiguous().cpu().numpy()
+def swap_colours(images: Tensor) -> Tensor:
+    """Turn RGB into BGR, or back: images (..., C, H, W).
+
+    Alpha, the last of four channels, stays where it is. Other numbers of channels have no order
+    of colours, and nothing is done.
+    """
+    if images.size(-3) == 3:
+        return images.flip(-3)
+    if images.size(-3) == 4:
+        colours, alpha = images.split((3, 1), -3)
+        return torch.cat([colours.flip(-3), alpha], -3)
+    return images
+
+
+def to_picture(image: Tensor) -> np.ndarray:
+    """Turn what a model's ``val_step`` gives, (C, H, W), BGR if coloured, into (H, W, C), RGB."""
+    return swap_colours(image).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def shown(picture: np.ndarray) -> np.ndarray:
+    """What people are shown of a picture, uint8 (H, W, C), as RGB (H, W, 3).
+
+    One or two channels: the first, as grey. Three or more: the first three, as red, green, blue.
+    """
+    if picture.shape[2] < 3:
+        return picture[..., :1].repeat(3, 2)
+    return picture[..., :3]
+
+
+def words_of_shown(channels: int) -> str:
+    """Which channels :func:`shown` shows, for a title; nothing where it shows all of them."""
+    if channels in (1, 3):
+        return ''
+    return 'channel 1 of 2' if channels == 2 else f'channels 1 to 3 of {channels}'
+
+
+def suffix_of(channels: int) -> str:
+    """Of files that :func:`write_picture` writes: ``'.png'``, or ``'.tif'`` for many channels."""
+    return '.png' if channels <= PNG_CHANNELS else '.tif'
+
+
+def write_picture(picture: np.ndarray, file: str | os.PathLike | IO[bytes]) -> None:
+    """Write a picture without loss, as it is.
+
+    Args:
+        picture: uint8, (H, W) or (H, W, C). Up to four channels make a PNG: grey, grey and alpha,
+            RGB, RGBA; more make a TIFF, of one plane with all channels of each pixel.
+        file: Path, or a file open for writing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if picture.ndim == 2 or picture.shape[2] <= PNG_CHANNELS:
+        flat = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+        Image.fromarray(np.ascontiguousarray(flat)).save(file, 'PNG')
+        return
+    import tifffile  # here: a tenth of a second
+
+    data = io.BytesIO()
+    tifffile.imwrite(data, picture, photometric='minisblack', planarconfig='contig', metadata=None)
+    if isinstance(file, (str, os.PathLike)):
+        Path(file).write_bytes(data.getvalue())
+    else:
+        file.write(data.getvalue())
+
+
+def sides_of(img_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width that a config's ``img_size`` means: a number is a square's."""
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return height, width
+
+
+def size_words(img_size: int | Sequence[int]) -> str:
+    """A size for people: ``256 px``, or ``64x128 px`` for height and width."""
+    height, width = sides_of(img_size)
+    return f'{height} px' if height == width else f'{height}x{width} px'
 
 
 def resize(
@@ -46,12 +130,16 @@ def resize(
     """Resize by a filter of Pillow's, antialiased, as the pipelines of the configs do.
 
     Args:
-        picture: uint8 or float32, (H, W) or (H, W, C).
+        picture: uint8 or float32, (H, W) or (H, W, C). Each channel is resized by itself.
         height: Of the result.
         width: Of the result.
         interpolation: One of :data:`INTERPOLATIONS`.
     """
     if picture.shape[:2] == (height, width):
         return picture
+    if picture.ndim == 3 and picture.shape[2] != 3:
+        # Pillow has few modes, and lets alpha weigh the others.
+        bands = [resize(band, height, width, interpolation) for band in np.moveaxis(picture, 2, 0)]
+        return np.stack(bands, 2)
     image = Image.fromarray(picture)
     return np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))

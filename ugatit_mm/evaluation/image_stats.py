@@ -25,12 +25,15 @@ def edge_strength(image: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels' luminance (ITU-R BT.601).
 
     Args:
-        image: RGB, 0 to 255, (H, W, 3), at least 2 x 2.
+        image: 0 to 255, (H, W, C), at least 2 x 2. RGB; of other numbers of channels each counts by
+            itself, and the mean is returned.
 
     Returns:
         In grey levels, 0 to 255; the mean of the horizontal and the vertical differences.
     """
-    grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    grey = image.astype(np.float64)
+    if image.shape[2] == 3:
+        grey = grey @ np.array([0.299, 0.587, 0.114])
     return float((np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2)
 
 

@@ -5,6 +5,7 @@ import torch
 from mmagic.registry import METRICS
 from mmengine.logging import MMLogger
 
+from ..pixels import shown
 from . import kid
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol, metrics, table
@@ -23,7 +24,8 @@ class TransKID(TransMetric):
     comes first (``A2B/colour_hog_kid``). :attr:`figures` holds them with all that belongs to them,
     and a table of it is logged.
 
-    The images are those that the networks see and give, after the pipeline's resize, as uint8.
+    The images are those that the networks see and give, after the pipeline's resize, as uint8. The
+    extractors know RGB: grey pictures come as grey in three channels, others are refused.
 
     Args:
         extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
@@ -56,13 +58,22 @@ class TransKID(TransMetric):
         self.figures: list[Figure] = []
         self._sizes: set[str] = set()
 
+    def check_channels(self, channels: int) -> None:
+        """Raise a ValueError for other pictures than grey and RGB ones."""
+        if channels not in (1, 3):
+            raise ValueError(
+                f'KID and FID are measured on grey or RGB pictures, these have {channels} '
+                'channels: leave TransKID (--kid) out; TransStats takes any'
+            )
+
     def measure(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the features of pictures, all of one size in one pass."""
+        self.check_channels(images[0].shape[2])
         self._sizes.update(f'{image.shape[1]}x{image.shape[0]}' for image in images)
         features = [np.empty(0)] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
             chosen = [index for index, image in enumerate(images) if image.shape == shape]
-            batch = torch.from_numpy(np.stack([images[index] for index in chosen]))
+            batch = torch.from_numpy(np.stack([shown(images[index]) for index in chosen]))
             for index, row in zip(chosen, self.extractor(batch.permute(0, 3, 1, 2)), strict=True):
                 features[index] = row
         return features

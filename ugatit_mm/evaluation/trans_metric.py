@@ -28,9 +28,12 @@ class TransMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self._seen: set[tuple[str, str]] = set()
 
+    def check_channels(self, channels: int) -> None:
+        """Raise a ValueError for pictures of a number of channels that cannot be measured."""
+
     @abstractmethod
     def measure(self, images: list[np.ndarray]) -> list:
-        """Measure RGB uint8 pictures, (H, W, 3) each; one result for each."""
+        """Measure uint8 pictures, (H, W, C) each; one result for each."""
 
     @abstractmethod
     def summarise(self, direction: str, real: list, fake: list, target: list) -> dict[str, float]:

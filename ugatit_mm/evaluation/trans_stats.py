@@ -15,19 +15,26 @@ class TransStats(TransMetric):
 
     For each direction ``A2B`` it reports ``A2B/colour`` and ``A2B/edges``, the translations' means,
     and ``A2B/colour_gap`` and ``A2B/edges_gap``, the share of the gap between the domains that was
-    closed (:func:`gap_closed`). This is no quality score.
+    closed (:func:`gap_closed`). Only RGB pictures have colours. This is no quality score.
     """
 
     def measure(self, images: list[np.ndarray]) -> list[dict]:
         """Compute the statistics of each picture."""
-        return [{name: stat(image) for name, stat in STATS.items()} for image in images]
+        return [
+            {
+                name: stat(image)
+                for name, stat in STATS.items()
+                if name != 'colour' or image.shape[2] == 3
+            }
+            for image in images
+        ]
 
     def summarise(
         self, direction: str, real: list[dict], fake: list[dict], target: list[dict]
     ) -> dict[str, float]:
         """Average over the files."""
         metrics = {}
-        for name in STATS:
+        for name in fake[0]:
             source, ours, goal = (
                 float(np.mean([row[name] for row in rows])) for rows in (real, fake, target)
             )

@@ -71,7 +71,7 @@ def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Te
         count: Images of each domain, at most.
 
     Returns:
-        RGB in [-1, 1], (N, 3, H, W), by domain, on the model's device.
+        In [-1, 1], (N, C, H, W), by domain, on the model's device.
     """
     batch = pseudo_collate([dataset[index] for index in range(min(count, len(dataset)))])
     inputs = model.data_preprocessor(batch, False)['inputs']

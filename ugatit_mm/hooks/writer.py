@@ -12,7 +12,7 @@ from PIL import Image
 from ..domains import other
 from ..files import output_names, whole
 from ..models.base import unwrap
-from ..pixels import to_picture
+from ..pixels import suffix_of, to_picture, write_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
 
@@ -20,6 +20,8 @@ from .sheets import first_images
 @HOOKS.register_module()
 class SaveTranslationsHook(Hook):
     """Write each translation of the test loop as a PNG under its source's name.
+
+    Translations of more than four channels become TIFFs (:func:`write_picture`).
 
     The translation of ``testA/some/photo.jpg`` becomes ``OUT/selfie2anime/some/photo.png``. Files
     of one folder that differ in their suffix alone keep it: ``photo.jpg.png``, ``photo.bmp.png``.
@@ -40,8 +42,9 @@ class SaveTranslationsHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Choose the file names."""
         dataset = runner.test_loop.dataloader.dataset
+        suffix = suffix_of(unwrap(runner.model).out_channels)
         self._names = {
-            domain: output_names([info['path'] for info in infos], root)
+            domain: output_names([info['path'] for info in infos], root, suffix)
             for domain, infos, root in (
                 ('A', dataset.data_infos_a, dataset.dataroot_a),
                 ('B', dataset.data_infos_b, dataset.dataroot_b),
@@ -63,7 +66,7 @@ class SaveTranslationsHook(Hook):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # Another rank may write the same file: whole or not at all.
                 with whole(path, durable=False) as building:
-                    Image.fromarray(to_picture(sample.get(f'fake_{target}'))).save(building, 'PNG')
+                    write_picture(to_picture(sample.get(f'fake_{target}')), building)
                 self.written.add(path)
 
     @master_only

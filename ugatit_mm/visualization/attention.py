@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..pixels import normalise, to_rgb
+from ..pixels import normalise, shown, to_rgb
 from .grid import make_sheet
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
 
@@ -42,7 +42,7 @@ def attention_figure(
 
     Args:
         model: The translation model, in any mode.
-        picture: RGB, uint8, (h, w, 3), of a size that the networks take.
+        picture: uint8, (h, w, C), of channels and a size that the networks take.
         target_domain: Letter or name; the model's default if ``None``.
         colour_map: One of ``COLOUR_MAPS``.
 
@@ -52,14 +52,17 @@ def attention_figure(
     Raises:
         ValueError: The picture or its size does not fit, or the colour map is unknown.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f'a picture is RGB, uint8, (h, w, 3), got {picture.dtype} {picture.shape}')
+    channels = model.in_channels
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != channels:
+        raise ValueError(
+            f'a picture is uint8, (h, w, {channels}), got {picture.dtype} {picture.shape}'
+        )
     target = model.target(target_domain)
     device = next(model.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
         fake, maps = model.attention(normalise(image.float()), target)
-    columns = {'source': picture}
+    columns = {'source': shown(picture)}
     for title, heatmap in maps.items():
         columns[f'attention: {title}'] = _colour(heatmap, picture.shape[:2], colour_map)
     columns['result'] = to_rgb(fake[0])

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pixels import to_rgb
+from ..pixels import to_rgb, words_of_shown
 from .grid import make_sheet
 from .heatmap import colour_heatmap, normalise_heatmap
 
 if TYPE_CHECKING:
-    from ..models.base import UnpairedTranslation
+    from ..models.base import Attention, UnpairedTranslation
 
 READABLE = 128  # smaller pictures are enlarged, so that the titles fit
 
@@ -32,7 +32,7 @@ def translation_sheet(
 
     Args:
         model: The translation model; its mode is restored.
-        images: RGB in [-1, 1], (N, 3, H, W), of the other domain.
+        images: In [-1, 1], (N, C, H, W), of the other domain.
         target_domain: Letter or name.
 
     Returns:
@@ -50,9 +50,15 @@ def translation_sheet(
     return make_sheet([list(row.values()) for row in rows], list(rows[0]), zoom)
 
 
-def _row(columns: dict[str, Tensor | None], size: Sequence[int]) -> dict[str, np.ndarray]:
-    """Images as they are, heatmaps coloured."""
-    return {
-        title: to_rgb(part) if part is not None and len(part) == 3 else attention(part, tuple(size))
-        for title, part in columns.items()
-    }
+def _row(
+    columns: 'dict[str, Tensor | Attention]', size: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Images as they are, heatmaps coloured, by title."""
+    row = {}
+    for title, part in columns.items():
+        if isinstance(part, Tensor):
+            words = words_of_shown(len(part))
+            row[f'{title} ({words})' if words else title] = to_rgb(part)
+        else:
+            row[title] = attention(part.heatmap, (size[0], size[1]))
+    return row

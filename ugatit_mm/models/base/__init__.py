@@ -4,11 +4,12 @@ from .log import StepLog
 from .preprocessor import TranslationPreprocessor
 from .registry import TRANSLATION_MODELS, translation_model
 from .step import Step
-from .unpaired import Plot, Translated, UnpairedTranslation
+from .unpaired import Attention, Plot, Translated, UnpairedTranslation
 from .wrappers import unwrap
 
 __all__ = [
     'TRANSLATION_MODELS',
+    'Attention',
     'Plot',
     'Step',
     'StepLog',

@@ -8,14 +8,18 @@ from mmagic.models import DataPreprocessor
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from ...pixels import swap_colours
+
 
 @MODELS.register_module()
 class TranslationPreprocessor(DataPreprocessor):
-    """MMagic's preprocessor, which in training waits for no device and launches little.
+    """MMagic's preprocessor, for any number of channels; in training it launches little.
 
-    Of batches of training it makes only the inputs: channels in the output order, normalised.
-    MMagic's sends an index to the device for each key, and compares sizes of paddings; it still
-    serves what is not plain: padding, other numbers of channels, evaluation.
+    Of batches of training it makes only the inputs: channels in the output order, normalised, and
+    waits for no device. MMagic's sends an index to the device for each key, and compares sizes of
+    paddings; it still serves padding and evaluation. Only three and four channels have an order of
+    colours (:func:`swap_colours`); others stay as they are. MMagic's ``mean`` and ``std`` of one
+    number are for every channel.
 
     Args:
         output_channel_order: As in MMagic's; so are the others.
@@ -59,12 +63,19 @@ class TranslationPreprocessor(DataPreprocessor):
         return (
             isinstance(images, Tensor)
             and images.dim() == 4
-            and images.size(1) == 3
             and not any(side % self.pad_size_divisor for side in images.shape[2:])
         )
 
     def _image(self, key: str, images: Tensor, samples: Sequence | None) -> Tensor:
         order = self._parse_batch_channel_order(key, images, samples or [None] * len(images))
         if self.output_channel_order and order.upper() != self.output_channel_order:
-            images = images.flip(1)
+            images = swap_colours(images)
         return self._do_norm(images)
+
+    def _do_conversion(
+        self, inputs: Tensor, inputs_order: str = 'BGR', target_order: str | None = None
+    ) -> tuple[Tensor, str]:
+        """MMagic's takes three channels of any number of them."""
+        if target_order is None or inputs_order.upper() in (target_order.upper(), 'SINGLE'):
+            return inputs, inputs_order
+        return swap_colours(inputs), target_order

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ...domains import DOMAINS, domain_names, other
-from ...pixels import to_uint8
+from ...pixels import swap_colours, to_uint8
 from .graph import StepGraphs, run_step
 from .log import StepLog
 from .step import Kept, Step
@@ -32,13 +32,23 @@ class Translated(NamedTuple):
     """What a model makes of pictures.
 
     Attributes:
-        image: RGB in [-1, 1], (N, 3, H, W).
+        image: In [-1, 1], (N, C, H, W).
         heatmap: The model's attention, (N, 1, h, w), larger where it looks more; ``None`` where it
             was not asked for, or there is none.
     """
 
     image: Tensor
     heatmap: Tensor | None = None
+
+
+class Attention(NamedTuple):
+    """A column of a sheet that is no image.
+
+    Attributes:
+        heatmap: (1, h, w); ``None`` is left white.
+    """
+
+    heatmap: Tensor | None
 
 
 class Plot(NamedTuple):
@@ -63,8 +73,9 @@ class UnpairedTranslation(BaseTranslationModel):
     registered by :func:`translation_model`. Training, exact resume, evaluation, files of weights,
     pictures, export and the page go by these only.
 
-    Inside, images are RGB in [-1, 1]. What leaves through MMagic's entry points (``forward`` in
-    test mode, ``val_step``, ``test_step``) is BGR, which its inferencer and visualisers expect.
+    Inside, images are in [-1, 1], of as many channels as the networks take; three are RGB, four
+    RGBA. What leaves through MMagic's entry points (``forward`` in test mode, ``val_step``,
+    ``test_step``) is BGR, or BGRA, which its inferencer and visualisers expect.
 
     Args:
         parts: The children of ``PARTS`` by name, each a ``ModuleDict``; one that is ``None`` is not
@@ -227,7 +238,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
         Args:
             step: What runs them.
-            real: Images by domain, RGB in [-1, 1], (N, 3, H, W).
+            real: Images by domain, in [-1, 1], (N, C, H, W).
         """
         raise TypeError(f'{type(self).__name__} does not train')
 
@@ -276,6 +287,20 @@ class UnpairedTranslation(BaseTranslationModel):
             raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
         if set(self.targets()) != set(self.TARGETS):
             raise ValueError(f'training needs all of model.targets={list(self.TARGETS)}')
+        # What is made of one domain is a source of the other, and what discriminators see.
+        first, last = (self.PARTS[self.TRANSLATES[place]] for place in (0, -1))
+        counts = {
+            f'model.{first}.in_channels': self.in_channels,
+            f'model.{last}.out_channels': self.out_channels,
+        }
+        for part in self.PARTS.keys() - set(self.TRANSLATES):
+            counts[f'model.{self.PARTS[part]}.in_channels'] = self._channels(part, 'in_channels')
+        if len(set(counts.values())) > 1:
+            said = ', '.join(f'{field}={count}' for field, count in counts.items())
+            raise ValueError(
+                f'training needs one number of channels for both domains, got {said}: give '
+                'channels=N, which sets all of them'
+            )
 
     def optimized(self, name: str) -> list[nn.Module]:
         """The modules that an optimiser updates."""
@@ -356,6 +381,20 @@ class UnpairedTranslation(BaseTranslationModel):
         return slim
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the pictures that it translates."""
+        return self._channels(self.TRANSLATES[0], 'in_channels')
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of its translations."""
+        return self._channels(self.TRANSLATES[-1], 'out_channels')
+
+    def _channels(self, part: str, name: str) -> int:
+        network = next(iter(unwrap(getattr(self, part)).values()))
+        return getattr(network, name, 3)  # a network that does not say it takes RGB
+
+    @property
     def takes_any_size(self) -> bool:
         """Whether images of any multiple of ``STRIDE`` fit; else of ``img_size`` only."""
         return True
@@ -371,7 +410,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate images: the one way from pictures of a domain to those of the other.
 
         Args:
-            image: RGB in [-1, 1], (N, 3, H, W), of the other domain.
+            image: In [-1, 1], (N, C, H, W), of the other domain.
             target: Letter of a domain in :meth:`targets`.
             heatmap: Give the attention too, where there is one.
             style: As :meth:`styles` gives it; drawn at random where a model needs one.
@@ -393,7 +432,7 @@ class UnpairedTranslation(BaseTranslationModel):
     def translation(
         self, image: Tensor, target_domain: str | None = None, *, style: Tensor | None = None
     ) -> Tensor:
-        """Translate RGB images in [-1, 1], (N, 3, H, W); MMagic's entry point.
+        """Translate images in [-1, 1], (N, C, H, W); MMagic's entry point.
 
         Args:
             image: Images of the other domain.
@@ -401,7 +440,7 @@ class UnpairedTranslation(BaseTranslationModel):
             style: See :meth:`translate`.
 
         Returns:
-            RGB images in [-1, 1], (N, 3, H, W).
+            Images in [-1, 1], (N, C, H, W).
         """
         return self.translate(image, self.target(target_domain), style=style).image
 
@@ -412,7 +451,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate for MMagic's inferencer.
 
         Args:
-            img: RGB images in [-1, 1], as the data preprocessor gives them.
+            img: Images in [-1, 1], as the data preprocessor gives them.
             target_domain: Letter or name; the default domain if not given.
             kwargs: For :meth:`translation`.
 
@@ -420,7 +459,7 @@ class UnpairedTranslation(BaseTranslationModel):
             dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU.
         """
         target = self.translation(img, target_domain, **kwargs)
-        return {'source': img.flip(1).cpu(), 'target': target.flip(1).cpu()}
+        return {'source': swap_colours(img).cpu(), 'target': swap_colours(target).cpu()}
 
     @torch.no_grad()
     def val_step(self, data: dict) -> list[DataSample]:
@@ -431,7 +470,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
         Returns:
             A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
-            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (3, H, W). Its metainfo
+            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (C, H, W). Its metainfo
             ``domains`` holds the names of the domains.
         """
         data = self.data_preprocessor(data, False)
@@ -457,20 +496,20 @@ class UnpairedTranslation(BaseTranslationModel):
 
     # ---------------------------------------------------------- what is shown
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | None]:
+    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
         """What a sheet shows of a picture, by the column's title.
 
         Args:
-            image: RGB in [-1, 1], (3, H, W), of the other domain.
+            image: In [-1, 1], (C, H, W), of the other domain.
             target: Letter of the domain to translate into.
 
         Returns:
-            Images (3, H, W) in [-1, 1] and heatmaps (1, h, w); ``None`` is left white.
+            Images (C, H, W) in [-1, 1], and :class:`Attention`.
         """
         out = self.translate(image[None], target, heatmap=self.has_attention)
-        columns: dict[str, Tensor | None] = {'source': image}
+        columns: dict[str, Tensor | Attention] = {'source': image}
         if self.has_attention:
-            columns['attention'] = None if out.heatmap is None else out.heatmap[0]
+            columns['attention'] = Attention(None if out.heatmap is None else out.heatmap[0])
         columns['translation'] = out.image[0]
         if other(target) in self.targets():
             columns['cycle'] = self.translate(out.image, other(target)).image[0]
@@ -480,11 +519,11 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate an image, and show where the networks look meanwhile.
 
         Args:
-            image: RGB in [-1, 1], (1, 3, H, W), of the other domain.
+            image: In [-1, 1], (1, C, H, W), of the other domain.
             target: Letter of the domain to translate into.
 
         Returns:
-            The translation, (1, 3, H, W), and heatmaps (1, 1, h, w) by title.
+            The translation, (1, C, H, W), and heatmaps (1, 1, h, w) by title.
         """
         out = self.translate(image, target, heatmap=self.has_attention)
         return out.image, {} if out.heatmap is None else {'generator': out.heatmap}
@@ -589,5 +628,5 @@ def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: 
 
 
 def _to_mmagic(images: Tensor) -> Tensor:
-    """RGB in [-1, 1] to MMagic's BGR, uint8, on the CPU."""
-    return to_uint8(images).flip(1).cpu()
+    """Images in [-1, 1] to uint8 on the CPU, RGB to MMagic's BGR."""
+    return swap_colours(to_uint8(images)).cpu()

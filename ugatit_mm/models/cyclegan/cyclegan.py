@@ -119,7 +119,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """Adversarial, cycle and identity losses of both generators (section 3, eq. 1 to 3).
 
         Args:
-            real: Images by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
             out: What the generators made of them.
 
         Returns:
@@ -151,7 +151,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
         """Least-squares loss of both discriminators, half the sum of real and fake (section 4).
 
         Args:
-            real: Images by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
             fake: Translations by domain, without gradient.
 
         Returns:

@@ -59,7 +59,7 @@ class CycleGANDiscriminator(BaseModule):
         init_networks(self, 'normal')
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge RGB images in [-1, 1], (N, in_channels, H, W).
+        """Judge images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
             A logit for each patch, (N, 1, h, w), of 30x30 patches for 256x256 pixels and three
@@ -88,8 +88,8 @@ class DiscriminatorPair(nn.ModuleDict):
         """Judge the real and the translated images of each domain.
 
         Args:
-            real: Images by domain, (N, 3, H, W).
-            fake: Translations by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
+            fake: Translations by domain, (N, C, H, W).
 
         Returns:
             For each domain the logits of the real and of the translated images.

@@ -57,6 +57,7 @@ class CycleGANGenerator(BaseModule):
         if num_blocks < 1:
             raise ValueError(f'num_blocks must be 1 or more, got {num_blocks}')
         self.in_channels = in_channels
+        self.out_channels = out_channels
         self.with_cp = with_cp
         widths = (base_channels, 2 * base_channels, 4 * base_channels)
 
@@ -94,7 +95,7 @@ class CycleGANGenerator(BaseModule):
         """Translate ``x``.
 
         Args:
-            x: RGB images in [-1, 1], (N, in_channels, H, W).
+            x: Images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
             The images in [-1, 1], (N, out_channels, H, W).
@@ -114,7 +115,7 @@ class Generated(NamedTuple):
     """What the generator into a domain X makes in a step.
 
     Attributes:
-        fake: Translation of the other domain's images, (N, 3, H, W).
+        fake: Translation of the other domain's images, (N, C, H, W).
         cycle: Translation of the other domain's fakes, back into X.
         identity: What it makes of X's own images; ``None`` where nobody asks.
     """
@@ -131,7 +132,7 @@ class GeneratorPair(nn.ModuleDict):
         """Translate, come back, and map each image into its own domain.
 
         Args:
-            real: Images by domain, (N, 3, H, W) each.
+            real: Images by domain, (N, C, H, W) each.
             identity: Also make the passes of images that are in their target domain already.
 
         Returns:

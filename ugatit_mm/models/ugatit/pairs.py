@@ -20,7 +20,7 @@ class Generated(NamedTuple):
     """What the generator into a domain X makes in a step.
 
     Attributes:
-        fake: Translation of the other domain's images, (N, 3, H, W).
+        fake: Translation of the other domain's images, (N, C, H, W).
         cycle: Translation of the other domain's fakes, back into X.
         identity: What it makes of X's own images.
         cam_source: CAM logits of the other domain's images, (N, 2); ``None`` without CAM.
@@ -41,7 +41,7 @@ class GeneratorPair(nn.ModuleDict):
         """Translate, come back, and map each image into its own domain.
 
         Args:
-            real: Images by domain, (N, 3, H, W) each.
+            real: Images by domain, (N, C, H, W) each.
 
         Returns:
             By target domain.
@@ -67,8 +67,8 @@ class DiscriminatorPair(nn.ModuleDict):
         """Judge the real and the translated images of each domain.
 
         Args:
-            real: Images by domain, (N, 3, H, W).
-            fake: Translations by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
+            fake: Translations by domain, (N, C, H, W).
             joint: Both in one batch: the spectral norm then makes one power iteration for the two
                 (TensorFlow program), instead of one for each (PyTorch program).
 
@@ -85,7 +85,7 @@ class DiscriminatorPair(nn.ModuleDict):
         """Judge images of both domains, without heatmaps: one use of each spectral norm.
 
         Args:
-            images: By domain, (N, 3, H, W).
+            images: By domain, (N, C, H, W).
 
         Returns:
             For each domain the output of each scale.

@@ -7,7 +7,7 @@ from mmagic.registry import MODELS
 from torch import Tensor
 
 from ...domains import DOMAINS
-from ..base import Step, Translated, UnpairedTranslation, translation_model, unwrap
+from ..base import Attention, Step, Translated, UnpairedTranslation, translation_model, unwrap
 from ..layers import clip_rho, joint_gradients
 from ..losses import LossTerms, Mean, cam_means
 from . import signs, variants
@@ -120,7 +120,7 @@ class UGATIT(UnpairedTranslation):
         """Least-squares loss of the logits and of the CAM logits of all four discriminators.
 
         Args:
-            real: Images by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
             fake: Translations by domain, without gradient.
 
         Returns:
@@ -142,7 +142,7 @@ class UGATIT(UnpairedTranslation):
         """Adversarial, cycle, identity and CAM losses of both generators.
 
         Args:
-            real: Images by domain, (N, 3, H, W).
+            real: Images by domain, (N, C, H, W).
             out: What the generators made of them.
 
         Returns:
@@ -217,10 +217,10 @@ class UGATIT(UnpairedTranslation):
             return super().translation(image, target_domain, style=style)
         return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | None]:
+    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
         """Source, attention (white without CAM), translation, cycle."""
         columns = super().columns(image, target)
-        return {'source': columns.pop('source'), 'attention': None} | columns
+        return {'source': columns.pop('source'), 'attention': Attention(None)} | columns
 
     def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
         """As the paper's Figure 2: of the generator, the local and the global discriminator."""

@@ -147,6 +147,7 @@ class UGATITGenerator(BaseModule):
         if img_size % 4 or img_size < 8:
             raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
         self.in_channels = in_channels
+        self.out_channels = out_channels
         self.img_size = img_size
         self.light = light
         self.with_cp = with_cp
@@ -230,7 +231,7 @@ class UGATITGenerator(BaseModule):
         """Translate ``x``.
 
         Args:
-            x: RGB images in [-1, 1], (N, in_channels, H, W).
+            x: Images in [-1, 1], (N, in_channels, H, W).
             return_cam: Return the attention too.
 
         Returns:

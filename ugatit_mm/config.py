@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .datasets import apply_deep_range, apply_img_size
+from .datasets import apply_channels, apply_deep_range, apply_img_size
 from .fields import (
     MISSING,
     MMENGINE_HOOKS,
@@ -25,8 +25,8 @@ from .messages import first_line, printable
 from .values import Typed, literal
 
 # Given as options, these are carried to every place that needs them.
-SHORTCUTS = ('data_root', 'img_size', 'load_size', 'deep_range', 'domains')
-NUMBERS = ('img_size', 'load_size', 'deep_range')  # the rest is text
+SHORTCUTS = ('data_root', 'img_size', 'load_size', 'channels', 'deep_range', 'domains')
+NUMBERS = ('img_size', 'load_size', 'channels', 'deep_range')  # the rest is text
 GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
@@ -40,7 +40,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
-            where the file says so), ``deep_range=LOW,HIGH`` the values that are black and white in
+            where the file says so), ``channels=N`` the number of channels likewise
+            (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values that are black and white in
             pictures of more than 8 bits (:func:`apply_deep_range`), ``domains.A=NAME
             domains.B=NAME`` the names of the domains. A single place given beside them wins.
 
@@ -70,6 +71,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             cfg[loader].dataset.data_root = cfg.data_root
     try:
         apply_img_size(cfg)
+        apply_channels(cfg)
         apply_deep_range(cfg)
     except (TypeError, ValueError) as error:
         typed = {key.split('.')[0] for key in shortcuts} & {*NUMBERS}

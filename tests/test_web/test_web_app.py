@@ -165,7 +165,7 @@ def test_what_the_page_is_told(server):
         'domains': {'A': 'daisy', 'B': 'sunflower'},
         'targets': ['A', 'B'],
         'to': 'B',
-        'side_of_network': 32,
+        'size_of_network': [32, 32],
         'sizes': list(SIZE_MODES),
         'attention': True,
         'about': ABOUT,

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ..converters import CheckpointError
 from ..datasets.deep import Range, check_deep_range
 from ..engine.replay import Replay
-from ..pixels import normalise, to_uint8
+from ..pixels import normalise, size_words, to_uint8
 from ..visualization import normalise_heatmap
 from .loading import load_model
 from .sizes import SIZE_MODES, Fitted, fit
@@ -25,8 +25,9 @@ class Translation(NamedTuple):
     Attributes:
         name: Where the source came from.
         relative: Path below an output folder, without suffix.
-        source: RGB, uint8, (H, W, 3), as it was read.
-        image: RGB, uint8, of the source's size (of the network's with ``restore=False``).
+        source: uint8, (H, W, C), as it was read, of the channels that the network takes.
+        image: uint8, of the source's size (of the network's with ``restore=False``), of the
+            channels that the network makes: grey (H, W, 1), RGB (H, W, 3), or others.
         heatmap: The model's attention, float32, in [0, 1], of the size of ``image``, where it is
             asked for.
         alpha: The source's transparency, uint8, of the size of ``image``, where it is asked for
@@ -57,7 +58,7 @@ class TranslationInferencer:
         model: The translation model, in evaluation mode.
         translate: Its translation, by CUDA graphs where they are to be used.
         meta: What the file of weights says of itself.
-        img_size: Side of the square that pictures are fitted to.
+        img_size: Side of the square that pictures are fitted to, or (height, width).
         deep_ranges: The ranges of deep pictures, by the letter of their domain.
 
     Raises:
@@ -79,7 +80,7 @@ class TranslationInferencer:
         if given is not None:
             self.deep_ranges = dict.fromkeys('AB', given)
         self.translate = Replay(self.model) if graphs else self.model.translate
-        self.img_size: int = self.model.img_size
+        self.img_size: int | tuple[int, int] = self.model.img_size
 
     def __call__(
         self, inputs: Picture | Iterable[Picture], target_domain: str | None = None, **options: Any
@@ -144,7 +145,10 @@ class TranslationInferencer:
                 if heatmap is not None:
                     heatmap = normalise_heatmap(heatmap, image.shape[:2])
                 if restore:
-                    image = fitted.restore(image, picture)
+                    # Where the window covers all, what is around it has no effect.
+                    size_of = (*picture.shape[:2], image.shape[2])
+                    around = picture if picture.shape == size_of else np.zeros(size_of, np.uint8)
+                    image = fitted.restore(image, around)
                     if heatmap is not None:
                         nothing = np.zeros(picture.shape[:2], np.float32)
                         heatmap = fitted.restore(heatmap, nothing)
@@ -166,8 +170,14 @@ class TranslationInferencer:
             raise ValueError(f'size must be one of {list(SIZE_MODES)}, got {size!r}')
         if size == 'keep' and not self.model.takes_any_size:
             raise ValueError(
-                f'size=keep needs networks that take any size; these take {self.img_size} px only: '
-                'choose resize, crop or pad'
+                f'size=keep needs networks that take any size; these take '
+                f'{size_words(self.img_size)} only: choose resize, crop or pad'
+            )
+        came, made = self.model.in_channels, self.model.out_channels
+        if size == 'crop' and came != made:
+            raise ValueError(
+                f'size=crop leaves the picture around its middle as it is, and these networks make '
+                f'{made} channels of {came}: choose resize, pad or keep'
             )
         if batch_size < 1:
             raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
@@ -193,7 +203,9 @@ class TranslationInferencer:
                 yield source
                 continue
             try:
-                picture, alpha = read_with_alpha(source.picture, self.deep_range(target))
+                picture, alpha = read_with_alpha(
+                    source.picture, self.deep_range(target), self.model.in_channels
+                )
             except (ValueError, OSError) as error:
                 yield Failure(source.name, error)
             else:

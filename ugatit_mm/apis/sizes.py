@@ -1,10 +1,11 @@
 """Pictures of any size to the networks' size, and translations back to the pictures'."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..pixels import resize
+from ..pixels import resize, sides_of
 
 SIZE_MODES = ('resize', 'crop', 'pad', 'keep')
 MAX_PIXELS = 100_000_000  # of a padded picture
@@ -15,7 +16,7 @@ class Fitted(NamedTuple):
     """A picture as the network takes it, and the part of the source that it shows.
 
     Attributes:
-        image: RGB, uint8, (h, w, 3).
+        image: uint8, (h, w, C).
         window: Top, left, height and width in the source; it may reach beyond the source.
     """
 
@@ -40,7 +41,7 @@ class Fitted(NamedTuple):
 
 def fit(
     picture: np.ndarray,
-    img_size: int,
+    img_size: int | Sequence[int],
     mode: str,
     stride: int = 4,
     interpolation: str = 'bilinear',
@@ -48,13 +49,13 @@ def fit(
     """Fit a picture to the network's size; one of that size goes through as it is.
 
     Args:
-        picture: RGB, uint8, (H, W, 3).
-        img_size: Side of the square that the network takes.
-        mode: ``'resize'``: squeezed into the square, as validation and tests do it. ``'crop'``:
-            the largest square in the middle is translated and put back; around it the picture
-            stays as it is. ``'pad'``: reflected to a square. ``'keep'``: at its own size,
-            reflected to a multiple of ``stride``, at least four times it; for models that take any
-            size.
+        picture: uint8, (H, W, C).
+        img_size: Side of the square that the network takes, or (height, width).
+        mode: ``'resize'``: squeezed into that size, as validation and tests do it. ``'crop'``: the
+            largest part in the middle of that size's proportions is translated and put back; around
+            it the picture stays as it is. ``'pad'``: reflected to those proportions. ``'keep'``: at
+            its own size, reflected to a multiple of ``stride``, at least four times it; for models
+            that take any size.
         stride: The model's ``STRIDE``.
         interpolation: The model's ``INTERPOLATION``.
 
@@ -65,7 +66,12 @@ def fit(
     if mode == 'resize':
         rows, columns = height, width
     elif mode in ('crop', 'pad'):
-        rows = columns = (min if mode == 'crop' else max)(height, width)
+        h, w = sides_of(img_size)
+        # One side of the window is the picture's, the other follows by proportion.
+        if (width * h > height * w) == (mode == 'crop'):
+            rows, columns = height, max(1, round(height * w / h))
+        else:
+            rows, columns = max(1, round(width * h / w)), width
     elif mode == 'keep':
         rows, columns = (max(-(-side // stride), LEAST) * stride for side in (height, width))
     else:
@@ -85,5 +91,5 @@ def fit(
     y, x = max(top, 0), max(left, 0)
     image = image[y : y + rows, x : x + columns]
     if mode != 'keep':
-        image = resize(image, img_size, img_size, interpolation)
+        image = resize(image, *sides_of(img_size), interpolation)
     return Fitted(image, (top, left, rows, columns))

@@ -122,15 +122,15 @@ def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
             yield Source(file, _stem(os.path.relpath(os.path.abspath(file), root)), file)
 
 
-def read(picture: Picture, deep_range: Range | None = None) -> np.ndarray:
-    """Read a picture as RGB, uint8, (H, W, 3); see :func:`read_with_alpha`."""
-    return read_with_alpha(picture, deep_range)[0]
+def read(picture: Picture, deep_range: Range | None = None, channels: int = 3) -> np.ndarray:
+    """Read a picture as uint8, (H, W, channels); see :func:`read_with_alpha`."""
+    return read_with_alpha(picture, deep_range, channels)[0]
 
 
 def read_with_alpha(
-    picture: Picture, deep_range: Range | None = None
+    picture: Picture, deep_range: Range | None = None, channels: int = 3
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture as RGB, uint8, (H, W, 3), on white, and its transparency.
+    """Read a picture as uint8, (H, W, channels), and its transparency.
 
     A path and what ``Image.open`` makes of it give the same pixels.
 
@@ -138,9 +138,10 @@ def read_with_alpha(
         picture: A path, an address, an array or a PIL image, which is not changed.
         deep_range: The values that are black and white in pictures of more than 8 bits, see
             :func:`decode_rgb`.
+        channels: See :func:`decode_with_alpha`; an array may be RGB where 1 is asked for.
 
     Returns:
-        The pixels; and uint8 (H, W), 0 where nothing is to be seen, or None without transparency.
+        As :func:`decode_with_alpha`.
 
     Raises:
         ImageReadError: It cannot be read, which the message explains.
@@ -148,13 +149,7 @@ def read_with_alpha(
         OSError: An address cannot be fetched.
     """
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(
-                f'an array must be RGB, uint8, (H, W, 3), got {picture.dtype} {picture.shape}'
-            )
-        if not picture.size:
-            raise ImageReadError('the array has no pixels')
-        return np.ascontiguousarray(picture), None
+        return _of_array(picture, channels), None
     content: bytes | Image.Image
     if isinstance(picture, Image.Image):
         content, name = picture, 'the PIL image'
@@ -163,7 +158,25 @@ def read_with_alpha(
         content = _fetch(name) if _is_address(name) else read_file(name)
     if deep_range is None:
         tell_of_narrow(content, name, partial(print, file=sys.stderr))
-    return decode_with_alpha(content, name, deep_range)
+    return decode_with_alpha(content, name, deep_range, channels)
+
+
+def _of_array(picture: np.ndarray, channels: int) -> np.ndarray:
+    if picture.dtype == np.uint8 and channels == 1:
+        if picture.ndim == 2:
+            picture = picture[..., None]
+        elif picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
+            grey = Image.fromarray(np.ascontiguousarray(picture)).convert('L')
+            picture = np.array(grey)[..., None]
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != channels:
+        kind = {1: 'grey or RGB', 3: 'RGB'}.get(channels, f'{channels} channels')
+        shape = '(H, W) or (H, W, 3)' if channels == 1 else f'(H, W, {channels})'
+        raise ValueError(
+            f'an array must be {kind}, uint8, {shape}, got {picture.dtype} {picture.shape}'
+        )
+    if not picture.size:
+        raise ImageReadError('the array has no pixels')
+    return np.ascontiguousarray(picture)
 
 
 def _is_address(path: str) -> bool:

@@ -11,13 +11,12 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..converters import CheckpointError
 from ..datasets.deep import add_deep_range
 from ..files import identity, unused, whole
-from ..pixels import resize
+from ..pixels import displayed, resize, suffix_of, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
 from .sizes import SIZE_MODES
@@ -93,7 +92,9 @@ def main(argv: list[str] | None = None) -> int:
             inferencer.check_options(args.to, args.size, args.batch, bool(attention))
             if args.ckpt is None:
                 print(f'Without --ckpt: {inferencer.meta["about"]}')
-            where, targets, failures = plan(args, inferencer.model.direction(args.to))
+            model = inferencer.model
+            suffix = suffix_of(model.out_channels)
+            where, targets, failures = plan(args, model.direction(args.to), suffix)
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]
@@ -146,12 +147,15 @@ def interrupted_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[Failure]]:
+def plan(
+    args: argparse.Namespace, direction: str, suffix: str = '.png'
+) -> tuple[Path, Targets, list[Failure]]:
     """Choose a file for each result; no two are equal, and none is a source.
 
     Args:
         args: Of the command.
         direction: Name of the folder for its results, inside ``--out``.
+        suffix: Of translated pictures.
 
     Returns:
         Where the results go, a folder or the one file; each source with its file; and what cannot
@@ -161,7 +165,7 @@ def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[
         ValueError: ``--out`` names a file that the results cannot be written to.
     """
     sources = list(find_sources(args.inputs, args.allow_url, videos=True))
-    file = single_file(args.out, sources)
+    file = single_file(args.out, sources, suffix)
     folder = Path(args.out, direction)
     kinds = ['', *(f'_{name}' for name in EXTRAS if getattr(args, name))]
     inputs = {identity(source.name) for source in sources} - {None}
@@ -172,7 +176,7 @@ def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[
             failures.append(source)
             continue
         video = is_video(source.picture)
-        endings = ['.mp4'] if video else [f'{kind}.png' for kind in kinds]
+        endings = ['.mp4'] if video else [suffix, *(f'{kind}.png' for kind in kinds[1:])]
         target = file or folder / (unused(source.relative, taken, endings) + endings[0])
         for path in [target] if video else [beside(target, kind) for kind in kinds]:
             if identity(path) in inputs:
@@ -184,7 +188,7 @@ def plan(args: argparse.Namespace, direction: str) -> tuple[Path, Targets, list[
     return file or folder, targets, failures
 
 
-def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
+def single_file(out: str, sources: list[Source | Failure], suffix: str = '.png') -> Path | None:
     """The file that ``--out`` names; ``None`` if it is a folder.
 
     Raises:
@@ -193,15 +197,16 @@ def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
     path = Path(out)
     if not names_file(out):
         if path.is_file():
-            raise ValueError(f'--out {out} is a file: name a folder, or a file that ends in .png')
+            raise ValueError(
+                f'--out {out} is a file: name a folder, or a file that ends in {suffix}'
+            )
         return None
     if len(sources) != 1:
         raise ValueError(
             f'--out {out} is one file, and {len(sources)} are to be translated: name a folder'
         )
-    suffix = path.suffix.lower()
-    kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', '.png')
-    if suffix != wanted:
+    kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', suffix)
+    if path.suffix.lower() != wanted:
         raise ValueError(
             f'--out {out}: of {kind} a {wanted} is written: name {path.with_suffix(wanted)}, or a '
             'folder'
@@ -211,7 +216,8 @@ def single_file(out: str, sources: list[Source | Failure]) -> Path | None:
 
 def beside(target: Path, kind: str) -> Path:
     """The file of a picture's ``_heatmap`` and so on."""
-    return target.with_name(f'{target.stem}{kind}{target.suffix}')
+    suffix = target.suffix if not kind or target.suffix.lower() == '.png' else '.png'
+    return target.with_name(f'{target.stem}{kind}{suffix}')
 
 
 def translate_pictures(
@@ -256,7 +262,7 @@ def extras(
     if args.overlay:
         size = result.heatmap.shape
         pictures['_overlay'] = overlay(
-            resize(result.source, *size), result.heatmap, args.colour_map
+            resize(displayed(result.source), *size), result.heatmap, args.colour_map
         )
     if args.figure:
         fitted = inferencer.fit(result.source, args.size)
@@ -306,6 +312,6 @@ def shown(name: str) -> str:
 
 
 def save(picture: np.ndarray, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a picture, whole or not at all."""
     with whole(path, durable=False) as building:
-        Image.fromarray(picture).save(building, 'PNG')
+        write_picture(picture, building)

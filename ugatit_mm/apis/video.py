@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..files import whole
+from ..pixels import shown
 from .inferencer import UGATITInferencer
 
 MAX_MOVIE = 1 << 26  # bytes that say where the frames of a video are
@@ -61,6 +62,11 @@ def translate_video(
     path, target = Path(path), Path(target)
     if not path.is_file():
         raise FileNotFoundError(f'no video {path}')
+    if (channels := inferencer.model.in_channels) not in (1, 3):
+        raise VideoError(
+            f'{path}: the frames of a video are RGB, these networks take {channels} channels: '
+            'translate pictures'
+        )
     capture = cv2.VideoCapture(os.fspath(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # by the file's tag; off in OpenCV 4.11
     writer = None
@@ -71,7 +77,7 @@ def translate_video(
             frames = (result.image for result in inferencer.iterate(read, target_domain, **options))
             for done, frame in enumerate(frames, 1):
                 writer = writer or _writer(building, path, rate, frame.shape[:2])
-                writer.write(frame)
+                writer.write(shown(frame))
                 yield done
             if writer is None:
                 raise VideoError(f'{path} has no frame that OpenCV can read')

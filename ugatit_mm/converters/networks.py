@@ -117,7 +117,7 @@ def _check_bounds(
     for name, parameter in inspect.signature(network).parameters.items():
         if name not in bounds or (value := fields.get(name, parameter.default)) is None:
             continue
-        several = isinstance(parameter.default, tuple)
+        several = isinstance(parameter.default, tuple) or name == 'img_size'
         numbers = value if several and isinstance(value, (tuple, list)) else [value]
         if any(type(number) is not int or not 1 <= number <= bounds[name] for number in numbers):
             raise ValueError(f'{field}.{name} must be 1 to {bounds[name]}, got {value!r}')

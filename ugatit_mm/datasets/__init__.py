@@ -1,7 +1,7 @@
-"""Data: loading images, unpaired folders, a resumable sampler, the image size, demo images."""
+"""Data: loading images, unpaired folders, a resumable sampler, size and channels, demo images."""
 
 from .deep import apply_deep_range
-from .img_size import apply_img_size
+from .img_size import apply_channels, apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
 from .unpaired import UGATITDataset
@@ -14,6 +14,7 @@ __all__ = [
     'PairIndex',
     'UGATITDataset',
     'UnpairedSampler',
+    'apply_channels',
     'apply_deep_range',
     'apply_img_size',
     'decode_rgb',

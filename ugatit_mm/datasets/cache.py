@@ -14,7 +14,7 @@ from ..files import whole
 from .deep import Range
 
 Picture = tuple[np.ndarray, tuple[int, int, int]]
-"""Pixels, uint8 (H, W, 3), and the shape of the file that they were resized from."""
+"""Pixels, uint8 (H, W, C), and the shape of the file that they were resized from."""
 
 _HEADER = np.dtype('<u4')  # the file's height and width, before the pixels
 
@@ -22,8 +22,8 @@ _HEADER = np.dtype('<u4')  # the file's height and width, before the pixels
 class PictureCache:
     """A folder with the pixels of each picture that :class:`LoadRGBImage` has resized.
 
-    A picture takes 3 * width * height + 8 bytes (245 KB at 286 px) on the disk and nothing in
-    memory but the system's file cache. A file is named by a hash of the picture's path, length
+    A picture takes channels * width * height + 8 bytes (245 KB at 286 px and 3) on the disk and
+    nothing in memory but the system's file cache. A file is named by a hash of the picture's path, length
     and time of change, of size, background, interpolation and range of deep pictures, and of
     Pillow's version: a picture that was changed is not found, and decoded again. A file appears
     complete or not at all, so any number of workers, ranks and runs may share the folder, and any
@@ -43,6 +43,7 @@ class PictureCache:
         background: tuple[int, int, int],
         interpolation: str,
         deep_range: Range | None,
+        channels: int,
         decode: Callable[[str], Picture],
     ) -> Picture:
         """Return what ``decode(path)`` returned when it was called for this picture.
@@ -53,6 +54,7 @@ class PictureCache:
             background: Colour that ``decode`` shows behind transparent pixels.
             interpolation: Filter that ``decode`` resizes by.
             deep_range: Values that ``decode`` takes for black and white in deep pictures.
+            channels: Of the picture.
             decode: Called where the picture is not in the folder.
 
         Raises:
@@ -63,7 +65,8 @@ class PictureCache:
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return decode(path)  # which says what is wrong
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
-        key = repr((origin, scale, background, interpolation, deep_range, PIL.__version__))
+        made = (scale, background, interpolation, deep_range, channels)
+        key = repr((origin, *made, PIL.__version__))
         file = self.folder / hashlib.sha256(key.encode()).hexdigest()
         width, height = scale
         try:
@@ -71,12 +74,14 @@ class PictureCache:
         except OSError:  # not there; anything worse, writing will tell
             data = np.empty(0, np.uint8)
         header = 2 * _HEADER.itemsize
-        if data.size != header + 3 * width * height:  # absent, or cut by a crash of the machine
+        if (
+            data.size != header + channels * width * height
+        ):  # absent, or cut by a crash of the machine
             picture, shape = decode(path)
             self._write(file, np.array(shape[:2], _HEADER).tobytes() + picture.tobytes())
             return picture, shape
         rows, columns = data[:header].view(_HEADER).tolist()
-        return data[header:].reshape(height, width, 3), (rows, columns, 3)
+        return data[header:].reshape(height, width, channels), (rows, columns, channels)
 
     def _write(self, file: Path, data: bytes) -> None:
         try:

@@ -1,10 +1,16 @@
-"""Setting the image size of a whole config in one place."""
+"""Setting image size and channels of a whole config in one place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from mmengine.config import Config
+
+from ..pixels import sides_of
+from .loading import check_channels
+
+MARGIN = 30  # what the random crop takes off the shorter side, in the official PyTorch program
+Sides = tuple[int, int]
 
 
 def apply_img_size(cfg: Config) -> None:
@@ -18,27 +24,26 @@ def apply_img_size(cfg: Config) -> None:
     or with None, is left alone.
 
     Args:
-        cfg: ``img_size`` is the side of the square that the networks see, in pixels;
-            ``load_size`` the side before the random crop, None for ``img_size + 30`` (the official
-            PyTorch program).
+        cfg: ``img_size`` is what the networks see, in pixels: the side of a square, or (height,
+            width). ``load_size`` is the size before the random crop: (height, width), or the
+            shorter side, the longer one by the proportion of ``img_size``; None for the shorter
+            side + 30 (the official PyTorch program).
 
     Raises:
-        TypeError: A size is not an integer.
+        TypeError: A size is neither an integer nor two of them.
         ValueError: ``img_size`` is not positive, ``load_size`` is smaller, or no pipeline has a
             step that sets a size.
     """
-    img_size = cfg.get('img_size')
-    if img_size is None:
+    if cfg.get('img_size') is None:
         return
-    load_size = cfg.get('load_size')
-    if load_size is None:
-        load_size = _check_integer('img_size', img_size) + 30
-    if _check_integer('img_size', img_size) < 1:
-        raise ValueError(f'img_size must be positive, got {img_size}.')
-    if _check_integer('load_size', load_size) < img_size:
+    img_size = _sides('img_size', cfg.img_size)
+    if min(img_size) < 1:
+        raise ValueError(f'img_size must be positive, got {cfg.img_size}.')
+    load_size = _load_size(cfg.get('load_size'), img_size)
+    if load_size[0] < img_size[0] or load_size[1] < img_size[1]:
         raise ValueError(
-            f'load_size ({load_size}) must be at least img_size ({img_size}), or None for '
-            'img_size + 30.'
+            f'load_size ({_said(load_size)}) must be at least img_size ({_said(img_size)}), or '
+            'None for img_size + 30.'
         )
     steps = [
         _set_pipeline(pipeline, img_size, load_size) for pipeline in _pipelines(dict(cfg.items()))
@@ -48,21 +53,80 @@ def apply_img_size(cfg: Config) -> None:
             'img_size is set, but no pipeline of this config has a Resize or Crop step, or a '
             'LoadRGBImage with a scale.'
         )
-    _set_fields(cfg.get('model'), img_size)
+    _set_fields(cfg.get('model'), img_size[0] if img_size[0] == img_size[1] else img_size)
 
 
-def _set_pipeline(pipeline: list, img_size: int, load_size: int) -> int:
+def apply_channels(cfg: Config) -> None:
+    """Carry ``cfg.channels`` into every ``LoadRGBImage`` and the model's networks, in place.
+
+    In the model each ``in_channels`` and ``out_channels`` of a network is set. A config without
+    ``channels``, or with None, is left alone.
+
+    Args:
+        cfg: ``channels`` is the number of channels of the pictures of both domains, 1 to 8; see
+            :func:`decode_picture` for how a file of another number is read.
+
+    Raises:
+        ValueError: It is no such number, or no pipeline has a ``LoadRGBImage``.
+    """
+    if cfg.get('channels') is None:
+        return
+    channels = check_channels(cfg.channels)
+    steps = [
+        step
+        for pipeline in _pipelines(dict(cfg.items()))
+        for step in pipeline
+        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage'
+    ]
+    if not steps:
+        raise ValueError(
+            'channels is set, but no pipeline of this config has a LoadRGBImage: leave it at None, '
+            "and set the model's in_channels and out_channels."
+        )
+    for step in steps:
+        step['channels'] = channels
+    for network in (cfg.get('model') or {}).values():
+        for field in ('in_channels', 'out_channels'):
+            if isinstance(network, dict) and field in network:
+                network[field] = channels
+
+
+def _sides(name: str, value: object) -> Sides:
+    """Height and width."""
+    several = isinstance(value, (tuple, list)) and len(value) == 2
+    for side in value if several else [value]:
+        if not isinstance(side, int) or isinstance(side, bool):
+            raise TypeError(f'{name} must be an integer, or (height, width), got {value!r}.')
+    return sides_of(value)
+
+
+def _load_size(value: object, img_size: Sides) -> Sides:
+    """Height and width before the random crop."""
+    shorter = min(img_size)
+    if value is None:
+        value = shorter + MARGIN
+    load_size = _sides('load_size', value)
+    if isinstance(value, int):
+        load_size = tuple(round(value * side / shorter) for side in img_size)
+    return load_size
+
+
+def _said(sides: Sides) -> str:
+    return str(sides[0]) if sides[0] == sides[1] else f'{sides[0]}x{sides[1]}'
+
+
+def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides) -> int:
     """Set the sizes of one pipeline; returns how many steps have one."""
     crop_follows = False
     count = 0
     for step in reversed(pipeline):
         kind = step.get('type') if isinstance(step, dict) else None
         if kind == 'Crop':
-            step['crop_size'] = (img_size, img_size)
+            step['crop_size'] = img_size
             crop_follows = True
         elif kind == 'Resize' or (kind == 'LoadRGBImage' and step.get('scale')):
-            side = load_size if crop_follows else img_size
-            step['scale'] = (side, side)
+            height, width = load_size if crop_follows else img_size
+            step['scale'] = (width, height)  # MMCV's order
         else:
             continue
         count += 1
@@ -82,7 +146,7 @@ def _pipelines(node: object, name: str = '') -> Iterator[list]:
                 yield from _pipelines(value)
 
 
-def _set_fields(node: object, img_size: int) -> None:
+def _set_fields(node: object, img_size: int | Sides) -> None:
     if isinstance(node, dict):
         for key, value in node.items():
             if key == 'img_size':
@@ -92,9 +156,3 @@ def _set_fields(node: object, img_size: int) -> None:
     elif isinstance(node, (list, tuple)):
         for value in node:
             _set_fields(value, img_size)
-
-
-def _check_integer(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f'{name} must be an integer, got {value!r}.')
-    return value

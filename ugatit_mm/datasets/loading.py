@@ -27,7 +27,8 @@ from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
-from ..pixels import INTERPOLATIONS
+from ..pixels import INTERPOLATIONS, MAX_CHANNELS, resize
+from .bands import BandsError, is_tiff, read_bands
 from .cache import PictureCache
 from .deep import (
     Range,
@@ -152,46 +153,127 @@ def decode_rgb(
 
 
 def decode_with_alpha(
-    picture: bytes | Image.Image, name: str, deep_range: Range | None = None
+    picture: bytes | Image.Image,
+    name: str,
+    deep_range: Range | None = None,
+    channels: int = 3,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels, on white, and transparency of a file's content or of a picture of Pillow's.
+    """Pixels and transparency of a file's content or of a picture of Pillow's.
 
     A picture of Pillow's, of any mode, gives the pixels that a file of it would; it is not changed.
+    The pixels are, by ``channels``,
+
+    - 3: those of :func:`decode_rgb`, on white;
+    - 1: their luminance (ITU-R BT.601); greys stay as they are;
+    - 2, 4: grey or RGB, and alpha (255 where there is none), without a background;
+    - 2, 4, and 5 to 8: the bands of a TIFF that has so many, as they are stored; 16 bits become 8 as
+      those of greys.
 
     Args:
         picture: The whole content of a file, or a picture.
         name: What error messages call it.
         deep_range: See :func:`decode_rgb`.
+        channels: Of the pixels, 1 to 8.
 
     Returns:
-        As :func:`decode_rgb`; and uint8 (H, W), 0 where nothing is to be seen and 255 where the
-        picture is opaque, None of pictures without transparency.
+        uint8 (H, W, channels); and uint8 (H, W), 0 where nothing is to be seen and 255 where the
+        picture is opaque, None of pictures without transparency, and where it is among the pixels.
 
     Raises:
-        ImageReadError, ValueError: See :func:`decode_rgb`.
+        ImageReadError: See :func:`decode_rgb`; or there are not so many channels.
+        ValueError: See :func:`decode_rgb`; or ``channels`` is no such number.
     """
-    deep_range = check_deep_range(deep_range)
+    deep_range, white = check_deep_range(deep_range), (255, 255, 255)
+    if check_channels(channels) not in (1, 3):
+        return _decode(picture, name, white, deep_range=deep_range, channels=channels)[0], None
     data = None if isinstance(picture, Image.Image) else picture
     with _explained(name, data), _opened(picture, name) as image:
-        rgb, image = _convert(image, name, (255, 255, 255), deep_range, data)
-        return np.array(rgb), _alpha(image)
+        rgb, image = _convert(image, name, white, deep_range, data)
+        return _as_array(rgb.convert('L') if channels == 1 else rgb), _alpha(image)
+
+
+def check_channels(channels: object) -> int:
+    """Return a number of channels that pictures may have.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(f'channels must be 1 to {MAX_CHANNELS}, got {channels!r}')
+    return channels
 
 
 def _decode(
-    data: bytes,
+    picture: bytes | Image.Image,
     name: str,
     background: tuple[int, int, int],
     scale: tuple[int, int] | None = None,
     interpolation: str = 'bilinear',
     deep_range: Range | None = None,
+    channels: int = 3,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """:func:`decode_rgb`, resized to ``scale`` (width, height); also the shape before that."""
-    with _explained(name, data), _opened(data, name) as image:
+    """Pixels, resized to ``scale`` (width, height), and the shape before that.
+
+    See :func:`decode_with_alpha`, with any background.
+    """
+    if channels not in (1, 3):
+        pixels = _bands(picture, name, channels, deep_range)
+        if pixels is None:
+            pixels = _decode_alpha(picture, name, background, channels, deep_range)
+        size = pixels.shape[1::-1] if scale is None else scale
+        return resize(pixels, size[1], size[0], interpolation), pixels.shape
+    data = None if isinstance(picture, Image.Image) else picture
+    with _explained(name, data), _opened(picture, name) as image:
         rgb, _ = _convert(image, name, background, deep_range, data)
-        shape = (rgb.height, rgb.width, 3)
+        shape = (rgb.height, rgb.width, channels)
+        if channels == 1:
+            rgb = rgb.convert('L')
         if scale is not None:
             rgb = rgb.resize(scale, INTERPOLATIONS[interpolation])
-        return np.array(rgb), shape  # a copy: MMagic's Flip works in place
+        return _as_array(rgb), shape
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """A copy, (H, W, C): MMagic's Flip works in place."""
+    return np.array(image).reshape(image.height, image.width, -1)
+
+
+def _decode_alpha(
+    picture: bytes | Image.Image,
+    name: str,
+    background: tuple[int, int, int],
+    channels: int,
+    deep_range: Range | None,
+) -> np.ndarray:
+    """Grey or RGB, and alpha."""
+    mode = 'LA' if channels == 2 else 'RGBA'
+    data = None if isinstance(picture, Image.Image) else picture
+    with _explained(name, data), _opened(picture, name) as image:
+        rgb, image = _convert(image, name, background, deep_range, data)
+        if image.has_transparency_data and not is_deep_grey(image):
+            return np.array(_with_alpha(image).convert(mode))  # also the colours that are hidden
+        pixels = rgb.convert(mode)
+        if (alpha := _alpha(image)) is not None:
+            pixels.putalpha(Image.fromarray(alpha))
+        return np.array(pixels)
+
+
+def _bands(
+    picture: bytes | Image.Image, name: str, channels: int, deep_range: Range | None
+) -> np.ndarray | None:
+    """Bands of a TIFF, uint8 (H, W, channels); ``None`` where Pillow can read so many channels."""
+    data = b'' if isinstance(picture, Image.Image) else picture
+    try:
+        bands = read_bands(data, channels) if is_tiff(data) else None
+    except BandsError as error:
+        raise _error(name, str(error)) from error
+    if bands is None:
+        if channels in (2, 4):
+            return None
+        raise _error(
+            name, f'is not a TIFF of {channels} bands, which channels={channels} asks for.'
+        )
+    return bands if bands.dtype == np.uint8 else stretch(bands, deep_range or (0, 65535))
 
 
 def _opened(picture: bytes | Image.Image, name: str) -> AbstractContextManager[Image.Image]:
@@ -273,8 +355,9 @@ class LoadRGBImage(BaseTransform):
 
     The counterpart of MMagic's ``LoadImageFromFile``, with the same keys: adds ``key`` (uint8 RGB,
     (H, W, 3), 0 to 255), ``ori_{key}_shape``, ``{key}_channel_order`` ('RGB') and
-    ``{key}_color_type`` ('color'). MMagic's data preprocessor learns the channel order from these
-    last two only if ``PackInputs`` names them in its ``meta_keys``; otherwise it assumes BGR.
+    ``{key}_color_type`` ('color', of one channel 'grayscale'). MMagic's data preprocessor learns
+    the channel order from these last two only if ``PackInputs`` names them in its ``meta_keys``;
+    otherwise it assumes BGR.
 
     With ``scale`` the picture is resized before it becomes an array, to the pixels of MMagic's
     ``Resize(scale, interpolation=interpolation, backend='pillow')`` behind this step, in about half
@@ -290,6 +373,7 @@ class LoadRGBImage(BaseTransform):
         interpolation: The filter, ``'bilinear'`` or ``'bicubic'``.
         deep_range: The values (low, high) that are black and white in pictures of more than 8 bits,
             see :func:`decode_rgb`; None for the whole range of the file.
+        channels: Of the picture, 1 to 8; see :func:`decode_with_alpha`.
 
     Attributes:
         cache: Where resized pictures are kept and looked for, None for nowhere; see
@@ -299,7 +383,7 @@ class LoadRGBImage(BaseTransform):
         ImageReadError: See :func:`decode_rgb`.
         TypeError: The path is neither a string nor a path.
         ValueError: ``background`` is not a colour, ``scale`` no size, ``interpolation`` no known
-            filter or ``deep_range`` no range.
+            filter, ``deep_range`` no range or ``channels`` no such number.
     """
 
     def __init__(
@@ -310,6 +394,7 @@ class LoadRGBImage(BaseTransform):
         scale: tuple[int, int] | None = None,
         interpolation: str = 'bilinear',
         deep_range: Range | None = None,
+        channels: int = 3,
     ) -> None:
         check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.key = key
@@ -318,6 +403,7 @@ class LoadRGBImage(BaseTransform):
         self.scale = None if scale is None else _check_scale(scale)
         self.interpolation = interpolation
         self.deep_range = check_deep_range(deep_range)
+        self.channels = check_channels(channels)
         self.cache: PictureCache | None = None
         self._looks = _LOOKS if deep_range is None else 0
 
@@ -332,11 +418,11 @@ class LoadRGBImage(BaseTransform):
             image, shape = self._decode(name)
         else:
             fields = (self.scale, self.background, self.interpolation, self.deep_range)
-            image, shape = self.cache.get(name, *fields, self._decode)
+            image, shape = self.cache.get(name, *fields, self.channels, self._decode)
         results[self.key] = image
         results[f'ori_{self.key}_shape'] = shape
         results[f'{self.key}_channel_order'] = 'RGB'
-        results[f'{self.key}_color_type'] = 'color'
+        results[f'{self.key}_color_type'] = 'grayscale' if self.channels == 1 else 'color'
         return results
 
     def _decode(self, path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -352,13 +438,14 @@ class LoadRGBImage(BaseTransform):
             self._looks -= 1
             tell_of_narrow(data, path, partial(print_log, logger='current', level=logging.WARNING))
         fields = (self.background, self.scale, self.interpolation, self.deep_range)
-        return _decode(data, path, *fields)
+        return _decode(data, path, *fields, self.channels)
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(key={self.key!r}, background={self.background}, '
             f'backend_args={self.backend_args}, scale={self.scale}, '
-            f'interpolation={self.interpolation!r}, deep_range={self.deep_range})'
+            f'interpolation={self.interpolation!r}, deep_range={self.deep_range}, '
+            f'channels={self.channels})'
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..converters.networks import kind_of
 from ..models.base import TRANSLATION_MODELS
+from ..pixels import size_words
 from .figures import PROTOCOLS, Figure, plus_minus
 from .paper import DIRECTIONS, TABLE_1, TABLE_3
 from .results import read_results
@@ -208,7 +209,7 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     ablated = {name for name, _ in TABLE_1.values()}
     name = TABLE_1[ablation][0] if ablation else None
     row = kind.ROW if kind.ROW not in ablated or name == kind.ROW else None
-    words = [*words, f'{test["img_size"]} px', *_rates(test['optimizers'], kind.RATES)]
+    words = [*words, size_words(test['img_size']), *_rates(test['optimizers'], kind.RATES)]
     return [
         Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure, test)
         for figure in test['figures']

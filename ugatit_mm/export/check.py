@@ -57,14 +57,14 @@ def verify(
     """Compare a file with the model that it was made of, and say what came out.
 
     Random pictures come first, in batches of one and more and, where the file takes any size, of a
-    second size; then ``pictures``, squeezed into the network's square. A static file is compared in
+    second size; then ``pictures``, squeezed into the network's size. A static file is compared in
     OpenCV, too.
 
     Args:
         path: What :func:`export_model` wrote.
         format: As there.
         model: As there, on the CPU.
-        pictures: RGB, uint8, (H, W, 3), of any size.
+        pictures: uint8, (H, W, C), of any size.
 
     Yields:
         A line for each kind.
@@ -77,18 +77,19 @@ def verify(
     run, meta = open_exported(path, format)
     target = model.target(meta['target'])
     network = Translator(model, target, meta['pixels'], meta['heatmap'] == 'yes')
-    size = int(meta['img_size'])
+    height, *rest = map(int, meta['img_size'].split('x'))
+    width = rest[0] if rest else height
     runners = {'': run}
-    sizes = [(1, size, size), (3, size, size)]
+    sizes = [(1, height, width), (3, height, width)]
     if meta['batch'] == '1':
         runners[' in OpenCV'] = open_in_opencv(path, network.heatmap)
-        sizes = [(1, size, size)] * 3
+        sizes = [(1, height, width)] * 3
     elif model.takes_any_size:
-        sizes.append((2, size + model.STRIDE, 2 * size))
+        sizes.append((2, height + model.STRIDE, 2 * width))
     rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
+    noise = [rng.integers(0, 256, (*shape, model.in_channels), dtype=np.uint8) for shape in sizes]
     fitted = [
-        fit(picture, size, 'resize', interpolation=model.INTERPOLATION).image[None]
+        fit(picture, (height, width), 'resize', interpolation=model.INTERPOLATION).image[None]
         for picture in pictures
     ]
     for (name, batches), (where, run) in product(

@@ -32,12 +32,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=PIXELS,
         default='uint8',
         help='uint8: RGB from 0 to 255, (N, H, W, 3), in and out (the default); normalised: '
-        'float32 in [-1, 1], (N, 3, H, W)',
+        'float32 in [-1, 1], (N, 3, H, W); instead of 3 the channels that the networks take',
     )
     parser.add_argument('--heatmap', action='store_true', help='the attention as a second output')
     parser.add_argument('--half', action='store_true', help='float16: half the size')
     parser.add_argument(
-        '--img-size', type=int, metavar='PX', help='that the file is for (of the training)'
+        '--img-size',
+        type=int,
+        nargs='+',
+        metavar='PX',
+        help='that the file is for: a side, or height and width (of the training)',
     )
     parser.add_argument('--opset', type=int, help=f"version of ONNX's operators ({OPSETS[0]})")
     parser.add_argument(
@@ -51,7 +55,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='PICTURE',
         help='to compare on, beside random ones (three that come with scikit-image)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.img_size is not None and len(args.img_size) > 2:
+        parser.error('--img-size takes a side, or height and width')
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         model, about = load_model(args.ckpt, args.config, 'cpu')
         if args.ckpt is None:
             print(f'Without --ckpt: {about["about"]}')
-        pictures = _pictures(args.check)
+        pictures = _pictures(args.check, model.in_channels)
         out = Path(args.out or model.direction(args.to) + FORMATS[args.format])
         with whole(out) as building:
             meta = export_model(
@@ -73,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
                 pixels=args.pixels,
                 heatmap=args.heatmap,
                 half=args.half,
-                img_size=args.img_size,
+                img_size=args.img_size and (args.img_size * 2)[:2],
                 opset=args.opset,
                 static=args.static,
             )
@@ -87,15 +94,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _pictures(paths: list[str] | None) -> list[np.ndarray]:
+def _pictures(paths: list[str] | None, channels: int) -> list[np.ndarray]:
     """What to compare on."""
     if paths is None:
+        if channels not in (1, 3):  # there are only photographs
+            return []
         from skimage import data
 
-        return [data.astronaut(), data.chelsea(), data.coffee()]
+        photographs = (data.astronaut(), data.chelsea(), data.coffee())
+        return [read(photograph, channels=channels) for photograph in photographs]
     pictures = []
     for source in find_sources(paths):
         if isinstance(source, Failure):
             raise ValueError(f'--check {source.name}: {source.error}')
-        pictures.append(read(source.picture))
+        pictures.append(read(source.picture, channels=channels))
     return pictures

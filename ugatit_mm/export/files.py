@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..domains import other
 from ..files import whole
 from ..models.base import UnpairedTranslation
-from ..pixels import normalise, to_uint8
+from ..models.base.images import check_img_size
+from ..pixels import normalise, sides_of, size_words, to_uint8
 from ..provenance import commit
 from ..version import __version__
 from .static import simplify
@@ -31,6 +32,7 @@ ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 META = 'ugatit.json'  # extra file of a TorchScript archive
 ONNX_LIMIT = 2**31 - 2**24  # bytes; a protobuf message ends at 2 GiB
 
+ImgSize = int | Sequence[int]
 Runner = Callable[[np.ndarray], list[np.ndarray]]
 
 
@@ -64,7 +66,7 @@ class Translator(nn.Module):
         self.register_buffer('style', None if style is None else style.to(self.dtype))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Translate pixels (N, H, W, 3) or (N, 3, H, W); the heatmap is (N, 1, h, w)."""
+        """Translate pixels (N, H, W, C) or (N, C, H, W); the heatmap is (N, 1, h, w)."""
         if self.pixels == 'uint8':  # only at both ends, as TensorRT has it
             x = normalise(x.float().permute(0, 3, 1, 2))
         style = None if self.style is None else self.style.expand(len(x), *self.style.shape[1:])
@@ -84,7 +86,7 @@ def export_model(
     pixels: str = 'uint8',
     heatmap: bool = False,
     half: bool = False,
-    img_size: int | None = None,
+    img_size: int | Sequence[int] | None = None,
     opset: int | None = None,
     static: bool = False,
 ) -> dict[str, str]:
@@ -99,13 +101,14 @@ def export_model(
         target_domain: Letter or name; the model's default if not given.
         path: File to write.
         format: ``'onnx'`` or ``'torchscript'``.
-        pixels: ``'uint8'``: RGB from 0 to 255, (N, H, W, 3), goes in and comes out.
-            ``'normalised'``: RGB in [-1, 1], float32, (N, 3, H, W).
+        pixels: ``'uint8'``: 0 to 255, (N, H, W, C), goes in and comes out; C is 3, RGB, or what
+            the networks take and make. ``'normalised'``: [-1, 1], float32, (N, C, H, W).
         heatmap: The attention too, float32, (N, 1, h, w), as the model has it: unbounded, larger
             where it looks more.
         half: Weights and convolutions in float16; statistics of norms, input and output stay as
             they are.
-        img_size: Side of the pictures that the file says it is for; of the training if not given.
+        img_size: Side of the pictures that the file says it is for, or (height, width); of the
+            training if not given.
         opset: Version of ONNX's operators, 18 if not given.
         static: One picture of ``img_size`` at a time, by operators that OpenCV reads too; of ONNX.
 
@@ -137,7 +140,8 @@ def export_model(
     meta = {
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
-        'img_size': str(img_size),
+        'img_size': size_words(img_size).removesuffix(' px'),  # '256', or '192x256'
+        'channels': f'{model.in_channels} to {model.out_channels}',
         'size': f'multiples of {model.STRIDE}' if model.takes_any_size and not static else 'fixed',
         'batch': '1' if static else 'any',
         'resize': model.INTERPOLATION,
@@ -159,7 +163,12 @@ def export_model(
 
 
 def _write_onnx(
-    network: Translator, img_size: int, path: Path, opset: int, meta: dict[str, str], static: bool
+    network: Translator,
+    img_size: ImgSize,
+    path: Path,
+    opset: int,
+    meta: dict[str, str],
+    static: bool,
 ) -> None:
     import onnx
     import onnx_ir
@@ -197,7 +206,7 @@ def _write_onnx(
         network.heatmap and network.model.takes_any_size and not static
     ):  # the exporter invents names
         heatmap = network(example)[1]
-        if heatmap.size(3) * stride == img_size:
+        if tuple(stride * side for side in heatmap.shape[2:]) == sides_of(img_size):
             program.model.graph.outputs[1].shape = onnx_ir.Shape(['batch', 1, *parts])
     program.model.metadata_props.update(meta)
     program.save(path, external_data=False)
@@ -205,7 +214,7 @@ def _write_onnx(
 
 
 def _write_torchscript(
-    network: Translator, img_size: int, path: Path, meta: dict[str, str]
+    network: Translator, img_size: ImgSize, path: Path, meta: dict[str, str]
 ) -> None:
     with _quiet():
         traced = torch.jit.trace(network, _example(network, img_size, 1), check_trace=False)
@@ -226,18 +235,15 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _img_size(model: UnpairedTranslation, img_size: int | None) -> int:
+def _img_size(model: UnpairedTranslation, img_size: ImgSize | None) -> ImgSize:
     own = model.img_size
-    if img_size is None or img_size == own:
+    if img_size is None:
         return own
-    if not model.takes_any_size:
-        raise ValueError(f'img_size: these networks take only {own} px, got {img_size}')
-    if img_size % model.STRIDE or img_size < 2 * model.STRIDE:
+    if not model.takes_any_size and sides_of(img_size) != sides_of(own):
         raise ValueError(
-            f'img_size must be a multiple of {model.STRIDE} from {2 * model.STRIDE} on, '
-            f'got {img_size}'
+            f'img_size: these networks take only {size_words(own)}, got {size_words(img_size)}'
         )
-    return img_size
+    return check_img_size(img_size, model.STRIDE)
 
 
 def _axes(pixels: str) -> tuple[int, int]:
@@ -245,12 +251,12 @@ def _axes(pixels: str) -> tuple[int, int]:
     return (1, 2) if pixels == 'uint8' else (2, 3)
 
 
-def _example(network: Translator, img_size: int, batch: int) -> Tensor:
-    shape, dtype = [batch, 3, 3, 3], torch.float32
+def _example(network: Translator, img_size: ImgSize, batch: int) -> Tensor:
+    shape, dtype = [batch, *3 * [network.model.in_channels]], torch.float32
     if network.pixels == 'uint8':
         dtype = torch.uint8
-    for axis in _axes(network.pixels):
-        shape[axis] = img_size
+    for axis, side in zip(_axes(network.pixels), sides_of(img_size), strict=True):
+        shape[axis] = side
     device = next(network.model.parameters()).device
     return torch.zeros(shape, dtype=dtype, device=device)
 

@@ -50,9 +50,7 @@ def translation_sheet(
     return make_sheet([list(row.values()) for row in rows], list(rows[0]), zoom)
 
 
-def _row(
-    columns: 'dict[str, Tensor | Attention]', size: Sequence[int]
-) -> dict[str, np.ndarray]:
+def _row(columns: 'dict[str, Tensor | Attention]', size: Sequence[int]) -> dict[str, np.ndarray]:
     """Images as they are, heatmaps coloured, by title."""
     row = {}
     for title, part in columns.items():

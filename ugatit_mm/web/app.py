@@ -32,7 +32,7 @@ from starlette.routing import Route
 from ..apis.sizes import SIZE_MODES
 from ..datasets.formats import FORMATS
 from ..datasets.loading import ImageReadError, decode_rgb
-from ..pixels import resize
+from ..pixels import resize, shown, sides_of
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
 
@@ -107,7 +107,7 @@ class _Pages:
                 'domains': model.domain_names,
                 'targets': list(model.targets()),
                 'to': self.target,
-                'side_of_network': self.inferencer.img_size,
+                'size_of_network': sides_of(self.inferencer.img_size),  # height, width
                 'sizes': [mode for mode in SIZE_MODES if model.takes_any_size or mode != 'keep'],
                 'attention': model.has_attention,
                 'about': about if isinstance(about, str) else None,
@@ -245,7 +245,7 @@ class _Pages:
             heatmap = _encode(np.rint(255 * result.heatmap).astype(np.uint8))
         answer = {
             'source': _encode(picture, 'JPEG', quality=90),
-            'translation': _encode(result.image),
+            'translation': _encode(shown(result.image)),
             'heatmap': heatmap,
             'width': picture.shape[1],
             'height': picture.shape[0],

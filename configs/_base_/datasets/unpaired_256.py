@@ -3,8 +3,9 @@
 # To change the size, set img_size (and, if you like, load_size), in a child config or by
 # `--cfg-options img_size=128`: the project's tools carry both into every pipeline below and into
 # the model. Set img_size = None if you write pipelines of your own and want them as they are.
-img_size = 256
-load_size = None  # side before the random crop; None: img_size + 30, as the official program
+img_size = 256  # or (height, width)
+load_size = None  # before the random crop; None: the shorter side + 30, as the official program
+channels = None  # of the pictures, 1 (grey) to 8 (bands); None: as pipelines and model say (RGB)
 
 # Recorded with each sample; without the channel order MMagic would take the images for BGR.
 meta_keys = [

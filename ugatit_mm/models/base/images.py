@@ -1,6 +1,31 @@
 """What networks take: errors that say which images they get."""
 
+from typing import Any
+
 from torch import Tensor
+
+from ...pixels import sides_of
+
+MAX_IMG_SIZE = 8192  # a file of weights may say it
+
+
+def check_img_size(img_size: Any, stride: int) -> int | tuple[int, int]:
+    """Return an ``img_size`` of a config: a side, or (height, width) where they differ.
+
+    Raises:
+        ValueError: It is no size that networks of this stride take.
+    """
+    several = isinstance(img_size, (tuple, list)) and len(img_size) == 2
+    if not all(
+        type(side) is int and side % stride == 0 and 2 * stride <= side <= MAX_IMG_SIZE
+        for side in (img_size if several else [img_size])
+    ):
+        raise ValueError(
+            f'img_size must be a multiple of {stride} from {2 * stride} to {MAX_IMG_SIZE}, got '
+            f'{img_size!r}; a rectangle is (height, width)'
+        )
+    height, width = sides_of(img_size)
+    return height if height == width else (height, width)
 
 
 def check_channels(x: Tensor, channels: int, network: str) -> None:

@@ -20,12 +20,12 @@ from typing_extensions import Self
 from ...domains import DOMAINS, domain_names, other
 from ...pixels import swap_colours, to_uint8
 from .graph import StepGraphs, run_step
+from .images import check_img_size
 from .log import StepLog
 from .step import Kept, Step
 from .wrappers import unwrap
 
 IMG_SIZE = 256
-MAX_IMG_SIZE = 8192  # a file of weights may say it
 
 
 class Translated(NamedTuple):
@@ -88,7 +88,7 @@ class UnpairedTranslation(BaseTranslationModel):
             given.
         targets: Domains that it translates into, by letter; those of ``TARGETS`` if not given. With
             fewer it does not train: weights of one direction only.
-        img_size: Side of the square, in pixels, that pictures are fitted to.
+        img_size: Side of the square, in pixels, that pictures are fitted to, or (height, width).
         loss_config: Weights over ``LOSS_WEIGHTS``.
         channels_last: Keep the features of the parts in ``CHANNELS_LAST`` in NHWC, which
             convolutions of CPUs and of tensor cores take as they are. The weights are the same in
@@ -150,7 +150,7 @@ class UnpairedTranslation(BaseTranslationModel):
         domains: dict[str, str] | None = None,
         default_domain: str | None = None,
         targets: Sequence[str] | None = None,
-        img_size: int = IMG_SIZE,
+        img_size: int | tuple[int, int] = IMG_SIZE,
         loss_config: dict[str, float] | None = None,
         channels_last: bool = True,
         compile: dict | None = None,
@@ -170,14 +170,7 @@ class UnpairedTranslation(BaseTranslationModel):
             raise ValueError(
                 f'loss_config knows {sorted(self.LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
             )
-        if type(img_size) is not int or not (
-            img_size % self.STRIDE == 0 and 2 * self.STRIDE <= img_size <= MAX_IMG_SIZE
-        ):
-            raise ValueError(
-                f'img_size must be a multiple of {self.STRIDE} from {2 * self.STRIDE} to '
-                f'{MAX_IMG_SIZE}, got {img_size!r}'
-            )
-        self.img_size = img_size
+        self.img_size = check_img_size(img_size, self.STRIDE)
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
         for name in self.PARTS:
@@ -603,8 +596,8 @@ class UnpairedTranslation(BaseTranslationModel):
         return {'type': cls.__name__, **networks}
 
     @classmethod
-    def size_of(cls, model: Mapping[str, Any]) -> int:
-        """Side of the square, in pixels, that the model of a config fits pictures to."""
+    def size_of(cls, model: Mapping[str, Any]) -> int | tuple[int, int]:
+        """What the model of a config fits pictures to: a square's side, or (height, width)."""
         return model.get('img_size', IMG_SIZE)
 
     @classmethod

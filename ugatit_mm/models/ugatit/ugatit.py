@@ -247,7 +247,7 @@ class UGATIT(UnpairedTranslation):
         return {'type': cls.__name__, **describe(state)}
 
     @classmethod
-    def size_of(cls, model: Mapping[str, Any]) -> int:
+    def size_of(cls, model: Mapping[str, Any]) -> int | tuple[int, int]:
         """The generators', which the weights of a full one depend on."""
         return super().size_of(model['generator'])
 

@@ -6,7 +6,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...messages import check_choice
-from ..base.images import check_channels, check_quarters
+from ...pixels import sides_of
+from ..base.images import check_channels, check_img_size, check_quarters
 from ..base.init import INITS, init_networks
 from ..layers import (
     CAM,
@@ -48,10 +49,13 @@ class StyleMLP(nn.Module):
         bias: Biases of the layers.
     """
 
-    def __init__(self, channels: int, hidden: int, size: int | None, bias: bool) -> None:
+    def __init__(
+        self, channels: int, hidden: int, size: tuple[int, int] | None, bias: bool
+    ) -> None:
         super().__init__()
         self.light = size is None
-        self.fc1 = JointLinear(channels * (1 if size is None else size * size), hidden, bias)
+        positions = 1 if size is None else size[0] * size[1]
+        self.fc1 = JointLinear(channels * positions, hidden, bias)
         self.fc2 = nn.Linear(hidden, hidden, bias)
         self.gamma = nn.Linear(hidden, channels, bias)
         self.beta = nn.Linear(hidden, channels, bias)
@@ -78,8 +82,8 @@ class UGATITGenerator(BaseModule):
         out_channels: Channels of the result.
         base_channels: Channels of the first convolution; the bottleneck has four times as many.
         num_blocks: Residual blocks in the encoder, and again in the decoder.
-        img_size: Height and width of the image in pixels. The full variant takes no other size;
-            the light one takes any multiple of 4 from 8 on.
+        img_size: Side of the square image in pixels, or (height, width). The full variant takes no
+            other size; the light one takes any multiples of 4 from 8 on.
         light: Average the features before the MLP.
         norm: Norm in the decoder: ``'adalin'``, or one of the paper's ablation (Table 1):
             ``'in'``, ``'ln'``, ``'gn'`` are plain affine norms at all sites; ``'adain'`` takes
@@ -111,7 +115,7 @@ class UGATITGenerator(BaseModule):
         out_channels: int = 3,
         base_channels: int = 64,
         num_blocks: int = 4,
-        img_size: int = 256,
+        img_size: int | tuple[int, int] = 256,
         light: bool = False,
         norm: str = 'adalin',
         norm_groups: int = 32,
@@ -144,11 +148,9 @@ class UGATITGenerator(BaseModule):
         check_choice('norm', norm, NORMS)
         check_choice('mlp_width', fields['mlp_width'], ('blocks', 'features'))
         check_choice('init', fields['init'], INITS)
-        if img_size % 4 or img_size < 8:
-            raise ValueError(f'img_size must be a multiple of 4 from 8 on, got {img_size}')
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.img_size = img_size
+        self.img_size = check_img_size(img_size, 4)
         self.light = light
         self.with_cp = with_cp
         self.init = fields['init']
@@ -207,7 +209,9 @@ class UGATITGenerator(BaseModule):
         self.mlp = None
         if norm in ('adalin', 'adain'):
             hidden = base_channels * (num_blocks if fields['mlp_width'] == 'blocks' else 4)
-            self.mlp = StyleMLP(channels, hidden, None if light else img_size // 4, bias)
+            height, width = sides_of(self.img_size)
+            size = None if light else (height // 4, width // 4)
+            self.mlp = StyleMLP(channels, hidden, size, bias)
         pads = num_blocks * [ResBlock.padding] + [replication()]
         self.attended = pads[0]  # padding of what the decoder begins with
         self.blocks = nn.ModuleList(
@@ -260,7 +264,8 @@ class UGATITGenerator(BaseModule):
     def _check_input(self, x: Tensor) -> None:
         check_channels(x, self.in_channels, 'generator')
         height, width = x.shape[2:]
-        if self.mlp is not None and not self.light and (height, width) != (self.img_size,) * 2:
+        tied = self.mlp is not None and not self.light
+        if tied and (height, width) != sides_of(self.img_size):
             raise ValueError(
                 f'the full generator is tied to img_size={self.img_size}, got {height}x{width}: '
                 'resize the image, build it with another img_size, or use light=True'

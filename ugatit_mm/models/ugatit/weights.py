@@ -59,7 +59,8 @@ def _generator(state: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str,
         side = round((flat / (4 * base)) ** 0.5)
         if side * side * 4 * base != flat:
             raise ValueError(
-                f'{prefix}mlp.fc1.weight takes {flat} inputs, no square of {4 * base} channels'
+                f'{prefix}mlp.fc1.weight takes {flat} inputs, no square of {4 * base} channels: '
+                'give the config of the training, which says height and width'
             )
         fields['img_size'] = 4 * side
     if not any(key.startswith(f'{prefix}cam.') for key in state):

@@ -3,9 +3,9 @@
 
 const $ = (id) => document.getElementById(id);
 const SIZES = {
-  resize: (side) => `Squeeze it to ${side} × ${side}`,
-  crop: () => 'Translate the square in its middle',
-  pad: () => 'Reflect its edges to a square',
+  resize: ([height, width]) => `Squeeze it to ${width} × ${height}`,
+  crop: ([height, width]) => `Translate the ${height === width ? 'square' : 'part'} in its middle`,
+  pad: ([height, width]) => `Reflect its edges to a ${height === width ? 'square' : 'rectangle'}`,
   keep: () => 'Keep it as it is (slow)',
 };
 
@@ -260,7 +260,7 @@ function fillIn() {
     label.append(input, `${from} to ${to}`);
     $('directions').append(label);
   }
-  for (const size of model.sizes) $('size').append(new Option(SIZES[size](model.side_of_network), size));
+  for (const size of model.sizes) $('size').append(new Option(SIZES[size](model.size_of_network), size));
   model.examples.forEach((label, number) => {
     const image = Object.assign(new Image(), { src: `/example/${number}`, alt: `Example: ${label}` });
     const button = Object.assign(document.createElement('button'), { type: 'button' });

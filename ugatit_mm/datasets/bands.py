@@ -1,0 +1,77 @@
+"""TIFFs of any number of bands, which Pillow does not read or cuts to three."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+# What tifffile decodes without another package, as TIFF numbers it: none, and deflate twice.
+COMPRESSIONS = (1, 8, 32946)
+
+
+class BandsError(ValueError):
+    """A TIFF whose bands cannot be read; the message says the reason and a remedy."""
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether the bytes begin as a TIFF, of 32 or of 64 bits."""
+    return data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+
+
+def read_bands(data: bytes, channels: int) -> np.ndarray | None:
+    """Read a TIFF's first picture if it has as many bands as are wanted.
+
+    Args:
+        data: The whole file.
+        channels: Bands that are wanted.
+
+    Returns:
+        uint8 or uint16, (H, W, channels); ``None`` for a picture of another number of bands.
+
+    Raises:
+        BandsError: Its values or its compression are not read, it is too large, or damaged.
+    """
+    import tifffile  # here: a tenth of a second
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            if page.samplesperpixel != channels:
+                return None
+            _check(page)
+            values = page.asarray()
+    except BandsError:
+        raise
+    except Exception as error:  # a damaged file meets any error of the parser's
+        raise BandsError(
+            f'is damaged or truncated ({type(error).__name__}: {error}): replace or delete it.'
+        ) from error
+    planes = values.shape[:1] == (channels,) and page.planarconfig == 2 and channels > 1
+    return np.ascontiguousarray(values.transpose(1, 2, 0) if planes else values)
+
+
+def _check(page: TiffPage) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    width, height = page.imagewidth, page.imagelength
+    if limit is not None and width * height > limit:
+        raise BandsError(
+            f"is too large to decode safely: {width}x{height} pixels exceed Pillow's limit of "
+            f'{limit}. Scale the file down.'
+        )
+    if page.dtype not in (np.uint8, np.uint16):
+        kind = 'unknown values' if page.dtype is None else f'values of type {page.dtype}'
+        raise BandsError(f'holds {kind}; 8 and 16 bits without sign are read: convert it.')
+    if page.compression not in COMPRESSIONS:
+        name = getattr(page.compression, 'name', page.compression)
+        raise BandsError(
+            f'is compressed by {name}, which is not read of a TIFF with bands: save it without '
+            'compression, or with deflate.'
+        )
+    if (turned := page.tags.get('Orientation')) and turned.value != 1:
+        raise BandsError(f'is stored turned (orientation {turned.value}): save it upright.')

@@ -247,6 +247,34 @@ def test_size_from_a_child_config_reaches_the_model(tmp_path):
     assert cfg.model == {'generator': {'type': 'G', 'img_size': 128}, 'heads': [{'img_size': 128}]}
 
 
+@pytest.mark.parametrize(
+    ('options', 'load'),
+    [
+        ({}, (94, 188)),  # the shorter side and 30, the other in proportion
+        ({'load_size': 80}, (80, 160)),
+        ({'load_size': (64, 130)}, (64, 130)),
+        ({'load_size': [70, 128]}, (70, 128)),
+    ],
+)
+def test_a_rectangle_from_the_command_line(options, load):
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({'img_size': (64, 128), 'model.generator': {'img_size': 256}} | options)
+    apply_img_size(cfg)
+    height, width = load
+    steps = cfg.train_dataloader.dataset.pipeline
+    assert [tuple(step.scale) for step in steps[:2]] == 2 * [(width, height)]
+    assert tuple(steps[4].crop_size) == (64, 128)
+    assert [tuple(step.scale) for step in cfg.test_pipeline[:2]] == 2 * [(128, 64)]
+    assert tuple(cfg.model.generator.img_size) == (64, 128)
+
+
+def test_both_sides_alike_are_a_square():
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({'img_size': (64, 64), 'model.generator': {'img_size': 256}})
+    apply_img_size(cfg)
+    assert every_size(cfg) == sizes(94, 64) and cfg.model.generator.img_size == 64
+
+
 def test_no_size_leaves_a_config_alone():
     cfg = Config({'test_pipeline': [{'type': 'Resize', 'scale': (7, 9)}]})
     apply_img_size(cfg)
@@ -261,6 +289,9 @@ def test_no_size_leaves_a_config_alone():
         ({'img_size': '128'}, TypeError, 'img_size must be an integer'),
         ({'img_size': 12.5}, TypeError, 'img_size must be an integer'),
         ({'img_size': 128, 'load_size': '1'}, TypeError, 'load_size must be an integer'),
+        ({'img_size': (128, 64, 3)}, TypeError, r'an integer, or \(height, width\), got \(128, '),
+        ({'img_size': (64, 0)}, ValueError, 'img_size must be positive'),
+        ({'img_size': (64, 96), 'load_size': (70, 90)}, ValueError, r'70x90\) must .* \(64x96\)'),
         ({'img_size': 0}, ValueError, 'img_size must be positive'),
         ({'img_size': 128, 'load_size': 127}, ValueError, 'at least img_size'),
     ],

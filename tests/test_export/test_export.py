@@ -266,7 +266,7 @@ def test_mistakes_are_named(light, full, tiny, tmp_path, monkeypatch, capsys):
         (light, {'opset': 9}, 'opset must be 18 to 23, got 9'),
         (light, {'format': 'torchscript', 'opset': 18}, 'opset belongs to ONNX'),
         (light, {'format': 'torchscript', 'static': True}, 'static belongs to ONNX'),
-        (light, {'img_size': 30}, 'img_size must be a multiple of 4 from 8 on, got 30'),
+        (light, {'img_size': 30}, 'img_size must be a multiple of 4 from 8 to 8192, got 30'),
         (full, {'img_size': 64}, 'take only 32 px, got 64'),
         (light, {'target_domain': 'zebra'}, "unknown domain 'zebra'"),
         (plain, {'heatmap': True}, 'these networks have no attention'),

@@ -204,7 +204,7 @@ def test_figure_without_discriminators(tiny):
 
 def test_figure_refuses_what_is_no_picture(tiny):
     for wrong in (picture_of()[..., 0], picture_of().astype(np.float32)):
-        with pytest.raises(ValueError, match='a picture is RGB, uint8'):
+        with pytest.raises(ValueError, match=r'a picture is uint8, \(h, w, 3\), got'):
             attention_figure(tiny(), wrong, 'B')
     with pytest.raises(ValueError, match="unknown domain 'C'"):
         attention_figure(tiny(), picture_of(), 'C')

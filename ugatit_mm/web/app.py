@@ -59,7 +59,15 @@ def build_app(
         inferencer: What translates.
         host: See :class:`Guard`.
         limits: What is taken; the defaults of :class:`Limits` if not given.
+
+    Raises:
+        ValueError: The networks take other pictures than grey or RGB ones.
     """
+    if (channels := inferencer.model.in_channels) not in (1, 3):
+        raise ValueError(
+            f'the page takes grey and RGB pictures, these networks take {channels} channels: '
+            'use ugatit translate'
+        )
     pages = _Pages(inferencer, limits or Limits())
     names = {'/': 'page.html', '/page.css': 'page.css', '/page.js': 'page.js'}
     names['/icon.svg'] = 'icon.svg'
@@ -244,7 +252,7 @@ class _Pages:
         if result.heatmap is not None:
             heatmap = _encode(np.rint(255 * result.heatmap).astype(np.uint8))
         answer = {
-            'source': _encode(picture, 'JPEG', quality=90),
+            'source': _encode(shown(result.source), 'JPEG', quality=90),
             'translation': _encode(shown(result.image)),
             'heatmap': heatmap,
             'width': picture.shape[1],

@@ -449,10 +449,12 @@ class UnpairedTranslation(BaseTranslationModel):
             kwargs: For :meth:`translation`.
 
         Returns:
-            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU.
+            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU. MMagic's inferencer writes
+            three channels of any number: of one or two the first comes as grey, of more than three
+            the first three.
         """
         target = self.translation(img, target_domain, **kwargs)
-        return {'source': swap_colours(img).cpu(), 'target': swap_colours(target).cpu()}
+        return {'source': _to_bgr(img), 'target': _to_bgr(target)}
 
     @torch.no_grad()
     def val_step(self, data: dict) -> list[DataSample]:
@@ -618,6 +620,12 @@ def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: 
             wrapped = f'{prefix}{part}.module.'
             if key.startswith(wrapped):
                 state[f'{prefix}{part}.{key[len(wrapped) :]}'] = state.pop(key)
+
+
+def _to_bgr(images: Tensor) -> Tensor:
+    """What people are shown of images, BGR, on the CPU."""
+    colours = images[:, [0, 0, 0]] if images.size(1) < 3 else images[:, :3]
+    return colours.flip(1).cpu()
 
 
 def _to_mmagic(images: Tensor) -> Tensor:

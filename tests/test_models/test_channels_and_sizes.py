@@ -1,0 +1,246 @@
+"""Every model with pictures of one to eight channels, and with rectangles, end to end."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from helpers import TINY_OF
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from ugatit_mm import cli
+from ugatit_mm.apis import TranslationInferencer, load_model, run_test, run_training
+from ugatit_mm.config import load_config
+from ugatit_mm.converters import write_checkpoint
+from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.export import export_model, open_exported, verify
+from ugatit_mm.models.base import UnpairedTranslation
+from ugatit_mm.pixels import normalise, resize, shown, swap_colours, to_uint8, write_picture
+from ugatit_mm.visualization import attention_figure, translation_sheet
+
+every_model = pytest.mark.parametrize('name', list(TINY_OF))
+FULL = {'model.generator.light': False}
+
+
+def config(name: str, **options: Any) -> Config:
+    tiny = TINY_OF[name] | {'domains.A': 'red', 'domains.B': 'blue'}
+    return load_config(f'{name}_custom', tiny | options)
+
+
+def build(name: str, **options: Any) -> UnpairedTranslation:
+    init_default_scope('mmagic')
+    torch.manual_seed(0)
+    model = MODELS.build(config(name, **options).model)
+    model.init_weights()
+    return model
+
+
+def optimisers(model: UnpairedTranslation):
+    adam = {'optimizer': {'type': 'Adam', 'lr': 1e-3, 'fused': True}}
+    return UGATITOptimWrapperConstructor(dict.fromkeys(model.OPTIMIZED, adam))(model)
+
+
+def batch(channels: int, size: tuple[int, int] = (32, 32)) -> dict:
+    """As the loader gives it, RGB where there are colours."""
+    rng = torch.Generator().manual_seed(channels)
+    images = {f'img_{x}': torch.randint(0, 256, (1, channels, *size), generator=rng) for x in 'AB'}
+    orders = {f'{key}_channel_order': 'RGB' for key in images}
+    return {'inputs': images, 'data_samples': [DataSample(metainfo=orders)]}
+
+
+def by_hand(model: UnpairedTranslation, picture: np.ndarray, target: str) -> np.ndarray:
+    """What the model makes of a picture of the size that it takes, (H, W, C)."""
+    with torch.no_grad():
+        pixels = normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
+        return to_uint8(model.translate(pixels, target).image)[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4, 8])
+@every_model
+def test_a_model_of_any_channels(name: str, channels: int):
+    model = build(name, channels=channels)
+    assert (model.in_channels, model.out_channels) == (channels, channels)
+    data = batch(channels)
+    log = model.train().train_step(data, optimisers(model))
+    assert log.not_finite == [] and all(log.updates.values())
+    model.eval()
+    (sample,) = model.val_step(batch(channels))
+    source = data['inputs']['img_A'][0]
+    assert torch.equal(sample.img_A, swap_colours(source.to(torch.uint8)))
+    wanted = by_hand(model, source.permute(1, 2, 0).numpy().astype(np.uint8), 'B')
+    assert torch.equal(swap_colours(sample.fake_B), torch.from_numpy(wanted).permute(2, 0, 1))
+    image = normalise(source.float())[None]
+    seen = model.forward_test(image, 'B')  # MMagic's, who shows three
+    assert seen['source'].shape == (1, 3, 32, 32)
+    assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), shown(wanted))
+    sheet = translation_sheet(model, image, 'B')
+    assert np.array_equal(
+        sheet[24 : 24 + 128 : 4, 4 : 4 + 128 : 4], shown(np.uint8(source.permute(1, 2, 0)))
+    )
+    figure = attention_figure(model, np.uint8(source.permute(1, 2, 0)), 'B')
+    assert np.array_equal(figure[24 : 24 + 160 : 5, -164:-4:5], shown(wanted))
+
+
+@every_model
+def test_titles_say_which_channels_are_shown(name: str, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        'ugatit_mm.visualization.sheet.make_sheet', lambda rows, words, zoom: titles.append(words)
+    )
+    for channels in (1, 5):
+        translation_sheet(build(name, channels=channels), torch.zeros(1, channels, 32, 32), 'B')
+    grey, five = titles
+    assert grey[0] == 'source' and five[0] == 'source (channels 1 to 3 of 5)'
+    assert len(grey) == len(five) and [title.split(' (')[0] for title in five] == grey
+    assert ('attention' in five) == build(name).has_attention
+
+
+@every_model
+def test_channels_that_differ_cannot_train(name: str):
+    model = build(name, **{'model.generator.out_channels': 4, 'model.discriminator.in_channels': 4})
+    message = (
+        r'one number of channels for both domains, got model\.generator\.in_channels=3, '
+        r'model\.generator\.out_channels=4, model\.discriminator\.in_channels=4: give channels=N'
+    )
+    with pytest.raises(ValueError, match=message):
+        optimisers(model)
+
+
+@every_model
+def test_weights_of_one_direction_may_make_other_channels(name: str, tmp_path: Path):
+    """As a stranger's network that colours grey pictures."""
+    fields = {'model.generator.in_channels': 1, 'model.discriminator': None, 'model.targets': ['B']}
+    if name == 'ugatit':
+        pytest.skip('its slim files have both directions')
+    cfg = config(name, **fields)
+    model = build(name, **fields)
+    kind = type(model)
+    write_checkpoint(
+        tmp_path / 'w.safetensors',
+        model.state_dict(),
+        {'networks': kind.networks_of(cfg.model.to_dict())},
+    )
+    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    grey = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    (result,) = inferencer(grey)
+    assert np.array_equal(result.image, by_hand(inferencer.model, grey[..., None], 'B'))
+    (wide,) = inferencer(np.tile(grey, (1, 2)))
+    assert wide.image.shape == (32, 64, 3) and wide.source.shape == (32, 64, 1)
+    with pytest.raises(ValueError, match='size=crop leaves .* these networks make 3 channels of 1'):
+        inferencer(grey, size='crop')
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'), [('ugatit', {}), ('ugatit', FULL), ('cyclegan', {})], ids=str
+)
+def test_a_rectangle(name: str, options: dict, tmp_path: Path):
+    model = build(name, img_size=(32, 48), load_size=None, **options)
+    assert model.img_size == (32, 48)
+    log = model.train().train_step(batch(3, (32, 48)), optimisers(model))
+    assert log.not_finite == [] and all(log.updates.values())
+    model.eval()
+    state = {'networks': {}}
+    if options:
+        with pytest.raises(ValueError, match=r'tied to img_size=\(32, 48\), got 48x32'):
+            model.train_step(batch(3, (48, 32)), optimisers(model))
+    kind = type(model)
+    cfg = config(name, img_size=(32, 48), load_size=None, **options)
+    state['networks'] = kind.networks_of(cfg.model.to_dict())
+    write_checkpoint(tmp_path / 'w.safetensors', model.state_dict(), state)
+    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    assert inferencer.img_size == (32, 48)
+    picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    (result,) = inferencer(picture, 'B', restore=False)
+    fitted = resize(picture, 32, 48, model.INTERPOLATION)
+    assert np.array_equal(result.image, by_hand(inferencer.model, fitted, 'B'))
+    for size in ('resize', 'crop', 'pad'):
+        assert inferencer(picture, 'B', size=size)[0].image.shape == (60, 60, 3)
+    if options:
+        with pytest.raises(ValueError, match='these take 32x48 px only: choose resize'):
+            inferencer(picture, size='keep')
+
+
+def write_data(root: Path, channels: int, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(channels)
+    for folder in ('trainA', 'trainB', 'testA', 'testB'):
+        (root / folder).mkdir(parents=True)
+        for index in range(2):
+            picture = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
+            write_picture(picture, root / folder / f'{index}.{"png" if channels < 5 else "tif"}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('channels', 'size'), [(1, (32, 32)), (4, (32, 32)), (5, (32, 48))], ids=str
+)
+@every_model
+def test_from_training_to_export(name: str, channels: int, size: tuple[int, int], tmp_path: Path):
+    data, out = tmp_path / 'data', tmp_path / 'out'
+    write_data(data, channels, (40, 36))
+    options = {
+        'channels': channels,
+        'img_size': size,
+        'load_size': None,
+        'data_root': str(data),
+        'train_cfg.max_iters': 2,
+    }
+    cfg = config(name, **options)
+    cfg.work_dir = str(tmp_path / 'work')
+    run_training(cfg)
+    sheets = list((tmp_path / 'work').rglob('sheet_*.png'))
+    assert len(sheets) == 2
+
+    checkpoint = tmp_path / 'work' / 'iter_2.pth'
+    cfg = config(name, **options)
+    cfg.work_dir = str(tmp_path / 'test')
+    if channels == 1:
+        cfg.test_evaluator = [
+            {'type': 'TransStats'},
+            {
+                'type': 'TransKID',
+                'subset_size': 2,
+                'extractor': {'type': 'ColourHOGFeatures'},
+            },
+        ]
+    metrics = run_test(cfg, checkpoint, out, sheet=True)
+    assert ('red2blue/colour_hog_kid' in metrics) == (channels == 1)
+    assert np.isfinite(metrics['red2blue/edges']) and 'red2blue/colour' not in metrics
+
+    model, meta = load_model(checkpoint, device='cpu')
+    assert meta['networks']['generator']['in_channels'] == channels
+    assert model.img_size == (size[0] if size[0] == size[1] else size)
+    suffix = '.png' if channels < 5 else '.tif'
+    source = data / 'testA' / f'0{suffix}'
+    picture = read_raw(source, channels)
+    wanted = by_hand(model, resize(picture, *size, model.INTERPOLATION), 'B')
+    assert np.array_equal(read_raw(out / 'red2blue' / source.name, channels), wanted)
+    translated = tmp_path / 'translated'
+    words = ['--ckpt', str(checkpoint), '--to', 'blue', '--out', str(translated)]
+    assert cli.main(['translate', str(source.parent), *words, '--network-size', '--figure']) == 0
+    (found,) = translated.rglob(f'0{suffix}')
+    assert np.array_equal(read_raw(found, channels), wanted)
+    assert list(translated.rglob('0_figure.png'))
+    if channels == 1:
+        with Image.open(found) as image:
+            assert image.mode == 'L'
+
+    exported = export_model(model, 'B', tmp_path / 'b.pt', 'torchscript')
+    assert exported['channels'] == f'{channels} to {channels}'
+    list(verify(tmp_path / 'b.pt', 'torchscript', model, [picture]))
+    run, _ = open_exported(tmp_path / 'b.pt', 'torchscript')
+    (image,) = run(resize(picture, *size, model.INTERPOLATION)[None])
+    assert np.abs(image[0].astype(int) - wanted).max() <= 1
+
+
+def read_raw(path: Path, channels: int) -> np.ndarray:
+    """By the libraries only."""
+    if path.suffix == '.tif':
+        return tifffile.imread(path)
+    with Image.open(path) as image:
+        return np.array(image).reshape(image.height, image.width, channels)

@@ -30,8 +30,9 @@ Targets = list[tuple[Source, Path]]
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate pictures, folders of pictures and videos, and videos. Each result '
-        'is a PNG (an MP4 of a video) of the size of its source, under its name. Without --ckpt a '
-        'small pair that comes with the package is used: daisies to sunflowers, and back.',
+        'is a PNG (a TIFF of more than 4 channels, an MP4 of a video) of the size of its source, '
+        'under its name. Without --ckpt a small pair that comes with the package is used: daisies '
+        'to sunflowers, and back.',
     )
     parser.add_argument(
         'inputs',
@@ -56,7 +57,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=SIZE_MODES,
         default='resize',
         help='how a picture of another size is fitted to the network: squeezed (resize), its '
-        'middle (crop), reflected to a square (pad), or not at all (keep, by networks of any size)',
+        "middle (crop), reflected to the network's proportions (pad), or not at all (keep, by "
+        'networks of any size)',
     )
     parser.add_argument(
         '--network-size', action='store_true', help="leave results at the network's size"

@@ -34,7 +34,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--weights', help="file of Inception's weights, if not in torch's cache")
     parser.add_argument(
-        '--size', type=int, help='resize all pictures to SIZE x SIZE first, as tools/test.py does'
+        '--size',
+        type=int,
+        nargs='+',
+        metavar='PX',
+        help='resize all pictures first, as tools/test.py does: the side of a square, or height '
+        'and width',
     )
     add_deep_range(parser)
     parser.add_argument('--subset-size', type=int, default=kid.SUBSET_SIZE, help='(%(default)s)')
@@ -47,8 +52,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--json', help='write the figures to this file, too')
     args = parser.parse_args(argv)
-    if args.size is not None and args.size < 1:
-        parser.error(f'--size {args.size} must be 1 or more')
+    if args.size is not None and (len(args.size) > 2 or min(args.size) < 1):
+        said = ' '.join(map(str, args.size))
+        parser.error(f'--size {said} must be a side, or height and width, of 1 or more')
     if args.weights and args.extractor != 'InceptionFeatures':
         parser.error(f'--weights are those of Inception, not of {args.extractor}')
     return args
@@ -68,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             args.source,
             extractor,
             Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
-            size=args.size,
+            size=args.size and (args.size * 2)[:2],
             deep_range=args.deep_range,
             batch_size=args.batch_size,
             num_workers=args.num_workers,

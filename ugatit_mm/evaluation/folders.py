@@ -1,6 +1,7 @@
 """Figures of folders of pictures, whoever made them."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from ..datasets.deep import Range
 from ..datasets.loading import find_images, read_rgb
-from ..pixels import resize
+from ..pixels import resize, sides_of, size_words
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol
 
@@ -18,7 +19,12 @@ from .figures import Figure, Protocol
 class Pictures(Dataset):
     """The pictures of a folder as uint8 RGB (3, H, W), resized as a test pipeline does."""
 
-    def __init__(self, paths: list[str], size: int | None, deep_range: Range | None = None) -> None:
+    def __init__(
+        self,
+        paths: list[str],
+        size: int | Sequence[int] | None,
+        deep_range: Range | None = None,
+    ) -> None:
         self.paths = paths
         self.size = size
         self.deep_range = deep_range
@@ -29,14 +35,14 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> torch.Tensor:
         image = read_rgb(self.paths[index], deep_range=self.deep_range)
         if self.size is not None:
-            image = resize(image, self.size, self.size)
+            image = resize(image, *sides_of(self.size))
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def folder_features(
     folder: str | os.PathLike,
     extractor: Extractor,
-    size: int | None = None,
+    size: int | Sequence[int] | None = None,
     batch_size: int = 32,
     num_workers: int = 0,
     progress: bool = False,
@@ -47,8 +53,8 @@ def folder_features(
     Args:
         folder: Searched recursively, as the data sets.
         extractor: Makes the features.
-        size: Pictures are first resized to size x size (Pillow's bilinear, as the test pipeline);
-            ``None`` leaves them as they are.
+        size: Pictures are first resized to a square of this side, or to (height, width) (Pillow's
+            bilinear, as the test pipeline); ``None`` leaves them as they are.
         batch_size: Pictures in a pass of the extractor. Those of different sizes go one by one.
         num_workers: Processes that decode.
         progress: Show a bar on stderr.
@@ -112,5 +118,5 @@ def compare_folders(
         fake,
         target,
         source,
-        resize=None if size is None else f'Pillow bilinear to {size}',
+        resize=None if size is None else f'Pillow bilinear to {size_words(size)[:-3]}',
     )

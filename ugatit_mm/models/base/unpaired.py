@@ -280,6 +280,13 @@ class UnpairedTranslation(BaseTranslationModel):
             raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
         if set(self.targets()) != set(self.TARGETS):
             raise ValueError(f'training needs all of model.targets={list(self.TARGETS)}')
+        mean = getattr(self.data_preprocessor, 'mean', None)
+        if mean is not None and mean.numel() not in (1, self.in_channels):
+            raise ValueError(
+                f'model.data_preprocessor.mean has {mean.numel()} numbers, the networks take '
+                f'{self.in_channels} channels: leave mean and std out (127.5), or give one number '
+                'for each channel'
+            )
         # What is made of one domain is a source of the other, and what discriminators see.
         first, last = (self.PARTS[self.TRANSLATES[place]] for place in (0, -1))
         counts = {

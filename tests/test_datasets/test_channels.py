@@ -1,6 +1,7 @@
 """Pictures of one to eight channels: read, shown, written, and set in a config."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -183,3 +184,16 @@ def test_the_data_set_gives_the_channels(tmp_path):
     pack = {'type': 'PackInputs', 'keys': ['img_A', 'img_B']}
     inputs = UGATITDataset(tmp_path, [*pipeline, pack], test_mode=True)[0]['inputs']
     assert {tuple(image.shape) for image in inputs.values()} == {(1, 4, 8)}
+
+
+def test_strips_that_lie_are_refused():
+    """Before anything is decoded: one that is cut off, one that would fill the memory."""
+    whole = encoded(picture_of(5, (40, 30)), planarconfig='contig', compression='zlib')
+    with pytest.raises(ImageReadError, match=r'is damaged .* a strip of \d+ bytes ends after'):
+        decode_picture(whole[:-1], 5)
+    with tifffile.TiffFile(io.BytesIO(whole)) as file:
+        offset, count = file.pages.first.dataoffsets[0], file.pages.first.databytecounts[0]
+    bomb = zlib.compress(bytes(6001)).ljust(count, b'\0')
+    lying = whole[:offset] + bomb + whole[offset + count :]
+    with pytest.raises(ImageReadError, match='a strip decodes to more than its 6000 bytes'):
+        decode_picture(lying, 5)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -16,6 +17,7 @@ from PIL import Image
 
 from ugatit_mm import cli
 from ugatit_mm.apis import TranslationInferencer, load_model, run_test, run_training
+from ugatit_mm.apis.video import translate_video
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
@@ -239,3 +241,23 @@ def read_raw(path: Path, channels: int) -> np.ndarray:
         return tifffile.imread(path)
     with Image.open(path) as image:
         return np.array(image).reshape(image.height, image.width, channels)
+
+
+def test_a_video_through_grey_networks(tmp_path: Path):
+    model = build('ugatit', channels=1)
+    cfg = config('ugatit', channels=1)
+    networks = type(model).networks_of(cfg.model.to_dict())
+    write_checkpoint(tmp_path / 'w.safetensors', model.state_dict(), {'networks': networks})
+    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    video = cv2.VideoWriter(str(tmp_path / 'a.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (32, 32))
+    for _ in range(2):
+        video.write(frame)
+    video.release()
+    assert list(translate_video(inferencer, tmp_path / 'a.avi', tmp_path / 'b.avi')) == [1, 2]
+    read, out = cv2.VideoCapture(str(tmp_path / 'b.avi')).read()
+    assert read and out.shape == (32, 32, 3)
+    assert np.abs(out.astype(int) - out[..., :1]).max() <= 8  # grey, as a video has it
+    inferencer.model = build('ugatit', channels=4)
+    with pytest.raises(ValueError, match='frames of a video are RGB, these networks take 4'):
+        list(translate_video(inferencer, tmp_path / 'a.avi', tmp_path / 'c.avi'))

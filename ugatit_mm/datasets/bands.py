@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
 
 # What tifffile decodes without another package, as TIFF numbers it: none, and deflate twice.
 COMPRESSIONS = (1, 8, 32946)
+
+
+logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it meets is raised, too
 
 
 class BandsError(ValueError):
@@ -44,21 +50,27 @@ def read_bands(data: bytes, channels: int) -> np.ndarray | None:
             page = file.pages.first
             if page.samplesperpixel != channels:
                 return None
-            _check(page)
+            _check(page, data)
             values = page.asarray()
+            if page.planarconfig == 2:
+                values = values.transpose(1, 2, 0)
+            if values.shape != (page.imagelength, page.imagewidth, channels):
+                raise ValueError(f'pixels of shape {values.shape}')
     except BandsError:
         raise
     except Exception as error:  # a damaged file meets any error of the parser's
         raise BandsError(
             f'is damaged or truncated ({type(error).__name__}: {error}): replace or delete it.'
         ) from error
-    planes = values.shape[:1] == (channels,) and page.planarconfig == 2 and channels > 1
-    return np.ascontiguousarray(values.transpose(1, 2, 0) if planes else values)
+    return np.ascontiguousarray(values)
 
 
-def _check(page: TiffPage) -> None:
+def _check(page: TiffPage, data: bytes) -> None:
+    """Refuse what is not read, before anything is decoded."""
     limit = Image.MAX_IMAGE_PIXELS
     width, height = page.imagewidth, page.imagelength
+    if not width * height:
+        raise BandsError('has no pixels: replace or delete it.')
     if limit is not None and width * height > limit:
         raise BandsError(
             f"is too large to decode safely: {width}x{height} pixels exceed Pillow's limit of "
@@ -75,3 +87,16 @@ def _check(page: TiffPage) -> None:
         )
     if (turned := page.tags.get('Orientation')) and turned.value != 1:
         raise BandsError(f'is stored turned (orientation {turned.value}): save it upright.')
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        _check_segment(page, data[offset : offset + count], count)
+
+
+def _check_segment(page: TiffPage, segment: bytes, count: int) -> None:
+    """Refuse a strip or tile that is cut off, or decodes to more bytes than belong there."""
+    if not count or len(segment) < count:
+        raise ValueError(f'a strip of {count} bytes ends after {len(segment)}')
+    if page.compression != 1:
+        most = page.dtype.itemsize * math.prod(page.chunks)
+        decoder = zlib.decompressobj()
+        if len(decoder.decompress(segment, most + 1)) > most:
+            raise ValueError(f'a strip decodes to more than its {most} bytes')

@@ -46,6 +46,17 @@ def to_rgb(image: Tensor) -> np.ndarray:
     return shown(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
+def check_channels(channels: object) -> int:
+    """Return a number of channels that pictures may have.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(f'channels must be 1 to {MAX_CHANNELS}, got {channels!r}')
+    return channels
+
+
 def swap_colours(images: Tensor) -> Tensor:
     """Turn RGB into BGR, or back: images (..., C, H, W).
 

@@ -17,7 +17,7 @@ from ugatit_mm.apis.sources import read
 from ugatit_mm.config import load_config
 from ugatit_mm.datasets import ImageReadError, LoadRGBImage, UGATITDataset, apply_channels
 from ugatit_mm.datasets.cache import PictureCache
-from ugatit_mm.datasets.loading import decode_picture, decode_rgb
+from ugatit_mm.datasets.loading import decode_rgb, decode_with_alpha
 from ugatit_mm.models.base import TranslationPreprocessor
 
 CHANNELS = range(1, 9)
@@ -36,13 +36,17 @@ def encoded(picture: np.ndarray, **options) -> bytes:
     return file.getvalue()
 
 
+def decode_picture(data: bytes, channels: int, name: str = 'x', **options) -> np.ndarray:
+    return decode_with_alpha(data, name, channels=channels, **options)[0]
+
+
 @pytest.mark.parametrize('channels', CHANNELS)
 def test_what_is_written_is_read(channels, tmp_path):
     picture = picture_of(channels)
     file = tmp_path / f'a{pixels.suffix_of(channels)}'
     pixels.write_picture(picture, file)
     assert file.read_bytes() == encoded(picture)
-    assert np.array_equal(read(file, channels), picture)
+    assert np.array_equal(read(file, channels=channels), picture)
     if channels <= 4:
         with Image.open(file) as image:
             assert image.format == 'PNG' and image.mode == ('L', 'LA', 'RGB', 'RGBA')[channels - 1]
@@ -104,7 +108,7 @@ def test_one_channel_is_the_luminance():
     wanted = np.array(Image.fromarray(colours).convert('L'))[..., None]
     assert np.array_equal(decode_picture(encoded(colours), 1), wanted)
     for array in (grey, grey[..., 0], grey.repeat(3, 2)):
-        assert np.array_equal(read(array, 1), grey)
+        assert np.array_equal(read(array, channels=1), grey)
     assert np.array_equal(decode_rgb(encoded(grey)), grey.repeat(3, 2))
 
 
@@ -126,6 +130,8 @@ def test_other_kinds_of_bands(options):
     assert np.array_equal(decode_picture(encoded(layout, **options), 5), picture)
     deep = encoded(layout.astype(np.uint16) * 257, **options)
     assert np.array_equal(decode_picture(deep, 5), picture)
+    twelve = encoded(layout.astype(np.uint16) * 16, **options)
+    assert np.array_equal(decode_picture(twelve, 5, deep_range=(0, 4080)), picture)
 
 
 def test_bands_that_cannot_be_read():
@@ -147,7 +153,7 @@ def test_bands_that_cannot_be_read():
     with pytest.raises(ValueError, match='channels must be 1 to 8, got 9'):
         LoadRGBImage('img_A', channels=9)
     with pytest.raises(ValueError, match=r'must be 4 channels, uint8, \(H, W, 4\), got uint8'):
-        read(picture_of(3), 4)
+        read(picture_of(3), channels=4)
 
 
 def test_a_large_tiff_of_bands_is_refused(monkeypatch):

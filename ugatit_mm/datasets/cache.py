@@ -23,8 +23,8 @@ class PictureCache:
     """A folder with the pixels of each picture that :class:`LoadRGBImage` has resized.
 
     A picture takes channels * width * height + 8 bytes (245 KB at 286 px and 3) on the disk and
-    nothing in memory but the system's file cache. A file is named by a hash of the picture's path, length
-    and time of change, of size, background, interpolation and range of deep pictures, and of
+    nothing in memory but the system's file cache. A file is named by a hash of the picture's path,
+    length and time of change, of size, background, interpolation and range of deep pictures, and of
     Pillow's version: a picture that was changed is not found, and decoded again. A file appears
     complete or not at all, so any number of workers, ranks and runs may share the folder, and any
     file in it may be deleted at any time.

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from ..pixels import sides_of
-from .loading import check_channels
+from ..pixels import check_channels, sides_of
 
 MARGIN = 30  # what the random crop takes off the shorter side, in the official PyTorch program
 Sides = tuple[int, int]
@@ -64,7 +63,7 @@ def apply_channels(cfg: Config) -> None:
 
     Args:
         cfg: ``channels`` is the number of channels of the pictures of both domains, 1 to 8; see
-            :func:`decode_picture` for how a file of another number is read.
+            :func:`decode_with_alpha` for how a file of another number is read.
 
     Raises:
         ValueError: It is no such number, or no pipeline has a ``LoadRGBImage``.

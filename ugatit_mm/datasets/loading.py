@@ -27,7 +27,7 @@ from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
-from ..pixels import INTERPOLATIONS, MAX_CHANNELS, resize
+from ..pixels import INTERPOLATIONS, check_channels, resize
 from .bands import BandsError, is_tiff, read_bands
 from .cache import PictureCache
 from .deep import (
@@ -166,8 +166,8 @@ def decode_with_alpha(
     - 3: those of :func:`decode_rgb`, on white;
     - 1: their luminance (ITU-R BT.601); greys stay as they are;
     - 2, 4: grey or RGB, and alpha (255 where there is none), without a background;
-    - 2, 4, and 5 to 8: the bands of a TIFF that has so many, as they are stored; 16 bits become 8 as
-      those of greys.
+    - 2, 4, and 5 to 8: the bands of a TIFF that has so many, as they are stored; 16 bits become 8
+      as those of greys.
 
     Args:
         picture: The whole content of a file, or a picture.
@@ -190,17 +190,6 @@ def decode_with_alpha(
     with _explained(name, data), _opened(picture, name) as image:
         rgb, image = _convert(image, name, white, deep_range, data)
         return _as_array(rgb.convert('L') if channels == 1 else rgb), _alpha(image)
-
-
-def check_channels(channels: object) -> int:
-    """Return a number of channels that pictures may have.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f'channels must be 1 to {MAX_CHANNELS}, got {channels!r}')
-    return channels
 
 
 def _decode(

@@ -42,8 +42,8 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> np.ndarray:
-    """Turn an image in [-1, 1], (C, H, W), into what :func:`shown` shows of it."""
-    return shown(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+    """Turn an image in [-1, 1], (C, H, W), into what :func:`displayed` shows of it."""
+    return displayed(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
 def check_channels(channels: object) -> int:
@@ -76,7 +76,7 @@ def to_picture(image: Tensor) -> np.ndarray:
     return swap_colours(image).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def shown(picture: np.ndarray) -> np.ndarray:
+def displayed(picture: np.ndarray) -> np.ndarray:
     """What people are shown of a picture, uint8 (H, W, C), as RGB (H, W, 3).
 
     One or two channels: the first, as grey. Three or more: the first three, as red, green, blue.
@@ -86,8 +86,8 @@ def shown(picture: np.ndarray) -> np.ndarray:
     return picture[..., :3]
 
 
-def words_of_shown(channels: int) -> str:
-    """Which channels :func:`shown` shows, for a title; nothing where it shows all of them."""
+def words_of_displayed(channels: int) -> str:
+    """Which channels :func:`displayed` shows, for a title; nothing where it shows all of them."""
     if channels in (1, 3):
         return ''
     return 'channel 1 of 2' if channels == 2 else f'channels 1 to 3 of {channels}'

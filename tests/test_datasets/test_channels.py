@@ -58,12 +58,12 @@ def test_what_is_written_is_read(channels, tmp_path):
 @pytest.mark.parametrize('channels', CHANNELS)
 def test_shown(channels):
     picture = picture_of(channels)
-    shown = pixels.shown(picture)
+    shown = pixels.displayed(picture)
     assert shown.shape == (6, 10, 3)
     parts = (0, 0, 0) if channels < 3 else (0, 1, 2)
     assert np.array_equal(shown, picture[..., parts])
     words = {1: '', 2: 'channel 1 of 2', 3: ''}.get(channels, f'channels 1 to 3 of {channels}')
-    assert pixels.words_of_shown(channels) == words
+    assert pixels.words_of_displayed(channels) == words
 
 
 @pytest.mark.parametrize('channels', CHANNELS)

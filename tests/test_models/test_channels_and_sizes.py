@@ -23,7 +23,7 @@ from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.export import export_model, open_exported, verify
 from ugatit_mm.models.base import UnpairedTranslation
-from ugatit_mm.pixels import normalise, resize, shown, swap_colours, to_uint8, write_picture
+from ugatit_mm.pixels import displayed, normalise, resize, swap_colours, to_uint8, write_picture
 from ugatit_mm.visualization import attention_figure, translation_sheet
 
 every_model = pytest.mark.parametrize('name', list(TINY_OF))
@@ -80,11 +80,11 @@ def test_a_model_of_any_channels(name: str, channels: int):
     image = normalise(source.float())[None]
     seen = model.forward_test(image, 'B')  # MMagic's, who shows three
     assert seen['source'].shape == (1, 3, 32, 32)
-    assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), shown(wanted))
+    assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), displayed(wanted))
     sheet, picture = translation_sheet(model, image, 'B'), np.uint8(source.permute(1, 2, 0))
-    assert np.array_equal(sheet[24 : 24 + 128 : 4, 4 : 4 + 128 : 4], shown(picture))
+    assert np.array_equal(sheet[24 : 24 + 128 : 4, 4 : 4 + 128 : 4], displayed(picture))
     figure = attention_figure(model, picture, 'B')
-    assert np.array_equal(figure[24 : 24 + 160 : 5, -164:-4:5], shown(wanted))
+    assert np.array_equal(figure[24 : 24 + 160 : 5, -164:-4:5], displayed(wanted))
 
 
 @every_model

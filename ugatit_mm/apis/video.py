@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..files import whole
-from ..pixels import shown
+from ..pixels import displayed
 from .inferencer import UGATITInferencer
 
 MAX_MOVIE = 1 << 26  # bytes that say where the frames of a video are
@@ -77,7 +77,7 @@ def translate_video(
             frames = (result.image for result in inferencer.iterate(read, target_domain, **options))
             for done, frame in enumerate(frames, 1):
                 writer = writer or _writer(building, path, rate, frame.shape[:2])
-                writer.write(shown(frame))
+                writer.write(displayed(frame))
                 yield done
             if writer is None:
                 raise VideoError(f'{path} has no frame that OpenCV can read')

@@ -5,7 +5,7 @@ import torch
 from mmagic.registry import METRICS
 from mmengine.logging import MMLogger
 
-from ..pixels import shown
+from ..pixels import displayed
 from . import kid
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol, metrics, table
@@ -73,7 +73,7 @@ class TransKID(TransMetric):
         features = [np.empty(0)] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
             chosen = [index for index, image in enumerate(images) if image.shape == shape]
-            batch = torch.from_numpy(np.stack([shown(images[index]) for index in chosen]))
+            batch = torch.from_numpy(np.stack([displayed(images[index]) for index in chosen]))
             for index, row in zip(chosen, self.extractor(batch.permute(0, 3, 1, 2)), strict=True):
                 features[index] = row
         return features

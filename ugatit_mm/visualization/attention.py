@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..pixels import normalise, shown, to_rgb
+from ..pixels import displayed, normalise, to_rgb
 from .grid import make_sheet
 from .heatmap import COLOUR_MAPS, add_legend, colour_heatmap, normalise_heatmap, overlay
 
@@ -62,7 +62,7 @@ def attention_figure(
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
         fake, maps = model.attention(normalise(image.float()), target)
-    columns = {'source': shown(picture)}
+    columns = {'source': displayed(picture)}
     for title, heatmap in maps.items():
         columns[f'attention: {title}'] = _colour(heatmap, picture.shape[:2], colour_map)
     columns['result'] = to_rgb(fake[0])

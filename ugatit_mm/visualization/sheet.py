@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pixels import to_rgb, words_of_shown
+from ..pixels import to_rgb, words_of_displayed
 from .grid import make_sheet
 from .heatmap import colour_heatmap, normalise_heatmap
 
@@ -55,7 +55,7 @@ def _row(columns: 'dict[str, Tensor | Attention]', size: Sequence[int]) -> dict[
     row = {}
     for title, part in columns.items():
         if isinstance(part, Tensor):
-            words = words_of_shown(len(part))
+            words = words_of_displayed(len(part))
             row[f'{title} ({words})' if words else title] = to_rgb(part)
         else:
             row[title] = attention(part.heatmap, (size[0], size[1]))

@@ -32,7 +32,7 @@ from starlette.routing import Route
 from ..apis.sizes import SIZE_MODES
 from ..datasets.formats import FORMATS
 from ..datasets.loading import ImageReadError, decode_rgb
-from ..pixels import resize, shown, sides_of
+from ..pixels import displayed, resize, sides_of
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
 
@@ -252,8 +252,8 @@ class _Pages:
         if result.heatmap is not None:
             heatmap = _encode(np.rint(255 * result.heatmap).astype(np.uint8))
         answer = {
-            'source': _encode(shown(result.source), 'JPEG', quality=90),
-            'translation': _encode(shown(result.image)),
+            'source': _encode(displayed(result.source), 'JPEG', quality=90),
+            'translation': _encode(displayed(result.image)),
             'heatmap': heatmap,
             'width': picture.shape[1],
             'height': picture.shape[0],

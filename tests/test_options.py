@@ -144,7 +144,7 @@ def test_an_unknown_option_names_the_nearest(typed, option, near):
 @pytest.mark.parametrize(
     ('word', 'said'),
     [
-        ('img_size=big', "img_size must be an integer, got 'big'."),
+        ('img_size=big', "img_size must be an integer, or (height, width), got 'big'."),
         ('model.type=UGATI', "model.type 'UGATI' is unknown: is it UGATIT?"),
         (
             'val_evaluator.0.type=TransStat',

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
 from ugatit_mm.evaluation.figures import Figure
-from ugatit_mm.evaluation.results import read_results, results_of, write_results
+from ugatit_mm.evaluation.results import read_results, results_of, with_metrics, write_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
 
@@ -82,7 +82,9 @@ def write(
     trained = {'commit': 'abc', 'hardware': 'GPU', 'processes': 8}
     meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
     cfg = load_config(config, options) if isinstance(config, str) else config
-    results = results_of(cfg, checkpoint, meta, {'x/colour': 1.0}, figures)
+    results = with_metrics(
+        results_of(cfg, checkpoint, meta), {'x/colour': 1.0}, figures, {}, list(values)
+    )
     name = config.replace('/', '_') if isinstance(config, str) else cfg.model.type
     path = folder / f'results_{name}_{iterations}.json'
     write_results(path, results)

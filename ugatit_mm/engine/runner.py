@@ -23,7 +23,7 @@ from mmengine.dist import (
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner import save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.utils import apply_to
 
@@ -31,13 +31,14 @@ from ..config import MMENGINE_HOOKS
 from ..converters import CheckpointError, load_weights, naming, read_checkpoint, weights_of
 from ..converters.files import save
 from ..models.base import unwrap
+from .preflight import CheckedRunner
 from .random_state import random_state
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
 
 
 @RUNNERS.register_module()
-class UGATITRunner(Runner):
+class UGATITRunner(CheckedRunner):
     """Runner whose training survives what happens to it.
 
     - A checkpoint is written beside its place and renamed, so it is whole or not there; it goes to

@@ -1,7 +1,7 @@
 """What the metrics of translations share: both directions, each file once, several ranks."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,43 @@ class TransMetric(BaseMetric):
 
         Returns:
             dict: Metrics by name, without the direction.
+        """
+
+    @abstractmethod
+    def names(self, has_target: bool) -> list[str]:
+        """Names of the metrics of a direction, without it.
+
+        Args:
+            has_target: Whether there are real images of the target domain.
+        """
+
+    def names_of(
+        self, counts: Mapping[str, int], domains: Mapping[str, str], targets: Sequence[str]
+    ) -> list[str]:
+        """Names of all metrics that an evaluation gives.
+
+        Args:
+            counts: Images by domain.
+            domains: Names of the domains.
+            targets: Letters of the domains that the model translates into.
+        """
+        prefix = f'{self.prefix}/' if self.prefix else ''
+        return [
+            f'{prefix}{domains[source]}2{domains[other(source)]}/{name}'
+            for source in DOMAINS
+            if counts[source] and other(source) in targets
+            for name in self.names(bool(counts[other(source)]))
+        ]
+
+    def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
+        """Look at the numbers of images before they are translated.
+
+        Args:
+            counts: By domain.
+            domains: Names of the domains.
+
+        Raises:
+            TooFewImagesError: They are too few.
         """
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

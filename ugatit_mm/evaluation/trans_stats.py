@@ -15,12 +15,16 @@ class TransStats(TransMetric):
 
     For each direction ``A2B`` it reports ``A2B/colour`` and ``A2B/edges``, the translations' means,
     and ``A2B/colour_gap`` and ``A2B/edges_gap``, the share of the gap between the domains that was
-    closed (:func:`gap_closed`). This is no quality score.
+    closed (:func:`gap_closed`), which needs real images of the target. This is no quality score.
     """
 
     def measure(self, images: list[np.ndarray]) -> list[dict]:
         """Compute the statistics of each picture."""
         return [{name: stat(image) for name, stat in STATS.items()} for image in images]
+
+    def names(self, has_target: bool) -> list[str]:
+        """The means; the gaps where there is a target."""
+        return [name + end for name in STATS for end in ('', *['_gap'] * has_target)]
 
     def summarise(
         self, direction: str, real: list[dict], fake: list[dict], target: list[dict]
@@ -28,9 +32,10 @@ class TransStats(TransMetric):
         """Average over the files."""
         metrics = {}
         for name in STATS:
-            source, ours, goal = (
-                float(np.mean([row[name] for row in rows])) for rows in (real, fake, target)
+            source, ours, *goal = (
+                float(np.mean([row[name] for row in rows])) for rows in (real, fake, target) if rows
             )
             metrics[name] = ours
-            metrics[f'{name}_gap'] = gap_closed(source, ours, goal)
+            if goal:
+                metrics[f'{name}_gap'] = gap_closed(source, ours, *goal)
         return metrics

@@ -20,6 +20,7 @@ from typing_extensions import Self
 from ...domains import DOMAINS, domain_names, other
 from ...pixels import to_uint8
 from .graph import StepGraphs, run_step
+from .images import check_size
 from .log import StepLog
 from .step import Kept, Step
 from .wrappers import unwrap
@@ -276,6 +277,35 @@ class UnpairedTranslation(BaseTranslationModel):
             raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
         if set(self.targets()) != set(self.TARGETS):
             raise ValueError(f'training needs all of model.targets={list(self.TARGETS)}')
+
+    def check_images(self, domain: str, shape: Sequence[int]) -> None:
+        """Raise a ValueError, with what to change, if training cannot take such images.
+
+        Args:
+            domain: Their letter.
+            shape: (C, H, W).
+        """
+        channels, height, width = shape
+        for part, field in self.PARTS.items():
+            for network in unwrap(getattr(self, part)).values():
+                if (takes := getattr(network, 'in_channels', channels)) != channels:
+                    raise ValueError(
+                        f'the pictures of {self.domain_names[domain]} have {channels} channels, '
+                        f'and model.{field}.in_channels is {takes}'
+                    )
+                check_size(network, field, height, width)
+        if height % self.STRIDE or width % self.STRIDE:
+            raise ValueError(
+                f'the pictures of {self.domain_names[domain]} come as {height}x{width}: height and '
+                f'width must be multiples of {self.STRIDE} (img_size, or Crop and Resize of '
+                'train_pipeline)'
+            )
+        if not self.takes_any_size and (height, width) != (self.img_size, self.img_size):
+            raise ValueError(
+                f'the pictures of {self.domain_names[domain]} come as {height}x{width}, and these '
+                f'networks take {self.img_size}x{self.img_size} only: set img_size, or Crop and '
+                'Resize of train_pipeline, or model.generator.light=True'
+            )
 
     def optimized(self, name: str) -> list[nn.Module]:
         """The modules that an optimiser updates."""

@@ -14,9 +14,12 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from ugatit_mm.apis import run_training
+from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.config import load_config
+from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.engine import PreflightError, preflight
+from ugatit_mm.evaluation import MetricError
+from ugatit_mm.evaluation.results import read_results
 from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.models.base.images import check_size
 
@@ -382,3 +385,62 @@ def test_intervals_beyond_the_end_and_more_pictures_than_there_are(data_root, tm
     run_training(config(data_root, tmp_path / 'work', **options))
     assert (tmp_path / 'work' / 'iter_1.pth').is_file()
     assert (tmp_path / 'work' / 'last_validation').read_text() == '1'
+
+
+@pytest.mark.slow
+def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path: Path, monkeypatch):
+    """Networks that diverge give features that are not finite."""
+
+    def fail(metric: Any, *words: Any) -> dict:
+        raise ValueError('features must be finite')
+
+    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
+    cfg = config(data_root, tmp_path / 'work')
+    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
+    cfg.val_evaluator = [kid, dict(type='TransStats')]
+    cfg.default_hooks.checkpoint.update(save_best='A2B/colour_hog_kid', rule='less')
+    run_training(cfg)
+    assert (tmp_path / 'work' / 'iter_4.pth').is_file()
+    said = next(tmp_path.glob('work/*/*.log')).read_text()
+    assert said.count('TransKID failed, and is left out: features must be finite') == 2
+    assert 'A2B/colour: ' in said
+
+
+def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
+    data_root, tmp_path: Path, monkeypatch, ready
+):
+    runner, _ = ready
+
+    def fail(metric: Any, *words: Any) -> dict:
+        raise ValueError('features must be finite')
+
+    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
+    weights = tmp_path / 'weights.pth'
+    write_checkpoint(weights, runner.model.state_dict(), {})
+    cfg = config(data_root, tmp_path / 'work')
+    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
+    cfg.test_evaluator = [kid, dict(type='TransStats')]
+    file = tmp_path / 'work' / 'results_weights.json'
+    with pytest.raises(MetricError) as caught:
+        run_test(cfg, weights, tmp_path / 'out')
+    assert str(caught.value) == (
+        f'TransKID failed: features must be finite (everything else is in {file})'
+    )
+    results = read_results(file)
+    assert len(results['metrics']) == 8 and results['figures'] == []
+    assert results['failed'] == {'TransKID': 'features must be finite'}
+    assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5
+
+
+def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
+    runner, _ = ready
+    weights = tmp_path / 'weights.pth'
+    write_checkpoint(weights, runner.model.state_dict(), {})
+    cfg = config(data_root, tmp_path / 'work')
+    cfg.test_dataloader = None
+    with pytest.raises(PreflightError, match='no test_dataloader: there is nothing to test on'):
+        run_test(cfg, weights)
+    cfg = config(data_root, tmp_path / 'work')
+    cfg.test_evaluator = cfg.test_cfg = None
+    assert run_test(cfg, weights, tmp_path / 'out') == {}
+    assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5

@@ -40,7 +40,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
             where the file says so), ``domains.A=NAME domains.B=NAME`` the names of the domains. A
-            single place given beside them wins.
+            single place given beside them wins. ``load_from.PART=FILE`` takes the weights of one
+            part, such as ``generators.B``, from a file.
 
     Returns:
         Config: Resolved; dumping it gives a file that needs no options.
@@ -55,6 +56,9 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         raise ConfigError(f'{cfg.filename}: it has no model: give the config of a training')
     before = cfg.to_dict()
     options = dict(options or {})
+    if parts := [key for key in options if key.startswith('load_from.')]:
+        files = {key.partition('.')[2]: str(options.pop(key)) for key in parts}
+        cfg.load_from = {part: os.path.expanduser(file) for part, file in files.items()}
     _check_options(options, cfg)
     shortcuts = {
         key: _shortcut(key, options.pop(key))

@@ -170,6 +170,7 @@ def check_training(runner: Any) -> None:
         PreflightError: It cannot end well.
     """
     _check_counting(runner)
+    _tell_frozen(runner)
     _check_images(runner)
     _check_watched_metrics(runner)
     for hook in runner.hooks:
@@ -208,6 +209,23 @@ def epoch_length(loader: DataLoader) -> int:
     """Iterations in which all ranks together see as many samples as a data set has."""
     pictures: Any = loader.dataset
     return -(-len(pictures) // (loader.batch_size * get_world_size()))
+
+
+def _tell_frozen(runner: Any) -> None:
+    model = unwrap(runner.model)
+    if not model.frozen:
+        return
+    counts = {False: 0, True: 0}
+    for parameter in model.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    said = f'{", ".join(model.frozen)}: {counts[False]:,} of {sum(counts.values()):,} weights'
+    runner.logger.info(f'frozen: {said}')
+    drawn = [n for n in model.frozen if not any(k.startswith(f'{n}.') for k in runner.loaded)]
+    if drawn:
+        runner.logger.warning(
+            f'frozen, but drawn at random, as no file gave their weights: {", ".join(drawn)} (set '
+            'load_from)'
+        )
 
 
 def _check_images(runner: Any) -> None:
@@ -262,7 +280,10 @@ def metric_names(runner: Any) -> list[str] | None:
     for metric in getattr(runner.val_loop.evaluator, 'metrics', ()):
         if not isinstance(metric, TransMetric) or not counts:
             return None
-        names += metric.names_of(counts, model.domain_names, model.targets())
+        given = metric.names_of(counts, model.domain_names, model.targets())
+        if given is None:
+            return None
+        names += given
     return names or None
 
 

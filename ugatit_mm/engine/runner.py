@@ -33,6 +33,7 @@ from ..converters.files import save
 from ..models.base import unwrap
 from .preflight import CheckedRunner
 from .random_state import random_state
+from .warm_start import load_parts, tell_domains
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
 
@@ -53,6 +54,7 @@ class UGATITRunner(CheckedRunner):
     # Of MMEngine's runner, which has no types.
     _timestamp: str
     _has_loaded: bool
+    loaded: frozenset[str] = frozenset()  # names of the weights that came from files
     optim_wrapper: Any
     param_schedulers: Any
 
@@ -165,6 +167,7 @@ class UGATITRunner(CheckedRunner):
     def load_or_resume(self) -> None:
         """Load weights or resume, as the config says.
 
+        ``load_from`` is a file, or a file by the name of a part (see :func:`load_parts`).
         Under ``torchrun --max-restarts`` training goes on from the newest whole checkpoint of the
         work dir, if there is one, whatever the config says.
 
@@ -179,8 +182,12 @@ class UGATITRunner(CheckedRunner):
         # of them that they are not the first: they go by the work dir.
         training = isinstance(self._train_loop, BaseLoop)
         restarts = training and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
-        found = (restarts or (self._resume and self._load_from is None)) and self._resume_newest()
-        if not found and self._load_from is not None:
+        parts = isinstance(self._load_from, Mapping)  # what a training begins with
+        newest = self._resume and (self._load_from is None or parts)
+        found = (restarts or newest) and self._resume_newest()
+        if not found and isinstance(self._load_from, Mapping):
+            self.loaded |= load_parts(unwrap(self.model), self._load_from)
+        elif not found and self._load_from is not None:
             (self.resume if self._resume else self.load_checkpoint)(self._load_from)
         elif not found and self._resume:
             self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
@@ -248,6 +255,8 @@ class UGATITRunner(CheckedRunner):
             there = {key.partition('.')[0] for key in state}
             needed = model.PARTS if strict else model.TRANSLATES
             load_weights(model, state, [p for p in model.PARTS if p in needed or p in there])
+        self.loaded |= state.keys()
+        tell_domains(model, checkpoint, filename)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

@@ -46,18 +46,18 @@ class TransMetric(BaseMetric):
             dict: Metrics by name, without the direction.
         """
 
-    @abstractmethod
-    def names(self, has_target: bool) -> list[str]:
-        """Names of the metrics of a direction, without it.
+    def names(self, has_target: bool) -> list[str] | None:
+        """Names of the metrics of a direction, without it; ``None`` if it does not say them.
 
         Args:
             has_target: Whether there are real images of the target domain.
         """
+        return None
 
     def names_of(
         self, counts: Mapping[str, int], domains: Mapping[str, str], targets: Sequence[str]
-    ) -> list[str]:
-        """Names of all metrics that an evaluation gives.
+    ) -> list[str] | None:
+        """Names of all metrics that an evaluation gives; ``None`` if it does not say them.
 
         Args:
             counts: Images by domain.
@@ -65,12 +65,16 @@ class TransMetric(BaseMetric):
             targets: Letters of the domains that the model translates into.
         """
         prefix = f'{self.prefix}/' if self.prefix else ''
-        return [
-            f'{prefix}{domains[source]}2{domains[other(source)]}/{name}'
-            for source in DOMAINS
-            if counts[source] and other(source) in targets
-            for name in self.names(bool(counts[other(source)]))
-        ]
+        found = []
+        for source in DOMAINS:
+            if not counts[source] or other(source) not in targets:
+                continue
+            names = self.names(bool(counts[other(source)]))
+            if names is None:
+                return None
+            direction = f'{domains[source]}2{domains[other(source)]}'
+            found += [f'{prefix}{direction}/{name}' for name in names]
+        return found
 
     def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
         """Look at the numbers of images before they are translated.

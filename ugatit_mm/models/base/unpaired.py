@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from typing import IO, Any, ClassVar, NamedTuple
 
@@ -89,9 +90,13 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: Replay training steps as CUDA graphs where that can be, see :class:`StepGraphs`.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train only the discriminators.
+        frozen: Parts, and modules in them, that do not learn: ``'discriminators'``,
+            ``'generators.B'`` (or by the domain's name), ``'generators.A.encoder'``, as the weights
+            are named in a checkpoint. Their weights and buffers stay as they are, to the bit.
 
     Raises:
-        ValueError: An unknown domain or loss weight, or a size that no image has.
+        ValueError: An unknown domain or loss weight, a size that no image has, or a frozen part
+            that is not there.
     """
 
     NAME: ClassVar[str]
@@ -147,6 +152,7 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: bool = True,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
+        frozen: Sequence[str] = (),
     ) -> None:
         # Not MMagic's, which builds one generator and one discriminator for each domain.
         preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
@@ -168,6 +174,7 @@ class UnpairedTranslation(BaseTranslationModel):
                 f'{MAX_IMG_SIZE}, got {img_size!r}'
             )
         self.img_size = img_size
+        self.frozen: tuple[str, ...] = ()
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
         for name in self.PARTS:
@@ -178,6 +185,10 @@ class UnpairedTranslation(BaseTranslationModel):
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
+        names = [frozen] if isinstance(frozen, str) else frozen
+        self.frozen = tuple(map(self.module_name, names))
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
@@ -251,11 +262,57 @@ class UnpairedTranslation(BaseTranslationModel):
     def abandon(self) -> None:
         """Forget what an iteration that broke off has begun on the host."""
 
+    def module_name(self, name: str) -> str:
+        """Return the name of a part, or of a module in one, as its weights have it.
+
+        Args:
+            name: Such as ``'generators.B.encoder'``; the domain's name will do for its letter.
+
+        Raises:
+            ValueError: There is no such module.
+        """
+        known = [
+            '.'.join(filter(None, (part, inner)))
+            for part in self.PARTS
+            if getattr(self, part) is not None
+            for inner, module in unwrap(getattr(self, part)).named_modules()
+            if any(True for _ in module.parameters())
+        ]
+        words = name.split('.')
+        if len(words) > 1 and words[1] in self.domain_names.values():
+            words[1] = self.letter(words[1])
+        if '.'.join(words) not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f'is it {near[0]}?' if near else f'such as {", ".join(known[:2])}'
+            raise ValueError(f'the model has no part {name!r}: {hint}')
+        return '.'.join(words)
+
+    def _frozen_modules(self) -> Iterator[nn.Module]:
+        for name in self.frozen:
+            part, _, inner = name.partition('.')
+            module = unwrap(getattr(self, part))
+            # A slim copy lacks some.
+            if module is not None and (not inner or inner.partition('.')[0] in module):
+                yield module.get_submodule(inner)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but what is frozen, which does not move its buffers either."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def learns(self, name: str) -> bool:
+        """Whether an optimiser has anything that is not frozen."""
+        return any(p.requires_grad for module in self.optimized(name) for p in module.parameters())
+
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration (always, by default).
 
         With gradient accumulation one update is several iterations.
         """
+        if self.frozen and not self.learns(name):
+            return False
         if name not in self.PACED:
             return True
         iteration = MessageHub.get_current_instance().get_info('iter') or 0
@@ -277,6 +334,8 @@ class UnpairedTranslation(BaseTranslationModel):
             raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
         if set(self.targets()) != set(self.TARGETS):
             raise ValueError(f'training needs all of model.targets={list(self.TARGETS)}')
+        if not any(map(self.learns, self.OPTIMIZED)):
+            raise ValueError(f'model.frozen={list(self.frozen)} leaves nothing to learn')
 
     def check_images(self, domain: str, shape: Sequence[int]) -> None:
         """Raise a ValueError, with what to change, if training cannot take such images.

@@ -18,7 +18,7 @@ from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.engine import PreflightError, preflight
-from ugatit_mm.evaluation import MetricError
+from ugatit_mm.evaluation import MetricError, TooFewImagesError
 from ugatit_mm.evaluation.results import read_results
 from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.models.base.images import check_size
@@ -444,3 +444,51 @@ def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
     cfg.test_evaluator = cfg.test_cfg = None
     assert run_test(cfg, weights, tmp_path / 'out') == {}
     assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5
+
+
+# Pictures of one domain
+
+
+@pytest.mark.parametrize(
+    ('folder', 'direction', 'absent'),
+    [('testA', 'A2B', 'B'), pytest.param('testB', 'B2A', 'A', marks=pytest.mark.slow)],
+)
+def test_one_folder_tests_one_direction(
+    data_root, tmp_path: Path, ready, folder, direction, absent
+):
+    """Pixels and figures are those of a test of both."""
+    runner, _ = ready
+    weights = tmp_path / 'weights.pth'
+    write_checkpoint(weights, runner.model.state_dict(), {})
+    both = run_test(config(data_root, tmp_path / 'both'), weights, tmp_path / 'two')
+    shutil.rmtree(data_root / f'test{absent}')
+    one = run_test(config(data_root, tmp_path / 'work'), weights, tmp_path / 'one', sheet=True)
+    assert one == {
+        f'{direction}/{name}': both[f'{direction}/{name}'] for name in ('colour', 'edges')
+    }
+    written = sorted(file.name for file in (tmp_path / 'one').rglob('*') if file.is_file())
+    count = {'testA': 3, 'testB': 2}[folder]
+    assert written == [*(f'{i}.png' for i in range(count)), f'sheet_{direction}.png']
+    for file in (tmp_path / 'one' / direction).iterdir():
+        same = Image.open(tmp_path / 'two' / direction / file.name)
+        assert np.array_equal(np.asarray(Image.open(file)), np.asarray(same))
+    results = read_results(tmp_path / 'work' / 'results_weights.json')
+    assert results['directions'] == [direction] and results['metrics'] == one
+    log = next(tmp_path.glob('work/*/*.log')).read_text()
+    assert f'there are no pictures of {absent} to test on: only {direction} is tested' in log
+    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
+    cfg = config(data_root, tmp_path / 'kid')
+    cfg.test_evaluator = [kid]
+    with pytest.raises(TooFewImagesError, match=f'of {absent} there is none: add test pictures'):
+        run_test(cfg, weights)
+
+
+@pytest.mark.slow
+def test_a_validation_of_one_domain(data_root, tmp_path: Path):
+    shutil.rmtree(data_root / 'testA')
+    run_training(config(data_root, tmp_path / 'work', **QUICK))
+    assert (tmp_path / 'work' / 'last_validation').read_text() == '2'
+    sheets = {file.name for file in tmp_path.glob('work/*/vis_data/vis_image/*.png')}
+    assert sheets == {'sheet_B2A_1.png', 'sheet_B2A_2.png'}
+    log = next(tmp_path.glob('work/*/*.log')).read_text()
+    assert 'B2A/edges: ' in log and 'A2B/edges' not in log and '_gap' not in log

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets import ImageReadError
 from ..datasets.random_state import seeded
+from ..domains import other
 from ..evaluation import TransEvaluator, TransMetric
 from ..models.base import TRANSLATION_MODELS, unwrap
 from ..models.base.images import check_size
@@ -76,10 +77,22 @@ class CheckedRunner(Runner):
         return built
 
     def _check_metrics(self, loop: Any) -> None:
-        counts = images_of(loop.dataloader.dataset)
+        counts, model = images_of(loop.dataloader.dataset), unwrap(self.model)
+        tested = [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
+        if not tested:
+            raise PreflightError(
+                'the pictures to test on are of the domain that the networks translate into, '
+                f'{" and ".join(map(model.domain_names.get, model.targets()))}: add those of the '
+                'other'
+            )
+        for domain in (domain for domain, count in counts.items() if not count):
+            self.logger.warning(
+                f'there are no pictures of {model.domain_names[domain]} to test on: only '
+                f'{tested[0]} is tested'
+            )
         for metric in getattr(loop.evaluator, 'metrics', ()):
             if isinstance(metric, TransMetric) and counts:
-                metric.check(counts, unwrap(self.model).domain_names)
+                metric.check(counts, model.domain_names)
 
 
 def prepare(cfg: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from ..converters import CheckpointError, naming, read_checkpoint, weights_of
+from ..converters import naming, read_checkpoint, weights_of
 from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation

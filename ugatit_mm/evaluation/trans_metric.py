@@ -94,8 +94,8 @@ class TransMetric(BaseMetric):
         results: list[dict] = [{} for _ in data_samples]
         for result, sample in zip(results, data_samples, strict=True):
             for domain in DOMAINS:
-                path = sample[f'img_{domain}_path']
-                if (domain, path) in self._seen:
+                path = sample.get(f'img_{domain}_path')
+                if path is None or (domain, path) in self._seen:
                     continue
                 self._seen.add((domain, path))
                 direction = '2'.join(sample['domains'][end] for end in (domain, other(domain)))

@@ -53,7 +53,9 @@ class TranslationSheetHook(Hook):
         """Write the sheets of all directions."""
         model = unwrap(runner.model)
         for target in model.targets():
-            images = self._shown(runner, model)[other(target)]
+            images = self._shown(runner, model).get(other(target))
+            if images is None:  # a test set of one domain
+                continue
             sheet = translation_sheet(model, images, target)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
 
@@ -81,4 +83,4 @@ def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Te
             samples.append(dataset[index])
     batch = pseudo_collate(samples)
     inputs = model.data_preprocessor(batch, False)['inputs']
-    return {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
+    return {x: inputs[f'img_{x}'] for x in DOMAINS if f'img_{x}' in inputs}

@@ -516,7 +516,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate a batch in each direction that there is, without gradients.
 
         Args:
-            data: A batch as the data loader gives it.
+            data: A batch as the data loader gives it; of one domain or of both.
 
         Returns:
             A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
@@ -526,7 +526,9 @@ class UnpairedTranslation(BaseTranslationModel):
         data = self.data_preprocessor(data, False)
         samples = data['data_samples'].split()
         for source in DOMAINS:
-            images = data['inputs'][f'img_{source}']
+            images = data['inputs'].get(f'img_{source}')
+            if images is None:  # a test set of one domain
+                continue
             pictures = {f'img_{source}': images}
             if (target := other(source)) in self.targets():
                 paths = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]

@@ -12,6 +12,7 @@ import torch
 from helpers import write_images
 from mmagic.registry import DATASETS
 from mmengine.dataset import DefaultSampler
+from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from ugatit_mm.datasets import IMAGE_SUFFIXES, PairIndex, UGATITDataset, UnpairedSampler
@@ -228,6 +229,7 @@ def test_io_backend_is_used(data_root):
 
 def test_a_test_set_of_one_domain(tmp_path):
     """Samples hold the one; training needs both."""
+    init_default_scope('mmagic')
     write_images(tmp_path)
     shutil.rmtree(tmp_path / 'testA')
     loader = dict(type='LoadRGBImage', scale=(16, 16))

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY_OF, saved_weights
+from helpers import ROOT, TINY_OF, saved_weights
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, write_checkpoint
+from ugatit_mm.engine import PreflightError
 from ugatit_mm.engine.warm_start import flat, load_parts
 from ugatit_mm.models.base import UnpairedTranslation
 
@@ -81,9 +82,17 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path):
             CheckpointError,
             r'wide.pth: the weights do not fit the networks: \d+ of another shape',
         ),
-        ({'generator.B': a}, ValueError, "no part 'generator.B': is it generators.B"),
-        ({'generators.A': a, 'generators.A.encoder': a}, ValueError, 'load_from gives .* twice'),
-        ({'generators.A': 5}, ValueError, 'load_from.generators.A must be a file, got 5'),
+        (
+            {'generator.B': a},
+            PreflightError,
+            "load_from.generator.B: the model has no part 'generator.B': is it generators.B",
+        ),
+        (
+            {'generators.A': a, 'generators.A.encoder': a},
+            PreflightError,
+            'load_from gives .* twice',
+        ),
+        ({'generators.A': 5}, PreflightError, 'load_from.generators.A must be a file, got 5'),
         ({'generators.A': str(tmp_path / 'no.pth')}, FileNotFoundError, 'no checkpoint file'),
     ):
         with pytest.raises(kind, match=said):
@@ -145,3 +154,18 @@ def test_all_weights_of_other_domains(tmp_path: Path, data_root):
     run_training(cfg)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert f'the weights of {file} are of x (now A), B (now B)' in log
+
+
+def test_a_config_file_names_parts_too(tmp_path: Path):
+    base = ROOT / 'configs' / 'ugatit_custom.py'
+    (tmp_path / 'tuned.py').write_text(
+        f"_base_ = ['{base}']\nload_from = dict(_delete_=True, generators=dict(B='x.pth'))\n"
+    )
+    cfg = load_config(tmp_path / 'tuned.py')
+    assert dict(flat(cfg.load_from)) == {'generators.B': 'x.pth'}
+    cfg.dump(tmp_path / 'dumped.py')
+    assert dict(flat(load_config(tmp_path / 'dumped.py').load_from)) == {'generators.B': 'x.pth'}
+    options = {'load_from.generators.A': 'a.pth', 'load_from.discriminators': 'd.pth'}
+    cfg = load_config('ugatit_custom', options)
+    assert cfg.load_from == {'generators.A': 'a.pth', 'discriminators': 'd.pth'}
+    assert options == {'load_from.generators.A': 'a.pth', 'load_from.discriminators': 'd.pth'}

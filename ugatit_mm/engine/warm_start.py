@@ -9,6 +9,7 @@ from ..converters import naming, read_checkpoint, weights_of
 from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation
+from .preflight import PreflightError
 
 
 def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[str]:
@@ -25,15 +26,18 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: A file cannot be read, or does not hold the part.
-        ValueError: The model has no such part, or one is given twice.
+        PreflightError: The model has no such part, or one is given twice.
     """
     own = model.state_dict()
     files: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for given, file in flat(sources):
-        name = model.module_name(given)
+        try:
+            name = model.module_name(given)
+        except ValueError as error:
+            raise PreflightError(f'load_from.{given}: {error}') from error
         if not isinstance(file, str):
-            raise ValueError(f'load_from.{given} must be a file, got {file!r}')
+            raise PreflightError(f'load_from.{given} must be a file, got {file!r}')
         if file not in files:
             files[file] = read_checkpoint(file)
             tell_domains(model, files[file], file)
@@ -45,7 +49,7 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
                 raise ValueError(f'it has no {name}, only {listed(there) or "other things"}')
             check_weights({k: own[k].shape for k in own if k.startswith(f'{name}.')}, part)
         if twice := found.keys() & part.keys():
-            raise ValueError(f'load_from gives {sorted(twice)[0]} twice')
+            raise PreflightError(f'load_from gives {sorted(twice)[0]} twice')
         found |= part
         MMLogger.get_current_instance().info(f'{name} is loaded from {file}: {len(part)} weights')
     model.load_state_dict(own | found)

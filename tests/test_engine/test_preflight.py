@@ -432,6 +432,7 @@ def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
     assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5
 
 
+@pytest.mark.slow
 def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
     runner, _ = ready
     weights = tmp_path / 'weights.pth'

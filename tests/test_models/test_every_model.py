@@ -312,7 +312,7 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
         ['generators.A'],
         ['discriminators.blue', 'generators.B.encoder'],
         ['discriminators'],
-        ['generators'],
+        pytest.param(['generators'], marks=pytest.mark.slow),
     ],
     ids=','.join,
 )

@@ -20,6 +20,7 @@ from ugatit_mm.converters import write_checkpoint
 from ugatit_mm.engine import PreflightError, preflight
 from ugatit_mm.evaluation import MetricError, TooFewImagesError
 from ugatit_mm.evaluation.results import read_results
+from ugatit_mm.fields import ConfigError
 from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.models.base.images import check_size
 
@@ -439,7 +440,7 @@ def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
     write_checkpoint(weights, runner.model.state_dict(), {})
     cfg = config(data_root, tmp_path / 'work')
     cfg.test_dataloader = None
-    with pytest.raises(PreflightError, match='no test_dataloader: there is nothing to test on'):
+    with pytest.raises(ConfigError, match='testing needs test_dataloader, there is none'):
         run_test(cfg, weights)
     cfg = config(data_root, tmp_path / 'work')
     cfg.test_evaluator = cfg.test_cfg = None

@@ -350,7 +350,8 @@ def test_frozen_names_that_are_not_there(name: str):
     ):
         with pytest.raises(ValueError, match=said):
             build(name, {'frozen': [given]})
-    model = build(name, {'frozen': ['generators', 'discriminators']})
+    model = build(name, {'frozen': 'generators,discriminators'})
+    assert model.frozen == ('generators', 'discriminators')
     with pytest.raises(ValueError, match='leaves nothing to learn'):
         optimisers(model)
 

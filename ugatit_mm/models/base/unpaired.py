@@ -92,7 +92,8 @@ class UnpairedTranslation(BaseTranslationModel):
         disc_init_steps: Iterations at the start that train only the discriminators.
         frozen: Parts, and modules in them, that do not learn: ``'discriminators'``,
             ``'generators.B'`` (or by the domain's name), ``'generators.A.encoder'``, as the weights
-            are named in a checkpoint. Their weights and buffers stay as they are, to the bit.
+            are named in a checkpoint; a list, or a string with commas. Their weights and buffers
+            stay as they are, to the bit.
 
     Raises:
         ValueError: An unknown domain or loss weight, a size that no image has, or a frozen part
@@ -152,7 +153,7 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: bool = True,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
-        frozen: Sequence[str] = (),
+        frozen: str | Sequence[str] = (),
     ) -> None:
         # Not MMagic's, which builds one generator and one discriminator for each domain.
         preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
@@ -185,7 +186,7 @@ class UnpairedTranslation(BaseTranslationModel):
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
-        names = [frozen] if isinstance(frozen, str) else frozen
+        names = frozen.split(',') if isinstance(frozen, str) else frozen
         self.frozen = tuple(map(self.module_name, names))
         for module in self._frozen_modules():
             module.requires_grad_(False)

@@ -297,6 +297,11 @@ def test_the_tool_tells_where_figures_come_from(tmp_path: Path, capsys):
     assert 'cat2dog, 1,000,000 iterations, seed 3: trained at commit abc' in printed
     assert 'on 8 processes, GPU; measured at commit' in printed
     assert 'cat2dog: 100 fake, 90 target, 80 source images' in printed
+    assert 'do not fit' not in printed
+    settings = '100 subsets of 3 (50 do not fit), seed 2020'
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, settings=settings)
+    assert load_tool('analysis/paper_table').main([str(tmp_path)]) == 0
+    assert f'source images; {settings}' in capsys.readouterr().out
 
 
 def test_the_tool_names_what_is_wrong(tmp_path: Path, capsys):

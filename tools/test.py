@@ -6,7 +6,8 @@ import sys
 from ugatit_mm.apis import add_kid, add_run_arguments, config_of, expanded_path, run_test
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
-from ugatit_mm.evaluation import TooFewImagesError, WeightsError
+from ugatit_mm.engine import PreflightError
+from ugatit_mm.evaluation import MetricError, TooFewImagesError, WeightsError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -32,7 +33,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--subset-size',
         type=int,
-        help='images in a subset of KID (50), at most the smaller set',
+        help='images in a subset of KID (50); where a test set has fewer, so many',
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
@@ -45,7 +46,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    errors = (CheckpointError, ConfigError, FileNotFoundError, TooFewImagesError, WeightsError)
+    errors = (
+        CheckpointError,
+        ConfigError,
+        MetricError,
+        OSError,
+        PreflightError,
+        TooFewImagesError,
+        WeightsError,
+    )
     try:
         cfg = config_of(args)
         if args.kid:

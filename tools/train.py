@@ -13,6 +13,8 @@ from ugatit_mm.apis import (
 )
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
+from ugatit_mm.engine import PreflightError
+from ugatit_mm.evaluation import TooFewImagesError, WeightsError
 from ugatit_mm.hooks import NotFiniteError
 
 
@@ -51,7 +53,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    except (CheckpointError, ConfigError, NotFiniteError, OSError) as error:
+    except (
+        CheckpointError,
+        ConfigError,
+        NotFiniteError,
+        OSError,
+        PreflightError,
+        TooFewImagesError,
+        WeightsError,
+    ) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -44,6 +44,8 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values that are black and white in
             pictures of more than 8 bits (:func:`apply_deep_range`), ``domains.A=NAME
             domains.B=NAME`` the names of the domains. A single place given beside them wins.
+            ``load_from.PART=FILE`` takes the weights of one part, such as ``generators.B``, from a
+            file.
 
     Returns:
         Config: Resolved; dumping it gives a file that needs no options.
@@ -58,6 +60,9 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         raise ConfigError(f'{cfg.filename}: it has no model: give the config of a training')
     before = cfg.to_dict()
     options = dict(options or {})
+    if parts := [key for key in options if key.startswith('load_from.')]:
+        files = {key.partition('.')[2]: str(options.pop(key)) for key in parts}
+        cfg.load_from = {part: os.path.expanduser(file) for part, file in files.items()}
     _check_options(options, cfg)
     shortcuts = {
         key: _shortcut(key, options.pop(key))

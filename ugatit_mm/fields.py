@@ -220,6 +220,7 @@ class _Check:
         runner = self.find('runner_type', cfg.get('runner_type', 'Runner'), 'RUNNERS')
         # What is inside of dicts is checked by itself, and more exactly.
         hints = {key: outermost(hint) for key, hint in takes(runner).fields.items()}
+        hints['load_from'] = str | os.PathLike | Mapping | None  # a file, or one for each part
         hints['log_level'] = typing.Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']
         self.top = Takes(hints)
 

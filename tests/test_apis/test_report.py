@@ -208,10 +208,19 @@ def test_nothing_of_a_file_is_run_or_becomes_markup(tmp_path):
         'evaluated': {'date': EVIL, 'commit': EVIL, 'hardware': EVIL},
         'metrics': {EVIL: 1.5},
         'figures': [figure],
+        'directions': [EVIL],
+        'failed': {EVIL: EVIL},
     }
     (tmp_path / 'results_1.json').write_text(json.dumps(good))
     for index, wrong in enumerate(
-        ({'metrics': {'x': EVIL}}, {'checkpoint': 3}, {'figures': [{}]}, {'format': EVIL}), 2
+        (
+            {'metrics': {'x': EVIL}},
+            {'checkpoint': 3},
+            {'figures': [{}]},
+            {'format': EVIL},
+            {'failed': [EVIL]},
+        ),
+        2,
     ):
         (tmp_path / f'results_{index}.json').write_text(json.dumps(good | wrong))
     html = report(tmp_path)
@@ -219,7 +228,9 @@ def test_nothing_of_a_file_is_run_or_becomes_markup(tmp_path):
     assert page.stands_alone() and '<script' not in html
     assert not ran.exists()
     assert page.text.count(EVIL) > 15
-    assert page.text.count('It cannot be shown:') == 4
+    assert page.text.count('It cannot be shown:') == 5
+    assert f'Only {EVIL} was tested.' in page.text
+    assert f'{EVIL} failed, and is left out: {EVIL}' in page.text
     assert 'recipe ' + EVIL in page.text and 'light True' in page.text
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import write_images
 from mmagic.registry import DATASETS
 from mmengine.dataset import DefaultSampler
+from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from ugatit_mm.datasets import IMAGE_SUFFIXES, PairIndex, UGATITDataset, UnpairedSampler
@@ -180,13 +182,13 @@ def test_data_root_missing(tmp_path):
 def test_one_folder_missing_names_it_and_what_is_there(data_root, tmp_path):
     root = tmp_path / 'set'
     shutil.copytree(data_root, root)
-    shutil.rmtree(root / 'testB')
+    shutil.rmtree(root / 'trainB')
     with pytest.raises(FileNotFoundError) as info:
-        UGATITDataset(root, [], test_mode=True)
+        UGATITDataset(root, [])
     message = str(info.value)
-    assert f"'{root / 'testB'}' does not exist" in message
-    assert 'must hold testA and testB' in message
-    assert 'testA, trainA, trainB' in message
+    assert f"'{root / 'trainB'}' does not exist" in message
+    assert 'must hold trainA and trainB' in message
+    assert 'testA, testB, trainA' in message
 
 
 def test_folder_without_images(tmp_path):
@@ -223,3 +225,26 @@ def test_io_backend_is_used(data_root):
     assert len(UGATITDataset(data_root, [], io_backend='local')) == 5
     with pytest.raises(KeyError, match='no-such-backend'):
         UGATITDataset(data_root, [], io_backend='no-such-backend')
+
+
+def test_a_test_set_of_one_domain(tmp_path):
+    """Samples hold the one; training needs both."""
+    init_default_scope('mmagic')
+    write_images(tmp_path)
+    shutil.rmtree(tmp_path / 'testA')
+    loader = dict(type='LoadRGBImage', scale=(16, 16))
+    steps = [
+        *(loader | {'key': key} for key in ('img_A', 'img_B')),
+        dict(type='Flip', keys=['img_A'], flip_ratio=0.0),
+        dict(type='PackInputs', keys=['img_A', 'img_B'], data_keys=['img_A', 'img_B']),
+    ]
+    dataset = UGATITDataset(tmp_path, steps, test_mode=True)
+    assert (dataset.len_a, dataset.len_b, len(dataset)) == (0, 2, 2)
+    sample = dataset[1]
+    assert list(sample['inputs']) == ['img_B'] and sample['inputs']['img_B'].shape == (3, 16, 16)
+    shutil.rmtree(tmp_path / 'testB')
+    with pytest.raises(FileNotFoundError, match='does not exist. data_root must hold testA and'):
+        UGATITDataset(tmp_path, steps, test_mode=True)
+    shutil.rmtree(tmp_path / 'trainB')
+    with pytest.raises(FileNotFoundError, match='trainB.* does not exist'):
+        UGATITDataset(tmp_path, steps)

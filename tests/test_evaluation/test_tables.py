@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
 from ugatit_mm.evaluation.figures import Figure
-from ugatit_mm.evaluation.results import read_results, results_of, write_results
+from ugatit_mm.evaluation.results import read_results, results_of, with_metrics, write_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
 
@@ -82,7 +82,9 @@ def write(
     trained = {'commit': 'abc', 'hardware': 'GPU', 'processes': 8}
     meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
     cfg = load_config(config, options) if isinstance(config, str) else config
-    results = results_of(cfg, checkpoint, meta, {'x/colour': 1.0}, figures)
+    results = with_metrics(
+        results_of(cfg, checkpoint, meta), {'x/colour': 1.0}, figures, {}, list(values)
+    )
     name = config.replace('/', '_') if isinstance(config, str) else cfg.model.type
     path = folder / f'results_{name}_{iterations}.json'
     write_results(path, results)
@@ -295,6 +297,11 @@ def test_the_tool_tells_where_figures_come_from(tmp_path: Path, capsys):
     assert 'cat2dog, 1,000,000 iterations, seed 3: trained at commit abc' in printed
     assert 'on 8 processes, GPU; measured at commit' in printed
     assert 'cat2dog: 100 fake, 90 target, 80 source images' in printed
+    assert 'do not fit' not in printed
+    settings = '100 subsets of 3 (50 do not fit), seed 2020'
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, settings=settings)
+    assert load_tool('analysis/paper_table').main([str(tmp_path)]) == 0
+    assert f'source images; {settings}' in capsys.readouterr().out
 
 
 def test_the_tool_names_what_is_wrong(tmp_path: Path, capsys):

@@ -16,7 +16,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ugatit_mm.evaluation import (
     ColourHOGFeatures,
+    TransEvaluator,
     TransKID,
+    TransStats,
     WeightsError,
     compare_folders,
     extractors,
@@ -24,7 +26,7 @@ from ugatit_mm.evaluation import (
 )
 from ugatit_mm.evaluation.__main__ import main
 from ugatit_mm.evaluation.extractors import Extractor
-from ugatit_mm.evaluation.figures import Figure, Protocol
+from ugatit_mm.evaluation.figures import Figure, Protocol, table
 
 PROTOCOL = dict(subset_size=4, num_subsets=5, block_size=4)
 
@@ -177,11 +179,107 @@ def test_pictures_of_several_sizes_are_measured_and_told(domains):
     assert got['cat2dog/means_kid'] == pytest.approx(expected.value)
 
 
-def test_too_few_images_are_told_with_the_field(domains):
-    metric = TransKID(Means(), subset_size=6)
-    metric.process(None, samples(*domains))
-    with pytest.raises(ValueError, match='subset_size=6 .* 7 and 5 images: lower it'):
-        metric.evaluate(size=7)
+def test_subsets_are_as_large_as_the_smaller_set(domains):
+    """The figure is that of such subsets, and it says so."""
+    a, b, fake_a, fake_b = domains
+    metric = TransKID(Means(), subset_size=6, num_subsets=9, block_size=2)
+    metric.process(None, samples(a, b, fake_a, fake_b))
+    got = metric.evaluate(size=7)
+    expected = kid.kid(features(fake_b), features(b), 5, 9)
+    assert got['cat2dog/means_kid'] == pytest.approx(expected.value)
+    assert got['cat2dog/means_kid_std'] == pytest.approx(expected.spread)
+    blocks = kid.kid_blocks(features(fake_b), features(b), 4)  # 2 blocks: 5 images hold no more
+    assert got['cat2dog/means_kid_blocks'] == pytest.approx(blocks.value)
+    said = {f.protocol: f.settings for f in metric.figures if f.direction == 'cat2dog'}
+    assert said == {
+        'kid': '9 subsets of 5 (6 do not fit), seed 2020',
+        'kid_blocks': 'blocks of at most 4 (2 do not fit)',
+        'kid_with_source': 'blocks of at most 4 (2 do not fit)',
+        'fid': 'all images',
+    }
+    assert '9 subsets of 5 (6 do not fit), seed 2020' in table(metric.figures)
+    assert metric.protocol.adapted(7, 5) == (
+        '9 subsets of 5 (6 do not fit), seed 2020, blocks of at most 4 (2 do not fit): there are 7 '
+        'and 5 images'
+    )
+    assert Protocol(subset_size=5).adapted(7, 5) == ''
+
+
+@pytest.mark.parametrize('sizes', [(3, 3, 3), (20, 3, 3), (3, 20, 5), (2, 2, 2), (4, 4, 40)])
+def test_any_sets_of_two_images_or_more_are_measured(sizes):
+    fake, target, source = (features(pictures(n, seed)) for seed, n in enumerate(sizes))
+    figures = Protocol().measure('x', Means(), fake, target, source)
+    assert [f.protocol for f in figures] == ['kid', 'kid_blocks', 'kid_with_source', 'fid']
+    assert all(np.isfinite(f.value) for f in figures)
+    if sizes == (3, 3, 3):  # one subset there is: no spread of several
+        assert figures[0].settings == '1 subset of 3 (50 do not fit), all images'
+        assert figures[0].spread is None
+        assert figures[0].value == pytest.approx(kid.kid(fake, target, 3, 1).value)
+
+
+def test_small_subsets_and_large_blocks_are_unbiased():
+    """Of one distribution: the mean over many small sets is 0."""
+    rng = np.random.default_rng(0)
+    found: dict[str, list[float]] = {}
+    for _ in range(400):
+        sets = [rng.normal(size=(n, 3)) for n in (7, 4, 3)]
+        for figure in Protocol(num_subsets=4).measure('x', Means(), *sets):
+            found.setdefault(figure.protocol, []).append(figure.value)
+    for protocol in ('kid', 'kid_blocks', 'kid_with_source'):
+        values = np.array(found[protocol])
+        assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)), protocol
+
+
+@pytest.mark.parametrize(
+    ('field', 'least'), [('subset_size', 2), ('num_subsets', 1), ('block_size', 2)]
+)
+def test_settings_are_looked_at_before_anything_is_measured(field, least):
+    with pytest.raises(ValueError, match=f'{field}={least - 1} must be {least} or more'):
+        TransKID(Means(), **{field: least - 1})
+
+
+def test_names_are_known_before(domains):
+    for metric in (TransKID(Means(), **PROTOCOL), TransStats()):
+        metric.process(None, samples(*domains))
+        names = metric.names_of({'A': 7, 'B': 5}, {'A': 'cat', 'B': 'dog'}, 'AB')
+        assert sorted(names) == sorted(metric.evaluate(size=7))
+
+
+# Several metrics
+
+
+class Failing(TransStats):
+    """A metric that fails at a place."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    def measure(self, images: list[np.ndarray]) -> list[dict]:
+        if self.at == 'measure':
+            raise RuntimeError('no memory\nmore words')
+        return super().measure(images)
+
+    def summarise(self, *words) -> dict[str, float]:
+        raise ValueError('no sum')
+
+
+@pytest.mark.parametrize(('at', 'why'), [('measure', 'no memory'), ('summarise', 'no sum')])
+def test_a_metric_that_fails_takes_nothing_from_the_others(domains, at, why):
+    evaluator = TransEvaluator([Failing(at), TransKID(Means(), **PROTOCOL)])
+    one = TransKID(Means(), **PROTOCOL)
+    for sample in samples(*domains):
+        one.process(None, [sample])
+    expected = one.evaluate(size=7)
+    for _ in range(2):  # the next evaluation begins with all of them
+        for sample in samples(*domains):
+            evaluator.process([sample])
+        assert evaluator.evaluate(size=7) == expected
+        assert evaluator.failed == {'Failing': why}
+    evaluator.metrics[0] = TransStats()
+    evaluator.process(samples(*domains))
+    assert len(evaluator.evaluate(size=7)) == len(expected) + 8
+    assert not evaluator.failed
 
 
 def test_figures_go_to_json_and_back(domains):
@@ -385,15 +483,17 @@ def test_mixed_sizes_and_resize(tmp_path):
             r'error: no Inception weights: none.pth',
         ),
         (
-            ['fake', 'real', '--extractor', 'ColourHOGFeatures'],
-            'error: subset_size=50 must be',
+            ['fake', 'one', '--extractor', 'ColourHOGFeatures'],
+            'error: at least 2 images are needed of each, got 3 and 1',
         ),
+        (['fake', 'real', '--subset-size', '1'], 'error: subset_size=1 must be 2 or more'),
     ],
 )
 def test_command_line_says_what_is_wrong(tmp_path, monkeypatch, capsys, change, message):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / 'fake', pictures(3, 0))
     write(tmp_path / 'real', pictures(3, 1))
+    write(tmp_path / 'one', pictures(1, 2))
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / '0.png').write_bytes(b'text')

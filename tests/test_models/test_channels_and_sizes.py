@@ -20,7 +20,7 @@ from ugatit_mm.apis import TranslationInferencer, load_model, run_test, run_trai
 from ugatit_mm.apis.video import translate_video
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import write_checkpoint
-from ugatit_mm.engine import UGATITOptimWrapperConstructor
+from ugatit_mm.engine import PreflightError, UGATITOptimWrapperConstructor
 from ugatit_mm.export import export_model, open_exported, verify
 from ugatit_mm.models.base import UnpairedTranslation
 from ugatit_mm.pixels import displayed, normalise, resize, swap_colours, to_uint8, write_picture
@@ -28,6 +28,7 @@ from ugatit_mm.visualization import attention_figure, translation_sheet
 
 every_model = pytest.mark.parametrize('name', list(TINY_OF))
 FULL = {'model.generator.light': False}
+METRIC = {'type': 'TransKID', 'subset_size': 2, 'extractor': {'type': 'ColourHOGFeatures'}}
 
 
 def config(name: str, **options: Any) -> Config:
@@ -196,14 +197,7 @@ def test_from_training_to_export(name: str, channels: int, size: tuple[int, int]
     cfg = config(name, **options)
     cfg.work_dir = str(tmp_path / 'test')
     if channels == 1:
-        cfg.test_evaluator = [
-            {'type': 'TransStats'},
-            {
-                'type': 'TransKID',
-                'subset_size': 2,
-                'extractor': {'type': 'ColourHOGFeatures'},
-            },
-        ]
+        cfg.test_evaluator = [{'type': 'TransStats'}, METRIC]
     metrics = run_test(cfg, checkpoint, out, sheet=True)
     assert ('red2blue/colour_hog_kid' in metrics) == (channels == 1)
     assert np.isfinite(metrics['red2blue/edges']) and 'red2blue/colour' not in metrics
@@ -261,3 +255,46 @@ def test_a_video_through_grey_networks(tmp_path: Path):
     inferencer.model = build('ugatit', channels=4)
     with pytest.raises(ValueError, match='frames of a video are RGB, these networks take 4'):
         list(translate_video(inferencer, tmp_path / 'a.avi', tmp_path / 'c.avi'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (
+            {'val_dataloader.dataset.pipeline.0.channels': 3},
+            'validation: the pictures of red have 3 channels, and model.generator.in_channels is '
+            '1: set channels=1 to read them so, or channels=3 for networks that take them',
+        ),
+        (
+            {'train_dataloader.dataset.pipeline.1.channels': 3},
+            'the pictures of blue have 3 channels, and model.generator.in_channels is 1: set '
+            'channels=1 to read them so, or channels=3 for networks that take them',
+        ),
+        (
+            {'channels': 4, 'val_evaluator': [METRIC]},
+            'KID and FID are measured on grey or RGB pictures, these have 4 channels: leave '
+            'TransKID (--kid) out; TransStats takes any',
+        ),
+    ],
+    ids=['validation', 'training', 'metric'],
+)
+def test_what_does_not_fit_is_said_at_the_start(options: dict, said: str, tmp_path: Path):
+    write_data(tmp_path / 'data', 1, (40, 36))
+    plain = {'channels': 1, 'data_root': str(tmp_path / 'data')}
+    cfg = config('cyclegan', **(plain | options))
+    cfg.work_dir = str(tmp_path / 'work')
+    with pytest.raises(PreflightError) as caught:
+        run_training(cfg)
+    assert str(caught.value) == said
+
+
+@every_model
+def test_a_pipeline_of_another_rectangle(name: str):
+    model = build(name, **FULL if name == 'ugatit' else {})
+    model.check_images('A', (3, 32, 32))
+    if name == 'ugatit':
+        message = r'come as 32x64, .* take 32x32 only: set "model\.generator\.img_size=\(32,64\)"'
+        with pytest.raises(ValueError, match=message):
+            model.check_images('A', (3, 32, 64))
+    else:
+        model.check_images('A', (3, 32, 64))

@@ -306,6 +306,67 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
 
 
 @every_model
+@pytest.mark.parametrize(
+    'frozen',
+    [
+        ['generators.A'],
+        ['discriminators.blue', 'generators.B.encoder'],
+        ['discriminators'],
+        pytest.param(['generators'], marks=pytest.mark.slow),
+    ],
+    ids=','.join,
+)
+@pytest.mark.parametrize('kind', ['Adam', pytest.param('LeanAdam', marks=pytest.mark.slow)])
+def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str):
+    """Weights and buffers; everything else moves."""
+    model = build(name, {'frozen': frozen}).train()
+    names = tuple(f'{each.replace("blue", "B")}.' for each in frozen)
+    before, learned = copy.deepcopy(model.state_dict()), dict(model.named_parameters())
+    optims = optimisers(model)
+    if kind == 'LeanAdam':
+        lean = dict(optimizer=dict(type='LeanAdam', lr=1e-3))
+        optims = UGATITOptimWrapperConstructor(dict.fromkeys(model.OPTIMIZED, lean))(model)
+    for step in range(2):
+        at(step)
+        log = model.train_step(batch(seed=step), optims)
+        assert log.not_finite == []
+    for key, value in model.state_dict().items():
+        if key.startswith(names):
+            assert torch.equal(value, before[key]), key
+        elif key in learned and not key.endswith(ROWS[name].dead):
+            assert not torch.equal(value, before[key]), key
+    whole = [part for part in model.OPTIMIZED if part in frozen]
+    assert log.updates == {part: True for part in model.OPTIMIZED if part not in whole}
+    for key, parameter in model.named_parameters():
+        assert parameter.requires_grad != key.startswith(names), key
+        assert parameter.grad is None
+
+
+@every_model
+def test_frozen_names_that_are_not_there(name: str):
+    for given, said in (
+        ('generators.A.encodr', "no part 'generators.A.encodr': is it generators.A.encoder?"),
+        ('critics', "no part 'critics': such as generators, generators.A"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            build(name, {'frozen': [given]})
+    model = build(name, {'frozen': 'generators,discriminators'})
+    assert model.frozen == ('generators', 'discriminators')
+    with pytest.raises(ValueError, match='leaves nothing to learn'):
+        optimisers(model)
+
+
+@every_model
+def test_a_slim_copy_of_a_model_with_frozen_parts(name: str):
+    model = build(name, {'frozen': ['generators.A.encoder', 'discriminators.A']})
+    for target in 'AB':
+        slim = model.only(target).train().eval()
+        assert torch.equal(
+            slim.translation(image(), target), model.eval().translation(image(), target)
+        )
+
+
+@every_model
 def test_nothing_moves_between_accumulated_batches(name: str):
     model = build(name).train()
     optim = optimisers(model, accumulative_counts=2)
@@ -334,6 +395,33 @@ def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     one, two = (read_checkpoint(folder / 'iter_4.pth') for folder in (work, part))
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
         assert_same(one[key], two[key], key)
+
+
+@pytest.mark.slow
+@every_model
+def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
+    """Also where parts are frozen or set free on the way."""
+    data, work = trained(name)
+    whole, part, free = (tmp_path / each for each in ('whole', 'part', 'free'))
+    frozen = {'model.frozen': ['generators.A', 'discriminators.red']}
+    for folder, source, options in ((whole, None, frozen), (part, whole, frozen), (free, part, {})):
+        cfg = config(name, data, **options)
+        cfg.work_dir, cfg.resume = str(folder), source is not None
+        cfg.load_from = None if source else str(work / 'iter_4.pth')
+        if source:
+            folder.mkdir()
+            (folder / 'iter_2.pth').write_bytes((source / 'iter_2.pth').read_bytes())
+        run_training(cfg)
+    start, *(one, two, three) = (
+        read_checkpoint(folder / 'iter_4.pth') for folder in (work, whole, part, free)
+    )
+    for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
+        assert_same(one[key], two[key], key)
+    for key, value in start['state_dict'].items():
+        same = key.startswith(('generators.A.', 'discriminators.A.'))
+        assert not same or torch.equal(value, one['state_dict'][key]), key
+    moved = 'generators.A.encoder.0.conv.weight'
+    assert not torch.equal(three['state_dict'][moved], one['state_dict'][moved])
 
 
 @every_model
@@ -425,10 +513,10 @@ def test_export_is_equal(name: str, kind: str, tmp_path: Path):
         assert len(list(verify(path, kind, model, [picture]))) == 2
 
 
-def train_a_rank(name: str, folder: Path) -> None:
+def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     dist.init_process_group('gloo')
     lines = {**config(name).model_wrapper_cfg, 'device_ids': None}
-    wrapped = MODEL_WRAPPERS.build(lines | {'module': build(name).train()})
+    wrapped = MODEL_WRAPPERS.build(lines | {'module': build(name, {'frozen': frozen}).train()})
     optim = optimisers(wrapped)
     states = []
     for iteration in range(3):
@@ -440,13 +528,20 @@ def train_a_rank(name: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@every_model
-def test_two_ranks_are_equal(name: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ('name', 'frozen'),
+    [
+        *((name, []) for name in ROWS),
+        ('ugatit', ['generators.A', 'discriminators']),
+        ('cyclegan', ['discriminators.B', 'generators.B.encoder']),
+    ],
+)
+def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     """To the bit to each other, and after a step close to one process with both samples."""
-    in_ranks(train_a_rank, tmp_path, name, tmp_path)
+    in_ranks(train_a_rank, tmp_path, name, tmp_path, frozen)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     assert_same(first, second)
-    model = build(name).train()
+    model = build(name, {'frozen': frozen}).train()
     samples = [batch(seed=10 * rank)['inputs'] for rank in (0, 1)]
     both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     model.train_step({'inputs': both}, optimisers(model))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -287,9 +288,20 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
     assert tool.main([*words, '--kid']) == 1
     assert 'no Inception weights' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()  # told before anything was translated
+    # With a set as small as it is, and said so.
+    assert tool.main([*words, '--kid', 'ColourHOGFeatures']) == 0
+    results = read_results(tmp_path / 'results_iter_1.json')
+    assert {f.settings for f in results['figures'] if f.protocol == 'kid'} == {
+        '100 subsets of 2 (50 do not fit), seed 2020'
+    }
+    (data_root / 'testB' / '0.png').unlink()
+    shutil.rmtree(tmp_path / 'out')
     assert tool.main([*words, '--kid', 'ColourHOGFeatures']) == 1
-    assert 'subset_size=50 must be from 2' in capsys.readouterr().err
-    assert len(list((tmp_path / 'out' / 'A2B').iterdir())) == 3  # nothing is lost
+    assert (
+        'error: TransKID measures distances between sets of images, and needs 2 or more of each '
+        'domain; of B there is 1: add test pictures, or leave it out of the evaluator (--kid)'
+    ) in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()  # told before anything was translated, too
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

@@ -227,6 +227,8 @@ def result_of(path: Path) -> dict[str, Any]:
             'iterations': results['iterations'],
             'facts': f'{evaluated["date"]}, commit {evaluated["commit"]}, {evaluated["hardware"]}',
             'groups': groups,
+            'directions': [str(each) for each in results.get('directions', ())],
+            'failed': {str(name): str(why) for name, why in results.get('failed', {}).items()},
             'metrics': {key: f'{value:.5g}' for key, value in results['metrics'].items()},
         }
     except (ResultsError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -461,6 +463,12 @@ interval.</p>
 <p class="quiet">{{ result.checkpoint }}{% if result.iterations is not none %}, iteration
 {{ result.iterations }}{% endif %}. Measured {{ result.facts }}. SHA-256 of the weights:
 <code>{{ result.sha256 }}</code></p>
+{% if result.directions|length == 1 %}
+<p>Only {{ result.directions[0] }} was tested.</p>
+{% endif %}
+{% for name, why in result.failed.items() %}
+<p class="none">{{ name }} failed, and is left out: {{ why }}</p>
+{% endfor %}
 {% for (features, weights, resize), directions in result.groups.items() %}
 <p>Features: <b>{{ features }}</b> (weights: {{ weights }}; resize: {{ resize }}).
 {% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}</p>

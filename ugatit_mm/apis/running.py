@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmagic.registry import RUNNERS
@@ -15,10 +16,13 @@ from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, read_checkpoint, weights_of
+from ..domains import other
+from ..engine.preflight import images_of
 from ..engine.replay import Replay
-from ..evaluation.results import results_of, write_results
+from ..evaluation import MetricError
+from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
-from ..models.base import unwrap
+from ..models.base import UnpairedTranslation, unwrap
 
 PathLike = str | os.PathLike
 
@@ -62,15 +66,18 @@ def run_test(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         CheckpointError: The file is no checkpoint, or its weights do not fit the config.
+        MetricError: A metric failed; the results of the others are written.
+        TooFewImagesError: There are too few test pictures for a metric.
         ConfigError: A value of the config does not fit, or testing lacks one.
     """
-    for field in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if not cfg.get(field):
-            raise ConfigError(f'{cfg.filename}: testing needs {field}, got {cfg.get(field)}')
+    if not cfg.get('test_dataloader'):
+        raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
     digest = hashlib.sha256()
     content = read_checkpoint(checkpoint, digest)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
+    cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
+    cfg.test_evaluator = cfg.get('test_evaluator') or []
     keep_mmengine_hooks(cfg)  # the others belong to training
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
@@ -86,18 +93,31 @@ def run_test(
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         model.translate = Replay(model)
+        meta = content.get('meta')
+        meta = meta if isinstance(meta, dict) else {}
+        results = results_of(cfg, checkpoint, meta, digest.hexdigest())
         metrics = dict(runner.test())
+        evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
+        failed = getattr(evaluator, 'failed', {})
         if is_main_process():
             figures = [
                 figure
-                for metric in runner.test_loop.evaluator.metrics
+                for metric in evaluator.metrics
+                if type(metric).__name__ not in failed
                 for figure in getattr(metric, 'figures', ())
             ]
-            meta = content.get('meta')
-            meta = meta if isinstance(meta, dict) else {}
-            results = results_of(cfg, checkpoint, meta, metrics, figures, digest.hexdigest())
-            write_results(results_path(cfg, checkpoint), results)
+            directions = tested_directions(model, runner.test_dataloader.dataset)
+            write_results(path, with_metrics(results, metrics, figures, failed, directions))
+    if failed:
+        said = '; '.join(f'{name} failed: {why}' for name, why in failed.items())
+        raise MetricError(f'{said} (everything else is in {path})')
     return metrics
+
+
+def tested_directions(model: UnpairedTranslation, dataset: Any) -> list[str]:
+    """The directions that there are test pictures for, such as ``selfie2anime``."""
+    counts = images_of(dataset)
+    return [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
 
 
 def results_path(cfg: Config, checkpoint: PathLike) -> Path:

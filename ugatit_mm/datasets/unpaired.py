@@ -11,8 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 from mmagic.datasets import UnpairedImageDataset
 from mmagic.registry import DATASETS
+from mmengine.dataset import Compose
 from mmengine.fileio import LocalBackend
 from mmengine.logging import print_log
+from torch import Tensor
 
 from .bad_pictures import BadPictures
 from .cache import PictureCache
@@ -36,6 +38,7 @@ class UGATITDataset(UnpairedImageDataset):
     - ``dataset[idx]`` works as in MMagic. In training, B is drawn at random. In testing, the
       length is that of the longer domain and the shorter one starts again from its beginning, so
       its images repeat: whoever counts or writes them must go by ``img_A_path``, ``img_B_path``.
+      One of the two folders may be absent: the samples then hold the other domain only.
 
     Folders are searched recursively, links followed, hidden files and folders left out; the order
     is that of the sorted paths. A folder that several links lead to is entered once. The suffix
@@ -64,7 +67,7 @@ class UGATITDataset(UnpairedImageDataset):
             given would pass for figures over all.
 
     Raises:
-        FileNotFoundError: ``data_root`` or a folder is missing.
+        FileNotFoundError: ``data_root`` or a folder is missing (in testing, both).
         NotADirectoryError: One of them is a file.
         PermissionError: A folder may not be listed.
         ValueError: A folder holds no image, ``cache`` finds no ``LoadRGBImage`` with a scale, or
@@ -102,6 +105,9 @@ class UGATITDataset(UnpairedImageDataset):
             domain_a=domain_a,
             domain_b=domain_b,
         )
+        if 0 in (self.len_a, self.len_b):
+            absent = self.domain_b if self.len_a else self.domain_a
+            self.pipeline = Compose(without_key(pipeline, f'img_{absent}'))
         if cache is not None:
             self._keep_pictures(cache)
         self.bad_pictures: BadPictures | None = None
@@ -123,6 +129,8 @@ class UGATITDataset(UnpairedImageDataset):
             ImageReadError: A picture cannot be read, and another one must not take its place.
         """
         info = self.get_data_info(idx)
+        if 0 in (self.len_a, self.len_b):
+            return self._of_one_domain(info)
         if self.bad_pictures is None:
             return self.pipeline(info)
         others = {
@@ -145,6 +153,11 @@ class UGATITDataset(UnpairedImageDataset):
         Raises:
             IndexError: A PairIndex points outside its domain.
         """
+        if 0 in (self.len_a, self.len_b):
+            domain, infos = self.domain_b, self.data_infos_b
+            if self.len_a:
+                domain, infos = self.domain_a, self.data_infos_a
+            return {f'img_{domain}_path': infos[idx]['path']}
         if not isinstance(idx, PairIndex):
             return super().get_data_info(idx)
         if not (0 <= idx.a < self.len_a and 0 <= idx.b < self.len_b):
@@ -178,6 +191,23 @@ class UGATITDataset(UnpairedImageDataset):
         if said:
             print_log(f'left out of {shown(path)}: {said}', 'current', logging.WARNING)
         return [self.file_backend.join_path(path, name) for name in names]
+
+    def load_data_list(self) -> list[list[dict]]:
+        """The files of both domains; in testing none for a folder that is absent."""
+        there = [self.file_backend.exists(root) for root in (self.dataroot_a, self.dataroot_b)]
+        tested = self.test_mode and any(there)
+        self.data_infos_a, self.data_infos_b = (
+            self._load_domain_data_list(root) if found or not tested else []
+            for root, found in zip((self.dataroot_a, self.dataroot_b), there, strict=True)
+        )
+        return [self.data_infos_a, self.data_infos_b]
+
+    def _of_one_domain(self, info: dict) -> dict:
+        sample = self.pipeline(info)
+        if isinstance(sample['inputs'], Tensor):  # PackInputs' way with a single picture
+            key = next(iter(info)).removesuffix('_path')
+            sample['inputs'] = {key: sample['inputs']}
+        return sample
 
     @staticmethod
     def _shuffled(infos: list[dict]) -> Iterator[str]:
@@ -218,3 +248,24 @@ class UGATITDataset(UnpairedImageDataset):
             f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
             f'data_root is {self.data_root!r}; {found}.'
         )
+
+
+def without_key(pipeline: Sequence[dict | Callable], key: str) -> list[dict | Callable]:
+    """Return the steps of a pipeline that are left when a sample has no ``key``.
+
+    Args:
+        pipeline: Configs of steps; others stay as they are.
+        key: Such as ``'img_B'``.
+    """
+    left: list[dict | Callable] = []
+    for step in pipeline:
+        if not isinstance(step, dict):
+            left.append(step)
+            continue
+        step = dict(step)
+        for field in ('keys', 'data_keys'):
+            if key in step.get(field, ()):
+                step[field] = [name for name in step[field] if name != key]
+        if step.get('key') != key and step.get('keys') != []:
+            left.append(step)
+    return left

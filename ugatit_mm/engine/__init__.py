@@ -3,6 +3,7 @@
 from .lean_adam import LeanAdam
 from .loop import UGATITTrainLoop
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
+from .preflight import PreflightError
 from .runner import UGATITRunner
 from .schedule import LinearDecayLR
 
@@ -10,6 +11,7 @@ __all__ = [
     'AutocastOptimWrapper',
     'LeanAdam',
     'LinearDecayLR',
+    'PreflightError',
     'UGATITOptimWrapperConstructor',
     'UGATITRunner',
     'UGATITTrainLoop',

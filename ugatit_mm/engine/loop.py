@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..files import whole
 from ..models.base import StepLog, unwrap
+from .preflight import check_training, epoch_length
 from .random_state import random_state, set_random_state
 from .speed import how_it_runs
 
@@ -38,6 +39,8 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         val_begin: First iteration after which validation may come.
         val_interval: Iterations between two validations.
         dynamic_intervals: Pairs (iteration, interval): other intervals from there on.
+        max_epochs: In place of ``max_iters``; the three numbers before it are epochs then. In one
+            all ranks together see as many samples as the larger domain has pictures.
 
     Attributes:
         position: Samples that all ranks have seen together.
@@ -45,20 +48,38 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         kept_random: Random numbers of training while something else draws.
 
     Raises:
-        ValueError: ``max_iters`` is no whole number.
+        ValueError: ``max_iters`` is no whole number, or there is not one of it and ``max_epochs``.
     """
 
     def __init__(
         self,
         runner: Runner,
         dataloader: DataLoader | dict,
-        max_iters: int,
+        max_iters: int | None = None,
         val_begin: int = 1,
-        val_interval: int = 1000,
+        val_interval: int | None = None,
         dynamic_intervals: list[tuple[int, int]] | None = None,
+        max_epochs: int | None = None,
     ) -> None:
         # Not IterBasedTrainLoop's, which lets the workers load from the beginning at once.
         BaseLoop.__init__(self, runner, dataloader)
+        if (max_iters is None) == (max_epochs is None):
+            raise ValueError(
+                f'train_cfg takes one of max_iters and max_epochs, got {max_iters} and {max_epochs}'
+            )
+        if val_interval is None:  # MMEngine's defaults
+            val_interval = 1000 if max_epochs is None else 1
+        if max_epochs is not None:
+            length = epoch_length(self.dataloader)
+            max_iters, val_interval = max_epochs * length, val_interval * length
+            val_begin = val_begin * length
+            dynamic_intervals = [
+                (begin * length, interval * length) for begin, interval in dynamic_intervals or ()
+            ]
+            runner.logger.info(
+                f'{max_epochs} epochs of {length} iterations: {max_iters} iterations'
+            )
+        assert max_iters is not None
         if int(max_iters) != max_iters:
             raise ValueError(f'train_cfg.max_iters must be a whole number, got {max_iters}')
         self._max_iters = int(max_iters)
@@ -90,6 +111,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
 
     def _run(self) -> None:
         runner = self.runner
+        check_training(runner)
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
         self._enter()

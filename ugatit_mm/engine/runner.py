@@ -23,7 +23,7 @@ from mmengine.dist import (
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner import save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.utils import apply_to
 
@@ -31,13 +31,15 @@ from ..config import MMENGINE_HOOKS
 from ..converters import CheckpointError, load_weights, naming, read_checkpoint, weights_of
 from ..converters.files import save
 from ..models.base import unwrap
+from .preflight import CheckedRunner
 from .random_state import random_state
+from .warm_start import load_parts, tell_domains
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
 
 
 @RUNNERS.register_module()
-class UGATITRunner(Runner):
+class UGATITRunner(CheckedRunner):
     """Runner whose training survives what happens to it.
 
     - A checkpoint is written beside its place and renamed, so it is whole or not there; it goes to
@@ -52,6 +54,7 @@ class UGATITRunner(Runner):
     # Of MMEngine's runner, which has no types.
     _timestamp: str
     _has_loaded: bool
+    loaded: frozenset[str] = frozenset()  # names of the weights that came from files
     optim_wrapper: Any
     param_schedulers: Any
 
@@ -164,6 +167,7 @@ class UGATITRunner(Runner):
     def load_or_resume(self) -> None:
         """Load weights or resume, as the config says.
 
+        ``load_from`` is a file, or a file by the name of a part (see :func:`load_parts`).
         Under ``torchrun --max-restarts`` training goes on from the newest whole checkpoint of the
         work dir, if there is one, whatever the config says.
 
@@ -178,8 +182,12 @@ class UGATITRunner(Runner):
         # of them that they are not the first: they go by the work dir.
         training = isinstance(self._train_loop, BaseLoop)
         restarts = training and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
-        found = (restarts or (self._resume and self._load_from is None)) and self._resume_newest()
-        if not found and self._load_from is not None:
+        parts = isinstance(self._load_from, Mapping)  # what a training begins with
+        newest = self._resume and (self._load_from is None or parts)
+        found = (restarts or newest) and self._resume_newest()
+        if not found and isinstance(self._load_from, Mapping):
+            self.loaded |= load_parts(unwrap(self.model), self._load_from)
+        elif not found and self._load_from is not None:
             (self.resume if self._resume else self.load_checkpoint)(self._load_from)
         elif not found and self._resume:
             self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
@@ -247,6 +255,8 @@ class UGATITRunner(Runner):
             there = {key.partition('.')[0] for key in state}
             needed = model.PARTS if strict else model.TRANSLATES
             load_weights(model, state, [p for p in model.PARTS if p in needed or p in there])
+        self.loaded |= state.keys()
+        tell_domains(model, checkpoint, filename)
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint

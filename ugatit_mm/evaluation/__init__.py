@@ -1,5 +1,6 @@
 """Evaluation of translations."""
 
+from .evaluator import MetricError, TransEvaluator
 from .extractors import ColourHOGFeatures, InceptionFeatures, WeightsError
 from .figures import Figure, Protocol
 from .folders import compare_folders, folder_features
@@ -13,8 +14,10 @@ __all__ = [
     'ColourHOGFeatures',
     'Figure',
     'InceptionFeatures',
+    'MetricError',
     'Protocol',
     'TooFewImagesError',
+    'TransEvaluator',
     'TransKID',
     'TransMetric',
     'TransStats',

@@ -67,18 +67,54 @@ class Figure:
 class Protocol:
     """Settings of the protocols, the same for all directions.
 
+    Where a set is too small for them, subsets are as large as it, and blocks as many as it fills
+    with two images each. Each subset and each block is an estimate without bias by itself, so the
+    figure has none either; its spread is another. What was taken stands in the figures.
+
     Args:
         subset_size: See :func:`kid.kid`. One size for all data sets keeps their spreads
             comparable: 50 fits the smallest of the paper, 100 test images.
         num_subsets: See :func:`kid.kid`.
         block_size: See :func:`kid.kid_blocks`.
         seed: Of the subsets.
+
+    Raises:
+        ValueError: A number out of range.
     """
 
     subset_size: int = kid.SUBSET_SIZE
     num_subsets: int = kid.NUM_SUBSETS
     block_size: int = kid.BLOCK_SIZE
     seed: int = kid.SEED
+
+    def __post_init__(self) -> None:
+        """Look at the numbers before there are features."""
+        for name, least in (('subset_size', 2), ('num_subsets', 1), ('block_size', 2)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f'{name}={getattr(self, name)} must be {least} or more')
+
+    def subsets(self, fake: int, target: int) -> tuple[int, int, str]:
+        """Number and size of the subsets of sets of so many images, and both in words."""
+        size = min(self.subset_size, fake, target)
+        # A set as large as its subsets gives the same one each time.
+        whole = size == fake == target
+        count = 1 if whole else self.num_subsets
+        asked = '' if size == self.subset_size else f' ({self.subset_size} do not fit)'
+        seed = ', all images' if whole else f', seed {self.seed}'
+        return count, size, f'{count} subset{"s" * (count > 1)} of {size}{asked}{seed}'
+
+    def blocks(self, fake: int, target: int) -> tuple[int, str]:
+        """Most images of a block of sets of so many images, also in words."""
+        # Each block has two or more of the smaller set.
+        size = max(self.block_size, -(-max(fake, target) // max(1, min(fake, target) // 2)))
+        asked = '' if size == self.block_size else f' ({self.block_size} do not fit)'
+        return size, f'blocks of at most {size}{asked}'
+
+    def adapted(self, one: int, two: int) -> str:
+        """What sets of so many images take other than asked for, in words; empty if nothing."""
+        said = (self.subsets(one, two)[2], self.blocks(one, two)[1])
+        words = ', '.join(each for each in said if 'do not fit' in each)
+        return words and f'{words}: there are {one} and {two} images'
 
     def measure(
         self,
@@ -101,24 +137,26 @@ class Protocol:
             resize: What pictures went through before the extractor, if anything.
 
         Raises:
-            ValueError: Too few images for a protocol.
+            TooFewImagesError: Fewer than 2 images in a set.
         """
         counts = {'fake': len(fake), 'target': len(target)}
-        subsets = kid.kid(fake, target, self.subset_size, self.num_subsets, self.seed)
-        blocks = kid.kid_blocks(fake, target, self.block_size)
-        in_blocks = f'blocks of at most {self.block_size}'
+        number, size, in_subsets = self.subsets(len(fake), len(target))
+        subsets: tuple[float, float | None] = kid.kid(fake, target, size, number, self.seed)
+        spread = 'population std over the subsets'
+        if number == 1:  # the one there can be
+            subsets, spread = (subsets[0], None), ''
+        most, in_blocks = self.blocks(len(fake), len(target))
+        blocks = kid.kid_blocks(fake, target, most)
         stated: list[tuple[str, tuple[float, float | None], str, str, dict[str, int]]] = [
-            (
-                'kid',
-                subsets,
-                'population std over the subsets',
-                f'{self.num_subsets} subsets of {self.subset_size}, seed {self.seed}',
-                counts,
-            ),
+            ('kid', subsets, spread, in_subsets, counts),
             ('kid_blocks', blocks, 'standard error over the blocks', in_blocks, counts),
         ]
         if source is not None:
-            both = kid.mean_with_source(blocks, kid.kid_blocks(fake, source, self.block_size))
+            sizes = len(fake), len(target), len(source)
+            most, in_blocks = self.blocks(min(sizes), max(sizes))
+            both = kid.mean_with_source(
+                kid.kid_blocks(fake, target, most), kid.kid_blocks(fake, source, most)
+            )
             kind = 'mean of the two standard errors'
             stated.append(
                 ('kid_with_source', both, kind, in_blocks, counts | {'source': len(source)})

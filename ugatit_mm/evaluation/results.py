@@ -27,18 +27,14 @@ def results_of(
     cfg: Config,
     checkpoint: str | os.PathLike,
     meta: dict[str, Any],
-    metrics: dict[str, float],
-    figures: list[Figure],
     digest: str | None = None,
 ) -> dict[str, Any]:
-    """Gather what belongs to the figures of a test.
+    """Gather what belongs to the figures of a test, before it begins.
 
     Args:
         cfg: Config of the test.
         checkpoint: The file that was tested.
         meta: Its ``meta``, as MMEngine's checkpoints hold it; empty for converted weights.
-        metrics: All metrics of the test.
-        figures: Those with a protocol.
         digest: SHA-256 of the file; read off it if not given.
 
     Returns:
@@ -46,7 +42,7 @@ def results_of(
         (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
         ``img_size``, ``iterations``, ``seed``, ``trained`` (see :class:`ProvenanceHook`; what the
         checkpoint does not tell is ``None``), ``checkpoint`` (name and SHA-256), ``evaluated``
-        (:func:`provenance` and date), ``metrics``, ``figures``.
+        (:func:`provenance` and date).
 
     Raises:
         ValueError: The config is of no model that is registered.
@@ -76,8 +72,34 @@ def results_of(
             **provenance(),
             'date': datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
         },
+    }
+
+
+def with_metrics(
+    results: dict[str, Any],
+    metrics: dict[str, float],
+    figures: list[Figure],
+    failed: dict[str, str],
+    directions: list[str],
+) -> dict[str, Any]:
+    """Add what a test found to what :func:`results_of` gathered.
+
+    Args:
+        results: Of :func:`results_of`.
+        metrics: All metrics of the test.
+        figures: Those with a protocol.
+        failed: What went wrong, by the class of a metric that is left out.
+        directions: Those that were tested; without test pictures of a domain it is one.
+
+    Returns:
+        dict: ``results`` with these, by their names.
+    """
+    return {
+        **results,
+        'directions': directions,
         'metrics': metrics,
         'figures': [figure.to_dict() for figure in figures],
+        'failed': failed,
     }
 
 

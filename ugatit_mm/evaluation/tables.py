@@ -94,6 +94,9 @@ class Results:
             for figure in [f for f in test['figures'] if f.protocol == 'kid_with_source']:
                 counts = ', '.join(f'{count} {what}' for what, count in figure.images.items())
                 line += f'; {figure.direction}: {counts} images'
+            # Sets that are too small for the protocols as they are asked for.
+            adapted = [f.settings for f in test['figures'] if 'do not fit' in f.settings]
+            line += ''.join(f'; {settings}' for settings in dict.fromkeys(adapted))
             for used in dict.fromkeys((f.features, f.weights, f.resize) for f in test['figures']):
                 line += '; features {}, weights {}, resize {}'.format(*used)
             lines.append(line)

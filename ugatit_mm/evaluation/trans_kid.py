@@ -1,5 +1,7 @@
 """KID and FID of translations in MMEngine's validation and test loops."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from mmagic.registry import METRICS
@@ -30,16 +32,20 @@ class TransKID(TransMetric):
     Args:
         extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
             built; Inception if not given.
-        subset_size: Images in a subset of ``kid``, at most the smaller test set.
+        subset_size: Images in a subset of ``kid``; where a test set has fewer, so many, and the
+            figures say so.
         num_subsets: Subsets of ``kid``.
-        block_size: Most images in a block of ``kid_blocks``.
+        block_size: Most images in a block of ``kid_blocks``; more where a test set is too small to
+            give each block two.
         seed: Of the subsets.
         collect_device: As in MMEngine.
         prefix: As in MMEngine.
 
     Raises:
         WeightsError: Inception's weights are not there or wrong.
-        TooFewImagesError: On evaluation, see :mod:`ugatit_mm.evaluation.kid`.
+        TooFewImagesError: At the start of a test, or of a training that measures in its validation:
+            a test set has fewer than 2 images.
+        ValueError: A setting that makes no protocol.
     """
 
     def __init__(
@@ -59,7 +65,12 @@ class TransKID(TransMetric):
         self._sizes: set[str] = set()
 
     def check_channels(self, channels: int) -> None:
-        """Raise a ValueError for other pictures than grey and RGB ones."""
+        """Take grey and RGB pictures only.
+
+        Raises:
+            ValueError: They are others.
+        """
+        super().check_channels(channels)
         if channels not in (1, 3):
             raise ValueError(
                 f'KID and FID are measured on grey or RGB pictures, these have {channels} '
@@ -77,6 +88,28 @@ class TransKID(TransMetric):
             for index, row in zip(chosen, self.extractor(batch.permute(0, 3, 1, 2)), strict=True):
                 features[index] = row
         return features
+
+    def names(self, has_target: bool) -> list[str]:
+        """Those of :func:`~ugatit_mm.evaluation.figures.metrics`."""
+        begin = '' if self.extractor.name == 'inception' else f'{self.extractor.name}_'
+        ends = ('kid', 'kid_std', 'kid_blocks', 'kid_blocks_stderr', 'kid_with_source')
+        return [begin + end for end in (*ends, 'kid_with_source_stderr', 'fid') if has_target]
+
+    def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
+        """Say what protocol the images allow, before they are translated.
+
+        Raises:
+            TooFewImagesError: A domain has fewer than 2.
+        """
+        fewest = min(counts, key=lambda domain: counts[domain])
+        if counts[fewest] < 2:
+            raise kid.TooFewImagesError(
+                f'{type(self).__name__} measures distances between sets of images, and needs 2 or '
+                f'more of each domain; of {domains[fewest]} there is {counts[fewest] or "none"}: '
+                'add test pictures, or leave it out of the evaluator (--kid)'
+            )
+        if said := self.protocol.adapted(*counts.values()):
+            MMLogger.get_current_instance().warning(f'{type(self).__name__}: {said}')
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the figures of both directions, and log their table."""

@@ -1,7 +1,7 @@
 """What the metrics of translations share: both directions, each file once, several ranks."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,16 @@ class TransMetric(BaseMetric):
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.channels = 3
         self._seen: set[tuple[str, str]] = set()
 
     def check_channels(self, channels: int) -> None:
-        """Raise a ValueError for pictures of a number of channels that cannot be measured."""
+        """Note the number of channels of the pictures that will come.
+
+        Raises:
+            ValueError: Such pictures cannot be measured.
+        """
+        self.channels = channels
 
     @abstractmethod
     def measure(self, images: list[np.ndarray]) -> list:
@@ -49,6 +55,47 @@ class TransMetric(BaseMetric):
             dict: Metrics by name, without the direction.
         """
 
+    def names(self, has_target: bool) -> list[str] | None:
+        """Names of the metrics of a direction, without it; ``None`` if it does not say them.
+
+        Args:
+            has_target: Whether there are real images of the target domain.
+        """
+        return None
+
+    def names_of(
+        self, counts: Mapping[str, int], domains: Mapping[str, str], targets: Sequence[str]
+    ) -> list[str] | None:
+        """Names of all metrics that an evaluation gives; ``None`` if it does not say them.
+
+        Args:
+            counts: Images by domain.
+            domains: Names of the domains.
+            targets: Letters of the domains that the model translates into.
+        """
+        prefix = f'{self.prefix}/' if self.prefix else ''
+        found = []
+        for source in DOMAINS:
+            if not counts[source] or other(source) not in targets:
+                continue
+            names = self.names(bool(counts[other(source)]))
+            if names is None:
+                return None
+            direction = f'{domains[source]}2{domains[other(source)]}'
+            found += [f'{prefix}{direction}/{name}' for name in names]
+        return found
+
+    def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
+        """Look at the numbers of images before they are translated.
+
+        Args:
+            counts: By domain.
+            domains: Names of the domains.
+
+        Raises:
+            TooFewImagesError: They are too few.
+        """
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Measure the real images and the translations of a batch, BGR as the model gives them."""
         keys, pictures = [], []
@@ -56,8 +103,8 @@ class TransMetric(BaseMetric):
         results: list[dict] = [{} for _ in data_samples]
         for result, sample in zip(results, data_samples, strict=True):
             for domain in DOMAINS:
-                path = sample[f'img_{domain}_path']
-                if (domain, path) in self._seen:
+                path = sample.get(f'img_{domain}_path')
+                if path is None or (domain, path) in self._seen:
                     continue
                 self._seen.add((domain, path))
                 direction = '2'.join(sample['domains'][end] for end in (domain, other(domain)))

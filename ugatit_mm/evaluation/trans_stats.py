@@ -15,29 +15,32 @@ class TransStats(TransMetric):
 
     For each direction ``A2B`` it reports ``A2B/colour`` and ``A2B/edges``, the translations' means,
     and ``A2B/colour_gap`` and ``A2B/edges_gap``, the share of the gap between the domains that was
-    closed (:func:`gap_closed`). Only RGB pictures have colours. This is no quality score.
+    closed (:func:`gap_closed`), which needs real images of the target. Only RGB pictures have
+    colours. This is no quality score.
     """
 
     def measure(self, images: list[np.ndarray]) -> list[dict]:
         """Compute the statistics of each picture."""
-        return [
-            {
-                name: stat(image)
-                for name, stat in STATS.items()
-                if name != 'colour' or image.shape[2] == 3
-            }
-            for image in images
-        ]
+        self.channels = images[0].shape[2]
+        return [{name: STATS[name](image) for name in self._stats()} for image in images]
+
+    def _stats(self) -> list[str]:
+        return [name for name in STATS if name != 'colour' or self.channels == 3]
+
+    def names(self, has_target: bool) -> list[str]:
+        """The means; the gaps where there is a target."""
+        return [name + end for name in self._stats() for end in ('', *['_gap'] * has_target)]
 
     def summarise(
         self, direction: str, real: list[dict], fake: list[dict], target: list[dict]
     ) -> dict[str, float]:
         """Average over the files."""
         metrics = {}
-        for name in fake[0]:
-            source, ours, goal = (
-                float(np.mean([row[name] for row in rows])) for rows in (real, fake, target)
+        for name in self._stats():
+            source, ours, *goal = (
+                float(np.mean([row[name] for row in rows])) for rows in (real, fake, target) if rows
             )
             metrics[name] = ours
-            metrics[f'{name}_gap'] = gap_closed(source, ours, goal)
+            if goal:
+                metrics[f'{name}_gap'] = gap_closed(source, ours, *goal)
         return metrics

@@ -113,6 +113,8 @@ class UGATITCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         wanted = set(self.key_indicators if self.save_best else ()) - {'auto', *metrics}
+        if wanted and getattr(runner.val_loop.evaluator, 'failed', None):
+            return  # the log says of the metric that it failed; the next one may not
         if wanted:
             raise ValueError(
                 f'checkpoint.save_best: no metric {wanted.pop()!r}, there are {list(metrics)}'

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ..datasets.random_state import seeded
 from ..domains import DOMAINS, other
 from ..models.base import unwrap
 from ..visualization import translation_sheet
@@ -20,8 +21,9 @@ class TranslationSheetHook(Hook):
     """Write a sheet of the model's ``columns`` for each direction at an interval.
 
     The first images of the validation set are shown, in evaluation mode and without gradients,
-    one at a time, so that a sheet needs less memory than a step. The visualiser's backends
-    receive the sheet as ``sheet_<source>2<target>``.
+    one at a time, so that a sheet needs less memory than a step. Without a validation they are
+    images of the training set, the same ones each time. The visualiser's backends receive the sheet
+    as ``sheet_<source>2<target>``.
 
     Args:
         interval: Iterations between two sheets.
@@ -51,14 +53,16 @@ class TranslationSheetHook(Hook):
         """Write the sheets of all directions."""
         model = unwrap(runner.model)
         for target in model.targets():
-            images = self._validation_images(runner, model)[other(target)]
+            images = self._shown(runner, model).get(other(target))
+            if images is None:  # a test set of one domain
+                continue
             sheet = translation_sheet(model, images, target)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
 
-    def _validation_images(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:
+    def _shown(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:
         if self._images is None:
-            dataset = runner.val_loop.dataloader.dataset
-            self._images = first_images(dataset, model, self.num_images)
+            loop = runner.train_loop if runner.val_loop is None else runner.val_loop
+            self._images = first_images(loop.dataloader.dataset, model, self.num_images)
         return self._images
 
 
@@ -66,13 +70,17 @@ def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Te
     """Return the first images of each domain as the networks see them.
 
     Args:
-        dataset: A test or validation set.
+        dataset: Of a test, a validation or a training, whose random steps are the same each time.
         model: The translation model, for its data preprocessor.
         count: Images of each domain, at most.
 
     Returns:
         In [-1, 1], (N, C, H, W), by domain, on the model's device.
     """
-    batch = pseudo_collate([dataset[index] for index in range(min(count, len(dataset)))])
+    samples = []
+    for index in range(min(count, len(dataset))):
+        with seeded(index):
+            samples.append(dataset[index])
+    batch = pseudo_collate(samples)
     inputs = model.data_preprocessor(batch, False)['inputs']
-    return {domain: inputs[f'img_{domain}'] for domain in DOMAINS}
+    return {x: inputs[f'img_{x}'] for x in DOMAINS if f'img_{x}' in inputs}

@@ -58,7 +58,9 @@ class SaveTranslationsHook(Hook):
         model = unwrap(runner.model)
         for sample in outputs:
             for target in model.targets():
-                source = sample.metainfo[f'img_{other(target)}_path']
+                source = sample.metainfo.get(f'img_{other(target)}_path')
+                if source is None:  # a test set of one domain
+                    continue
                 name = self._names[other(target)][source]
                 path = self.out_dir / model.direction(target) / name
                 if path in self.written:  # the shorter domain starts again
@@ -77,5 +79,7 @@ class SaveTranslationsHook(Hook):
         model = unwrap(runner.model)
         images = first_images(runner.test_loop.dataloader.dataset, model, self.num_images)
         for target in model.targets():
+            if other(target) not in images:
+                continue
             sheet = translation_sheet(model, images[other(target)], target)
             Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')

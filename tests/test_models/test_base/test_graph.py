@@ -135,6 +135,8 @@ def same_runs(one: list, two: list) -> None:
                 ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
                 ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper', 'dtype': 'float16'}}, 1),
                 ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
+                ('ugatit', {'model.frozen': ['generators.A', 'discriminators.B']}, 1),
+                ('cyclegan', {'model.frozen': ['generators.A.encoder', 'discriminators.B']}, 1),
             )
         ),
     ],

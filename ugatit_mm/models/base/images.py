@@ -48,3 +48,28 @@ def check_smallest(x: Tensor, smallest: int) -> None:
             f'images of {x.size(2)}x{x.size(3)} are too small for the discriminator, which '
             f'needs {smallest}: enlarge img_size or lower num_layers'
         )
+
+
+def check_size(network: Any, field: str, height: int, width: int) -> None:
+    """Raise a ValueError, with the option to type, if images are too small for a network.
+
+    Args:
+        network: One with ``min_size`` and, where other numbers of layers take smaller images,
+            ``fitting(side)``, which returns the fields that do (``None``: no such).
+        field: Its field of the model's config.
+        height: Of the images.
+        width: Of the images.
+    """
+    smallest = getattr(network, 'min_size', 0)
+    if min(height, width) >= smallest:
+        return
+    fields = network.fitting(min(height, width)) if hasattr(network, 'fitting') else None
+    options = [
+        f'"model.{field}.{name}={str(value).replace(" ", "")}"'
+        for name, value in (fields or {}).items()
+    ]
+    options.append(f'img_size={-(-smallest // 4) * 4}')
+    raise ValueError(
+        f'images of {height}x{width} are too small for the {field}, which needs {smallest}: '
+        f'--cfg-options {" or ".join(options)}'
+    )

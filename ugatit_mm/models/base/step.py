@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmagic.models.utils import set_requires_grad
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
@@ -146,11 +145,15 @@ class Step:
     def _others_frozen(self, name: str) -> Iterator[None]:
         own = self.model.OPTIMIZED[name]
         others = [getattr(self.model, part) for part in self.model.PARTS if part not in own]
-        set_requires_grad(others, False)
+        # What the config has frozen is so already, and stays it.
+        learning = [p for part in others for p in part.parameters() if p.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad = False
         try:
             yield
         finally:
-            set_requires_grad(others, True)
+            for parameter in learning:
+                parameter.requires_grad = True
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """The base of all translation models: two domains, pictures of both, no pairs."""
 
 import copy
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from typing import IO, Any, ClassVar, NamedTuple
 
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ...domains import DOMAINS, domain_names, other
-from ...pixels import swap_colours, to_uint8
+from ...pixels import sides_of, swap_colours, to_uint8
 from .graph import StepGraphs, run_step
-from .images import check_img_size
+from .images import check_img_size, check_size
 from .log import StepLog
 from .step import Kept, Step
 from .wrappers import unwrap
@@ -99,9 +101,14 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: Replay training steps as CUDA graphs where that can be, see :class:`StepGraphs`.
         discriminator_steps: Updates of the discriminators for one of the generators.
         disc_init_steps: Iterations at the start that train only the discriminators.
+        frozen: Parts, and modules in them, that do not learn: ``'discriminators'``,
+            ``'generators.B'`` (or by the domain's name), ``'generators.A.encoder'``, as the weights
+            are named in a checkpoint; a list, or a string with commas. Their weights and buffers
+            stay as they are, to the bit.
 
     Raises:
-        ValueError: An unknown domain or loss weight, or a size that no image has.
+        ValueError: An unknown domain or loss weight, a size that no image has, or a frozen part
+            that is not there.
     """
 
     NAME: ClassVar[str]
@@ -157,6 +164,7 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: bool = True,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
+        frozen: str | Sequence[str] = (),
     ) -> None:
         # Not MMagic's, which builds one generator and one discriminator for each domain.
         preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
@@ -171,6 +179,7 @@ class UnpairedTranslation(BaseTranslationModel):
                 f'loss_config knows {sorted(self.LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
             )
         self.img_size = check_img_size(img_size, self.STRIDE)
+        self.frozen: tuple[str, ...] = ()
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
         for name in self.PARTS:
@@ -181,6 +190,10 @@ class UnpairedTranslation(BaseTranslationModel):
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
+        names = frozen.split(',') if isinstance(frozen, str) else frozen
+        self.frozen = tuple(map(self.module_name, names))
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
@@ -254,11 +267,57 @@ class UnpairedTranslation(BaseTranslationModel):
     def abandon(self) -> None:
         """Forget what an iteration that broke off has begun on the host."""
 
+    def module_name(self, name: str) -> str:
+        """Return the name of a part, or of a module in one, as its weights have it.
+
+        Args:
+            name: Such as ``'generators.B.encoder'``; the domain's name will do for its letter.
+
+        Raises:
+            ValueError: There is no such module.
+        """
+        known = [
+            '.'.join(filter(None, (part, inner)))
+            for part in self.PARTS
+            if getattr(self, part) is not None
+            for inner, module in unwrap(getattr(self, part)).named_modules()
+            if any(True for _ in module.parameters())
+        ]
+        words = name.split('.')
+        if len(words) > 1 and words[1] in self.domain_names.values():
+            words[1] = self.letter(words[1])
+        if '.'.join(words) not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f'is it {near[0]}?' if near else f'such as {", ".join(known[:2])}'
+            raise ValueError(f'the model has no part {name!r}: {hint}')
+        return '.'.join(words)
+
+    def _frozen_modules(self) -> Iterator[nn.Module]:
+        for name in self.frozen:
+            part, _, inner = name.partition('.')
+            module = unwrap(getattr(self, part))
+            # A slim copy lacks some.
+            if module is not None and (not inner or inner.partition('.')[0] in module):
+                yield module.get_submodule(inner)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but what is frozen, which does not move its buffers either."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def learns(self, name: str) -> bool:
+        """Whether an optimiser has anything that is not frozen."""
+        return any(p.requires_grad for module in self.optimized(name) for p in module.parameters())
+
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration (always, by default).
 
         With gradient accumulation one update is several iterations.
         """
+        if self.frozen and not self.learns(name):
+            return False
         if name not in self.PACED:
             return True
         iteration = MessageHub.get_current_instance().get_info('iter') or 0
@@ -293,13 +352,55 @@ class UnpairedTranslation(BaseTranslationModel):
             f'model.{first}.in_channels': self.in_channels,
             f'model.{last}.out_channels': self.out_channels,
         }
-        for part in self.PARTS.keys() - set(self.TRANSLATES):
+        for part in (part for part in self.PARTS if part not in self.TRANSLATES):
             counts[f'model.{self.PARTS[part]}.in_channels'] = self._channels(part, 'in_channels')
         if len(set(counts.values())) > 1:
             said = ', '.join(f'{field}={count}' for field, count in counts.items())
             raise ValueError(
                 f'training needs one number of channels for both domains, got {said}: give '
                 'channels=N, which sets all of them'
+            )
+        if not any(map(self.learns, self.OPTIMIZED)):
+            raise ValueError(f'model.frozen={list(self.frozen)} leaves nothing to learn')
+
+    def check_images(self, domain: str, shape: Sequence[int], training: bool = True) -> None:
+        """Raise a ValueError, with what to change, if the networks cannot take such images.
+
+        Args:
+            domain: Their letter.
+            shape: (C, H, W).
+            training: By all parts; else by those that translate.
+        """
+        channels, height, width = shape
+        pipeline = 'train_pipeline' if training else 'test_pipeline'
+        for part, field in self.PARTS.items():
+            if not training and part not in self.TRANSLATES:
+                continue
+            for network in unwrap(getattr(self, part)).values():
+                if (takes := getattr(network, 'in_channels', channels)) != channels:
+                    raise ValueError(
+                        f'the pictures of {self.domain_names[domain]} have {channels} channels, '
+                        f'and model.{field}.in_channels is {takes}: set channels={takes} to read '
+                        f'them so, or channels={channels} for networks that take them'
+                    )
+                check_size(network, field, height, width)
+        if height % self.STRIDE or width % self.STRIDE:
+            raise ValueError(
+                f'the pictures of {self.domain_names[domain]} come as {height}x{width}: height and '
+                f'width must be multiples of {self.STRIDE} (img_size, or Crop and Resize of '
+                f'{pipeline})'
+            )
+        if not self.takes_any_size and (height, width) != sides_of(self.img_size):
+            fields = [
+                f'model.{field}.img_size'
+                for field, network in self.NETWORKS.items()
+                if 'img_size' in inspect.signature(network).parameters
+            ]
+            raise ValueError(
+                f'the pictures of {self.domain_names[domain]} come as {height}x{width}, and these '
+                f'networks take {"{}x{}".format(*sides_of(self.img_size))} only: set '
+                f'"{(fields or ["model.img_size"])[0]}=({height},{width})", or Crop and Resize of '
+                f'{pipeline}, or model.generator.light=True'
             )
 
     def optimized(self, name: str) -> list[nn.Module]:
@@ -468,7 +569,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate a batch in each direction that there is, without gradients.
 
         Args:
-            data: A batch as the data loader gives it.
+            data: A batch as the data loader gives it; of one domain or of both.
 
         Returns:
             A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
@@ -478,7 +579,9 @@ class UnpairedTranslation(BaseTranslationModel):
         data = self.data_preprocessor(data, False)
         samples = data['data_samples'].split()
         for source in DOMAINS:
-            images = data['inputs'][f'img_{source}']
+            images = data['inputs'].get(f'img_{source}')
+            if images is None:  # a test set of one domain
+                continue
             pictures = {f'img_{source}': images}
             if (target := other(source)) in self.targets():
                 paths = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]

@@ -38,7 +38,7 @@ class CycleGANDiscriminator(BaseModule):
         if num_layers < 1:
             raise ValueError(f'num_layers must be 1 or more, got {num_layers}')
         self.in_channels = in_channels
-        self.min_size = 3 * 2**num_layers  # the two last convolutions lose a pixel each
+        self.min_size = smallest(num_layers)
 
         def conv(width_in: int, width: int, stride: int) -> nn.Conv2d:
             return nn.Conv2d(width_in, width, 4, stride, padding=1)
@@ -53,6 +53,11 @@ class CycleGANDiscriminator(BaseModule):
                 nn.LeakyReLU(0.2),
             ]
         self.model = nn.Sequential(*layers, conv(width, 1, 1))
+
+    def fitting(self, side: int) -> dict[str, Any] | None:
+        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        fit = [layers for layers in range(1, 17) if smallest(layers) <= side]
+        return {'num_layers': fit[-1]} if fit else None
 
     def init_weights(self) -> None:
         """Draw the kernels from N(0, 0.02); called by the runner before training."""
@@ -77,6 +82,11 @@ class CycleGANDiscriminator(BaseModule):
             x = without_bias(conv, x)
             x = norm(x, bias=conv.bias, slope=activation.negative_slope)
         return convolve(last, x)
+
+
+def smallest(num_layers: int) -> int:
+    """Side of the smallest images that so many strided convolutions take, in pixels."""
+    return 3 * 2**num_layers  # the two last convolutions lose a pixel each
 
 
 class DiscriminatorPair(nn.ModuleDict):

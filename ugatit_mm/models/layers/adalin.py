@@ -254,8 +254,12 @@ class GroupNorm(nn.GroupNorm):
 
 @torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
-    """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1]."""
+    """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1].
+
+    A frozen one stays as it is.
+    """
     rhos: list[Tensor] = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
+    rhos = [rho for rho in rhos if rho.requires_grad]
     if rhos:
         torch._foreach_clamp_min_(rhos, 0.0)
         torch._foreach_clamp_max_(rhos, 1.0)

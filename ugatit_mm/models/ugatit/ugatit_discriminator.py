@@ -19,6 +19,7 @@ from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
 from .recipes import resolve
 
 SCALES = ('global', 'local')
+FEWEST = 4  # layers of a scale
 PADDINGS = {'same': (1, 2, 1, 2), 'symmetric': (1, 1, 1, 1)}  # left, right, top, bottom
 
 
@@ -60,8 +61,10 @@ class PatchDiscriminator(nn.Module):
         padding: tuple[int, int, int, int],
     ) -> None:
         super().__init__()
-        if num_layers < 4:
-            raise ValueError(f'num_layers must be 4 or more for each scale, got {num_layers}')
+        if num_layers < FEWEST:
+            raise ValueError(
+                f'num_layers must be {FEWEST} or more for each scale, got {num_layers}'
+            )
 
         def conv(width_in: int, width: int, stride: int, pad: tuple, bias: bool) -> list[nn.Module]:
             layer = PatchConv2d(width_in, width, 4, stride, bias=bias)
@@ -82,8 +85,7 @@ class PatchDiscriminator(nn.Module):
             None if cam is None else CAM(width, Activation(0.2), spectral=spectral_norm, **cam)
         )
         self.classifier = nn.Sequential(*conv(width, 1, 1, padding, bias))
-        # The last two convolutions reflect a map of at least 3 pixels, with either padding.
-        self.min_size = 3 * 2 ** (num_layers - 2)
+        self.min_size = smallest(num_layers)
 
     @property
     def padding(self) -> Padding:
@@ -111,6 +113,12 @@ class PatchDiscriminator(nn.Module):
         if self.cam is not None:
             x, cam_logit, seen = self.cam(x, before_classifier, heatmap)
         return DiscriminatorOutput(self.classifier[1](x), cam_logit, seen)
+
+
+def smallest(num_layers: int) -> int:
+    """Side of the smallest images that a scale takes, in pixels."""
+    # The last two convolutions reflect a map of at least 3 pixels, with either padding.
+    return 3 * 2 ** (num_layers - 2)
 
 
 def _padding(layer: Any) -> Padding:
@@ -189,8 +197,18 @@ class UGATITDiscriminator(BaseModule):
             )
             for scale, layers in zip(SCALES, num_layers, strict=True)
         }
-        self.min_size = max(scale.min_size for scale in scales.values())
+        self.num_layers = tuple(num_layers)
+        self.min_size = smallest(max(num_layers))
         self.scales = nn.ModuleDict(scales)
+
+    def fitting(self, side: int) -> dict[str, Any] | None:
+        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        if side < smallest(FEWEST):
+            return None
+        layers = self.num_layers
+        while smallest(max(layers)) > side:  # the scales keep their distance
+            layers = tuple(max(FEWEST, number - 1) for number in layers)
+        return {'num_layers': layers}
 
     def init_weights(self) -> None:
         """Draw the kernels anew as ``init`` says; called by the runner before training."""

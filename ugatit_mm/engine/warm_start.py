@@ -1,0 +1,78 @@
+"""A training that begins with weights of others: of single networks, of other domains."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+from ..converters import naming, read_checkpoint, weights_of
+from ..converters.networks import check_weights
+from ..messages import listed
+from ..models.base import UnpairedTranslation
+from .preflight import PreflightError
+
+
+def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[str]:
+    """Load parts of a model from files, all or none.
+
+    Args:
+        model: The model itself; its parts may be in wrappers of ranks.
+        sources: File by the name of a part, or of a module in one, as
+            :meth:`UnpairedTranslation.module_name` takes it; nested dicts are joined by dots.
+
+    Returns:
+        Names of the weights that were loaded.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: A file cannot be read, or does not hold the part.
+        PreflightError: The model has no such part, or one is given twice.
+    """
+    own = model.state_dict()
+    files: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for given, file in flat(sources):
+        try:
+            name = model.module_name(given)
+        except ValueError as error:
+            raise PreflightError(f'load_from.{given}: {error}') from error
+        if not isinstance(file, str):
+            raise PreflightError(f'load_from.{given} must be a file, got {file!r}')
+        if file not in files:
+            files[file] = read_checkpoint(file)
+            tell_domains(model, files[file], file)
+        with naming(file):
+            state = weights_of(files[file])
+            part = {key: state[key] for key in state if key.startswith(f'{name}.')}
+            if not part:
+                there = dict.fromkeys('.'.join(key.split('.')[:2]) for key in state)
+                raise ValueError(f'it has no {name}, only {listed(there) or "other things"}')
+            check_weights({k: own[k].shape for k in own if k.startswith(f'{name}.')}, part)
+        if twice := found.keys() & part.keys():
+            raise PreflightError(f'load_from gives {sorted(twice)[0]} twice')
+        found |= part
+        MMLogger.get_current_instance().info(f'{name} is loaded from {file}: {len(part)} weights')
+    model.load_state_dict(own | found)
+    return set(found)
+
+
+def flat(sources: Mapping[str, Any], begin: str = '') -> Iterator[tuple[str, Any]]:
+    """Names and values of nested dicts, the names joined by dots."""
+    for name, value in sources.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f'{begin}{name}.')
+        else:
+            yield f'{begin}{name}', value
+
+
+def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: str) -> None:
+    """Say in the log that weights are of other domains, if they are."""
+    meta = content.get('meta')
+    networks = meta.get('networks') if isinstance(meta, Mapping) else None
+    domains = networks.get('domains') if isinstance(networks, Mapping) else None
+    if isinstance(domains, Mapping) and dict(domains) != model.domain_names:
+        words = ', '.join(
+            f'{domains.get(letter, letter)} (now {name})'
+            for letter, name in model.domain_names.items()
+        )
+        MMLogger.get_current_instance().info(f'the weights of {file} are of {words}')

@@ -1,0 +1,93 @@
+"""Metrics side by side: one that fails takes nothing from the others."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.dist import all_gather_object, broadcast_object_list
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MMLogger
+from mmengine.registry import EVALUATOR
+
+from ..messages import first_line
+
+
+class MetricError(RuntimeError):
+    """Metrics of a test that failed; the results of the others are written."""
+
+
+@EVALUATOR.register_module()
+class TransEvaluator(Evaluator):
+    """MMEngine's evaluator, in which a metric that fails is left out, and the log says it.
+
+    Args:
+        metrics: Configs of metrics, or metrics.
+
+    Attributes:
+        failed: Of the last evaluation, what went wrong by the metric's class.
+    """
+
+    def __init__(self, metrics: dict | BaseMetric | Sequence) -> None:
+        super().__init__(metrics)
+        self.failed: dict[str, str] = {}
+        self._broken: dict[int, str] = {}  # of this evaluation, by the metric's place
+
+    def process(self, data_samples: Sequence[Any], data_batch: Any = None) -> None:
+        """Give the samples to each metric."""
+        samples = [s.to_dict() if hasattr(s, 'to_dict') else s for s in data_samples]
+        for index, metric in enumerate(self.metrics):
+            if index not in self._broken:
+                with self._guarded(index):
+                    metric.process(data_batch, samples)
+
+    def evaluate(self, size: int) -> dict[str, Any]:
+        """Compute the metrics; all ranks must call this.
+
+        Args:
+            size: Samples of the whole set.
+
+        Returns:
+            Metrics by name, of those that did not fail.
+
+        Raises:
+            ValueError: Two metrics give one name.
+        """
+        for of_rank in all_gather_object(self._broken):
+            self._broken = of_rank | self._broken
+        metrics: dict[str, Any] = {}
+        for index, metric in enumerate(self.metrics):
+            if index in self._broken:
+                metric.results.clear()
+                continue
+            for name, value in self._evaluate(index, metric, size).items():
+                if name in metrics:
+                    raise ValueError(f'two metrics give {name}: set the prefix of one')
+                metrics[name] = value
+        shared = [self._broken]
+        broadcast_object_list(shared)  # the first rank computes
+        self.failed = {type(self.metrics[index]).__name__: why for index, why in shared[0].items()}
+        self._broken = {}
+        for name, why in self.failed.items():
+            MMLogger.get_current_instance().error(f'{name} failed, and is left out: {why}')
+        return metrics
+
+    def _evaluate(self, index: int, metric: BaseMetric, size: int) -> dict[str, Any]:
+        compute = metric.compute_metrics
+
+        def compute_or_nothing(results: list) -> dict:
+            with self._guarded(index):  # the other ranks wait for the first one's answer
+                return compute(results)
+            return {}
+
+        metric.compute_metrics = compute_or_nothing  # type: ignore[method-assign]
+        try:
+            return metric.evaluate(size)
+        finally:
+            del metric.compute_metrics
+
+    @contextmanager
+    def _guarded(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._broken[index] = first_line(error)

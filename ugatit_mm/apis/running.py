@@ -14,7 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
-from ..converters import load_weights, naming, read_checkpoint, weights_of
+from ..converters import load_weights, naming, read_weights, weights_of
 from ..engine.replay import Replay
 from ..evaluation.results import results_of, write_results
 from ..fields import ConfigError, building
@@ -51,7 +51,7 @@ def run_test(
 
     Args:
         cfg: Config of the run; it is not changed.
-        checkpoint: Weights.
+        checkpoint: Weights, an official file as it is included.
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
@@ -68,7 +68,7 @@ def run_test(
         if not cfg.get(field):
             raise ConfigError(f'{cfg.filename}: testing needs {field}, got {cfg.get(field)}')
     digest = hashlib.sha256()
-    content = read_checkpoint(checkpoint, digest)
+    content = read_weights(checkpoint, digest)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     keep_mmengine_hooks(cfg)  # the others belong to training

@@ -12,8 +12,8 @@ from ugatit_mm.models import UnpairedCycleGAN
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a folder of junyanz/pytorch-CycleGAN-and-pix2pix (latest_net_G_A.pth, '
-        'G_B, D_A, D_B), a file of these networks by name, or one generator (latest_net_G.pth, or a '
-        'file of any other name: from A to B) into weights for a model. An unknown weight is an '
+        'G_B, D_A, D_B), a file of these networks by name, or one generator (latest_net_G.pth, or '
+        'a file of any other name: from A to B) into weights for a model. An unknown weight is an '
         'error; what is no weight (optimisers, epochs, counters of profilers), running averages '
         'beside weights, and running statistics of before October 2018, which nothing uses, are '
         'left out and counted.'

@@ -111,8 +111,8 @@ class Program(NamedTuple):
         networks, left = networks_in(content, self.known)
         if which is not None and networks and list(networks) != ['']:
             raise ValueError(
-                f'its networks have names ({listed(networks)}): leave out --which, which is for one '
-                'without a name'
+                f'its networks have names ({listed(networks)}): leave out --which, which names one '
+                'without'
             )
         if '' in networks and len(networks) == 1:
             word = rf'(?:^|[^A-Za-z])(?:{self.known.pattern})(?![A-Za-z])'
@@ -172,14 +172,16 @@ def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Net
     Raises:
         ValueError: Two weights have one name.
     """
-    networks: Networks = {}
-    averages: Networks = {}
+    weights: list[tuple[str, str, str, Any]] = []  # name, network, name in the network, value
+    averages: list[tuple[str, str, str, Any]] = []
     beside: dict[str, dict[str, None]] = {}  # names by kind, each once
     looked: dict[int, bool] = {}  # whether an object holds weights
 
     def leave(kind: str, words: list[str]) -> None:
         beside.setdefault(kind, {})['.'.join(words)] = None
 
+    if content.keys() == {'state_dict', 'meta'} and content['meta'] == {}:  # of safetensors
+        content = content['state_dict']
     for words, value in _entries(content):
         if (at := _first(OPTIMIZER, words)) is not None or _is_optimizer(value):
             leave(OPTIMIZERS, words if at is None else words[: at + 1])
@@ -196,21 +198,26 @@ def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Net
             if id(value) not in looked:
                 looked[id(value)] = _holds_weights(value)
             if not looked[id(value)]:
-                leave(OTHER, words[: place + 1])
+                if value != {}:
+                    leave(OTHER, words[: place + 1])
                 continue
         if _stripped(own[: max(place - 1, 0)]):  # inside of something else
             network, place = '', 0
-        into = networks
-        if (at := _first(AVERAGE, words)) is not None:
-            into = averages
+        found = ('.'.join(words), network, _stripped(own[place:]), value)
+        if (at := _first(AVERAGE, words)) is None:
+            weights.append(found)
+        else:
+            averages.append(found)
             leave(AVERAGES, words[: at + 1])
-        state, key = into.setdefault(network, {}), _stripped(own[place:])
-        if key in state:
-            raise ValueError(f'{printable(".".join(words))} is in it twice, under two names')
-        state[key] = value
-    if not networks:
-        networks = averages
+    if not weights:
+        weights = averages
         beside.pop(AVERAGES, None)
+    networks: Networks = {}
+    for name, network, key, value in weights:
+        state = networks.setdefault(network, {})
+        if key in state:
+            raise ValueError(f'{printable(name)} is in it twice, under two names')
+        state[key] = value
     return networks, {kind: list(names) for kind, names in beside.items()}
 
 
@@ -223,17 +230,20 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
         count += 1
         if count > MAX_ENTRIES:
             raise ValueError(f'it has more than {MAX_ENTRIES} entries')
-        if words and not (_is_dict(value) and len(words) < MAX_DEPTH):
+        if words and (len(words) >= MAX_DEPTH or not _is_nest(value)):
             yield words, value
             continue
-        for key, inside in reversed(value.items()):
-            if not isinstance(key, str):
-                key = f'<{type(key).__name__}>'
-            more = key.split('.') if len(key) <= MAX_WORD else [printable(key)]
-            waiting.append(([*words, *more], inside))
+        inside = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in reversed(list(inside)):
+            text = str(key) if isinstance(key, str | int) else f'<{type(key).__name__}>'
+            more = text.split('.') if len(text) <= MAX_WORD else [printable(text)]
+            waiting.append(([*words, *more], each))
 
 
-def _is_dict(value: Any) -> bool:
+def _is_nest(value: Any) -> bool:
+    """Whether it is a dict, or a list with a dict in it; an optimiser's is a whole."""
+    if isinstance(value, list | tuple):
+        return any(isinstance(each, Mapping) for each in value)
     return isinstance(value, Mapping) and len(value) > 0 and not _is_optimizer(value)
 
 

@@ -20,9 +20,7 @@ from .official import Left, said
 PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM)
 
 
-def read_weights(
-    path: str | os.PathLike, digest: 'hashlib._Hash | None' = None
-) -> dict[str, Any]:
+def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
     """Read a checkpoint, or a file of an official program, which is converted, and said.
 
     Args:
@@ -47,9 +45,10 @@ def read_weights(
             state, left = tensorflow.from_variables(variables)
         return _converted(path, tensorflow.NAME, state, left)
     if (tool := _converter(Path(path))) is not None:
+        name = printable(shlex.quote(os.fspath(path)), 1000)
         raise CheckpointError(
-            f'{path} is of an official program, which is converted first: python '
-            f'tools/model_converters/{tool} {printable(shlex.quote(os.fspath(path)), 1000)} ours.pth'
+            f'{path} is of an official program, and is converted first: python '
+            f'tools/model_converters/{tool} {name} ours.pth'
         )
     content = read_checkpoint(path, digest)
     if _is_ours(content):

@@ -195,7 +195,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
 def _of_networks(
     variables: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], Left, list[str]]:
-    """Variables of the networks by their names from the network on, the others, and unknown ones."""
+    """Variables of the networks without their scope, what is left out, and unknown ones."""
     found: dict[str, np.ndarray] = {}
     averages: dict[str, np.ndarray] = {}
     left: Left = {}

@@ -203,11 +203,11 @@ def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Net
                 continue
         if _stripped(own[: max(place - 1, 0)]):  # inside of something else
             network, place = '', 0
-        found = ('.'.join(words), network, _stripped(own[place:]), value)
+        weight = ('.'.join(words), network, _stripped(own[place:]), value)
         if (at := _first(AVERAGE, words)) is None:
-            weights.append(found)
+            weights.append(weight)
         else:
-            averages.append(found)
+            averages.append(weight)
             leave(AVERAGES, words[: at + 1])
     if not weights:
         weights = averages

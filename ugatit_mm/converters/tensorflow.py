@@ -199,7 +199,7 @@ def _of_networks(
     found: dict[str, np.ndarray] = {}
     averages: dict[str, np.ndarray] = {}
     left: Left = {}
-    unknown = []
+    unknown: list[str] = []
     for name, value in variables.items():
         words = name.partition(':')[0].split('/')
         place = next((i for i, word in enumerate(words) if NETWORK.fullmatch(word)), None)

@@ -249,7 +249,7 @@ def _reorder_mlp(state: dict[str, Tensor], prefix: str) -> None:
     """The full variant's first layer takes its features in the order H, W, C; ours C, H, W."""
     weight, last = state.get(f'{prefix}.mlp.fc1.weight'), state.get(f'{prefix}.encoder.2.conv.bias')
     channels = 0 if last is None else last.numel()
-    if weight is None or not channels or weight.dim() != 2 or weight.size(1) == channels:
+    if weight is None or weight.dim() != 2 or weight.size(1) in (0, channels) or not channels:
         return
     side = round((weight.size(1) / channels) ** 0.5)
     if side * side * channels != weight.size(1):

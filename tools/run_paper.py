@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         pending = [run for run in runs if not run.is_done(features)]
         missing += check(pending, args)
         if missing and not args.dry_run:
-            raise PlanError(missing[0])
+            raise PlanError(' '.join(missing[0].split()))
         missing += [lacking for run in pending if (lacking := run.lacks_checkpoint())]
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)

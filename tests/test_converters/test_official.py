@@ -22,6 +22,7 @@ from ugatit_mm.converters import (
     weights_of,
 )
 from ugatit_mm.converters import cyclegan as of_cyclegan
+from ugatit_mm.converters.official import networks_in
 
 pytestmark = pytest.mark.filterwarnings('ignore:Unnecessary conv bias')
 
@@ -293,6 +294,22 @@ def test_too_many_entries(networks, tmp_path, monkeypatch):
     source = write(tmp_path / 'many.pt', networks)
     with pytest.raises(CheckpointError, match=r'many\.pt: it has more than 50 entries'):
         read_weights(source)
+
+
+def test_nested_and_repeated_entries_take_no_time(networks, tmp_path):
+    """Dicts of dicts are as many as they are met; a list is looked through once."""
+    nested: dict = {'DownBlock.1.weight': torch.ones(1)}
+    for _ in range(9):
+        nested = dict.fromkeys(map(str, range(50)), nested)
+    inside = nested
+    nested['itself'] = inside
+    known = re.compile('genA2B')
+    with pytest.raises(ValueError, match='more than 20000 entries'):
+        networks_in(nested, known)
+    numbers = list(range(200_000))
+    found, left = networks_in({f'x{i}': numbers for i in range(5000)} | {'y' * 10**6: 1}, known)
+    assert found == {} and len(left['other entry']) == 5001
+    assert len(networks_in({'a.' * 10**6: torch.ones(2)}, known)[0]['']) == 1
 
 
 # -- CycleGAN ------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ MAX_COUNTER = 4  # numbers of one
 ENDS = ('weight', 'bias', 'num_batches_tracked')  # of weights that may be one number
 GENERATORS = 'generators'  # the part of our models
 MAX_DEPTH, MAX_ENTRIES = 20, 20_000  # words of a name, and all that dicts hold
+MAX_LIST = 100  # of optimisers
 
 COUNTER = 'counter of a profiler'
 OPTIMIZERS = 'optimiser'
@@ -243,7 +244,7 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
 def _is_nest(value: Any) -> bool:
     """Whether it is a dict, or a list with a dict in it; an optimiser's is a whole."""
     if isinstance(value, list | tuple):
-        return any(isinstance(each, Mapping) for each in value)
+        return len(value) <= MAX_LIST and any(isinstance(each, Mapping) for each in value)
     return isinstance(value, Mapping) and len(value) > 0 and not _is_optimizer(value)
 
 

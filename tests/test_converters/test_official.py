@@ -2,6 +2,7 @@
 
 import copy
 import re
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,10 @@ SHARED = {
             **{'log': 'text', 'best': [torch.tensor(1.0)], 3: None},
         },
         r'left out: 6 other entries \(loss, rng and 4 more\)$',
+    ),
+    'options of a program': (
+        lambda n: {**n, 'args': Namespace(lr=1e-4, light=True), 'best': np.float64(3)},
+        r'left out: 2 other entries \(args, best\)$',
     ),
     'averages': (
         lambda n: {**n, 'genA2B_ema': n['genB2A'], 'ema_genB2A': n['genA2B'], 'model_ema': n},

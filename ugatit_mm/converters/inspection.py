@@ -40,11 +40,8 @@ OMITTED = {HISTORY, ARRAY, OPTIONS, 'numpy dtype', '__builtin__ bytes', '__built
     for core in ('core', '_core')  # of NumPy 1 and 2
     for name in ('_reconstruct', 'scalar')
 }
-EMPTY = {
-    ('NEWOBJ', HISTORY),
-    ('NEWOBJ', OPTIONS),
-    ('REDUCE', '__builtin__ bytes'),
-}  # called without arguments
+# Called without arguments.
+EMPTY = {('NEWOBJ', HISTORY), ('NEWOBJ', OPTIONS), ('REDUCE', '__builtin__ bytes')}
 ENCODE = '_codecs encode'  # how a pickle writes bytes; torch has its own
 KINDS = 'biufcmMSU?'  # first letters of NumPy's types that hold no addresses
 REFUSED = {'STACK_GLOBAL', 'INST', 'OBJ', 'EXT1', 'EXT2', 'EXT4', 'DUP', 'FROZENSET'}

@@ -76,6 +76,7 @@ def reader(tmp_path_factory):
         network, name = key.split('.', 1)
         networks.setdefault(network, {})[name] = torch.from_numpy(value)
     torch.save(networks, 'official.pt')
+    torch.save(networks['genA2B'], 'generator.pt')
     cyclegan = folder / 'checkpoints' / 'horse2zebra'
     cyclegan.mkdir(parents=True)
     for network, weights in to_official(tiny_cyclegan().state_dict()).items():

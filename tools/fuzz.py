@@ -30,7 +30,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from ugatit_mm.apis.loading import load_model
-from ugatit_mm.converters import CheckpointError, describe
+from ugatit_mm.converters import CheckpointError, describe, to_official
 from ugatit_mm.datasets.loading import ImageReadError, decode_rgb
 from ugatit_mm.models import UGATIT
 
@@ -102,8 +102,18 @@ def seeds_of_checkpoints() -> Seeds:
             file = io.BytesIO()
             torch.save(value, file, _use_new_zipfile_serialization=new)
             seeds.append(('.pth', file.getvalue()))
+    # As official programs write them, and people share them.
+    networks = to_official(UGATIT(generator, recipe='pytorch').state_dict())
+    shared = {name: {f'module.{k}': v for k, v in one.items()} for name, one in networks.items()}
+    file = io.BytesIO()
+    torch.save(shared | {'epoch': 3, 'G_optim': optimizer}, file)
+    seeds.append(('.pt', file.getvalue()))
     meta = {'ugatit': json.dumps(content['meta'])}
-    return [*seeds, ('.safetensors', save({key: v.contiguous() for key, v in state.items()}, meta))]
+    flat = {f'{name}.{key}': v for name, one in networks.items() for key, v in one.items()}
+    for tensors, header in ((state, meta), (flat, None)):
+        tensors = {key: v.contiguous() for key, v in tensors.items()}
+        seeds.append(('.safetensors', save(tensors, header)))
+    return seeds
 
 
 def seeds_of_pictures() -> Seeds:

@@ -10,11 +10,17 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from mmagic.registry import MODELS as REGISTERED
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ugatit_mm.apis import add_run_arguments, config_of, expanded_path, results_path
 from ugatit_mm.config import config_names, data_set
@@ -31,6 +37,8 @@ TOOLS = Path(__file__).resolve().parent
 DATASETS = DIRECTIONS[:5]
 MODELS = sorted(model.NAME for model in TRANSLATION_MODELS.values())
 PROBE = 20  # iterations that are timed, the first half of them left out
+PROBE_OF_NOISE = 4  # the same where the data is missing
+NOISE = 4  # pictures of a domain then
 
 
 class PlanError(ValueError):
@@ -82,6 +90,38 @@ class Run:
         if not last.is_file():
             return 0
         return int(Path(last.read_text().strip()).stem.removeprefix('iter_'))
+
+    def lacks_data(self) -> str | None:
+        """What of the data is missing, and what to do."""
+        root = Path(self.cfg.train_dataloader.dataset.data_root)
+        if folders := [name for name in FOLDERS if not (root / name).is_dir()]:
+            return (
+                f'{self.config}: no folder {", ".join(folders)} in {root}. Prepare the data with '
+                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets.'
+            )
+        return None
+
+    def lacks_checkpoint(self) -> str | None:
+        """Which checkpoint is missing of a training that has begun."""
+        last = self.work_dir / 'last_checkpoint'
+        if last.is_file() and not Path(named := last.read_text().strip()).is_file():
+            return f'{self.config}: no file {named}, which {last} names.'
+        return None
+
+    def bytes_on_disk(self) -> tuple[int, int]:
+        """About the size of a checkpoint, and how many of them stay, at most.
+
+        Weights and the two moments of Adam, in 32 bits each.
+        """
+        init_default_scope('mmagic')
+        with FakeTensorMode():  # takes no memory
+            model = REGISTERED.build({**self.cfg.model, 'channels_last': False})
+        hook = self.cfg.default_hooks.checkpoint
+        written = self.iterations // hook.interval + 1
+        kept = hook.get('max_keep_ckpts', -1)
+        size = 4 * sum(value.numel() for value in model.state_dict().values())
+        size += 8 * sum(value.numel() for value in model.parameters())
+        return size, written if kept < 1 else min(kept, written)
 
     def is_done(self, features: str) -> bool:
         """Whether it was trained to the end and measured with these features."""
@@ -135,7 +175,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--subset-size', type=int, help='of KID, as in tools/test.py')
     parser.add_argument('--price', type=float, help='price of a GPU for an hour, for the estimate')
-    parser.add_argument('--dry-run', action='store_true', help='plan and estimate, start nothing')
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='plan, estimate, and say what is missing; start nothing but the timing',
+    )
     parser.add_argument('--no-probe', action='store_true', help='do not time a few iterations')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for all runs'
@@ -156,14 +200,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     work_dir = Path(args.work_dir or f'work_dirs/paper/{args.what}')
     try:
-        features = build_extractor({'type': args.kid}).name
+        features, missing = name_of_features(args.kid)
         runs = plan(args, work_dir)
         pending = [run for run in runs if not run.is_done(features)]
-        check(pending, args)
-    except (ValueError, WeightsError) as error:
+        missing += check(pending, args)
+        if missing and not args.dry_run:
+            raise PlanError(' '.join(missing[0].split()))
+        missing += [lacking for run in pending if (lacking := run.lacks_checkpoint())]
+    except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    describe(runs, pending, args)
+    describe(runs, pending, missing, args)
     if args.dry_run:
         return 0
     failed = []
@@ -179,6 +226,18 @@ def main(argv: list[str] | None = None) -> int:
     for run in failed:
         print(f'error: {run.config} failed, see above and {run.work_dir}', file=sys.stderr)
     return 1 if failed else 0
+
+
+def name_of_features(extractor: str) -> tuple[str, list[str]]:
+    """The features' name in the results, and what they need and do not find.
+
+    Raises:
+        ValueError: No extractor of that name is registered.
+    """
+    try:
+        return build_extractor({'type': extractor}).name, []
+    except WeightsError as error:
+        return REGISTERED.get(extractor).name, [str(error)]
 
 
 def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
@@ -228,26 +287,23 @@ def data_root(args: argparse.Namespace, name: str) -> Path:
     return Path(args.data_dir) / Path(data_set(name).data_root).name
 
 
-def check(pending: list[Run], args: argparse.Namespace) -> None:
+def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
     """Find out before days of training what would stop them.
 
+    Returns:
+        What is missing of the data.
+
     Raises:
-        PlanError: Data is missing, or a folder belongs to a run with other options.
+        PlanError: A folder belongs to a run with other options.
     """
     for run in pending:
-        root = Path(run.cfg.train_dataloader.dataset.data_root)
-        missing = [name for name in FOLDERS if not (root / name).is_dir()]
-        if missing:
-            raise PlanError(
-                f'{run.config}: no folder {", ".join(missing)} in {root}. Prepare the data with '
-                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets.'
-            )
         stated = run.work_dir / 'run_paper.json'
         if stated.is_file() and json.loads(stated.read_text()) != statement(run, args):
             raise PlanError(
                 f'{run.work_dir} holds a run with other options ({stated}): give those, or another '
                 '--work-dir.'
             )
+    return [lacking for run in pending if (lacking := run.lacks_data())]
 
 
 def statement(run: Run, args: argparse.Namespace) -> dict:
@@ -255,8 +311,10 @@ def statement(run: Run, args: argparse.Namespace) -> dict:
     return {'config': run.config, 'options': run.options, 'processes': args.gpus}
 
 
-def describe(runs: list[Run], pending: list[Run], args: argparse.Namespace) -> None:
-    """Print the plan and what it takes."""
+def describe(
+    runs: list[Run], pending: list[Run], missing: list[str], args: argparse.Namespace
+) -> None:
+    """Print the plan, what is missing for it, and what it takes."""
     for run in runs:
         state = 'done'
         if run in pending:
@@ -264,6 +322,8 @@ def describe(runs: list[Run], pending: list[Run], args: argparse.Namespace) -> N
         print(f'{state:32} {run.config} -> {run.work_dir}')
     left = sum(run.iterations - run.trained() for run in pending)
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done; {left:,} iterations are left')
+    for each in missing:
+        print(f'missing: {" ".join(each.split())}')
     if not left:
         return
     for model in dict.fromkeys(run.model for run in pending):
@@ -272,16 +332,23 @@ def describe(runs: list[Run], pending: list[Run], args: argparse.Namespace) -> N
 
 def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> None:
     """Print what the runs of a model take."""
+    size, kept = runs[0].bytes_on_disk()
+    print(
+        f'estimate of size, {model}: {size / 1e9:.2g} GB a checkpoint, {kept} of them kept: '
+        f'{size * kept * len(runs) / 1e9:.2g} GB for what is to run',
+        flush=True,
+    )
     seconds = None
     for run in runs:
         seconds = seconds or seconds_per_iteration(run.work_dir)
     if seconds is None and not args.no_probe:
-        seconds = probe(runs[0], args)
+        seconds = probe(next((run for run in runs if not run.lacks_data()), runs[0]), args)
     if seconds is None:
-        print(f'{model}: no estimate, nothing of it has run yet')
+        print(f'{model}: no estimate of time, nothing of it has run yet')
         return
     hours = sum(run.iterations - run.trained() for run in runs) * seconds / 3600
-    said = f'{model}: at {seconds:.3g} s an iteration: {hours:.1f} hours ({hours / 24:.1f} days)'
+    said = f'estimate of time, {model}: at {seconds:.3g} s an iteration: '
+    said += f'{hours:.1f} hours ({hours / 24:.1f} days)'
     if args.gpus > 1:
         said += f', {hours * args.gpus:.1f} GPU-hours'
     if args.price is not None:
@@ -302,17 +369,34 @@ def seconds_per_iteration(work_dir: Path) -> float | None:
 def probe(run: Run, args: argparse.Namespace) -> float | None:
     """Time a few iterations of a run in a folder of their own."""
     folder = run.work_dir.parent / f'probe_{run.work_dir.name}'
-    print(f'timing {PROBE} iterations of {run.config} in {folder}', flush=True)
+    missing = run.lacks_data() is not None
+    count = PROBE_OF_NOISE if missing else PROBE
+    of_noise = ' on pictures of noise' if missing else ''
+    print(f'timing {count} iterations of {run.config}{of_noise} in {folder}', flush=True)
     options = [
         *run.options,
-        f'train_cfg.max_iters={PROBE}',
+        f'train_cfg.max_iters={count}',
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',
     ]
-    words = [run.config, '--work-dir', str(folder), '--cfg-options', *options]
-    if call('train', words, args.gpus) != 0:
-        raise SystemExit('error: the timing failed, see above; nothing was started')
+    with tempfile.TemporaryDirectory() as data:
+        if missing:
+            write_noise(Path(data))
+            options.append(f'data_root={data}')
+        words = [run.config, '--work-dir', str(folder), '--cfg-options', *options]
+        if call('train', words, args.gpus) != 0:
+            raise SystemExit('error: the timing failed, see above; nothing was started')
     return seconds_per_iteration(folder)
+
+
+def write_noise(folder: Path) -> None:
+    """Write a data set of a few pictures of noise, for a timing without the data."""
+    draw = np.random.default_rng(0)
+    for name in FOLDERS:
+        (folder / name).mkdir()
+        for index in range(NOISE):
+            pixels = draw.integers(0, 256, (256, 256, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f'{index}.png')
 
 
 def carry_out(run: Run, args: argparse.Namespace) -> bool:

@@ -20,7 +20,7 @@ from helpers import load_tool
 
 from ugatit_mm.apis import load_model
 from ugatit_mm.converters import read_checkpoint
-from ugatit_mm.converters.cyclegan import from_official, read_networks, to_official
+from ugatit_mm.converters.cyclegan import PROGRAM, from_official, read_networks, to_official
 
 pytestmark = pytest.mark.filterwarnings('ignore:Unnecessary conv bias')
 
@@ -214,12 +214,12 @@ def test_running_statistics_are_left_out_and_listed(tmp_path, capsys, wrapped):
     count = sum(len(old[name]) - len(networks[name]) for name in networks)
     if wrapped:
         old = {n: {f'module.{key}': v for key, v in w.items()} for n, w in old.items()}
-    state, dropped = from_official(old)
+    state, dropped = from_official(PROGRAM.open(old, 'old.pth')[0])
     assert len(dropped) == count == 3 * (9 + 9 + 3 + 3)
     assert 'G_A.model.10.conv_block.2.running_var' in dropped
     assert all(torch.equal(state[key], v) for key, v in from_official(networks)[0].items())
     assert convert(write(tmp_path / 'run', old), tmp_path / 'ours.pth') == 0
-    assert f'left out: {count} running statistics, G_A.model.2.running_mean' in (
+    assert f'left out: {count} running statistics (G_A.model.2.running_mean' in (
         capsys.readouterr().out
     )
 
@@ -272,7 +272,7 @@ def test_which_epoch_of_a_folder(tmp_path):
         write(folder, official(seed), epoch)
 
     def read(epoch: str | None = None) -> int:
-        weight = read_networks(folder, epoch)['G_A']['model.1.weight']
+        weight = read_networks(folder, epoch)[0]['G_A']['model.1.weight']
         return next(s for s in marks.values() if official(s)['G_A']['model.1.weight'].equal(weight))
 
     assert [read(epoch) for epoch in (None, *marks)] == [1, 1, 2, 3, 4]
@@ -294,7 +294,8 @@ def test_wrong_sources_get_one_line(tmp_path, capsys):
     torch.save(networks['D_A'], judge)
     (tmp_path / 'page_net_G.pth').write_text('<html>')
     torch.save({'model.1.weight': 'a'}, tmp_path / 'text.pth')
-    torch.save(networks, tmp_path / 'nested.pth')
+    torch.save(networks | {'G': networks['G_A']}, tmp_path / 'nested.pth')
+    torch.save({'vgg': networks['D_B']} | networks, tmp_path / 'more.pth')
     broken = dict(networks['G_A'])
     broken['model.1.weight'] = broken['model.1.weight'] * torch.nan
     torch.save(broken, tmp_path / 'nan.pth')
@@ -306,7 +307,8 @@ def test_wrong_sources_get_one_line(tmp_path, capsys):
         (tmp_path / 'gone', 'no checkpoint file'),
         (tmp_path / 'page_net_G.pth', 'is not a checkpoint that can be read safely'),
         (tmp_path / 'text.pth', 'generators.B.encoder.0.conv.weight is no weight'),
-        (tmp_path / 'nested.pth', "not a key of the official CycleGAN's networks"),
+        (tmp_path / 'nested.pth', 'G and G_A are both from A to B: convert one of them'),
+        (tmp_path / 'more.pth', 'not of the official CycleGAN program: vgg.model.0.weight'),
         (tmp_path / 'nan.pth', 'is not finite'),
     ):
         assert convert(source, tmp_path / 'ours.pth') == 1
@@ -327,7 +329,7 @@ def test_only_cyclegans_weights_go_back(tmp_path, tiny, capsys):
 
 
 def test_the_way_back_takes_no_options_of_the_way_here(capsys):
-    for option in ('--half', '--generator-only', '--epoch=5'):
+    for option in ('--half', '--generator-only', '--epoch=5', '--which=G_A'):
         with pytest.raises(SystemExit):
             convert('a', 'b', '--reverse', option)
         assert '--reverse takes neither' in capsys.readouterr().err

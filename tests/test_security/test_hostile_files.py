@@ -22,7 +22,13 @@ from safetensors.torch import load_file
 
 from ugatit_mm.apis import UGATITInferencer
 from ugatit_mm.apis.loading import load_model
-from ugatit_mm.converters import describe, read_checkpoint, read_variables, write_checkpoint
+from ugatit_mm.converters import (
+    describe,
+    read_checkpoint,
+    read_variables,
+    read_weights,
+    write_checkpoint,
+)
 
 MOST = 64  # MiB that may be taken to refuse a file
 LONGEST = 700  # characters of a message, without the path
@@ -131,7 +137,8 @@ def test_an_empty_file_of_20_gb_is_no_safetensors(name, tmp_path):
 
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_of_the_tensorflow_converter(name, tmp_path):
-    refused(read_variables, ARRAYS[name], tmp_path / 'file.npz')
+    for read in (read_variables, read_weights):
+        refused(read, ARRAYS[name], tmp_path / f'{read.__name__}.npz')
 
 
 def damaged(path: Path, contents: list[bytes], good: dict[str, torch.Tensor]) -> list[str]:

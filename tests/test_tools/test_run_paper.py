@@ -144,6 +144,63 @@ def test_the_estimate(data_dir, tmp_path, tool, capsys, monkeypatch):
     assert tool.calls == []
 
 
+SIZE = 770_880  # bytes: weights, and two moments of Adam for each
+
+
+def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
+    """What is missing is marked, and what is known is said."""
+    monkeypatch.setattr(tool, 'probe', lambda run, args: 1.0)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    work = tmp_path / 'work'
+    begun = work / 'ugatit_light_selfie2anime'
+    begun.mkdir(parents=True)
+    (begun / 'last_checkpoint').write_text(f'{begun}/iter_1.pth')
+    arguments = [w for w in words(tmp_path / 'none', 'table3', work) if w != '--no-probe']
+    arguments = [word.replace('ColourHOG', 'Inception') for word in arguments]
+    arguments[:0] = ['--datasets', 'selfie2anime', 'cat2dog', '--dry-run']
+    assert tool.main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    missing = [line for line in printed if line.startswith('missing: ')]
+    for line, start in zip(
+        missing,
+        (
+            f'no Inception weights: {tmp_path}/',
+            'light/ugatit_light_selfie2anime: no folder trainA, trainB, testA, testB in '
+            f'{tmp_path}/none/selfie2anime. Prepare the data with ',
+            'light/ugatit_light_cat2dog: no folder ',
+            f'light/ugatit_light_selfie2anime: no file {begun}/iter_1.pth, which {begun}/',
+        ),
+        strict=True,
+    ):
+        assert line.startswith(f'missing: {start}'), line
+    states = [line.split('  ')[0] for line in printed if ' -> ' in line]
+    assert states == ['to go on at iteration 1', 'to start']
+    size = tool.plan(tool.parse_args(arguments), work)[0].bytes_on_disk()
+    assert size == (SIZE, 2)
+    (said,) = [line for line in printed if line.startswith('estimate of size, UGATIT: ')]
+    assert said.split(': ', 1)[1] == (
+        '0.00077 GB a checkpoint, 2 of them kept: 0.0031 GB for what is to run'
+    )
+    (said,) = [line for line in printed if line.startswith('estimate of time, UGATIT: at 1 s ')]
+    assert said.endswith('; the tests come on top')
+    assert not (begun / 'run_paper.json').exists() and not list(begun.glob('*.pth'))
+    del arguments[arguments.index('--dry-run')]
+    assert tool.main(arguments) == 1  # it starts nothing without them
+    assert 'error: no Inception weights' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_time_is_measured_without_the_data(tmp_path, tool, capsys):
+    arguments = words(tmp_path / 'none', 'table3', tmp_path / 'work')
+    arguments = ['--datasets', 'cat2dog', '--dry-run', *(w for w in arguments if w != '--no-probe')]
+    assert tool.main(arguments) == 0
+    said = 'timing 4 iterations of light/ugatit_light_cat2dog on pictures of noise in '
+    printed = capsys.readouterr().out
+    assert said in printed and 'estimate of time, UGATIT: at ' in printed
+    assert tool.calls == [('train', 'light/ugatit_light_cat2dog')]
+    assert [path.name for path in (tmp_path / 'work').iterdir()] == ['probe_ugatit_light_cat2dog']
+
+
 def test_the_runs_of_two_models(data_dir, tmp_path, tool, capsys, monkeypatch):
     """Each has the length of its config; ``--light`` is for those that have light configs."""
     arguments = ['--what', 'table3', '--data-dir', str(data_dir), '--kid', 'ColourHOGFeatures']
@@ -166,7 +223,7 @@ def test_the_runs_of_two_models(data_dir, tmp_path, tool, capsys, monkeypatch):
     assert tool.main([*arguments, '--no-probe', '--iters', '10']) == 0
     printed = capsys.readouterr().out
     assert '40 iterations are left' in printed and 'ugatit_cat2dog -> ' in printed
-    assert 'UGATIT: no estimate, nothing of it has run yet' in printed
+    assert 'UGATIT: no estimate of time, nothing of it has run yet' in printed
     with pytest.raises(tool.PlanError, match='no config cyclegan_cat2mouse'):
         tool.config_for('cyclegan', 'cat2mouse', light=True)
 

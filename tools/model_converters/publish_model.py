@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ugatit_mm.converters import read_checkpoint
+from ugatit_mm.converters import read_weights
 from ugatit_mm.converters.command import add_arguments, run, write_ours
 
 
@@ -18,7 +18,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def convert(args: argparse.Namespace) -> dict:
-    checkpoint = read_checkpoint(args.source)
+    checkpoint = read_weights(args.source)
     meta = checkpoint.get('meta', {})
     keys = ('networks', 'provenance', 'iter', 'deep_range')
     kept = {key: meta[key] for key in keys if key in meta}

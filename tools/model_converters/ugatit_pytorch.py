@@ -3,27 +3,39 @@
 import argparse
 import sys
 
-from ugatit_mm.converters import describe, from_official, read_checkpoint, to_official
+from ugatit_mm.converters import describe, read_checkpoint, to_official, weights_of
 from ugatit_mm.converters.command import add_arguments, run, write_ours
 from ugatit_mm.converters.files import save
+from ugatit_mm.converters.official import said
+from ugatit_mm.converters.pytorch import PROGRAM
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of znxlwm/UGATIT-pytorch (a .pt with genA2B, genB2A, '
-        'disGA, ...) into weights for a model of recipe "pytorch". Nothing is dropped: an unknown '
-        'key is an error.'
+        'disGA, ...; one generator is enough) into weights for a model of recipe "pytorch". An '
+        'unknown weight is an error; what is no weight (optimisers, epochs, counters of profilers) '
+        'and running averages beside weights are left out and counted.'
     )
     add_arguments(parser)
+    parser.add_argument(
+        '--which',
+        choices=('genA2B', 'genB2A'),
+        help='what a file of one network is, where neither it nor its name says it',
+    )
     parser.add_argument('--reverse', action='store_true', help='ours to the official format')
     args = parser.parse_args(argv)
-    if args.reverse and (args.generator_only or args.half or args.domains):
-        parser.error('--reverse takes neither --generator-only nor --half nor --domains')
+    if args.reverse and (args.generator_only or args.half or args.domains or args.which):
+        parser.error('--reverse takes neither --generator-only, --half, --domains nor --which')
     return args
 
 
 def forwards(args: argparse.Namespace) -> dict:
-    return write_ours(args, from_official(read_checkpoint(args.source)))
+    networks, left = PROGRAM.open(read_checkpoint(args.source), args.source, args.which)
+    state = weights_of(PROGRAM.convert(networks, left))
+    if left:
+        print(said(left))
+    return write_ours(args, state)
 
 
 def backwards(args: argparse.Namespace) -> dict:

@@ -17,7 +17,7 @@ from ..converters import (
     describe,
     load_weights,
     naming,
-    read_checkpoint,
+    read_weights,
     weights_of,
 )
 from ..fields import building
@@ -39,7 +39,8 @@ def load_model(
     describes.
 
     Args:
-        checkpoint: ``.pth`` or ``.safetensors``; the pair that comes with the package if not given.
+        checkpoint: ``.pth`` or ``.safetensors``, an official file as it is included (see
+            :func:`read_weights`); the pair that comes with the package if not given.
         config: Of the training; a file, a name of the package's, or a :class:`Config`.
         device: The first GPU, or the CPU, if not given.
 
@@ -56,7 +57,7 @@ def load_model(
     checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
     if config is not None and not isinstance(config, Config):
         config = load_config(config)
-    content = read_checkpoint(checkpoint)
+    content = read_weights(checkpoint)
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     with naming(checkpoint):

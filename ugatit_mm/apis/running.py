@@ -15,7 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
-from ..converters import load_weights, naming, read_checkpoint, weights_of
+from ..converters import load_weights, naming, read_weights, weights_of
 from ..domains import other
 from ..engine.preflight import images_of
 from ..engine.replay import Replay
@@ -55,7 +55,7 @@ def run_test(
 
     Args:
         cfg: Config of the run; it is not changed.
-        checkpoint: Weights.
+        checkpoint: Weights, an official file as it is included.
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
@@ -73,7 +73,7 @@ def run_test(
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
     digest = hashlib.sha256()
-    content = read_checkpoint(checkpoint, digest)
+    content = read_weights(checkpoint, digest)
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')

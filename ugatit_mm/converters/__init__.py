@@ -3,6 +3,7 @@
 from .files import CheckpointError, naming, read_checkpoint, write_checkpoint
 from .networks import build_model, describe, load_weights, weights_of
 from .pytorch import from_official, to_official
+from .reading import read_weights
 from .tensorflow import from_variables, read_variables
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'naming',
     'read_checkpoint',
     'read_variables',
+    'read_weights',
     'to_official',
     'weights_of',
     'write_checkpoint',

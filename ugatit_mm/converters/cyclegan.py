@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..messages import listed
 from .files import read_checkpoint, save
+from .official import Left, Networks, Program
 
 # G_A translates A to B, and D_A judges B. G is a direction of its own, A to B.
 NETWORKS = {
@@ -25,22 +26,24 @@ NETWORKS = {
 LATEST = 'latest'
 STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # of before October 2018
 _BLOCK = re.compile(r'(?:model\.\d+\.conv_block|blocks\.\d+)\.')
-_FILE = re.compile(r'(latest|(?:iter_)?\d+)_net_(\w+)\.pth')
+_FILE = re.compile(r'(latest|(?:iter_)?\d+)_net_(\w+)\.(?:pth?|safetensors)')
 
 
 def read_networks(
-    source: str | os.PathLike, epoch: str | None = None
-) -> dict[str, Mapping[str, Any]]:
-    """Read the networks of an official folder, or one network.
+    source: str | os.PathLike, epoch: str | None = None, which: str | None = None
+) -> tuple[Networks, Left]:
+    """Read the networks of an official folder, or of a file.
 
     Args:
-        source: A folder with ``EPOCH_net_G_A.pth`` and so on; or one such file. A file of another
-            name is a generator from A to B, as the published ones are.
+        source: A folder with ``EPOCH_net_G_A.pth`` and so on; or one such file, or one with several
+            networks by name. A file of one network whose name has none of ``NETWORKS`` is a
+            generator from A to B, as the published ones are.
         epoch: Of the files to take: ``'latest'``, ``'200'``, ``'iter_5000'``. If not given, the
             latest are taken; where there are none, those of the largest epoch.
+        which: See :meth:`Program.open`.
 
     Returns:
-        dict: A state dict for each name of ``NETWORKS`` that there is.
+        A state dict for each name of ``NETWORKS`` that there is, and what else the files hold.
 
     Raises:
         OSError: There is no such file or folder.
@@ -53,17 +56,25 @@ def read_networks(
             raise ValueError('an epoch is chosen from a folder, this is one file')
         named = _FILE.fullmatch(source.name)
         files = {named[2] if named else 'G': source}
+    elif which is not None:
+        raise ValueError('--which is for a file: those of a folder have names')
     else:
         files = _of_epoch(source, epoch)
     if unknown := files.keys() - NETWORKS.keys():
         raise ValueError(
             f'{files[min(unknown)].name} is of no network of CycleGAN: it has {listed(NETWORKS)}'
         )
-    if {'G', 'G_A'} <= files.keys():
-        raise ValueError(
-            f'{files["G"].name} and {files["G_A"].name} are both from A to B: convert one of them'
-        )
-    return {network: read_checkpoint(file) for network, file in files.items()}
+    networks: Networks = {}
+    left: Left = {}
+    for file in files.values():
+        found, beside = PROGRAM.open(read_checkpoint(file), file, which)
+        if twice := found.keys() & networks.keys():
+            raise ValueError(f'{file.name} has {listed(twice)}, as another file has: take one away')
+        networks |= found
+        for kind, names in beside.items():
+            more = [f'{file.name}: {name}' for name in names] if len(files) > 1 else names
+            left.setdefault(kind, []).extend(more)
+    return networks, left
 
 
 def _of_epoch(folder: Path, epoch: str | None) -> dict[str, Path]:
@@ -71,7 +82,12 @@ def _of_epoch(folder: Path, epoch: str | None) -> dict[str, Path]:
     epochs: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         if named := _FILE.fullmatch(file.name):
-            epochs.setdefault(named[1], {})[named[2]] = file
+            of_epoch = epochs.setdefault(named[1], {})
+            if named[2] in of_epoch:
+                raise ValueError(
+                    f'{of_epoch[named[2]].name} and {file.name} are one network: take one away'
+                )
+            of_epoch[named[2]] = file
     if not epochs:
         raise ValueError('it has no networks: latest_net_G_A.pth and so on are expected')
     if epoch is None:
@@ -102,14 +118,14 @@ def from_official(
         the program kept before October 2018 and nothing uses.
 
     Raises:
-        ValueError: A key is unknown.
+        ValueError: A key is unknown, or two generators are of one direction.
     """
+    if {'G', 'G_A'} <= networks.keys():
+        raise ValueError('G and G_A are both from A to B: convert one of them')
     state: dict[str, Tensor] = {}
     dropped, unknown = [], []
     for network, prefix in NETWORKS.items():
         weights = networks.get(network, {})
-        if weights and all(str(key).startswith('module.') for key in weights):  # of DataParallel
-            weights = {key.removeprefix('module.'): value for key, value in weights.items()}
         pairs = _places(network, weights)
         places = dict(pairs)
         # Between the convolutions, but after a discriminator's first.
@@ -192,3 +208,14 @@ def _places(network: str, keys: Iterable[str]) -> list[tuple[str, str]]:
 def _next(place: str) -> str:
     start, number = place.rsplit('.', 1)
     return f'{start}.{int(number) + 1}'
+
+
+PROGRAM = Program(
+    name='the official CycleGAN program',
+    tool='cyclegan.py',
+    networks=NETWORKS,
+    known=re.compile(r'(?:net)?([GD]_[AB]|G)(?:2[AB])?(?:_(?:state_dict|model|params))?'),
+    sign=re.compile(r'(?:^|\.)model\.\d+\.conv_block\.\d+\.'),
+    default='G',
+    rename=from_official,
+)

@@ -30,16 +30,18 @@ NAMES = {
     *(f'torch {kind}Storage' for kind in ('Bool', 'Half', 'BFloat16', 'Float', 'Double')),
     *(f'torch {kind}Storage' for kind in ('Byte', 'Char', 'Short', 'Int', 'Long')),
 }
-# What MMEngine's own checkpoints name beside it: log histories and numbers of NumPy. An
-# :class:`Omitted` is made in their place, whatever the pickle asks of them.
+# What MMEngine's own checkpoints and official files name beside it: log histories, numbers of
+# NumPy, a program's options. An :class:`Omitted` is made in their place, whatever the pickle asks.
 HISTORY, ARRAY = 'mmengine.logging.history_buffer HistoryBuffer', 'numpy ndarray'
+OPTIONS = 'argparse Namespace'
 STATISTICS = ('current', 'max', 'mean', 'min')
-OMITTED = {HISTORY, ARRAY, 'numpy dtype', '__builtin__ bytes', '__builtin__ getattr'} | {
+OMITTED = {HISTORY, ARRAY, OPTIONS, 'numpy dtype', '__builtin__ bytes', '__builtin__ getattr'} | {
     f'numpy.{core}.multiarray {name}'
     for core in ('core', '_core')  # of NumPy 1 and 2
     for name in ('_reconstruct', 'scalar')
 }
-EMPTY = {('NEWOBJ', HISTORY), ('REDUCE', '__builtin__ bytes')}  # called without arguments
+# Called without arguments.
+EMPTY = {('NEWOBJ', HISTORY), ('NEWOBJ', OPTIONS), ('REDUCE', '__builtin__ bytes')}
 ENCODE = '_codecs encode'  # how a pickle writes bytes; torch has its own
 KINDS = 'biufcmMSU?'  # first letters of NumPy's types that hold no addresses
 REFUSED = {'STACK_GLOBAL', 'INST', 'OBJ', 'EXT1', 'EXT2', 'EXT4', 'DUP', 'FROZENSET'}
@@ -56,7 +58,7 @@ _LOCK = threading.Lock()
 
 
 class Omitted:
-    """Stands for what is not read: a log history of MMEngine, an array or number of NumPy."""
+    """Stands for what is not read: a log history, options, an array or number of NumPy."""
 
     __slots__ = ()
 

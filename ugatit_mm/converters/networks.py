@@ -46,8 +46,8 @@ def describe(state: Mapping[str, Tensor]) -> dict[str, Any]:
     for kind in TRANSLATION_MODELS.values():
         try:
             return kind.describe(state)
-        except ValueError as error:
-            errors.append(f'{kind.ROW}: {error}')
+        except (IndexError, ValueError) as error:  # of a tensor with no such dimension
+            errors.append(f'{kind.ROW}: {first_line(error)}')
     raise ValueError(f'these are the weights of no model that is known ({"; ".join(errors)})')
 
 

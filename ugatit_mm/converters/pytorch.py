@@ -3,12 +3,15 @@
 The official file is a dict ``{genA2B, genB2A, disGA, disGB, disLA, disLB: state_dict}``.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from ..messages import listed
 from ..models.ugatit.weights import MAX_BLOCKS
+from .official import Program
 
 NETWORKS = {
     'genA2B': 'generators.B',
@@ -59,17 +62,18 @@ ENDS = {
 } | {end: end for end in ('weight', 'bias', 'rho', 'gamma', 'beta')}
 
 
-def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+def from_official(checkpoint: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
     """Rename an official checkpoint's weights to a state dict of :class:`UGATIT`.
 
     Args:
-        checkpoint: The six state dicts by network. A file without the discriminators is fine.
+        checkpoint: The six state dicts by network, as :meth:`Program.open` takes them out of a
+            file. The discriminators may be absent, and one of the generators.
 
     Returns:
         dict: Every tensor under our name.
 
     Raises:
-        ValueError: A network or a key is unknown, or the generators are missing.
+        ValueError: A network or a key is unknown, or there is no generator.
     """
     state: dict[str, Tensor] = {}
     unknown = [name for name in checkpoint if name not in NETWORKS]
@@ -82,8 +86,8 @@ def from_official(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
                 state[f'{prefix}.{renamed}'] = tensor
     if unknown:
         raise ValueError(f'not a key of the official PyTorch program: {listed(unknown)}')
-    if missing := [name for name in ('genA2B', 'genB2A') if not checkpoint.get(name)]:
-        raise ValueError(f'the checkpoint lacks the networks {missing}')
+    if not (checkpoint.get('genA2B') or checkpoint.get('genB2A')):
+        raise ValueError('there is no generator: neither genA2B nor genB2A')
     return state
 
 
@@ -128,3 +132,14 @@ def _rename(key: str, network: str, reverse: bool = False) -> str | None:
             end = ends.get(key[len(start) :])
             return end and renamed + end
     return None
+
+
+PROGRAM = Program(
+    name='the official PyTorch program of U-GAT-IT',
+    tool='ugatit_pytorch.py',
+    networks=NETWORKS,
+    known=re.compile(r'(genA2B|genB2A|dis[GL][AB])(?:_(?:state_dict|model|params))?'),
+    sign=re.compile(r'(?:^|\.)(?:DownBlock|UpBlock1_\d+|UpBlock2)\.\w'),
+    default=None,
+    rename=lambda networks: (from_official(networks), []),
+)

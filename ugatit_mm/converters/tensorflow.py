@@ -7,6 +7,7 @@ moments, which are left out.
 
 import math
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 
@@ -18,7 +19,10 @@ from torch import Tensor
 from ..messages import first_line, listed, printable
 from ..models.ugatit.weights import MAX_BLOCKS
 from .files import CheckpointError
+from .official import AVERAGES, MOMENTS, OTHER, UNJUDGED, Left
 
+NAME = 'the official TensorFlow program of U-GAT-IT'
+TOOL = 'ugatit_tensorflow.py'  # in tools/model_converters
 UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
 
 # Scopes of layers to our modules.
@@ -55,9 +59,16 @@ DISCRIMINATOR = {
     'D_logit': 'classifier.1',
 } | {f'conv_{i}': f'features.{1 + 3 * i}' for i in range(MAX_BLOCKS)}
 
-# What Adam adds to a checkpoint.
-DROPPED_ENDS = ('Adam', 'Adam_1')
-DROPPED = ('beta1_power', 'beta2_power', 'beta1_power_1', 'beta2_power_1', 'global_step')
+NETWORK = re.compile('(?:generator|discriminator)_[AB]')
+# What optimisers add to a checkpoint: slots of each variable, numbers of their own.
+SLOT = re.compile(r'(?:Adam|RMSProp|Momentum|Adagrad|Adadelta)\w*|beta[12]_power(?:_\d+)?')
+AVERAGE = 'ExponentialMovingAverage'
+
+
+def prefix_of(path: str | os.PathLike) -> str | None:
+    """The prefix of the checkpoint that a file belongs to; ``None`` where it is of none."""
+    prefix = re.sub(r'\.(?:index|meta|data-\d+-of-\d+)$', '', os.fspath(path))
+    return prefix if os.path.isfile(f'{prefix}.index') else None
 
 
 def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -82,11 +93,9 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise CheckpointError(
                 f'{path} is not an .npz of arrays: {first_line(error)}'
             ) from error
-    prefix = os.fspath(path)
-    if not os.path.isdir(prefix):
-        prefix = prefix.removesuffix('.index').removesuffix('.meta')
-        if not os.path.isfile(f'{prefix}.index'):
-            raise FileNotFoundError(f'no TensorFlow checkpoint {path} (nor {prefix}.index)')
+    prefix = os.fspath(path) if os.path.isdir(path) else prefix_of(path)
+    if prefix is None:
+        raise FileNotFoundError(f'no TensorFlow checkpoint {path} (nor {path}.index)')
     try:
         import tensorflow
     except ImportError as error:
@@ -127,11 +136,12 @@ def _check_npz(path: str | os.PathLike) -> None:
                 raise ValueError(f'{entry.filename[:100]!r} is no plain array')
 
 
-def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], list[str]]:
+def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], Left]:
     """Turn the official variables into a state dict of :class:`UGATIT`, recipe ``'tensorflow'``.
 
     Args:
-        variables: By name, as TensorFlow names them.
+        variables: By name, as TensorFlow names them, in any scope. The discriminators may be
+            absent, and one of the generators.
 
     Returns:
         The state dict, and the names of what was left out (Adam's moments).
@@ -140,22 +150,19 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
         ValueError: A variable is unknown, or has no weight's type or shape.
     """
     state: dict[str, Tensor] = {}
-    dropped, unknown = [], []
+    variables, left, unknown = _of_networks(variables)
     last = {  # the number of conv_last, behind conv_0, conv_1, ...
         scope: sum(name.startswith(f'{scope}/conv_') and name.endswith('/u') for name in variables)
         for scope in {'/'.join(name.split('/')[:2]) for name in variables}
     }
     for name, value in variables.items():
-        path, _, end = name.partition(':')[0].rpartition('/')
+        path, _, end = name.rpartition('/')
         network, _, scope = path.partition('/')
-        if end in DROPPED_ENDS or name in DROPPED:
-            dropped.append(name)
-            continue
         kind, _, domain = network.rpartition('_')
         target = None
-        if domain in ('A', 'B') and kind == 'generator':
+        if kind == 'generator':
             target, prefix = GENERATOR.get(scope), f'generators.{domain}'
-        elif domain in ('A', 'B') and kind == 'discriminator':
+        else:
             scale, _, layer = scope.partition('/')
             if scale in ('global', 'local'):
                 if layer == 'conv_last':
@@ -168,18 +175,53 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
             raise ValueError(
                 f'{printable(name)} is of {value.dtype}, not of numbers with a fraction'
             )
+        if end == 'kernel' and value.ndim not in (2, 4):
+            raise ValueError(f'{printable(name)} has the shape {value.shape}, no kernel has')
         normalised = f'{path}/u' in variables
         state[f'{prefix}.{_rename(target, end, normalised)}'] = _tensor(value, target, end)
     if unknown:
         raise ValueError(f'not a variable of the official TensorFlow program: {listed(unknown)}')
     for domain in 'AB':
         _reorder_mlp(state, f'generators.{domain}')
-    ends = 'parametrizations.weight.0.u'
-    for key in [key for key in state if key.endswith(ends)]:
+    for key in [key for key in state if key.endswith('parametrizations.weight.0.u')]:
         # v is made of u before each use, and kept by us for evaluation.
-        kernel = state[key.replace('weight.0.u', 'weight.original')].flatten(1)
-        state[key[:-1] + 'v'] = F.normalize(kernel.t() @ state[key], dim=0, eps=1e-12)
-    return state, dropped
+        kernel = state.get(key.replace('weight.0.u', 'weight.original'))
+        if kernel is None or len(kernel) != state[key].numel():
+            raise ValueError(f'{key} has no kernel of its size')
+        state[key[:-1] + 'v'] = F.normalize(kernel.flatten(1).t() @ state[key], dim=0, eps=1e-12)
+    return state, left
+
+
+def _of_networks(
+    variables: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], Left, list[str]]:
+    """Variables of the networks without their scope, what is left out, and unknown ones."""
+    found: dict[str, np.ndarray] = {}
+    averages: dict[str, np.ndarray] = {}
+    left: Left = {}
+    unknown: list[str] = []
+    for name, value in variables.items():
+        words = name.partition(':')[0].split('/')
+        place = next((i for i, word in enumerate(words) if NETWORK.fullmatch(word)), None)
+        if any(SLOT.fullmatch(word) for word in words):
+            left.setdefault(MOMENTS, []).append(name)
+        elif place is None:
+            (left.setdefault(OTHER, []) if np.size(value) <= 1 else unknown).append(name)
+        else:
+            into = averages if words[-1] == AVERAGE else found
+            key = '/'.join(words[place : -1 if into is averages else None])
+            if key in into:
+                raise ValueError(f'{printable(name)} is in it twice, in two scopes')
+            into[key] = value
+    if averages and found:
+        left[AVERAGES] = [f'{name}/{AVERAGE}' for name in averages]
+    found = found or averages
+    networks = dict.fromkeys(name.partition('/')[0] for name in found)
+    targets = {network[-1] for network in networks if network.startswith('generator')}
+    if targets and (unjudged := [network for network in networks if network[-1] not in targets]):
+        left[UNJUDGED] = unjudged
+        found = {k: value for k, value in found.items() if k.partition('/')[0] not in unjudged}
+    return found, left, unknown
 
 
 def _rename(target: str, end: str, normalised: bool) -> str:
@@ -206,13 +248,14 @@ def _tensor(value: np.ndarray, target: str, end: str) -> Tensor:
 def _reorder_mlp(state: dict[str, Tensor], prefix: str) -> None:
     """The full variant's first layer takes its features in the order H, W, C; ours C, H, W."""
     weight, last = state.get(f'{prefix}.mlp.fc1.weight'), state.get(f'{prefix}.encoder.2.conv.bias')
-    if weight is None or last is None or weight.size(1) == len(last):
+    channels = 0 if last is None else last.numel()
+    if weight is None or weight.dim() != 2 or weight.size(1) in (0, channels) or not channels:
         return
-    side = round((weight.size(1) / len(last)) ** 0.5)
-    if side * side * len(last) != weight.size(1):
+    side = round((weight.size(1) / channels) ** 0.5)
+    if side * side * channels != weight.size(1):
         raise ValueError(
             f'{prefix}: MLP/linear_0/dense/kernel takes {weight.size(1)} inputs, which is no '
-            f'square of {len(last)} channels'
+            f'square of {channels} channels'
         )
-    weight = weight.view(-1, side, side, len(last)).permute(0, 3, 1, 2).flatten(1)
+    weight = weight.view(-1, side, side, channels).permute(0, 3, 1, 2).flatten(1)
     state[f'{prefix}.mlp.fc1.weight'] = weight.contiguous()

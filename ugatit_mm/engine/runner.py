@@ -28,7 +28,14 @@ from mmengine.runner.base_loop import BaseLoop
 from mmengine.utils import apply_to
 
 from ..config import MMENGINE_HOOKS
-from ..converters import CheckpointError, load_weights, naming, read_checkpoint, weights_of
+from ..converters import (
+    CheckpointError,
+    load_weights,
+    naming,
+    read_checkpoint,
+    read_weights,
+    weights_of,
+)
 from ..converters.files import save
 from ..models.base import unwrap
 from .preflight import CheckedRunner
@@ -221,7 +228,7 @@ class UGATITRunner(CheckedRunner):
         strict: bool = False,
         revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
     ) -> dict[str, Any]:
-        """Load weights of a file.
+        """Load weights of a file, an official one as it is included.
 
         Args:
             filename: The file.
@@ -239,7 +246,7 @@ class UGATITRunner(CheckedRunner):
             ValueError: Another ``map_location``.
         """
         _check_location(map_location)
-        return self._load(filename, read_checkpoint(filename), strict, revise_keys)
+        return self._load(filename, read_weights(filename), strict, revise_keys)
 
     def _load(
         self,
@@ -285,7 +292,7 @@ class UGATITRunner(CheckedRunner):
             ValueError: Another ``map_location``.
         """
         _check_location(map_location)
-        content = read_checkpoint(filename)
+        content = read_weights(filename)
         self._resume_content(filename, content, resume_optimizer, resume_param_scheduler)
 
     def _resume_content(

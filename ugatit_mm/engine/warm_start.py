@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from ..converters import naming, read_checkpoint, weights_of
+from ..converters import naming, read_weights, weights_of
 from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation
@@ -39,7 +39,7 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
         if not isinstance(file, str):
             raise PreflightError(f'load_from.{given} must be a file, got {file!r}')
         if file not in files:
-            files[file] = read_checkpoint(file)
+            files[file] = read_weights(file)
             tell_domains(model, files[file], file)
         with naming(file):
             state = weights_of(files[file])

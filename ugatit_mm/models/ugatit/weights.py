@@ -9,29 +9,34 @@ from torch import Tensor
 from ...domains import DOMAINS
 
 MAX_BLOCKS = 64
-FEATURES = re.compile(r'discriminators\.A\.scales\.(global|local)\.features\.\d+\.')
+FEATURES = re.compile(r'discriminators\.([AB])\.scales\.(global|local)\.features\.\d+\.')
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Read recipe and sizes of the networks off their weights.
 
     Args:
-        state: A state dict of :class:`UGATIT`; the discriminators may be absent.
+        state: A state dict of :class:`UGATIT`; the discriminators may be absent, and a generator.
 
     Returns:
         dict: ``recipe``, ``generator`` and, where there are any, ``discriminator``: the fields
-        that a config needs to build networks for these weights. ``img_size`` is there only for full
-        models. What no weight shows (``unbiased``, ``rho_smoothing``) is the recipe's.
+        that a config needs to build networks for these weights; ``targets`` where there is one
+        generator. ``img_size`` is there only for full models. What no weight shows (``unbiased``,
+        ``rho_smoothing``) is the recipe's.
 
     Raises:
-        ValueError: These are not the weights of two generators.
+        ValueError: These are not the weights of one generator or two.
     """
-    found = {domain: _generator(state, f'generators.{domain}.') for domain in DOMAINS}
-    if found['A'] != found['B']:
-        raise ValueError(f'the generators differ: {found["A"]} and {found["B"]}')
-    recipe, generator = found['A']
-    networks = {'recipe': recipe, 'generator': generator}
-    if discriminator := _discriminator(state):
+    targets = [x for x in DOMAINS if any(str(k).startswith(f'generators.{x}.') for k in state)]
+    if not targets:
+        raise ValueError('there is no generator')
+    recipe, generator = _generator(state, f'generators.{targets[0]}.')
+    networks: dict[str, Any] = {'recipe': recipe, 'generator': generator}
+    if len(targets) < len(DOMAINS):
+        networks['targets'] = targets
+    elif (other := _generator(state, 'generators.B.')) != (recipe, generator):
+        raise ValueError(f'the generators differ: {(recipe, generator)} and {other}')
+    if discriminator := _discriminator(state, targets[0]):
         networks['discriminator'] = discriminator
     return networks
 
@@ -68,11 +73,11 @@ def _generator(state: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str,
     return ('tensorflow' if f'{prefix}encoder.0.conv.bias' in state else 'pytorch'), fields
 
 
-def _discriminator(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def _discriminator(state: Mapping[str, Tensor], domain: str) -> dict[str, Any] | None:
     kernels: dict[str, list[Tensor]] = {'global': [], 'local': []}
     for key, value in state.items():
-        if value.dim() == 4 and (found := FEATURES.match(key)):
-            kernels[found[1]].append(value)
+        if value.dim() == 4 and (found := FEATURES.match(key)) and found[1] == domain:
+            kernels[found[2]].append(value)
     if not any(kernels.values()):
         return None
     if not all(kernels.values()):

@@ -1,0 +1,88 @@
+"""Weights of any file: ours, or an official program's as it is."""
+
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..messages import printable
+from ..models.base import TRANSLATION_MODELS
+from ..provenance import update
+from . import cyclegan, pytorch, tensorflow
+from .files import CheckpointError, naming, read_checkpoint
+from .official import Left, said
+
+PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM)
+
+
+def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
+    """Read a checkpoint, or a file of an official program, which is converted, and said.
+
+    Args:
+        path: A file of ours; of the official PyTorch program of U-GAT-IT or of the official
+            CycleGAN program, with the names of the networks in it or in the file's own; or an
+            ``.npz`` of the variables of the official TensorFlow program of U-GAT-IT.
+        digest: See :func:`read_checkpoint`.
+
+    Returns:
+        dict: As :func:`read_checkpoint`; of an official file ``state_dict`` under our names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It cannot be read safely, or only a converter can read it, or it is not
+            what the official program writes.
+    """
+    if os.fspath(path).endswith('.npz'):
+        variables = tensorflow.read_variables(path)
+        if digest is not None:
+            update(digest, path)
+        with naming(path):
+            state, left = tensorflow.from_variables(variables)
+        return _converted(path, tensorflow.NAME, state, left)
+    if (tool := _converter(Path(path))) is not None:
+        name = printable(shlex.quote(os.fspath(path)), 1000)
+        raise CheckpointError(
+            f'{path} is of an official program, and is converted first: python '
+            f'tools/model_converters/{tool} {name} ours.pth'
+        )
+    content = read_checkpoint(path, digest)
+    if _is_ours(content):
+        return content
+    with naming(path):
+        for program in PROGRAMS:
+            if program.signed(content):
+                networks, left = program.open(content, path)
+                state = program.convert(networks, left)
+                return _converted(path, program.name, state, left)
+    return content
+
+
+def _is_ours(content: Mapping[str, Any]) -> bool:
+    state = content.get('state_dict', content)
+    parts = tuple(f'{part}.' for kind in TRANSLATION_MODELS.values() for part in kind.PARTS)
+    return not isinstance(state, Mapping) or any(
+        isinstance(key, str) and key.startswith(parts) for key in state
+    )
+
+
+def _converter(path: Path) -> str | None:
+    """The converter of what is no single file of weights."""
+    if path.is_dir():
+        if any(path.glob('*_net_G*')):
+            return cyclegan.PROGRAM.tool
+        return tensorflow.TOOL if any(path.glob('*.index')) else None
+    return tensorflow.TOOL if tensorflow.prefix_of(path) is not None else None
+
+
+def _converted(
+    path: str | os.PathLike, program: str, state: dict[str, Tensor], left: Left
+) -> dict[str, Any]:
+    into = sorted({key.split('.')[1] for key in state if key.startswith('generators.')})
+    text = f'{path} is read as weights of {program}, generators into {" and ".join(into)}'
+    print_log(f'{text}; {said(left)}' if left else text, 'current')
+    return {'state_dict': state, 'meta': {}}

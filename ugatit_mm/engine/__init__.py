@@ -5,6 +5,7 @@ from .loop import UGATITTrainLoop
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .runner import UGATITRunner
 from .schedule import LinearDecayLR
+from .work_dir import WorkDirError
 
 __all__ = [
     'AutocastOptimWrapper',
@@ -13,4 +14,5 @@ __all__ = [
     'UGATITOptimWrapperConstructor',
     'UGATITRunner',
     'UGATITTrainLoop',
+    'WorkDirError',
 ]

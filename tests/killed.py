@@ -22,6 +22,7 @@ from mmengine.hooks import Hook
 import ugatit_mm  # noqa: F401, before the first fork
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
+from ugatit_mm.engine.work_dir import checkpoints_of
 
 
 @HOOKS.register_module()
@@ -39,7 +40,9 @@ def train(work_dir: Path, options: dict) -> None:
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
     cfg = load_config(options.pop('config'), options)
-    cfg.work_dir, cfg.resume = str(work_dir), True
+    # As tools/run_paper.py: killed before the first checkpoint, it has left logs.
+    cfg.work_dir, cfg.resume = str(work_dir), bool(checkpoints_of(work_dir))
+    cfg.restart = not cfg.resume
     cfg.custom_hooks.append(dict(type='Draw'))
     code = 1
     try:

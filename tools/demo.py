@@ -20,6 +20,8 @@ from PIL import Image
 from ugatit_mm.apis import add_options_argument, expanded_path, run_test
 from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import make_demo_data
+from ugatit_mm.engine.runner import to_train
+from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
 from ugatit_mm.fields import building
 from ugatit_mm.hooks.sheets import first_images
 from ugatit_mm.models import UGATIT
@@ -32,7 +34,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--work-dir', type=expanded_path, default='work_dirs/demo', help='folder for everything'
     )
     parser.add_argument('--iters', type=int, help='iterations (see the config)')
-    parser.add_argument('--restart', action='store_true', help='train anew, do not go on')
+    parser.add_argument(
+        '--restart', action='store_true', help='set what was trained aside, do not go on'
+    )
     add_options_argument(parser)
     return parser.parse_args(argv)
 
@@ -52,20 +56,20 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     print('1/4  data: photographs (A) and pencil drawings of other photographs (B)')
     make_demo_data(work_dir / 'data', size=96)
-    cfg.work_dir = str(work_dir / 'run')
-    last = work_dir / 'run' / 'last_checkpoint'
-    if args.restart:
-        last.unlink(missing_ok=True)
-    cfg.resume = last.is_file()
+    run = work_dir / 'run'
+    cfg.work_dir = str(run)
+    cfg.resume = not args.restart and bool(checkpoints_of(run))
+    cfg.restart = not cfg.resume  # what was killed before its first checkpoint is set aside, too
 
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
     try:
         with building(cfg):
-            runner = RUNNERS.build(cfg)
-            before = start_figures(runner, work_dir / 'run' / 'start.json')
+            with to_train():
+                runner = RUNNERS.build(cfg)
+            before = start_figures(runner, run / 'start.json')
             runner.train()
-    except ConfigError as error:
+    except (ConfigError, WorkDirError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -74,10 +78,10 @@ def main(argv: list[str] | None = None) -> int:
     minutes = (time.time() - started) / 60
 
     print('3/4  translating the test images in both directions')
-    run_test(cfg, last.read_text(), work_dir / 'translations', sheet=True)
+    run_test(cfg, checkpoints_of(run)[0], work_dir / 'translations', sheet=True)
     after = evaluate(runner)
     write_sheet(runner, work_dir / 'sheet.png')
-    plot_losses(work_dir / 'run', work_dir / 'losses.png')
+    plot_losses(run, work_dir / 'losses.png')
 
     print(f'4/4  what was learned ({minutes:.1f} minutes of training)\n')
     print(table(before, after))

@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ugatit_mm.apis import add_run_arguments, config_of, expanded_path, results_path
 from ugatit_mm.config import config_names, data_set
 from ugatit_mm.datasets.preparation.layout import FOLDERS
+from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
@@ -86,10 +87,8 @@ class Run:
 
     def trained(self) -> int:
         """Iterations that the last checkpoint has."""
-        last = self.work_dir / 'last_checkpoint'
-        if not last.is_file():
-            return 0
-        return int(Path(last.read_text().strip()).stem.removeprefix('iter_'))
+        checkpoints = checkpoints_of(self.work_dir)
+        return max(0, iteration_of(checkpoints[0])) if checkpoints else 0
 
     def lacks_data(self) -> str | None:
         """What of the data is missing, and what to do."""
@@ -378,12 +377,13 @@ def probe(run: Run, args: argparse.Namespace) -> float | None:
         f'train_cfg.max_iters={count}',
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',
+        'default_hooks.checkpoint.save_last=False',
     ]
     with tempfile.TemporaryDirectory() as data:
         if missing:
             write_noise(Path(data))
             options.append(f'data_root={data}')
-        words = [run.config, '--work-dir', str(folder), '--cfg-options', *options]
+        words = [run.config, '--restart', '--work-dir', str(folder), '--cfg-options', *options]
         if call('train', words, args.gpus) != 0:
             raise SystemExit('error: the timing failed, see above; nothing was started')
     return seconds_per_iteration(folder)
@@ -410,7 +410,9 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
     stated.write_text(json.dumps(statement(run, args), indent=1) + '\n')
     options = ['--work-dir', str(run.work_dir), '--cfg-options', *run.options]
     if run.trained() < run.iterations:
-        status = call('train', [run.config, '--resume', *options], args.gpus)
+        # What was killed before its first checkpoint has left logs.
+        how = '--resume' if checkpoints_of(run.work_dir) else '--restart'
+        status = call('train', [run.config, how, *options], args.gpus)
         if status:
             return False
     words = [run.config, str(run.checkpoint), '--kid', args.kid]

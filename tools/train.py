@@ -1,6 +1,7 @@
 """Train: `python tools/train.py configs/ugatit_selfie2anime.py`."""
 
 import argparse
+import os
 import sys
 
 from ugatit_mm.apis import (
@@ -13,7 +14,7 @@ from ugatit_mm.apis import (
 )
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
-from ugatit_mm.engine import PreflightError
+from ugatit_mm.engine import PreflightError, WorkDirError
 from ugatit_mm.evaluation import TooFewImagesError, WeightsError
 from ugatit_mm.hooks import NotFiniteError
 
@@ -25,12 +26,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'model.recipe=pytorch, model.generator.light=True.',
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         type=expanded_path,
-        help='go on from the last checkpoint of the work dir, or from this one',
+        metavar='FILE',
+        help='go on from the newest checkpoint of the work dir, or from this one; learning rate, '
+        'betas, weight decay and schedule are what the config says now',
+    )
+    start.add_argument(
+        '--restart',
+        action='store_true',
+        help='start, and set a training that is in the work dir aside, in a folder inside it',
     )
     add_run_arguments(parser)
     add_speed_arguments(parser)
@@ -40,6 +49,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        return train(args)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+def train(args: argparse.Namespace) -> int:
+    try:
         cfg = config_of(args)
         apply_speed(cfg, args.amp, args.lean, args.compile, args.graph)
     except (OSError, ValueError) as error:
@@ -48,11 +65,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.restart:
+        cfg.restart = True
     try:
         run_training(cfg)
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+    except WorkDirError as error:  # on all ranks alike
+        if os.environ.get('RANK', '0') == '0':
+            print(f'error: {error}', file=sys.stderr)
+        return 1
     except (
         CheckpointError,
         ConfigError,

@@ -49,7 +49,9 @@ def test_a_checkpoint_of_before_there_were_several_models(trained, tmp_path):
             **dict(in_channels=3, base_channels=4, num_layers=(5, 4), cam=True),
         },
     }
-    assert list(content['ugatit']) == ['position', 'seed', 'random', 'counts', 'split']
+    assert list(content['ugatit']) == [
+        *('position', 'seed', 'random', 'counts', 'split', 'optimizers', 'domains')
+    ]
     work = tmp_path / 'old'
     work.mkdir()
     old = work / 'iter_2.pth'

@@ -91,6 +91,27 @@ def test_a_training_and_a_test_in_one_second_have_a_folder_each(run):
     folders = sorted(path.parent.name for path in run.glob('*/vis_data'))
     assert folders == [SECOND, f'{SECOND}_1']
     assert len(read_scalars(run)['loss_g']) == 4
+    events = [path.parents[1].name for path in run.glob('*/vis_data/events.*')]
+    assert events == [SECOND]  # a test leaves no empty one
+
+
+def test_report_of_a_run_whose_visualiser_wrote_no_file(run, tmp_path):
+    """TensorBoard or a server only, as W&B."""
+    work = shutil.copytree(run, tmp_path / 'work')
+    for file in work.glob('*/vis_data/scalars.json'):
+        file.unlink()
+    page = Page(report(work))
+    assert 'A training of U-GAT-IT: 4 iterations of 4, finished' in page.text
+    assert len(page.sources) == 3 and 'no rho was logged' in page.text  # sheets, losses
+    for folder in work.glob('*/vis_data'):
+        shutil.rmtree(folder)
+    page = Page(report(work))
+    assert '4 iterations of 4, finished' in page.text and 'base_channels 4' in page.text
+    for log in work.glob('*/*.log'):
+        log.unlink()
+    text = Page(report(work)).text
+    assert 'there is iter_4.pth, but no log: neither */vis_data/scalars.json' in text
+    assert 'nothing is logged yet' not in text
 
 
 def test_report_of_a_finished_run(run, written):

@@ -104,15 +104,12 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
         return path and Path(path), broken
 
     assert found() == (None, [])
-    for step in (2, 10, 9):
+    for second, step in enumerate((2, 10, 9), 1):
         files.save(tmp_path / f'iter_{step}.pth', SMALL)
-    elsewhere = tmp_path / 'elsewhere'
-    elsewhere.mkdir()
-    files.save(elsewhere / 'iter_11.pth', SMALL)
+        os.utime(tmp_path / f'iter_{step}.pth', (second, second))
+    assert found() == (tmp_path / 'iter_9.pth', [])
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_10.pth'))
     assert found() == (tmp_path / 'iter_10.pth', [])
-    (tmp_path / 'last_checkpoint').write_text(str(elsewhere / 'iter_11.pth'))
-    assert found() == (elsewhere / 'iter_11.pth', [])
-    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\x00')
     content = (tmp_path / 'iter_10.pth').read_bytes()
     (tmp_path / 'iter_10.pth').write_bytes(content[: len(content) // 2])
     path, broken = found()
@@ -130,6 +127,7 @@ def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeyp
     checkpoint = read_checkpoint(work / 'iter_2.pth')
     checkpoint['meta']['iter'] = checkpoint['ugatit']['position'] = 500_000
     files.save(work / 'iter_500000.pth', checkpoint)
+    (work / 'last_checkpoint').write_text(str(work / 'iter_500000.pth'))
     read = []
     transform = LoadRGBImage.transform
     monkeypatch.setattr(
@@ -213,6 +211,30 @@ def test_old_files_go_when_the_new_one_is_there(config, monkeypatch):
     cfg = config('other', **options | {'default_hooks.checkpoint.save_best': 'kid'})
     with pytest.raises(ValueError, match="save_best: the validation gives no 'kid'; it gives"):
         run_training(cfg)
+
+
+@pytest.mark.slow
+def test_the_best_of_another_work_dir_and_of_another_score_is_left(config, monkeypatch, capfd):
+    def score(**scores: float) -> None:
+        monkeypatch.setattr('ugatit_mm.evaluation.TransStats.evaluate', lambda self, size: scores)
+
+    def options(name: str) -> dict:
+        hook = 'default_hooks.checkpoint'
+        return {f'{hook}.save_best': name, f'{hook}.rule': 'less'}
+
+    score(one=3.0, two=1.0)
+    run_training(config(**options('one'), **{'train_cfg.max_iters': 2}))
+    best = Path(config().work_dir) / 'best_one_iter_2.pth'
+    score(one=2.0, two=5.0)
+    cfg = config('next', **options('one'))
+    cfg.resume, cfg.load_from = True, str(best.with_name('iter_2.pth'))
+    run_training(cfg)
+    assert [path.name for path in Path(cfg.work_dir).glob('best_*')] == ['best_one_iter_2.pth']
+    assert best.is_file()
+    run_training(config(resume=True, **options('two')))
+    assert 'save_best is two: the best score until here, of best_one' in capfd.readouterr().out
+    names = sorted(path.name for path in best.parent.glob('best_*'))
+    assert names == ['best_one_iter_2.pth', 'best_two_iter_4.pth']
 
 
 @pytest.mark.slow
@@ -373,6 +395,23 @@ def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd)
     assert said in capfd.readouterr().out
 
 
+def test_other_names_of_the_domains_are_not_resumed(config):
+    """Logs, scores and sheets would be of four domains."""
+    names = {'domains.A': 'red', 'domains.B': 'blue', 'train_cfg.max_iters': 2}
+    run_training(config(**names))
+    work = Path(config().work_dir)
+    said = 'was trained as red and blue, the config says red and B: give domains.A=red domains.B='
+    for entry in ('ugatit', 'meta'):
+        with pytest.raises(CheckpointError, match=f'iter_2.pth {said}blue'):
+            run_training(config(resume=True, **{'domains.A': 'red'}))
+        content = read_checkpoint(work / 'iter_2.pth')
+        content[entry].pop('domains', None)  # of before it was there: meta has it, too
+        files.save(work / 'iter_2.pth', content)
+    cfg = config('next', **{'train_cfg.max_iters': 1})  # the way to other names
+    cfg.load_from = str(work / 'iter_2.pth')
+    assert run_training(cfg).iter == 1
+
+
 @pytest.mark.slow
 def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     """A rank that is started anew need not know that: torchrun tells only those that failed."""
@@ -395,6 +434,7 @@ def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     run_test(config(), cfg.load_from)  # the work dir decides on no test
     assert len(read) == count
     monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '0')
+    cfg.restart = True
     run_training(cfg)
     assert read[-1] == Path(cfg.load_from)
 
@@ -411,7 +451,7 @@ def test_a_missed_validation_is_made_up_for(config, monkeypatch):
     assert len(seen) == 2  # at 3, the last
     (Path(cfg.work_dir) / 'last_validation').unlink()  # killed in the validation at 2
     (Path(cfg.work_dir) / 'iter_3.pth').unlink()
-    run_training(cfg)
+    run_training(cfg)  # what last_checkpoint names is gone
     assert len(seen) == 4
 
 

@@ -58,28 +58,6 @@ def test_state_goes_on_where_it_stopped():
         schedule.step()
 
 
-@pytest.mark.parametrize('trained', [10, 25, 40])
-@pytest.mark.parametrize('length', [60, 30])
-def test_a_training_made_longer_or_shorter_follows_its_new_length(trained, length):
-    """Also one that had ended; MMEngine would stay at the last rate."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
-    schedule = LinearDecayLR(optimizer, end=40)
-    for _ in range(trained):
-        optimizer.step()
-        schedule.step()
-    state, groups = schedule.state_dict(), optimizer.state_dict()
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-4)
-    schedule = LinearDecayLR(optimizer, end=length)
-    optimizer.load_state_dict(groups)
-    schedule.load_state_dict(state)
-    whole = rates(length)
-    assert optimizer.param_groups[0]['lr'] == pytest.approx(whole[min(trained, length - 1)])
-    for i in range(trained, length):
-        assert optimizer.param_groups[0]['lr'] == pytest.approx(whole[i])
-        optimizer.step()
-        schedule.step()
-
-
 @pytest.mark.parametrize(
     ('fields', 'said'),
     [

@@ -284,13 +284,12 @@ def on_hosts(
 def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, tmp_path):
     data, expected = whole
     config, work = faulty(tmp_path, 'cut', tmp_path / 'happened'), tmp_path / 'work'
-    words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work, '--resume']
-    words += options(data)
-    for code, log in on_hosts(hosts, tmp_path, words):
+    words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work]
+    for code, log in on_hosts(hosts, tmp_path, [*words, *options(data)]):
         assert code not in (0, None), log
     assert (work / 'last_checkpoint').read_text() == str(work / 'iter_4.pth')
     ip('-n', hosts[1], 'link', 'set', link_of(hosts[1]), 'up')
-    for code, log in on_hosts(hosts, tmp_path, words):
+    for code, log in on_hosts(hosts, tmp_path, [*words, '--resume', *options(data)]):
         assert code == 0, log
     assert_same_weights(expected, work / 'iter_6.pth')
 

@@ -71,3 +71,34 @@ def test_scalars_of_a_resumed_run(tmp_path):
     assert read_scalars(tmp_path) == {'loss_g': [(1, 5.0), (2, 4.0), (3, 3.0), (4, 2.0)]}
     with pytest.raises(FileNotFoundError, match='is it a work dir'):
         read_scalars(tmp_path / '1' / 'vis_data')
+
+
+def test_scalars_of_a_run_without_files_of_the_visualiser(tmp_path):
+    """TensorBoard or a server only: MMEngine's text log."""
+    log = tmp_path / '2' / '2.log'
+    log.parent.mkdir()
+    log.write_text(
+        '2026/01/01 00:00:00 - mmengine - INFO - Iter(train) [   4/1000]  generators.lr: '
+        '1.0000e-04  eta: 1 day, 0:00:01  time: 0.5000  data_time: 0.0100  loss_g: nan  x: 1.2.3\n'
+        'INFO - Iter(val) [2/2]    A2B/colour: 35.6349  time: 0.0572\n'
+        'INFO - Saving checkpoint at 4 iterations, loss_g: 7.0\n'
+        'INFO - Iter(train) [   5/1000]  loss_g: -2.5000\n'
+        'INFO - Iter(train) [   6/1000]  loss_g: 1.25'  # being written
+    )
+    read = read_scalars(tmp_path)
+    assert {name: points for name, points in read.items() if name != 'loss_g'} == {
+        'generators.lr': [(4, 1e-4)],
+        'time': [(4, 0.5)],
+        'data_time': [(4, 0.01)],
+    }
+    assert [step for step, _ in read['loss_g']] == [4, 5] and read['loss_g'][1][1] == -2.5
+    # A start before it had the file.
+    (tmp_path / '1' / 'vis_data').mkdir(parents=True)
+    (tmp_path / '1' / 'vis_data' / 'scalars.json').write_text('{"loss_g": 9.0, "step": 1}\n')
+    (tmp_path / '1' / '1.log').write_text('INFO - Iter(train) [1/4]  loss_g: 8.0\n')
+    assert read_scalars(tmp_path)['loss_g'][0] == (1, 9.0)
+    log.write_text('INFO - Iter(test) [2/2]    A2B/colour: 35.6349\n')
+    (tmp_path / '1' / 'vis_data' / 'scalars.json').unlink()
+    (tmp_path / '1' / '1.log').unlink()
+    with pytest.raises(FileNotFoundError, match='no log of a training under'):
+        read_scalars(tmp_path)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..converters import CheckpointError, read_checkpoint
 from ..converters.networks import kind_of
+from ..engine.work_dir import checkpoints_of
 from ..evaluation.figures import PROTOCOLS, plus_minus
 from ..evaluation.results import ResultsError, read_results
 from ..files import whole
@@ -77,7 +78,7 @@ def report(work_dir: str | os.PathLike) -> str:
     meta = meta if isinstance(meta, dict) else {}
     results = [result_of(path) for path in sorted(folder.glob('results_*.json'), key=_number)]
     domains = _strings(_get(config, 'model.domains')) or {'A': 'A', 'B': 'B'}
-    scalars = read_log(folder)
+    scalars = read_log(folder, checkpoint)
     trained = meta.get('provenance')
     kind = _kind(meta.get('networks'), config.get('model'))
     settings = dict(_settings(kind, config, meta.get('networks')))
@@ -132,6 +133,8 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
         What is plain data in it, and all of it; both empty where there is none.
     """
     starts = sorted(folder.glob('*/vis_data/config.py'))
+    if not starts:  # a visualiser without files: the config that the training left
+        starts = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
     # A test leaves a config too, but logs no scalars.
     trainings = [path for path in starts if path.with_name('scalars.json').is_file()]
     if not starts:
@@ -163,29 +166,38 @@ def _plain(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def read_log(folder: Path) -> dict[str, list[tuple[int, float]]] | str:
+def read_log(
+    folder: Path, checkpoint: str | None = None
+) -> dict[str, list[tuple[int, float]]] | str:
     """What the run logged, or in words why there is nothing."""
+    scalars: dict[str, list[tuple[int, float]]] = {}
     try:
-        return read_scalars(folder) or 'nothing is logged yet'
+        scalars = read_scalars(folder)
     except FileNotFoundError:
-        return 'nothing is logged yet'
+        pass
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f'*/vis_data/scalars.json cannot be read: {error}'
+    if scalars or checkpoint is None:
+        return scalars or 'nothing is logged yet'
+    return (
+        f'there is {checkpoint}, but no log: neither */vis_data/scalars.json (of LocalVisBackend) '
+        'nor */*.log has a line of training (of LoggerHook)'
+    )
 
 
 def newest_checkpoint(folder: Path) -> tuple[str | None, dict[str, Any], str | None]:
-    """Read the checkpoint of the most iterations.
+    """Read the newest checkpoint, see :func:`checkpoints_of`.
 
     Returns:
         Its name, its content, and why it could not be read.
     """
-    paths = sorted(folder.glob('iter_*.pth'), key=_number)
+    paths = checkpoints_of(folder)
     if not paths:
         return None, {}, None
     try:
-        return paths[-1].name, read_checkpoint(paths[-1]), None
+        return paths[0].name, read_checkpoint(paths[0]), None
     except (CheckpointError, OSError) as error:
-        return paths[-1].name, {}, str(error)
+        return paths[0].name, {}, str(error)
 
 
 def newest_sheets(folder: Path) -> list[dict[str, Any]]:

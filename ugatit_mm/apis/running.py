@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ..converters import load_weights, naming, read_weights, weights_of
 from ..domains import other
 from ..engine.preflight import images_of
 from ..engine.replay import Replay
+from ..engine.runner import to_train
+from ..engine.work_dir import LOCK, WorkDirError, unlock
 from ..evaluation import MetricError
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
@@ -30,18 +32,35 @@ PathLike = str | os.PathLike
 def run_training(cfg: Config) -> Runner:
     """Train as the config says, and return the runner.
 
+    Args:
+        cfg: ``cfg.resume`` goes on from the newest checkpoint of the work dir, or from
+            ``cfg.load_from``; ``cfg.restart`` sets a training that is in the work dir aside.
+
     Raises:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
         ConfigError: A value of the config does not fit, or training lacks one.
+        WorkDirError: The work dir holds a training and neither of the two is said, another process
+            trains there, or there is nothing to resume.
     """
     for field in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(field):
             raise ConfigError(f'{cfg.filename}: training needs {field}, got {cfg.get(field)}')
+    is_new = not os.path.isdir(cfg.work_dir)
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     with _ranks(cfg), building(cfg):
-        runner = RUNNERS.build(cfg)
-        runner.train()
+        try:
+            with to_train():
+                runner = RUNNERS.build(cfg)
+            runner.train()
+        except WorkDirError:
+            if is_new:  # a name that was mistyped leaves no folder
+                with suppress(OSError):
+                    Path(cfg.work_dir, LOCK).unlink()
+                    os.rmdir(cfg.work_dir)
+            raise
+        finally:
+            unlock(cfg.work_dir)
     return runner
 
 
@@ -79,12 +98,11 @@ def run_test(
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
     cfg.test_evaluator = cfg.get('test_evaluator') or []
     keep_mmengine_hooks(cfg)  # the others belong to training
+    if cfg.get('visualizer'):  # a test draws no curves: no empty ones in TensorBoard or on a server
+        cfg.visualizer.vis_backends = cfg.vis_backends = [dict(type='LocalVisBackend')]
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
         cfg.custom_hooks.append(hook)
-    # MMEngine writes the config that it runs to the work dir: not over that of the training.
-    name = Path(cfg.filename or 'config.py').name
-    object.__setattr__(cfg, '_filename', f'test_{name.removeprefix("test_")}')
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     with _ranks(cfg), building(cfg):

@@ -6,6 +6,7 @@ from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .preflight import PreflightError
 from .runner import UGATITRunner
 from .schedule import LinearDecayLR
+from .work_dir import WorkDirError
 
 __all__ = [
     'AutocastOptimWrapper',
@@ -15,4 +16,5 @@ __all__ = [
     'UGATITOptimWrapperConstructor',
     'UGATITRunner',
     'UGATITTrainLoop',
+    'WorkDirError',
 ]

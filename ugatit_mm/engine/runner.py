@@ -4,7 +4,9 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.runner import save_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.utils import apply_to
+from torch import nn
 
 from ..config import MMENGINE_HOOKS
 from ..converters import (
@@ -38,11 +42,26 @@ from ..converters import (
 )
 from ..converters.files import save
 from ..models.base import unwrap
+from .changes import go_on
 from .preflight import CheckedRunner
 from .random_state import random_state
 from .warm_start import load_parts, tell_domains
+from .work_dir import WorkDirError, checkpoints_of, claim, unlock
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
+
+
+_to_train: ContextVar[bool] = ContextVar('to_train', default=False)
+
+
+@contextmanager
+def to_train() -> Iterator[None]:
+    """Runners that are built meanwhile will train: they take their work dir at once."""
+    token = _to_train.set(True)
+    try:
+        yield
+    finally:
+        _to_train.reset(token)
 
 
 @RUNNERS.register_module()
@@ -53,6 +72,9 @@ class UGATITRunner(CheckedRunner):
       the file without a copy in memory.
     - It also holds the place in the data and the random numbers of each process.
     - ``resume=True`` goes on from the newest whole checkpoint of the work dir.
+    - A work dir takes one training at a time. One that holds a training refuses a new one, unless
+      the config says ``restart=True``, which sets the old one aside. Neither this nor
+      ``resume=True`` is in the config that the training leaves there.
     - Reading runs no code of the file, and errors name it.
 
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
@@ -64,13 +86,29 @@ class UGATITRunner(CheckedRunner):
     loaded: frozenset[str] = frozenset()  # names of the weights that came from files
     optim_wrapper: Any
     param_schedulers: Any
+    _claimed = False  # whether a training may write to the work dir
+    _notes: Sequence[str] = ()
 
     def setup_env(self, env_cfg: dict) -> None:
         """Do as MMEngine, and take a folder for logs and sheets that no other start has.
 
         MMEngine's is named by the second, so that a training and its test could share one.
+
+        In :func:`to_train` the work dir is looked at before anything is written there, else
+        :meth:`train` looks.
+
+        Raises:
+            WorkDirError: The training cannot start in this work dir, on all ranks alike.
         """
         super().setup_env(env_cfg)
+        cfg = self.cfg
+        self._restart = bool(cfg.pop('restart', False))
+        if _to_train.get():
+            self._claim(bool(cfg.get('resume')), cfg.get('load_from'))
+        if cfg.get('resume'):  # of this start: not of one from the config that is left behind
+            cfg.resume = False
+            if not isinstance(cfg.get('load_from'), Mapping):  # parts belong to the recipe
+                cfg.load_from = None
         names = [self._timestamp]
         for number in itertools.count(1):
             if not is_main_process():
@@ -82,6 +120,49 @@ class UGATITRunner(CheckedRunner):
                 names = [f'{self._timestamp}_{number}']
         broadcast_object_list(names)
         self._timestamp = names[0]
+
+    def _claim(self, resume: bool, load_from: str | Mapping | None) -> None:
+        """Lock the work dir and look what is there; the first rank does."""
+        result: list[Any] = [None]
+        file = None if isinstance(load_from, Mapping) else load_from
+        if is_main_process():
+            try:
+                restarts = _restarts()
+                result[0] = claim(self.work_dir, resume, file, self._restart, restarts)
+            except (WorkDirError, OSError) as error:
+                result[0] = error
+        broadcast_object_list(result)
+        if isinstance(result[0], Exception):
+            raise result[0]
+        self._notes, self._claimed = result[0], True
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build MMEngine's logger, and say what was found in the work dir."""
+        logger = super().build_logger(*args, **kwargs)
+        for note in self._notes:
+            logger.warning(note)
+        return logger
+
+    def dump_config(self) -> None:
+        """Write the config to the work dir when training may start; a test writes none there."""
+        if self._claimed:
+            super().dump_config()
+
+    def train(self) -> nn.Module:
+        """Train, as MMEngine does, with the work dir for this training only.
+
+        Raises:
+            WorkDirError: It holds another training, or another process trains there.
+        """
+        if not self._claimed:
+            self._claim(self._resume, self._load_from)
+            for note in self._notes:
+                self.logger.warning(note)
+            self.dump_config()
+        try:
+            return super().train()
+        finally:
+            unlock(self.work_dir)
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
         """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.
@@ -185,10 +266,7 @@ class UGATITRunner(CheckedRunner):
         """
         if self._has_loaded:
             return
-        # Processes that torchrun starts anew are told what the first ones were told, and not all
-        # of them that they are not the first: they go by the work dir.
-        training = isinstance(self._train_loop, BaseLoop)
-        restarts = training and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
+        restarts = isinstance(self._train_loop, BaseLoop) and _restarts()
         parts = isinstance(self._load_from, Mapping)  # what a training begins with
         newest = self._resume and (self._load_from is None or parts)
         found = (restarts or newest) and self._resume_newest()
@@ -196,8 +274,6 @@ class UGATITRunner(CheckedRunner):
             self.loaded |= load_parts(unwrap(self.model), self._load_from)
         elif not found and self._load_from is not None:
             (self.resume if self._resume else self.load_checkpoint)(self._load_from)
-        elif not found and self._resume:
-            self.logger.info(f'nothing to resume in {self.work_dir}: training starts')
         self._has_loaded = True
 
     def _resume_newest(self) -> bool:
@@ -217,7 +293,7 @@ class UGATITRunner(CheckedRunner):
         elif broken:
             raise CheckpointError(
                 f'none of the checkpoints in {self.work_dir} is whole: {broken[0]} '
-                '(to start anew, remove them or choose another work dir)'
+                '(--restart sets them aside, or choose another work dir)'
             )
         return path is not None
 
@@ -278,7 +354,8 @@ class UGATITRunner(CheckedRunner):
         """Go on from a checkpoint of training, with all that it holds.
 
         Its seed goes on, also where the config has another. Another number of ranks or another
-        batch size goes on at the same sample, with other steps.
+        batch size goes on at the same sample, with other steps. Learning rate, betas, weight decay
+        and schedule are those of the config (:func:`ugatit_mm.engine.changes.go_on`).
 
         Args:
             filename: The file.
@@ -302,6 +379,7 @@ class UGATITRunner(CheckedRunner):
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
     ) -> None:
+        self._check_domains(filename, checkpoint)
         self._load(filename, checkpoint, strict=True)
         try:
             self._resume_from(checkpoint, resume_optimizer, resume_param_scheduler)
@@ -314,6 +392,22 @@ class UGATITRunner(CheckedRunner):
             raise CheckpointError(f'{filename} does not fit this training: {error}') from error
         self._has_loaded = True
         self.logger.info(f'resumed from {filename} at iteration {self.iter}')
+
+    def _check_domains(self, filename: str, checkpoint: dict[str, Any]) -> None:
+        """See that the names are the same: logs, scores and sheets would be of four domains."""
+        now = dict(unwrap(self.model).domain_names)
+        was = None
+        for entry, field in ((PLACE, 'domains'), ('meta', 'networks')):
+            fields = checkpoint.get(entry)
+            fields = fields.get(field) if isinstance(fields, dict) else None
+            if isinstance(fields, dict) and was is None:
+                was = fields if field == 'domains' else fields.get('domains')
+        if isinstance(was, dict) and (was := {'A': 'A', 'B': 'B', **was}) != now:
+            raise CheckpointError(
+                f'{filename} was trained as {was["A"]} and {was["B"]}, the config says {now["A"]} '
+                f'and {now["B"]}: give domains.A={was["A"]} domains.B={was["B"]}, or begin a '
+                'training in another work dir with its weights (load_from, without resume)'
+            )
 
     def _resume_from(self, checkpoint: dict[str, Any], optimizer: bool, scheduler: bool) -> None:
         meta, place = checkpoint['meta'], checkpoint[PLACE]
@@ -330,13 +424,9 @@ class UGATITRunner(CheckedRunner):
         self.message_hub.load_state_dict(hub_of(checkpoint['message_hub']))
         if optimizer:
             self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
         if scheduler and self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            for name, schedulers in self.param_schedulers.items():
-                states = checkpoint['param_schedulers'][name]
-                for each, state in zip(schedulers, states, strict=True):
-                    each.load_state_dict(state)
+        self._resume_optimizers(checkpoint, optimizer, scheduler)
         # What the loop takes from it is looked at here, where errors name the file.
         if int(place['position']) < 0 or set(place['counts']) != set(self.optim_wrapper.keys()):
             raise ValueError(f'no such place in a training: {place["position"]}, {place["counts"]}')
@@ -345,6 +435,45 @@ class UGATITRunner(CheckedRunner):
         loop.resume_place = place
         self._resume_state(place)
         self._tell_changes(place)
+
+    def _resume_optimizers(
+        self, checkpoint: dict[str, Any], optimizer: bool, scheduler: bool
+    ) -> None:
+        """Load optimisers and schedules, and say which settings have changed."""
+        schedules = (self.param_schedulers or {}) if scheduler else {}
+        saved = checkpoint.get('param_schedulers', {}) if scheduler else {}
+        if not optimizer:
+            for name, each in schedules.items():
+                for one, state in zip(each, saved[name], strict=True):
+                    one.load_state_dict(state)
+            return
+        model, states = unwrap(self.model), checkpoint['optimizer']
+        kinds = checkpoint[PLACE].get('optimizers', {})
+        if states.keys() != set(self.optim_wrapper.keys()):
+            raise ValueError(f'its optimisers are {", ".join(states)}')
+        for name, wrapper in self.optim_wrapper.items():
+            was, now = kinds.get(name, {}), _kind(wrapper)
+            if was.get('type', now['type']) != now['type']:
+                raise ValueError(
+                    f'optim_wrapper.{name}.optimizer was {was["type"]} and is {now["type"]}, which '
+                    'cannot go on from its state: resume with the optimizer that the run began '
+                    'with (--lean is LeanAdam), or take only its weights (load_from)'
+                )
+            if was.get('forward', now['forward']) != now['forward']:
+                self.logger.warning(
+                    f'{name}: forward passes were in {was["forward"]} and are in {now["forward"]}'
+                )
+            lines = go_on(
+                name,
+                wrapper,
+                states[name],
+                schedules.get(name, ()),
+                saved.get(name, ()),
+                self.iter,
+                model.optimized(name),
+            )
+            for line in lines:
+                self.logger.warning(line)
 
     def _resume_state(self, place: dict[str, Any]) -> None:
         """Give the model what it has of its own on this rank."""
@@ -369,6 +498,8 @@ class UGATITRunner(CheckedRunner):
             'random': all_gather_object(self.train_loop.kept_random or random_state()),
             'counts': {name: each.inner_count for name, each in self.optim_wrapper.items()},
             'split': self._split(),
+            'optimizers': {name: _kind(each) for name, each in self.optim_wrapper.items()},
+            'domains': dict(unwrap(self.model).domain_names),
         }
         states = gather_to_first(unwrap(self.model).training_state())
         if any(state is not None for state in states):
@@ -392,6 +523,24 @@ class UGATITRunner(CheckedRunner):
                     f'{name} was {before} and is {value}: training goes on at the same sample, but '
                     'not as it would have gone on'
                 )
+
+
+def _kind(wrapper: OptimWrapper) -> dict[str, str]:
+    """Which optimiser it is, and in which type the forward passes are."""
+    dtype = getattr(wrapper, 'dtype', torch.float32)
+    return {
+        'type': type(wrapper.optimizer).__name__,
+        'forward': str(dtype).removeprefix('torch.'),
+    }
+
+
+def _restarts() -> bool:
+    """Whether torchrun starts failed processes again.
+
+    Those are told what the first ones were told, and not all of them that they are not the first:
+    they go by the work dir.
+    """
+    return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
 
 
 def _check_location(map_location: str | Callable) -> None:
@@ -463,26 +612,15 @@ def newest_whole(
     """Read the newest checkpoint of a work dir that can be read.
 
     Args:
-        work_dir: Holds ``iter_N.pth``; ``last_checkpoint`` in it may name one elsewhere.
+        work_dir: See :func:`checkpoints_of`.
 
     Returns:
         Its path and content, or ``None`` twice, and what is wrong with each newer one.
     """
-    paths = {path: _iteration(path) for path in Path(work_dir).glob('iter_*.pth')}
-    pointer = Path(work_dir) / 'last_checkpoint'
-    if pointer.is_file():
-        named = Path(pointer.read_text(errors='replace').strip())
-        if named.is_file():
-            paths[named] = _iteration(named)
     broken: list[str] = []
-    for path in sorted(paths, key=lambda path: paths[path], reverse=True):
+    for path in checkpoints_of(work_dir):
         try:
             return str(path), read_checkpoint(path), broken
         except (CheckpointError, FileNotFoundError) as error:
             broken.append(str(error))
     return None, None, broken
-
-
-def _iteration(path: Path) -> int:
-    number = re.fullmatch(r'iter_(\d+)', path.stem)
-    return int(number[1]) if number else -1

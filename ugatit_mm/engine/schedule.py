@@ -1,9 +1,6 @@
 """The learning rate over training."""
 
-import logging
-
 from mmagic.registry import PARAM_SCHEDULERS
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -52,26 +49,6 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         self.interval = interval
         super().__init__(
             optimizer, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose
-        )
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """Go on from a state, with this schedule's own ``end``, ``constant`` and ``interval``.
-
-        Where they are others (a training is made longer), the rate is theirs at once.
-        """
-        own = {name: getattr(self, name) for name in ('end', 'constant', 'interval')}
-        super().load_state_dict(state_dict)
-        was = {name: getattr(self, name) for name in own}
-        if was == own:
-            return
-        self.__dict__.update(own)
-        self.last_step = min(self._global_step, self.end - 1)
-        for group, rate in zip(self.optimizer.param_groups, self._get_value(), strict=True):
-            group[self.param_name] = rate
-        print_log(
-            f'the learning rate goes on with {own}; until here it was {was}',
-            'current',
-            logging.WARNING,
         )
 
     def _get_value(self) -> list[float]:

@@ -1,8 +1,9 @@
 """Checkpoints: the new one first, then the old ones go."""
 
+import os
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,40 @@ class UGATITCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Clear away what a killed run was writing."""
         super().before_train(runner)
+        if self.save_best:
+            self._keep_others_best(runner)
         # After a resume, too, a new best score goes into the last checkpoint at once.
         self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
         if is_main_process() and Path(self.out_dir).is_dir():
             remove_unfinished(self.out_dir)
+
+    def _keep_others_best(self, runner: Runner) -> None:
+        """A better checkpoint takes the place of one of this work dir and this score only."""
+        info = runner.message_hub.runtime_info
+        name = f'best_{self.key_indicators[0]}_'.replace('/', '_')
+        if (
+            len(self.key_indicators) == 1
+            and name != 'best_auto_'
+            and 'best_ckpt' in info
+            and not Path(info['best_ckpt']).name.startswith(name)
+        ):
+            runner.logger.warning(
+                f'checkpoint.save_best is {self.key_indicators[0]}: the best score until here, of '
+                f'{Path(info["best_ckpt"]).name}, does not count'
+            )
+            info.pop('best_ckpt')
+            info.pop('best_score', None)
+        for field in [field for field in info if field.startswith('best_ckpt')]:
+            own = self.file_backend.join_path(self.out_dir, Path(info[field]).name)
+            if info[field] != own:  # after a resume from elsewhere: that file stays there
+                info.pop(field)
+                if self.file_backend.isfile(own):
+                    info[field] = own
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = info.get('best_ckpt')
+        else:
+            names = {key: f'best_ckpt_{key}' for key in self.key_indicators}
+            self.best_ckpt_path_dict = {key: info.get(name) for key, name in names.items()}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -98,8 +129,11 @@ class UGATITCheckpointHook(CheckpointHook):
             try:
                 with whole(Path(runner.work_dir) / 'last_checkpoint') as building:
                     building.write_text(self.last_ckpt)
-            except OSError as error:  # a convenience: --resume looks at the checkpoints
+            except OSError as error:
                 runner.logger.error(f'last_checkpoint could not be written ({error})')
+                # It would name an older one; without it the one that was written last counts.
+                with suppress(OSError):
+                    os.unlink(Path(runner.work_dir) / 'last_checkpoint')
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :], self.max_keep_ckpts)
             if is_main_process():

@@ -1,5 +1,6 @@
 """Ctrl-C leaves a checkpoint."""
 
+import os
 import signal
 import time
 from types import FrameType
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from mmagic.registry import HOOKS
 from mmengine.device import get_device
-from mmengine.dist import all_gather_object, all_reduce
+from mmengine.dist import all_gather_object, all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..engine.work_dir import checkpoints_of, iteration_of
 from .checkpoint import between_updates, checkpoint_hook, save_now
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,10 +28,11 @@ class InterruptHook(Hook):
     after the current picture, and made up for after ``--resume``; its metrics at the end, a
     validation between two updates, or one of ranks with unequal shares, are waited for.
 
-    A second signal stops at once, as without this hook, unless it is the echo of the first: a
-    terminal or a cluster sends one to each process, and torchrun passes its own on to them. After
-    the checkpoint is written training ends by ``KeyboardInterrupt``; ``--resume`` goes on from
-    there.
+    The first Ctrl-C is answered at once, by a line that says what is waited for; the second stops
+    without saving, and says what is lost. Under a launcher a signal within ``ECHO`` seconds counts
+    as the echo of the first: a terminal or a cluster sends one to each process, and torchrun passes
+    its own on to them. A second SIGTERM ends the process as without this hook. After the checkpoint
+    is written training ends by ``KeyboardInterrupt``; ``--resume`` goes on from there.
     """
 
     priority = 'VERY_LOW'  # after the checkpoint hook
@@ -39,6 +42,10 @@ class InterruptHook(Hook):
         self._at = 0.0  # when
         self._previous: dict[signal.Signals, Any] = {}
         self._in_step = True  # as many pictures of validation on each rank
+        self._validates = False
+        self._given_up = False  # the second Ctrl-C came
+        self._runner: Runner | None = None
+        self._pid = os.getpid()
 
     def before_train(self, runner: Runner) -> None:
         """Take the signals over; only the main thread may."""
@@ -46,6 +53,7 @@ class InterruptHook(Hook):
             runner.logger.warning('there is no CheckpointHook: Ctrl-C will not save a checkpoint')
             return
         try:
+            self._runner = runner
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._ask)
         except ValueError:
@@ -60,9 +68,14 @@ class InterruptHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """See whether the ranks can ask each other at each picture."""
+        self._validates = True
         if runner.distributed:
             loader = getattr(runner.val_loop, 'dataloader', ())
             self._in_step = len({*all_gather_object(len(loader))} - {0}) == 1
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """See that training goes on."""
+        self._validates = False
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -74,13 +87,15 @@ class InterruptHook(Hook):
             self._leave(runner, runner.iter)
 
     def _leave(self, runner: Runner, done: int) -> None:
-        self._restore()
         save_now(runner, done)
+        self._restore()
         name = self._asked.name if self._asked else 'a signal to another rank'
         runner.logger.warning(f'{name}: saved iteration {done}; go on with --resume')
         raise KeyboardInterrupt
 
     def _asked_anywhere(self, runner: Runner) -> bool:
+        if self._given_up:  # where nobody passes an exception on, as in a destructor
+            raise KeyboardInterrupt
         if not runner.distributed:
             return self._asked is not None
         # Ranks must stop at the same iteration, or one waits for the other for ever.
@@ -97,13 +112,48 @@ class InterruptHook(Hook):
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        runner = self._runner
         if self._asked is None:
             self._asked, self._at = signal.Signals(number), time.monotonic()
-        elif time.monotonic() - self._at > ECHO:
-            self._restore()  # the second signal does what it always did
-            signal.raise_signal(number)
+            if runner is not None and number == signal.SIGINT:
+                self._say(f'{self._waits_for(runner)}; press again to stop WITHOUT saving')
+            return
+        echoes = runner is None or runner.distributed or number != signal.SIGINT
+        if echoes and time.monotonic() - self._at <= ECHO:
+            return
+        self._restore()
+        if runner is None or number != signal.SIGINT:
+            signal.raise_signal(number)  # does what it always did
+            return
+        self._given_up = True
+        self._say(f'stopped WITHOUT saving: {_lost(runner)}')
+        raise KeyboardInterrupt
+
+    def _waits_for(self, runner: Runner) -> str:
+        done, last = runner.iter, runner.max_iters
+        if self._validates:
+            return f'leaving the validation and saving iteration {done}'
+        more = any(each._accumulative_counts > 1 for each in runner.optim_wrapper.values())
+        update = ' and those up to the next update' if more else ''
+        return f'finishing iteration {min(done + 1, last)}{update} and saving'
+
+    def _say(self, line: str) -> None:
+        """Write at once, past what buffers and locks a signal may have come between."""
+        if is_main_process() and os.getpid() == self._pid:  # not in what was forked from here
+            os.write(2, f'\n{line}\n'.encode())
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+def _lost(runner: Runner) -> str:
+    """What an end without a checkpoint loses, and what there is to go on from."""
+    newest = checkpoints_of(runner.work_dir)[:1]
+    if not newest:
+        return f'there is no checkpoint in {runner.work_dir}, what was trained is lost'
+    return (
+        f'what was trained after iteration {iteration_of(newest[0])} is lost; --resume goes on '
+        f'from {newest[0]}'
+    )

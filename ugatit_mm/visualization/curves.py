@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 STYLES = ('-', '--', ':', '-.')
@@ -16,9 +16,16 @@ PANELS = {
     'further terms': r'loss_(?!gan_[dg]_|cycle_|identity_|[dg]$)\w+',
 }
 
+# Of MMEngine's text log; the time left ('eta: 0:01:02') is no number.
+LINE = re.compile(r'Iter\(train\) +\[ *(\d+)/\d+\](.*)')
+TERM = re.compile(r'(?<!\S)(?!eta:)(\S+): ([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf|nan))(?!\S)')
+
 
 def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:
     """Read what a run logged, over all its resumes.
+
+    A start whose visualiser wrote no ``vis_data/scalars.json`` (TensorBoard or a server only) is
+    read off MMEngine's text log, which has the terms of training with four digits.
 
     Args:
         work_dir: Folder of the run, with a folder for each start inside.
@@ -30,19 +37,30 @@ def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float
     Raises:
         FileNotFoundError: Nothing was logged there.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(f'no vis_data/scalars.json under {work_dir}: is it a work dir?')
+    logs = {file.parent: file for file in sorted(Path(work_dir).glob('*/*.log'))}
+    starts = {file.parents[1]: file for file in Path(work_dir).glob('*/vis_data/scalars.json')}
     values: dict[str, dict[int, float]] = defaultdict(dict)
-    for file in files:
-        # A line without its end is still being written, or its run was killed.
-        for line in file.read_text().split('\n')[:-1]:
-            row = json.loads(line)
+    for _, file in sorted((logs | starts).items()):
+        for row in _rows(file):
             step = row.get('step', row.get('iter'))
             for name, value in row.items():
                 if isinstance(value, (int, float)) and name not in ('step', 'iter'):
                     values[name][step] = value
+    if not (starts or values):
+        raise FileNotFoundError(
+            f'no vis_data/scalars.json and no log of a training under {work_dir}: is it a work dir?'
+        )
     return {name: sorted(points.items()) for name, points in values.items()}
+
+
+def _rows(file: Path) -> Iterator[dict]:
+    """What was logged at a time; a line without its end is being written, or its run was killed."""
+    for line in file.read_text(errors='replace').split('\n')[:-1]:
+        if file.suffix == '.json':
+            yield json.loads(line)
+        elif found := LINE.search(line):
+            terms = {name: float(value) for name, value in TERM.findall(found[2])}
+            yield terms | {'step': int(found[1])}
 
 
 def plot_losses(

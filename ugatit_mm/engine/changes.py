@@ -1,0 +1,199 @@
+"""A resume under other settings: what the config says now, on top of the state of before."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from torch import nn
+
+from .optim import WEIGHT_DECAY_SCOPES, parameter_groups
+
+BASE = 'base_param_settings'
+INITIAL = 'initial_'  # a group keeps what a schedule begins with as initial_lr
+
+
+def go_on(
+    name: str,
+    wrapper: OptimWrapper,
+    state: Mapping[str, Any],
+    schedulers: Sequence[_ParamScheduler],
+    saved: Sequence[Mapping[str, Any]],
+    steps: int,
+    networks: Sequence[nn.Module] = (),
+) -> list[str]:
+    """Load the state of an optimiser and its schedules; the config's settings win.
+
+    Where the config says what it said, all goes on to the last bit. Where a schedule or the value
+    that it begins with is another, the value is the one that the schedule of now has after as many
+    steps.
+
+    Args:
+        name: Of the optimiser, for the lines.
+        wrapper: The optimiser as the config says it, loaded in place.
+        state: What ``wrapper.state_dict()`` was.
+        schedulers: Its schedules as the config says them, at their beginning; changed in place.
+        saved: What their ``state_dict()`` were.
+        steps: Iterations that were done.
+        networks: What the optimiser trains, for another ``weight_decay_scope``.
+
+    Returns:
+        A line for each setting that has changed.
+
+    Raises:
+        ValueError: The state does not fit what the config says.
+    """
+    fresh = wrapper.param_groups  # and, at the end, a group without weights for the log
+    where = f'optim_wrapper.{name}.optimizer'
+    lines: list[str] = []
+    own = wrapper.optimizer.param_groups
+    if follows := len(state['param_groups']) != len(own):
+        state = _regrouped(state, own, networks)
+        lines.append('optim_wrapper.weight_decay_scope is another: weight decay takes others')
+    base = state.get(BASE) or fresh[-1]
+    groups = [dict(group) for group in [*state['param_groups'], base]][: len(fresh)]
+    scheduled = _scheduled(schedulers, groups)
+    for before, now in zip(groups, fresh, strict=True):
+        for key, was, value in _settings(before, now, scheduled):
+            if _plain(was) == _plain(value):
+                continue
+            if key == 'amsgrad' and value:
+                raise ValueError(f'{where}.amsgrad was off: its state is not there to go on from')
+            lines.append(f'{where}.{key} was {_plain(was)} and is {_plain(value)}')
+            follows |= key in scheduled
+            if key not in scheduled:
+                before[key] = value
+    told = list(_other_schedules(schedulers, saved))
+    lines += [f'{line} ({name})' for line in told]
+    if follows or told:
+        before_steps = [dict(group) for group in fresh]
+        _replay(wrapper, schedulers, saved, steps)
+        waits = any(getattr(each, 'need_val_args', False) for each in schedulers)
+        for before, now, first in zip(groups, fresh, before_steps, strict=True):
+            for key in scheduled & now.keys():
+                was, value = before.get(key), now[key]
+                start: Any = before.get(INITIAL + key, was)
+                # A schedule that goes by metrics has no other memory than the value.
+                if waits and was is not None and start:
+                    value = was / start * first.get(INITIAL + key, value)
+                if _plain(value) != _plain(was):
+                    lines.append(f'{name}.{key} goes on at {value}, it was {was}')
+                before[key] = now[key] = value
+            for key in [key for key in before if key.startswith(INITIAL)]:
+                before.pop(key)
+            before.update({key: now[key] for key in now if key.startswith(INITIAL)})
+    else:
+        for scheduler, one in zip(schedulers, saved, strict=True):
+            scheduler.load_state_dict(dict(one))
+    state = {**state, 'param_groups': groups[: len(own)]}
+    state[BASE] = groups[-1] if len(fresh) > len(own) else None
+    wrapper.load_state_dict(state)
+    return list(dict.fromkeys(lines))
+
+
+def _scheduled(
+    schedulers: Sequence[_ParamScheduler], groups: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """What a schedule moves, or has moved."""
+    names = {each.param_name for each in schedulers}
+    names |= {
+        key.removeprefix(INITIAL) for group in groups for key in group if key.startswith(INITIAL)
+    }
+    return names | ({'betas'} if 'momentum' in names else set())
+
+
+def _settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], scheduled: set[str]
+) -> Iterator[tuple[str, Any, Any]]:
+    """A group's settings, what they were and what they are; of a schedule's, the beginning."""
+    for key, value in now.items():
+        if key == 'params' or key.startswith(INITIAL) or key not in before:
+            continue
+        if key not in scheduled:
+            yield key, before[key], value
+        elif key != 'betas':  # momentum's
+            first = INITIAL + key
+            yield key, before.get(first, before[key]), now.get(first, value)
+
+
+def _other_schedules(
+    schedulers: Sequence[_ParamScheduler], saved: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    if len(schedulers) != len(saved):
+        yield f'param_scheduler: there were {len(saved)} schedules, now {len(schedulers)}'
+        return
+    for each, state in zip(schedulers, saved, strict=True):
+        if each.state_dict().keys() != state.keys():
+            yield f'param_scheduler is another: {type(each).__name__}'
+            continue
+        for field in _fields(type(each)) & state.keys():
+            was, value = _plain(state[field]), _plain(getattr(each, field))
+            if was != value:
+                yield f'param_scheduler.{field} was {was} and is {value}'
+
+
+def _fields(scheduler: type) -> set[str]:
+    """What a schedule is made of, not how far it is."""
+    names = {
+        name
+        for base in scheduler.__mro__
+        if '__init__' in vars(base)
+        for name in inspect.signature(base).parameters
+    }
+    return names - {'last_step', 'optimizer', 'verbose'}
+
+
+def _replay(
+    wrapper: OptimWrapper,
+    schedulers: Sequence[_ParamScheduler],
+    saved: Sequence[Mapping[str, Any]],
+    steps: int,
+) -> None:
+    """Step schedules as the iterations that are done would have."""
+    wrapper._global_step = steps  # MMEngine warns of schedules that step before the optimiser
+    moving = [each for each in schedulers if not each.by_epoch]
+    for _ in range(steps):
+        for each in moving:
+            each.step()
+    for each, state in zip(schedulers, saved, strict=False):
+        if getattr(each, 'need_val_args', False) and each.state_dict().keys() == state.keys():
+            fields = (_fields(type(each)) | {'base_values'}) & vars(each).keys()
+            each.load_state_dict({**state, **{field: getattr(each, field) for field in fields}})
+
+
+def _plain(value: Any) -> Any:
+    """As data that can be compared: a checkpoint may have other types for the same."""
+    if hasattr(value, 'tolist'):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _regrouped(
+    state: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]], networks: Sequence[nn.Module]
+) -> dict[str, Any]:
+    """A state whose groups were made by another ``weight_decay_scope``, in the groups of now."""
+    old = state['param_groups']
+    for scope in WEIGHT_DECAY_SCOPES:
+        made = parameter_groups(networks, scope)
+        if [len(group['params']) for group in made] == [len(group['params']) for group in old]:
+            break
+    else:
+        raise ValueError(f'the optimizer has {len(fresh)} groups of parameters, it had {len(old)}')
+    places = [index for group in old for index in group['params']]
+    parameters = [id(parameter) for group in made for parameter in group['params']]
+    place = dict(zip(parameters, places, strict=True))
+    groups: list[dict[str, Any]] = []
+    moments: dict[int, Any] = {}
+    count = 0
+    for group in fresh:
+        indices = range(count, count := count + len(group['params']))
+        for index, parameter in zip(indices, group['params'], strict=True):
+            if (was := place[id(parameter)]) in state['state']:
+                moments[index] = state['state'][was]
+        groups.append({**old[0], 'params': list(indices)})
+    return {**state, 'state': moments, 'param_groups': groups}

@@ -127,3 +127,17 @@ def test_links_lead_somewhere():
         for link in re.findall(r'\]\(([^)#\s]+)\)', page.read_text()):
             if not link.startswith('http'):
                 assert (page.parent / link).exists(), f'{page.name}: {link}'
+
+
+def test_tests_that_the_guides_name_exist():
+    files = sorted((ROOT / 'tests').rglob('*.py'))
+    known = {path.name for path in files}
+    for path in files:
+        known |= set(re.findall(r'^def (test_\w+)', path.read_text(), re.M))
+    for page in sorted((ROOT / 'docs').glob('*.md')):
+        named = set(
+            re.findall(r'\btest_\w+(?:\.py)?', ' '.join(re.findall(r'`[^`]+`', page.read_text())))
+        )
+        folders = {path.parent.name for path in files}
+        unknown = named - known - folders - {'test_evaluator', 'test_dataloader', 'test_cfg'}
+        assert not unknown, page.name

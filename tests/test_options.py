@@ -332,6 +332,15 @@ def test_every_tool_with_options(tool, words, tmp_path, monkeypatch, capsys):
     ('word', 'said'),
     [
         ('model.generator.norm=foo', "model.generator: norm must be one of ['adalin', "),
+        (
+            'model.generator.base_channels=0',
+            'model.generator: base_channels must be 1 or more, got 0',
+        ),
+        (
+            'model.discriminator.base_channels=-4',
+            'model.discriminator: base_channels must be 1 or ',
+        ),
+        ('model.generator.num_blocks=0', 'model.generator: num_blocks must be 1 or more, got 0'),
         ('train_dataloader.batch_size=0', 'train_dataloader: batch_size should be a positive '),
         (f'{G_OPTIMIZER}.lr=-1', f'{G_OPTIMIZER}: Invalid learning rate: -1'),
         ('default_hooks.watch.foo=0.3', "default_hooks.watch: WatchHook has no limit 'foo': "),

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import sys
 
 QUESTION = 'Which result is the best translation of the source?'
@@ -20,7 +21,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'methods', nargs='*', metavar='METHOD=DIR', help="a method's name, folder of its results"
     )
-    parser.add_argument('--db', default='study.sqlite', help='votes go here (default: %(default)s)')
+    parser.add_argument(
+        '--db',
+        type=os.path.expanduser,
+        default='study.sqlite',
+        help='votes go here (default: %(default)s)',
+    )
     parser.add_argument(
         '--dataset', default='study', help="the table's column (default: %(default)s)"
     )
@@ -43,7 +49,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--port', type=int, default=8000, help='(default: %(default)s)')
     parser.add_argument('--report', nargs='+', metavar='DB', help='print the table and end')
-    parser.add_argument('--csv', metavar='FILE', help='with --report: write the table here as well')
+    parser.add_argument(
+        '--csv',
+        type=os.path.expanduser,
+        metavar='FILE',
+        help='with --report: write the table here as well',
+    )
     args = parser.parse_intermixed_args(argv)
     if args.report and args.sources:
         parser.error('--report takes databases alone, no SOURCES')

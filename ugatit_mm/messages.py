@@ -12,6 +12,13 @@ def check_choice(field: str, value: Any, choices: Iterable) -> None:
         raise ValueError(f'{field} must be one of {list(choices)}, got {value!r}')
 
 
+def check_counts(**counts: int) -> None:
+    """Raise a ValueError that names the first field that is below 1."""
+    for field, value in counts.items():
+        if value < 1:
+            raise ValueError(f'{field} must be 1 or more, got {value}')
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, in a line that is not too long and has no control characters."""
     text = str(error).strip().splitlines()

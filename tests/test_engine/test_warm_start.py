@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from ugatit_mm.apis import run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, write_checkpoint
+from ugatit_mm.converters.pytorch import to_official
 from ugatit_mm.engine import PreflightError
 from ugatit_mm.engine.warm_start import flat, load_parts
 from ugatit_mm.models.base import UnpairedTranslation
@@ -45,6 +46,14 @@ def test_one_generator_of_a_slim_file(name: str, suffix: str, tmp_path: Path):
     after = model.state_dict()
     assert equal(after, source.state_dict(), 'generators.B.')
     assert equal(after, before, 'generators.A.') and equal(after, before, 'discriminators.')
+
+
+def test_one_generator_of_an_official_file(tmp_path: Path):
+    source, model = model_of('ugatit', 1, recipe='pytorch'), model_of('ugatit', 0, recipe='pytorch')
+    file = str(tmp_path / 'official.pt')
+    torch.save({'genA2B': to_official(source.state_dict())['genA2B']}, file)
+    load_parts(model, {'generators.B': file})
+    assert equal(model.state_dict(), source.state_dict(), 'generators.B.')
 
 
 def test_parts_of_several_files(tmp_path: Path):

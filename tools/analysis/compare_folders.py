@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'methods', nargs='+', metavar='METHOD=DIR', help="a method's name, folder of its results"
     )
-    parser.add_argument('--out', default='sheet.png', help='(%(default)s)')
+    parser.add_argument('--out', type=os.path.expanduser, default='sheet.png', help='(%(default)s)')
     parser.add_argument(
         '--names', nargs='+', metavar='NAME', help='these sources, by path without suffix'
     )

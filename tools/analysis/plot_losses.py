@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 
 from ugatit_mm.visualization import plot_losses
@@ -12,7 +13,9 @@ from ugatit_mm.visualization import plot_losses
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
-    parser.add_argument('--out', default='losses.png', help='the suffix chooses the format')
+    parser.add_argument(
+        '--out', type=os.path.expanduser, default='losses.png', help='the suffix chooses the format'
+    )
     args = parser.parse_args(argv)
     runs = {}
     for run in args.runs:

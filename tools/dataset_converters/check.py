@@ -55,8 +55,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_deep_range(parser)
     parser.add_argument('--workers', type=int, help='processes that read (one a core, 8 at most)')
-    parser.add_argument('--json', metavar='FILE', help='write the whole report')
-    parser.add_argument('--sheet', metavar='FILE.png', help='write a contact sheet')
+    parser.add_argument(
+        '--json', type=os.path.expanduser, metavar='FILE', help='write the whole report'
+    )
+    parser.add_argument(
+        '--sheet', type=os.path.expanduser, metavar='FILE.png', help='write a contact sheet'
+    )
     parser.add_argument('--seed', type=int, default=0, help='which pictures the sheet shows (0)')
     action = parser.add_mutually_exclusive_group()
     action.add_argument('--fix', action='store_true', help='move what is wrong aside')

@@ -16,6 +16,7 @@ For example:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from ugatit_mm.datasets.deep import add_deep_range
@@ -40,12 +41,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT', help='folder to write; nothing is overwritten')
     parser.add_argument(
         '--cascade',
+        type=os.path.expanduser,
         metavar='XML',
         help="detector, for drawings lbpcascade_animeface.xml; without it OpenCV's own "
         'haarcascade_frontalface_default.xml, for photos',
     )
     parser.add_argument(
-        '--attributes', metavar='FILE', help="the Selfie data set's selfie_dataset.txt"
+        '--attributes',
+        type=os.path.expanduser,
+        metavar='FILE',
+        help="the Selfie data set's selfie_dataset.txt",
     )
     parser.add_argument(
         '--where',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -27,14 +28,20 @@ goes on when started again. Nothing is overwritten.""",
     parser.add_argument(
         'name', help=f'{", ".join(PAPER_SETS)}; or a reverse direction: the same data'
     )
-    parser.add_argument('--source', help='the archive or the folder')
+    parser.add_argument('--source', type=os.path.expanduser, help='the archive or the folder')
     parser.add_argument(
         '--download',
         action='store_true',
         help='fetch the archive, to SOURCE or the cache, if it is not there',
     )
-    parser.add_argument('--cache', help='folder for the download; default: the parent of OUT')
-    parser.add_argument('--out', help="folder to create; default: the config's, data/NAME")
+    parser.add_argument(
+        '--cache',
+        type=os.path.expanduser,
+        help='folder for the download; default: the parent of OUT',
+    )
+    parser.add_argument(
+        '--out', type=os.path.expanduser, help="folder to create; default: the config's, data/NAME"
+    )
     parser.add_argument(
         '--swap',
         choices=('yes', 'no'),

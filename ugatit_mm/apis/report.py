@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         'network. Nothing of the work dir is run.'
     )
     parser.add_argument('work_dir', metavar='WORK_DIR', help='folder of the training (--work-dir)')
-    parser.add_argument('--out', metavar='FILE', help='(WORK_DIR/report.html)')
+    parser.add_argument(
+        '--out', type=os.path.expanduser, metavar='FILE', help='(WORK_DIR/report.html)'
+    )
     args = parser.parse_args(argv)
     out = Path(args.out or Path(args.work_dir, 'report.html'))
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -40,13 +41,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='INPUT',
         help="a picture, a video, a folder, a pattern in quotes ('photos/*.jpg')",
     )
-    parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
     parser.add_argument(
-        '--config', help='of the training; for weights that do not say what networks they need'
+        '--ckpt',
+        type=os.path.expanduser,
+        help='weights: .pth of a training, or what a converter wrote',
+    )
+    parser.add_argument(
+        '--config',
+        type=os.path.expanduser,
+        help='of the training; for weights that do not say what networks they need',
     )
     parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
     parser.add_argument(
         '--out',
+        type=os.path.expanduser,
         default='translations',
         metavar='DIR',
         help='results go to DIR/SOURCE2TARGET, the domains by their names (%(default)s); or, of '

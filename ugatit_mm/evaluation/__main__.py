@@ -23,7 +23,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('fake_dir', help='translations')
     parser.add_argument('real_dir', help='real images of the target domain')
-    parser.add_argument('--source', help='the sources, for the mean with the source')
+    parser.add_argument(
+        '--source', type=os.path.expanduser, help='the sources, for the mean with the source'
+    )
     parser.add_argument(
         '--extractor',
         default='InceptionFeatures',
@@ -32,7 +34,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--import', dest='module', help='Python module that registers an extractor of your own'
     )
-    parser.add_argument('--weights', help="file of Inception's weights, if not in torch's cache")
+    parser.add_argument(
+        '--weights',
+        type=os.path.expanduser,
+        help="file of Inception's weights, if not in torch's cache",
+    )
     parser.add_argument(
         '--size',
         type=int,
@@ -50,7 +56,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--num-workers', type=int, default=min(4, os.cpu_count() or 1), help='(%(default)s)'
     )
-    parser.add_argument('--json', help='write the figures to this file, too')
+    parser.add_argument(
+        '--json', type=os.path.expanduser, help='write the figures to this file, too'
+    )
     args = parser.parse_args(argv)
     if args.size is not None and (len(args.size) > 2 or min(args.size) < 1):
         said = ' '.join(map(str, args.size))

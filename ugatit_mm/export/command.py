@@ -1,6 +1,7 @@
 """The command ``ugatit export``."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,13 +21,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'package, and compare it with torch. docs/export.md shows how to use it. Without --ckpt '
         'the small pair that comes with the package is taken.',
     )
-    parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
     parser.add_argument(
-        '--config', help='of the training; for weights that do not say what networks they need'
+        '--ckpt',
+        type=os.path.expanduser,
+        help='weights: .pth of a training, or what a converter wrote',
+    )
+    parser.add_argument(
+        '--config',
+        type=os.path.expanduser,
+        help='of the training; for weights that do not say what networks they need',
     )
     parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='(%(default)s)')
-    parser.add_argument('--out', metavar='FILE', help='(DIRECTION.onnx or DIRECTION.pt)')
+    parser.add_argument(
+        '--out', type=os.path.expanduser, metavar='FILE', help='(DIRECTION.onnx or DIRECTION.pt)'
+    )
     parser.add_argument(
         '--pixels',
         choices=PIXELS,

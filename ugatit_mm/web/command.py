@@ -1,6 +1,7 @@
 """The command line of ``ugatit web``."""
 
 import argparse
+import os
 import sys
 
 from .limits import Limits
@@ -12,7 +13,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'translation and, of a model with attention, where it looked. Pictures stay in memory; no '
         'file is written. Without --ckpt a small pair that comes with the package is used.',
     )
-    parser.add_argument('--ckpt', help='weights: .pth of a training, or what a converter wrote')
+    parser.add_argument(
+        '--ckpt',
+        type=os.path.expanduser,
+        help='weights: .pth of a training, or what a converter wrote',
+    )
     parser.add_argument(
         '--host',
         default='127.0.0.1',

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...domains import DOMAINS
+from ...messages import check_counts
 from ..base.images import check_channels, check_smallest
 from ..base.init import init_networks
 from ..layers import InstanceNorm, convolve, without_bias
@@ -30,13 +31,12 @@ class CycleGANDiscriminator(BaseModule):
             70 pixels.
 
     Raises:
-        ValueError: There is no layer.
+        ValueError: There is no layer, or no channel.
     """
 
     def __init__(self, in_channels: int = 3, base_channels: int = 64, num_layers: int = 3) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f'num_layers must be 1 or more, got {num_layers}')
+        check_counts(in_channels=in_channels, base_channels=base_channels, num_layers=num_layers)
         self.in_channels = in_channels
         self.min_size = smallest(num_layers)
 

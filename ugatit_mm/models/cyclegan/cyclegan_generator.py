@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
+from ...messages import check_counts
 from ..base.images import check_channels, check_quarters
 from ..base.init import init_networks
 from ..layers import (
@@ -42,7 +43,7 @@ class CycleGANGenerator(BaseModule):
             around them, and compute what is inside again in the backward pass.
 
     Raises:
-        ValueError: There is no block.
+        ValueError: There is no block, or no channel.
     """
 
     def __init__(
@@ -54,8 +55,12 @@ class CycleGANGenerator(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        if num_blocks < 1:
-            raise ValueError(f'num_blocks must be 1 or more, got {num_blocks}')
+        check_counts(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            base_channels=base_channels,
+            num_blocks=num_blocks,
+        )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.with_cp = with_cp

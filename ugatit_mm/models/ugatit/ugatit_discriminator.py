@@ -8,7 +8,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...messages import check_choice
+from ...messages import check_choice, check_counts
 from ..base.images import check_channels, check_smallest
 from ..base.init import INITS, init_networks
 from ..layers import CAM, PatchConv2d
@@ -176,6 +176,7 @@ class UGATITDiscriminator(BaseModule):
         )
         check_choice('padding', fields['padding'], tuple(PADDINGS))
         check_choice('init', fields['init'], INITS)
+        check_counts(in_channels=in_channels, base_channels=base_channels)
         if len(num_layers) != len(SCALES):
             raise ValueError(f'num_layers takes one number for each of {SCALES}, got {num_layers}')
         self.in_channels = in_channels

@@ -5,7 +5,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...messages import check_choice
+from ...messages import check_choice, check_counts
 from ...pixels import sides_of
 from ..base.images import check_channels, check_img_size, check_quarters
 from ..base.init import INITS, init_networks
@@ -148,6 +148,12 @@ class UGATITGenerator(BaseModule):
         check_choice('norm', norm, NORMS)
         check_choice('mlp_width', fields['mlp_width'], ('blocks', 'features'))
         check_choice('init', fields['init'], INITS)
+        check_counts(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            base_channels=base_channels,
+            num_blocks=num_blocks,
+        )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.img_size = check_img_size(img_size, 4)

@@ -304,7 +304,7 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
 def test_a_failed_start_leaves_no_lock(config, tmp_path):
     cfg = config()
     cfg.model.type = 'NoModel'
-    with pytest.raises(KeyError, match='NoModel'):
+    with pytest.raises(ValueError, match='NoModel'):
         run_training(cfg)
     assert lock(tmp_path / 'work') == []
     unlock(tmp_path / 'work')

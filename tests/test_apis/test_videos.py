@@ -31,6 +31,8 @@ TURNS = {
 class Mirror:
     """An inferencer that gives back what it is given."""
 
+    model = SimpleNamespace(in_channels=3)
+
     def iterate(self, frames: Iterable[np.ndarray], target: str | None) -> Iterator:
         for frame in frames:
             yield SimpleNamespace(image=frame)

@@ -210,6 +210,7 @@ def test_it_imports_nothing_heavy():
     assert done.stdout == '[]\n', done.stderr
 
 
+@pytest.mark.slow
 def test_it_runs_where_the_package_cannot_be_imported(tmp_path):
     """NumPy 3, by its metadata: the import of ugatit_mm fails, and the doctor says why."""
     metadata = tmp_path / 'numpy-3.0.0.dist-info' / 'METADATA'

@@ -238,6 +238,7 @@ def test_options_are_checked_before_anything_is_read(inferencer):
             next(inferencer.iterate([], **options))
 
 
+@pytest.mark.slow
 def test_a_files_own_words_are_not_trusted(tiny, tmp_path):
     """Sizes that the weights do not have are refused before anything of that size is made."""
     state = tiny().state_dict()

@@ -30,6 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return cfg
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_before_there_were_several_models(trained, tmp_path):
     """It does not name its model, and is the same otherwise."""
     new = Path(trained.work_dir) / 'iter_2.pth'

@@ -47,6 +47,7 @@ def trained(data_root: Path, tmp_path: Path):
     return cfg, model, tmp_path / 'weights.pth'
 
 
+@pytest.mark.slow
 def test_one_path_for_pixels(trained, data_root: Path, tmp_path: Path):
     cfg, model, checkpoint = trained
     run_test(cfg, checkpoint, tmp_path / 'out')

@@ -269,6 +269,7 @@ def test_stop_names_the_file(tmp_path, workers):
     last.encode()  # fits any terminal
 
 
+@pytest.mark.slow
 def test_skip_takes_another_picture_of_the_domain(tmp_path, log):
     bad = dataset_of(train_set(tmp_path / 'bad', bad=BAD), draw, on_error='skip')
     good = dataset_of(train_set(tmp_path / 'good'), draw)
@@ -302,6 +303,7 @@ def test_skip_gives_the_same_samples_to_any_workers_and_after_a_resume(tmp_path,
         assert samples_of(dataset, 60 - start, workers, start) == whole[start:]
 
 
+@pytest.mark.slow
 def test_skip_names_a_file_once_among_workers(tmp_path, log):
     dataset = dataset_of(train_set(tmp_path / 'data', bad=BAD), on_error='skip')
     samples_of(dataset, 400, workers=2)  # each worker meets each file several times
@@ -437,6 +439,7 @@ def test_two_ranks_name_a_file_once(tmp_path):
     assert not (tmp_path / '1.log').exists()  # MMEngine: the first rank alone writes
 
 
+@pytest.mark.slow
 def test_the_training_tool(tmp_path, capsys):
     """``skip`` trains to the end and names the file once, ``stop`` ends with its name."""
     root = tmp_path / 'data'

@@ -98,6 +98,7 @@ def test_late_numbers_make_the_same_logs(data_root, tmp_path, request):
     assert_same_weights(tmp_path / 'plain' / 'iter_11.pth', tmp_path / 'late' / 'iter_11.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('patience', [1, 2])
 def test_late_numbers_stop_a_run_with_the_last_good_state(data_root, tmp_path, late, patience):
     error, poison = train(data_root, tmp_path, *range(6, 12), patience=patience)

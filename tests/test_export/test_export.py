@@ -236,6 +236,7 @@ def test_verification_tells_the_difference(light, tmp_path):
         list(verify(path, 'torchscript', light, PICTURES))
 
 
+@pytest.mark.slow
 def test_the_command_compares_and_leaves_no_wrong_file(light, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ['export', '--format', 'torchscript', '--ckpt', 'weights.pth']

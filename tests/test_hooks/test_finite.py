@@ -57,7 +57,13 @@ def first_iteration():
     MessageHub.get_current_instance().update_info('iter', 0)
 
 
-@pytest.fixture(params=[{}, {'recipe': 'pytorch'}, {'generator': {'light': False}}])
+@pytest.fixture(
+    params=[
+        {},
+        pytest.param({'recipe': 'pytorch'}, marks=pytest.mark.slow),
+        {'generator': {'light': False}},
+    ]
+)
 def trained(tiny, request):
     """A model and its wrappers after one step, so that the optimisers have a state."""
     model = tiny(**request.param).train()

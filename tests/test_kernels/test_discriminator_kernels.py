@@ -91,6 +91,7 @@ def learn(module: DiscriminatorPair, joint: bool, dtype: torch.dtype | None = No
     return [*out, *grads, *(p.grad for p in module.parameters())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'fields',
     [

@@ -184,7 +184,11 @@ for name in ('contiguous', 'channels last'):
     }
 
 
-@pytest.mark.parametrize('name', CASES)
+# The interpreter takes seconds for each padding.
+SOME = [pytest.param(name, marks=pytest.mark.slow if 'Padding' in name else ()) for name in CASES]
+
+
+@pytest.mark.parametrize('name', SOME)
 def test_kernels_are_the_formula(kernels, monkeypatch, name):
     check(kernels, monkeypatch, **CASES[name])
 

@@ -80,6 +80,7 @@ def test_step_writes_ratios_of_one_run(tmp_path, capsys):
     assert '| lean |' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_translate_gives_the_official_images(tmp_path):
     torch.manual_seed(0)
     official = step.OfficialOrder(True, 96, base_channels=4)
@@ -164,6 +165,7 @@ def test_the_gpu_script_is_rehearsed(tmp_path):
     assert 'differ from those of the run without a stop by 0.00%' in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux alone tells')
 def test_peak_memory_is_that_of_the_block():
     bench = load_tool('benchmarks/bench')

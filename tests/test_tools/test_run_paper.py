@@ -98,6 +98,7 @@ def test_table_3_goes_on_where_it_stopped(data_dir, tmp_path, tool, capsys):
     assert [cell != 'not trained' for cell in ours[1][1:4]] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_failed_run_does_not_keep_the_others(data_dir, tmp_path, tool, capsys):
     arguments = words(data_dir, 'table3', tmp_path / 'work')
     arguments[:0] = ['--datasets', 'cat2dog', 'horse2zebra']
@@ -253,6 +254,7 @@ def test_another_model_is_trained_and_measured(data_dir, tmp_path, tool):
     assert json.loads(results.read_text())['iterations'] == 2
 
 
+@pytest.mark.slow
 def test_the_probe_times_later_iterations(data_dir, tmp_path, tool, capsys, monkeypatch):
     monkeypatch.setattr(tool, 'PROBE', 4)
     arguments = ['--datasets', 'cat2dog', '--dry-run']

@@ -197,6 +197,7 @@ def test_clicks_keys_undo_and_the_end(visit, server):
     assert sum(server.votes().values()) == 3
 
 
+@pytest.mark.slow
 def test_resume_after_reload_and_elsewhere_and_another_person(visit):
     first = visit()
     path = first.begin()
@@ -227,6 +228,7 @@ def test_resume_after_reload_and_elsewhere_and_another_person(visit):
     assert sheets[0] != sheets[1] and sorted(sheets[0]) == sorted(sheets[1])
 
 
+@pytest.mark.slow
 def test_the_page_is_blind_large_and_labelled(visit):
     person = visit()
     path = person.begin()
@@ -252,6 +254,7 @@ def test_the_page_is_blind_large_and_labelled(visit):
             assert max(box['y'] + box['height'] for box in boxes()) < height
 
 
+@pytest.mark.slow
 def test_faults_never_cost_or_make_an_answer(visit, server):
     person = visit()
     page = person.page

@@ -127,10 +127,10 @@ def same_runs(one: list, two: list) -> None:
     ('name', 'options', 'kinds'),
     [
         ('ugatit', {'model.discriminator_steps': 2}, 2),
-        ('cyclegan', {}, 1),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                ('cyclegan', {}, 1),
                 ('ugatit', {'model.recipe': 'pytorch', 'model.generator.light': False}, 1),
                 ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
                 ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper', 'dtype': 'float16'}}, 1),
@@ -163,6 +163,7 @@ def test_twenty_steps_are_those_of_plain_steps(name, options, kinds):
     ]
 
 
+@pytest.mark.slow
 def test_pictures_that_are_not_finite_spoil_one_replay_only():
     model, optims = start()
     model.graphs = graphs_for(model, optims)
@@ -176,6 +177,7 @@ def test_pictures_that_are_not_finite_spoil_one_replay_only():
     assert run(model, optims, 1, first=8)[0][1] == {'discriminators': True, 'generators': True}
 
 
+@pytest.mark.slow
 def test_what_changes_the_launches_is_captured_again_and_old_graphs_go(monkeypatch):
     model, optims = start()
     model.graphs = graphs_for(model, optims)
@@ -197,6 +199,7 @@ def test_what_changes_the_launches_is_captured_again_and_old_graphs_go(monkeypat
     assert len(model.graphs._seen) == seen + 1
 
 
+@pytest.mark.slow
 def test_validation_in_between_disturbs_nothing():
     model, optims = start()
     twin, twins_optims = copy.deepcopy((model, optims))
@@ -212,6 +215,7 @@ def test_validation_in_between_disturbs_nothing():
     assert torch.allclose(logs[-1], logs[-2], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['ugatit', 'cyclegan'])
 def test_an_error_in_a_capture_falls_back_with_one_line(monkeypatch, name):
     model, optims = start(name)

@@ -506,6 +506,7 @@ def test_half_precision_step_is_close_to_the_float32_step():
     assert logs[1] == pytest.approx(logs[0], rel=0.05) and logs[1] != logs[0]
 
 
+@pytest.mark.slow
 def test_compile_reaches_every_network():
     seen = []
 

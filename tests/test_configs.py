@@ -369,8 +369,10 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     light = ROOT / 'configs' / 'light' / 'ugatit_light_selfie2anime.py'
     for name in ('light/ugatit_light_selfie2anime', 'ugatit_light_selfie2anime'):
         assert find_config(name) == str(light)
-    with pytest.raises(FileNotFoundError, match='no config ugatit_cat2mouse: .*ugatit_custom'):
+    with pytest.raises(FileNotFoundError, match='^no config ugatit_cat2mouse: is it ugatit_cat2dog'):
         load_config('ugatit_cat2mouse')
+    with pytest.raises(FileNotFoundError, match='^no config my.py: give a file, or .*ugatit_custom'):
+        load_config('my.py')
 
 
 def test_an_option_that_nobody_reads_is_refused():

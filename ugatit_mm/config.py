@@ -275,6 +275,6 @@ def find_config(path: str | os.PathLike) -> str:
     for found in (known.get(name), stems.get(name)):
         if found:
             return str(found)
-    near = difflib.get_close_matches(name.rpartition('/')[2], stems, 1)
-    hint = f'is it {near[0]}? Else ' if near else ''
-    raise FileNotFoundError(f'no config {path}: {hint}give a file, or one of {", ".join(known)}')
+    if near := difflib.get_close_matches(name.rpartition('/')[2], stems, 3):
+        raise FileNotFoundError(f'no config {path}: is it {" or ".join(near)}?')
+    raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')

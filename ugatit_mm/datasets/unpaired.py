@@ -241,7 +241,7 @@ class UGATITDataset(UnpairedImageDataset):
             shown = ', '.join(folders[:8]) + (', ...' if len(folders) > 8 else '')
             found = f'it holds the folders: {shown}' if folders else 'it holds no folder'
         else:
-            found = 'which does not exist itself'
+            found = 'there is no such folder'
         return (
             f'The image folder {path!r} {reason}. data_root must hold {wanted} '
             f'(training needs trainA and trainB, testing testA and testB) with images inside, '

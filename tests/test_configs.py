@@ -369,9 +369,13 @@ def test_configs_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     light = ROOT / 'configs' / 'light' / 'ugatit_light_selfie2anime.py'
     for name in ('light/ugatit_light_selfie2anime', 'ugatit_light_selfie2anime'):
         assert find_config(name) == str(light)
-    with pytest.raises(FileNotFoundError, match='^no config ugatit_cat2mouse: is it ugatit_cat2dog'):
+    with pytest.raises(
+        FileNotFoundError, match='^no config ugatit_cat2mouse: is it ugatit_cat2dog'
+    ):
         load_config('ugatit_cat2mouse')
-    with pytest.raises(FileNotFoundError, match='^no config my.py: give a file, or .*ugatit_custom'):
+    with pytest.raises(
+        FileNotFoundError, match='^no config my.py: give a file, or .*ugatit_custom'
+    ):
         load_config('my.py')
 
 

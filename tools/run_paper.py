@@ -103,8 +103,8 @@ class Run:
     def lacks_checkpoint(self) -> str | None:
         """Which checkpoint is missing of a training that has begun."""
         last = self.work_dir / 'last_checkpoint'
-        if last.is_file() and not Path(named := last.read_text().strip()).is_file():
-            return f'{self.config}: no file {named}, which {last} names.'
+        if last.is_file() and not checkpoints_of(self.work_dir):
+            return f'{self.config}: no file {last.read_text().strip()}, which {last} names.'
         return None
 
     def bytes_on_disk(self) -> tuple[int, int]:

@@ -175,7 +175,7 @@ def test_data_root_missing(tmp_path):
         UGATITDataset(root, [])
     message = str(info.value)
     assert str(root / 'trainA') in message
-    assert f"data_root is '{root}'; which does not exist" in message
+    assert f"data_root is '{root}'; there is no such folder." in message
     assert 'trainA and trainB' in message
 
 

@@ -175,7 +175,7 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
     ):
         assert line.startswith(f'missing: {start}'), line
     states = [line.split('  ')[0] for line in printed if ' -> ' in line]
-    assert states == ['to go on at iteration 1', 'to start']
+    assert states == ['to start', 'to start']
     size = tool.plan(tool.parse_args(arguments), work)[0].bytes_on_disk()
     assert size == (SIZE, 2)
     (said,) = [line for line in printed if line.startswith('estimate of size, UGATIT: ')]

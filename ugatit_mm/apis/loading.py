@@ -1,5 +1,6 @@
 """A model from a file of weights, with or without a config."""
 
+import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,21 @@ from ..messages import first_line
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which weights translate, and into which domain."""
+    parser.add_argument(
+        '--ckpt',
+        type=os.path.expanduser,
+        help='weights: .pth of a training, or what a converter wrote',
+    )
+    parser.add_argument(
+        '--config',
+        type=os.path.expanduser,
+        help='of the training; for weights that do not say what networks they need',
+    )
+    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
 
 
 def load_model(

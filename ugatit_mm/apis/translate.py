@@ -20,6 +20,7 @@ from ..files import identity, unused, whole
 from ..pixels import displayed, resize, suffix_of, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
+from .loading import add_weights_arguments
 from .sizes import SIZE_MODES
 from .sources import Failure, Source, find_sources, is_video, names_file
 from .video import VideoError, count_frames, translate_video
@@ -41,17 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='INPUT',
         help="a picture, a video, a folder, a pattern in quotes ('photos/*.jpg')",
     )
-    parser.add_argument(
-        '--ckpt',
-        type=os.path.expanduser,
-        help='weights: .pth of a training, or what a converter wrote',
-    )
-    parser.add_argument(
-        '--config',
-        type=os.path.expanduser,
-        help='of the training; for weights that do not say what networks they need',
-    )
-    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
+    add_weights_arguments(parser)
     parser.add_argument(
         '--out',
         type=os.path.expanduser,

@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from .img_size import _pipelines
+from .img_size import loading_steps
 
 Range = tuple[float, float]
 
@@ -67,14 +67,7 @@ def apply_deep_range(cfg: Config) -> None:
     value = cfg.get('deep_range')
     if value is None:
         return
-    steps = [
-        step
-        for pipeline in _pipelines(dict(cfg.items()))
-        for step in pipeline
-        if isinstance(step, dict) and step.get('type') == 'LoadRGBImage'
-    ]
-    if not steps:
-        raise ValueError('deep_range is set, but no pipeline of this config has a LoadRGBImage.')
+    steps = loading_steps(cfg, 'deep_range')
     keys = {step['key'].removeprefix('img_') for step in steps}
     ranges = dict(value) if isinstance(value, Mapping) else dict.fromkeys(keys, value)
     if unknown := ranges.keys() - keys:

@@ -71,6 +71,20 @@ def apply_channels(cfg: Config) -> None:
     if cfg.get('channels') is None:
         return
     channels = check_channels(cfg.channels)
+    for step in loading_steps(cfg, 'channels'):
+        step['channels'] = channels
+    for network in (cfg.get('model') or {}).values():
+        for field in ('in_channels', 'out_channels'):
+            if isinstance(network, dict) and field in network:
+                network[field] = channels
+
+
+def loading_steps(cfg: Config, field: str) -> list[dict]:
+    """Find the steps of all pipelines that load pictures; ``field`` is for their loader.
+
+    Raises:
+        ValueError: There is none.
+    """
     steps = [
         step
         for pipeline in _pipelines(dict(cfg.items()))
@@ -79,15 +93,10 @@ def apply_channels(cfg: Config) -> None:
     ]
     if not steps:
         raise ValueError(
-            'channels is set, but no pipeline of this config has a LoadRGBImage: leave it at None, '
-            "and set the model's in_channels and out_channels."
+            f'{field} is set, but no pipeline of this config has a LoadRGBImage: leave it at None, '
+            'and set what your own loader and the networks take.'
         )
-    for step in steps:
-        step['channels'] = channels
-    for network in (cfg.get('model') or {}).values():
-        for field in ('in_channels', 'out_channels'):
-            if isinstance(network, dict) and field in network:
-                network[field] = channels
+    return steps
 
 
 def _sides(name: str, value: object) -> Sides:

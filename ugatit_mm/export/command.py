@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..apis.loading import load_model
+from ..apis.loading import add_weights_arguments, load_model
 from ..apis.sources import Failure, find_sources, read
 from ..converters import CheckpointError
 from ..files import whole
@@ -21,17 +21,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'package, and compare it with torch. docs/export.md shows how to use it. Without --ckpt '
         'the small pair that comes with the package is taken.',
     )
-    parser.add_argument(
-        '--ckpt',
-        type=os.path.expanduser,
-        help='weights: .pth of a training, or what a converter wrote',
-    )
-    parser.add_argument(
-        '--config',
-        type=os.path.expanduser,
-        help='of the training; for weights that do not say what networks they need',
-    )
-    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
+    add_weights_arguments(parser)
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='(%(default)s)')
     parser.add_argument(
         '--out', type=os.path.expanduser, metavar='FILE', help='(DIRECTION.onnx or DIRECTION.pt)'

@@ -102,7 +102,7 @@ def assert_same_weights(one: Path, two: Path) -> None:
 
 
 def as_arguments(options: dict) -> list[str]:
-    """The options as words behind ``--cfg-options``."""
+    """The options as words after ``--cfg-options``."""
     return [f'{key}={value}' for key, value in options.items()]
 
 

@@ -1,4 +1,4 @@
-"""What is typed behind ``--cfg-options``, and what a config's fields take."""
+"""What is typed after ``--cfg-options``, and what a config's fields take."""
 
 import copy
 import subprocess

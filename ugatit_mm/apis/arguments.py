@@ -15,7 +15,7 @@ from ..fields import check_config
 from ..values import Typed
 
 expanded_path = os.path.expanduser
-"""Type of an argument that is a path: the shell leaves a ``~`` behind a ``=``."""
+"""Type of an argument that is a path: the shell leaves a ``~`` after a ``=``."""
 
 
 class OptionsAction(argparse.Action):

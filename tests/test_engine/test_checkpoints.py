@@ -215,6 +215,8 @@ def test_old_files_go_when_the_new_one_is_there(config, monkeypatch):
 
 @pytest.mark.slow
 def test_the_best_of_another_work_dir_and_of_another_score_is_left(config, monkeypatch, capfd):
+    monkeypatch.setattr('ugatit_mm.evaluation.TransStats.names_of', lambda *_: ['one', 'two'])
+
     def score(**scores: float) -> None:
         monkeypatch.setattr('ugatit_mm.evaluation.TransStats.evaluate', lambda self, size: scores)
 
@@ -418,10 +420,11 @@ def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
     run_training(config('weights', **{'train_cfg.max_iters': 2}))
     monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '1')
     read = []
-    monkeypatch.setattr(
-        'ugatit_mm.engine.runner.read_checkpoint',
-        lambda path: read.append(Path(path)) or read_checkpoint(path),
-    )
+    for name in ('read_checkpoint', 'read_weights'):  # to go on from, to begin with
+        monkeypatch.setattr(
+            f'ugatit_mm.engine.runner.{name}',
+            lambda path: read.append(Path(path)) or read_checkpoint(path),
+        )
     cfg = config()
     cfg.load_from = str(Path(config('weights').work_dir) / 'iter_2.pth')
     assert run_training(copy.deepcopy(cfg)).iter == 4

@@ -541,6 +541,23 @@ def test_a_path_and_what_pillow_opens_of_it(tmp_path, kind, orientation):
         np.testing.assert_array_equal(read(opened.copy()), pixels)
 
 
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'CMYK', 'I;16'])
+@pytest.mark.parametrize('orientation', [3, 5, 6, 7, 8])
+def test_plain_tiffs_that_are_stored_turned(tmp_path, mode, orientation):
+    """Pillow would map the file into memory."""
+    grey = gradient('RGB').convert('L')
+    wide = Image.fromarray(np.asarray(grey, np.uint16) * 257) if mode == 'I;16' else None
+    picture = wide or gradient('RGB').convert(mode)
+    exif = turned(grey.copy(), orientation).getexif()
+    picture.save(path := tmp_path / 'picture.tif', exif=exif)
+    pixels = read(path)
+    assert pixels.shape == ((6, 9, 3) if orientation == 3 else (9, 6, 3))
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(read(opened), pixels)
+        np.testing.assert_array_equal(read(opened), pixels)  # decoded by now
+        assert opened.filename == str(path)
+
+
 def test_transparent_palettes_and_colours_in_memory():
     palette = Image.new('P', (3, 1))
     palette.putpalette([*RED, *GREEN, *BLUE])

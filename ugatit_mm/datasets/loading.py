@@ -222,6 +222,23 @@ def _decode(
         return _as_array(rgb), shape
 
 
+def _load(image: Image.Image) -> None:
+    """Decode a picture if that is not done yet.
+
+    Pillow 13 maps the file of a plain TIFF into memory, with its sides exchanged where it is stored
+    turned by a quarter; without the name of the file it decodes.
+    """
+    name = getattr(image, 'filename', '')
+    if not name or tiff_tags(image).get(ExifTags.Base.Orientation, 1) <= 4:
+        image.load()
+        return
+    image.filename = ''
+    try:
+        image.load()
+    finally:
+        image.filename = name
+
+
 def _as_array(image: Image.Image) -> np.ndarray:
     """A copy, (H, W, C): MMagic's Flip works in place."""
     return np.array(image).reshape(image.height, image.width, -1)
@@ -327,7 +344,7 @@ def _convert(
     clipped = deep_range is not None and own is None
     limits = own or deep_range or full_limits(image)
     deep_colour = clipped and is_deep_colour(image)
-    image.load()
+    _load(image)
     _check_bands(image, name, data)
     if deep_colour:
         image = _stretched(_deep_colour(image, name, data), image, limits)
@@ -545,7 +562,7 @@ def deep_values(picture: bytes | Image.Image, deep_range: Range | None = None) -
         _check_size(image, '')
         own = own_limits(image)
         limits = own or deep_range or full_limits(image)
-        image.load()
+        _load(image)
         if deep_colour:
             deep = None if data is None else decode_deep_colour(data, image)
             if deep is None:

@@ -108,7 +108,7 @@ def test_slim_files_are_silent(name, photos, tmp_path, capsys):
     assert capsys.readouterr() == ('', '')
 
 
-def test_folders_and_lists(editor, files, photos, tmp_path):
+def test_folders_and_lists(editor, files, photos, tmp_path, monkeypatch):
     """In: a folder, a list, a pattern. Out: a folder, made where there is none; or nowhere."""
     ours = TranslationInferencer(files[1], str(files[0]), device='cpu')
     names = {'a.png': 'a.bmp', 'a_2.png': 'a.png', 'more/b.png': 'more/b.png'}
@@ -135,6 +135,9 @@ def test_folders_and_lists(editor, files, photos, tmp_path):
             assert Image.open(tmp_path / place).size == (32, 32)
         else:
             assert sorted(f.name for f in (tmp_path / place).iterdir()) == made
+    monkeypatch.setenv('HOME', str(tmp_path))
+    editor.infer(img=one, result_out_dir='~/home')
+    assert [f.name for f in (tmp_path / 'home').iterdir()] == ['a.png']
     before = sorted(tmp_path.rglob('*'))
     assert editor.infer(img=[one, one])[1].shape == (2, 3, 32, 32)
     assert sorted(tmp_path.rglob('*')) == before
@@ -148,6 +151,8 @@ def test_what_cannot_be_is_refused_before_the_run(editor, photos, tmp_path):
     for kind, inputs, out, said in (
         (ValueError, [one, two], 'r.png', 'OUT is one file, and 2 are to be translated: name a fo'),
         (ValueError, str(photos), 'r.jpg', 'OUT is one file, and 3 are to be translated: name a f'),
+        (ValueError, one, 'r.mp4', 'OUT: no such file can be written: name one that ends in .png'),
+        (ValueError, one, 'r.psd', 'OUT: no such file can be written: name one that ends in .png'),
         (ValueError, one, 'notes', 'OUT is a file: name a folder, or a file that ends in .png'),
         (ValueError, one, 'photos', 'DIR/photos/a.png is to be translated itself: choose another'),
         (ValueError, one, 'photos/a.png', 'DIR/photos/a.png is to be translated itself: choose'),

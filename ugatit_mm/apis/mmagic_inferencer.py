@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 import yaml
 from mmagic.apis import inferencers, mmagic_inferencer
@@ -137,11 +138,17 @@ def _sources(inputs: Any) -> list[Source]:
 
 def _targets(sources: list[Source], out: str) -> list[str]:
     """A file for each result; no two are equal, and none is a source."""
+    out = os.path.expanduser(out)
     if names_file(out):
         if len(sources) > 1:
             raise ValueError(
                 f'result_out_dir={out!r} is one file, and {len(sources)} are to be translated: '
                 'name a folder'
+            )
+        if not cv2.haveImageWriter(out):
+            raise ValueError(
+                f'result_out_dir={out!r}: no such file can be written: name one that ends in .png '
+                'or .jpg, or a folder'
             )
         targets = [out]
     elif os.path.isfile(out):

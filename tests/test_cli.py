@@ -207,6 +207,21 @@ def test_a_broken_video_leaves_nothing(weights, tmp_path: Path, capsys):
     assert not list(out.rglob('*.*'))
 
 
+def test_a_video_that_is_cut_off_is_told_of(weights, tmp_path: Path, capsys):
+    source = tmp_path / 'film.avi'
+    monochrome(source, 40)
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) // 2])
+    out = tmp_path / 'out'
+    assert cli.main(['translate', str(source), '--ckpt', weights, '--out', str(out)]) == 0
+    written = cv2.VideoCapture(str(out / 'red2blue' / 'film.mp4')).get(cv2.CAP_PROP_FRAME_COUNT)
+    assert 5 < written < 30
+    assert capsys.readouterr().err == (
+        f'{source}: {written:.0f} frames can be read of about 40 that the file says it has: it may '
+        'be cut off or damaged\n'
+    )
+
+
 def test_directions_do_not_meet(weights, photos: Path, tmp_path: Path):
     source, out = photos / 'a.png', tmp_path / 'out'
     words = ['translate', str(source), '--ckpt', weights, '--out', str(out)]
@@ -216,6 +231,26 @@ def test_directions_do_not_meet(weights, photos: Path, tmp_path: Path):
     for target, folder in (('red', 'blue2red'), ('blue', 'red2blue')):
         (result,) = inferencer(source, target)
         assert np.array_equal(pixels(out / folder / 'a.png'), result.image)
+
+
+def test_results_inside_of_the_source_are_no_sources(weights, photos: Path, capsys):
+    for out in (photos / 'done', photos):
+        for target, names in (('blue', 'red2blue'), ('red', 'blue2red')) * 2:
+            words = ['translate', str(photos), '--ckpt', weights, '--out', str(out), '--to', target]
+            assert cli.main(words) == 0
+            assert capsys.readouterr().out == f'3 of 3 translated, in {out / names}\n'
+        assert cli.main([*words, '--out', str(out)]) == 0
+        said = [
+            f'left out: 3 in {out / direction}, where results go\n'
+            for direction in ('red2blue', 'blue2red')
+        ]
+        assert capsys.readouterr().err == ''.join(said)
+        shutil.rmtree(photos / 'done', ignore_errors=True)
+    # Asked for by name, they are.
+    (one,) = (photos / 'red2blue').glob('a.png')
+    words = ['translate', str(photos / 'red2blue'), str(one), '--ckpt', weights, '--to', 'red']
+    assert cli.main([*words, '--out', str(photos)]) == 0
+    assert capsys.readouterr().out == f'4 of 4 translated, in {photos / "blue2red"}\n'
 
 
 def test_results_do_not_meet_what_is_beside_them(weights, photos: Path, tmp_path: Path):

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,10 @@ def main(argv: list[str] | None = None) -> int:
                 print(f'Without --ckpt: {inferencer.meta["about"]}')
             model = inferencer.model
             suffix = suffix_of(model.out_channels)
-            where, targets, failures = plan(args, model.direction(args.to), suffix)
+            there_and_back = map('2'.join, permutations(model.domain_names.values()))
+            where, targets, failures = plan(
+                args, model.direction(args.to), suffix, [*there_and_back]
+            )
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]
@@ -149,14 +152,20 @@ def interrupted_once() -> Iterator[None]:
 
 
 def plan(
-    args: argparse.Namespace, direction: str, suffix: str = '.png'
+    args: argparse.Namespace,
+    direction: str,
+    suffix: str = '.png',
+    results: Sequence[str] = (),
 ) -> tuple[Path, Targets, list[Failure]]:
     """Choose a file for each result; no two are equal, and none is a source.
+
+    What earlier runs have left inside of a folder to translate is no source.
 
     Args:
         args: Of the command.
         direction: Name of the folder for its results, inside ``--out``.
         suffix: Of translated pictures.
+        results: Names of the folders, inside ``--out``, that runs leave.
 
     Returns:
         Where the results go, a folder or the one file; each source with its file; and what cannot
@@ -166,6 +175,8 @@ def plan(
         ValueError: ``--out`` names a file that the results cannot be written to.
     """
     sources = list(find_sources(args.inputs, args.allow_url, videos=True))
+    for name in results:
+        sources = without_results(sources, args.inputs, Path(args.out, name))
     file = single_file(args.out, sources, suffix)
     folder = Path(args.out, direction)
     kinds = ['', *(f'_{name}' for name in EXTRAS if getattr(args, name))]
@@ -187,6 +198,23 @@ def plan(
         else:
             targets.append((source, target))
     return file or folder, targets, failures
+
+
+def without_results(
+    sources: list[Source | Failure], inputs: list[str], results: Path
+) -> list[Source | Failure]:
+    """Leave out, and say so, what a folder of results holds that lies inside of an input."""
+    inside = results.resolve()
+    if not any(Path(name).resolve() in inside.parents for name in inputs if os.path.isdir(name)):
+        return sources
+    kept = [
+        source
+        for source in sources
+        if source.name in inputs or inside not in Path(source.name).resolve().parents
+    ]
+    if left := len(sources) - len(kept):
+        print(f'left out: {left} in {results}, where results go', file=sys.stderr)
+    return kept
 
 
 def single_file(out: str, sources: list[Source | Failure], suffix: str = '.png') -> Path | None:
@@ -295,6 +323,12 @@ def translate_videos(
             with closing(frames):
                 for number in bar:
                     done = number
+            if done < total - 1 - total // 50:  # some containers only estimate
+                print(
+                    f'{shown(source.name)}: {done} frames can be read of about {total} that the '
+                    'file says it has: it may be cut off or damaged',
+                    file=sys.stderr,
+                )
         except (OSError, VideoError) as error:
             failure = Failure(source.name, error)
         except KeyboardInterrupt:

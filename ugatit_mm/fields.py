@@ -5,9 +5,9 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from mmagic import registry as registries
@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS, Registry
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from .domains import DOMAINS, domain_names
@@ -24,7 +25,7 @@ from .models.base import TRANSLATION_MODELS
 from .values import Typed, fitted, in_words, members, outermost, read, type_of
 
 MISSING: Any = object()
-INNER = {'self', 'runner', 'dataloader', 'params'}  # what no config says
+INNER = {'self', 'runner', 'dataloader', 'params', 'parameters'}  # what no config says
 # Text as it is typed, whatever takes it: paths, where a ~ is the home folder, and names.
 PATHS = (
     'ann_file',
@@ -48,7 +49,12 @@ MMENGINE_HOOKS = (
     'checkpoint',
 )
 # What MMEngine's runner reads besides the fields that it is built from.
-EXTRAS = ('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'runner_type')
+EXTRAS = {
+    'activation_checkpointing': list | None,
+    'compile': bool | dict | None,
+    'efficient_conv_bn_eval': list | None,
+    'runner_type': str,
+}
 READ = {*inspect.signature(Runner.__init__).parameters, *EXTRAS}
 # Variables of the package's configs, which they use while they are read and nobody else does.
 VARIABLES = (
@@ -98,6 +104,7 @@ UNTYPED: dict[str, Callable | dict[str, Any] | tuple[str, ...]] = {
     'train_dataloader': DataLoader,
     'val_dataloader': DataLoader,
     'test_dataloader': DataLoader,
+    'auto_scale_lr': {'base_batch_size': int, 'enable': bool},
     'randomness': {'seed': int | None, 'diff_rank_seed': bool, 'deterministic': bool},
     'env_cfg': ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'),
     'env_cfg.mp_cfg': set_multi_processing,
@@ -171,10 +178,13 @@ def takes(kind: Callable) -> Takes:
 
 
 def _hints(constructor: Callable) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(constructor)
-    except (AttributeError, NameError, TypeError):  # names that are there for type checkers only
-        return {}
+    """The types that it says, each by itself: some are names that are there for checkers only."""
+    hints = {}
+    for name, said in getattr(constructor, '__annotations__', {}).items():
+        one = SimpleNamespace(__annotations__={name: said})
+        with suppress(AttributeError, NameError, TypeError):
+            hints |= typing.get_type_hints(one, getattr(constructor, '__globals__', None))
+    return hints
 
 
 def check_config(
@@ -220,6 +230,7 @@ class _Check:
         runner = self.find('runner_type', cfg.get('runner_type', 'Runner'), 'RUNNERS')
         # What is inside of dicts is checked by itself, and more exactly.
         hints = {key: outermost(hint) for key, hint in takes(runner).fields.items()}
+        hints |= EXTRAS
         hints['load_from'] = str | os.PathLike | Mapping | None  # a file, or one for each part
         hints['log_level'] = typing.Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']
         self.top = Takes(hints)
@@ -230,7 +241,8 @@ class _Check:
         try:
             domain_names(self.cfg.model.get('domains'))
         except ValueError as error:
-            self.refuse('model.domains', str(error))
+            given = [option for option in self.options if option.startswith('model.domains.')]
+            self.refuse([*given, 'model.domains'][0], str(error))
 
     def field(self, node: Any, key: Any, where: str, about: Takes | None, registry: str) -> None:
         """Read a typed value, check what is inside, then the value."""
@@ -287,6 +299,11 @@ class _Check:
             # An option for a hook that is not there would be lost, or a hook without a type.
             new = [name for name in node if place(node, [name, 'type']) is not MISSING]
             names = (*self.before.get(where, {}), *MMENGINE_HOOKS, *new)
+        elif where.startswith('optim_wrapper.') and where.endswith('.clip_grad'):
+            by_value = node.get('type') == 'value'
+            names = clip_grad_value_ if by_value else clip_grad_norm_
+            if (needed := 'clip_value' if by_value else 'max_norm') not in node:
+                self.refuse(where, f'{where} needs {needed}: set {where}.{needed}')
         elif registry == 'OPTIM_WRAPPERS' and where.startswith('optim_wrapper.'):
             names = OptimWrapper
         elif registry in NEEDS_TYPE and where not in HOLD:
@@ -431,7 +448,14 @@ def building(cfg: Config) -> Iterator[None]:
     """
     try:
         yield
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         where = _built(error.__traceback__, cfg)
         if where is None or type(error).__module__.startswith('ugatit_mm.'):
             raise
@@ -439,7 +463,14 @@ def building(cfg: Config) -> Iterator[None]:
 
 
 # Functions of MMEngine's runner, and the field that each reads.
-READERS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg'}
+READERS = {
+    '_maybe_compile': 'compile',
+    'scale_lr': 'auto_scale_lr',
+    'set_randomness': 'randomness',
+    'setup_env': 'env_cfg',
+    'turn_on_activation_checkpointing': 'activation_checkpointing',
+    'turn_on_efficient_conv_bn_eval': 'efficient_conv_bn_eval',
+}
 # Where the others have what they build from.
 GIVEN = ('cfg', 'dataloader', 'evaluator', 'optim_wrapper')
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from ..config import load_config
 from ..converters.networks import kind_of
 from ..engine.optim import AUTOCAST_DTYPES
-from ..fields import check_config
+from ..fields import ConfigError, check_config
 from ..values import Typed
 
 expanded_path = os.path.expanduser
@@ -67,6 +67,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def config_of(args: argparse.Namespace) -> Config:
     """Load ``args.config`` with the options of :func:`add_run_arguments`."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if 'launcher' in args.cfg_options:
+        raise ConfigError('launcher is no option of the config: give --launcher')
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:

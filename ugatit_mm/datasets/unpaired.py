@@ -13,9 +13,11 @@ from mmagic.datasets import UnpairedImageDataset
 from mmagic.registry import DATASETS
 from mmengine.dataset import Compose
 from mmengine.fileio import LocalBackend
+from mmengine.fileio.backends import backends
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..messages import check_choice
 from .bad_pictures import BadPictures
 from .cache import PictureCache
 from .folders import describe_left_out, is_visible, is_visible_image, list_folder, shown
@@ -70,8 +72,8 @@ class UGATITDataset(UnpairedImageDataset):
         FileNotFoundError: ``data_root`` or a folder is missing (in testing, both).
         NotADirectoryError: One of them is a file.
         PermissionError: A folder may not be listed.
-        ValueError: A folder holds no image, ``cache`` finds no ``LoadRGBImage`` with a scale, or
-            ``on_error`` is neither of the two, or 'skip' in testing.
+        ValueError: A folder holds no image, ``cache`` finds no ``LoadRGBImage`` with a scale,
+            ``io_backend`` is unknown, or ``on_error`` is neither of the two, or 'skip' in testing.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class UGATITDataset(UnpairedImageDataset):
             raise ValueError(f"domain_a and domain_b must differ, both are '{domain_a}'.")
         if on_error not in ('stop', 'skip'):
             raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}.")
+        if io_backend is not None:
+            check_choice('io_backend', io_backend, backends)
         if test_mode and on_error == 'skip':
             raise ValueError(
                 "on_error='skip' is for training alone: in testing, figures over fewer files than "

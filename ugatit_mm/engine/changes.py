@@ -1,17 +1,25 @@
 """A resume under other settings: what the config says now, on top of the state of before."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import nn
 
+from ..values import PLAIN
 from .optim import WEIGHT_DECAY_SCOPES, parameter_groups
 
 BASE = 'base_param_settings'
 INITIAL = 'initial_'  # a group keeps what a schedule begins with as initial_lr
+TRAINS = ('model', 'optim_wrapper', 'train_dataloader')
+# What is looked at by itself, or only makes a training faster.
+PASSED_OVER = (
+    *('batch_size', 'cache', 'channels_last', 'compile', 'domains', 'graph', 'num_workers'),
+    *('optimizer', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'weight_decay_scope'),
+    'with_cp',
+)
 
 
 def go_on(
@@ -90,6 +98,36 @@ def go_on(
     state[BASE] = groups[-1] if len(fresh) > len(own) else None
     wrapper.load_state_dict(state)
     return list(dict.fromkeys(lines))
+
+
+def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says of a training beside optimisers and schedules: values by field."""
+    found: dict[str, Any] = {}
+
+    def add(where: str, node: Any) -> None:
+        if isinstance(node, Mapping):
+            inside: Iterable[tuple[Any, Any]] = node.items()
+        elif isinstance(node, (list, tuple)) and any(isinstance(e, Mapping) for e in node):
+            inside = enumerate(node)
+        else:
+            found[where] = _plain(node) if isinstance(node, PLAIN) else repr(node)
+            return
+        for key, value in inside:
+            if key not in PASSED_OVER:
+                add(f'{where}.{key}', value)
+
+    for field in TRAINS:
+        if field in cfg:
+            add(field, cfg[field])
+    return found
+
+
+def other_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each field of :func:`settings_of` that has changed."""
+    for field in sorted(was.keys() | now.keys()):
+        one, two = was.get(field), now.get(field)
+        if _plain(one) != _plain(two):
+            yield f'{field} was {one} and is {two}'
 
 
 def _scheduled(

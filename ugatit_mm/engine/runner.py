@@ -42,7 +42,7 @@ from ..converters import (
 )
 from ..converters.files import save
 from ..models.base import unwrap
-from .changes import go_on
+from .changes import go_on, other_settings, settings_of
 from .preflight import CheckedRunner
 from .random_state import random_state
 from .warm_start import load_parts, tell_domains
@@ -500,6 +500,7 @@ class UGATITRunner(CheckedRunner):
             'split': self._split(),
             'optimizers': {name: _kind(each) for name, each in self.optim_wrapper.items()},
             'domains': dict(unwrap(self.model).domain_names),
+            'settings': settings_of(self.cfg),
         }
         states = gather_to_first(unwrap(self.model).training_state())
         if any(state is not None for state in states):
@@ -517,6 +518,9 @@ class UGATITRunner(CheckedRunner):
         }
 
     def _tell_changes(self, place: dict[str, Any]) -> None:
+        if isinstance(was := place.get('settings'), dict):  # not in files of before
+            for line in other_settings(was, settings_of(self.cfg)):
+                self.logger.warning(line)
         for name, value in self._split().items():
             if (before := place['split'][name]) != value:
                 self.logger.warning(

@@ -111,6 +111,8 @@ def _look(
             '--restart does not go with MAX_RESTARTS: a process that is started again would set '
             'its own training aside; choose another --work-dir'
         )
+    if resume and load_from is not None and not os.path.exists(load_from):
+        raise WorkDirError(f'there is no checkpoint {load_from} to resume: check the path')
     checkpoints = checkpoints_of(work_dir)
     if resume and load_from is None:
         if not checkpoints:

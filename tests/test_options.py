@@ -108,6 +108,12 @@ def test_a_value_is_what_its_field_takes(typed, word, value):
         ('randomness.seed', 'abc', 'a whole number or None'),
         ('env_cfg.cudnn_benchmark', 0, 'True or False'),
         (f'{G_OPTIMIZER}.lr', 'high', 'a number'),
+        ('train_dataloader.pin_memory', 'nope', 'True or False'),
+        ('train_dataloader.drop_last', 'no', 'True or False'),
+        ('optim_wrapper.generators.clip_grad.max_norm', 'one', 'a number'),
+        ('auto_scale_lr.enable', 'no', 'True or False'),
+        ('compile', 'no', 'True or False or a dict or None'),
+        ('activation_checkpointing', 'generators', 'a list or None'),
         (f'{PIPELINE}.0.scale', 40, 'a list of 2 (each a whole number) or None'),
         (f'{PIPELINE}.0.scale', [40], 'a list of 2 (each a whole number) or None'),
     ],
@@ -151,6 +157,16 @@ def test_an_unknown_option_names_the_nearest(typed, option, near):
             "val_evaluator.0.type 'TransStat' is unknown: is it TransStats?",
         ),
         ('runner_type=UGATITRuner', "runner_type 'UGATITRuner' is unknown: is it UGATITRunner?"),
+        (
+            'optim_wrapper.generators.clip_grad.norm_type=2',
+            'optim_wrapper.generators.clip_grad needs max_norm: set '
+            'optim_wrapper.generators.clip_grad.max_norm',
+        ),
+        (
+            'domains.A=cat/',  # and not the file that the names come from
+            "domains.A='cat/' must be a name that can be part of a folder name on every system: at "
+            'most 100 bytes, no control characters, none of /\\:*?"<>|, no "." or space at its ends',
+        ),
         ('domains.C=x', 'unknown option domains.C: there are domains.A and domains.B'),
         (
             'model.cam_loss.zebra=1',
@@ -344,6 +360,10 @@ def test_every_tool_with_options(tool, words, tmp_path, monkeypatch, capsys):
         ('train_dataloader.batch_size=0', 'train_dataloader: batch_size should be a positive '),
         (f'{G_OPTIMIZER}.lr=-1', f'{G_OPTIMIZER}: Invalid learning rate: -1'),
         ('default_hooks.watch.foo=0.3', "default_hooks.watch: WatchHook has no limit 'foo': "),
+        ('train_dataloader.dataset.io_backend=s3', 'train_dataloader.dataset: io_backend must be '),
+        ('auto_scale_lr.enable=True', 'auto_scale_lr: Lack of `base_batch_size` in '),
+        ('activation_checkpointing=[no]', "activation_checkpointing: 'UGATIT' object has no "),
+        ('launcher=pytorch', 'launcher is no option of the config: give --launcher'),
         ('randomness.seed=-1', 'randomness: Seed must be between 0 and '),
     ],
 )

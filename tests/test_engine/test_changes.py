@@ -166,6 +166,10 @@ def test_resume_with_another_learning_rate(config, tmp_path, capfd):
         'optim_wrapper.generators.optimizer.lr': 5e-5,
         'optim_wrapper.discriminators.optimizer.betas': (0.6, 0.99),
         'optim_wrapper.weight_decay_scope': 'all',
+        'optim_wrapper.generators.clip_grad': {'max_norm': 0.5},
+        'model.loss_config.cycle': 5.0,
+        'load_size': 40,
+        'model.graph': False,  # changes no step
     }
     cfg = config(4, **rate)
     apply_speed(cfg, amp='bfloat16')
@@ -178,9 +182,13 @@ def test_resume_with_another_learning_rate(config, tmp_path, capfd):
         f'{field("discriminators")}.betas was (0.5, 0.999) and is (0.6, 0.99)',
         'generators: forward passes were in float32 and are in bfloat16',
         'optim_wrapper.weight_decay_scope is another',
+        'optim_wrapper.generators.clip_grad.max_norm was None and is 0.5',
+        'model.loss_config.cycle was 10.0 and is 5.0',
+        'train_dataloader.dataset.pipeline.0.scale was (36, 36) and is (40, 40)',
     ):
         assert line in said, line
     assert f'{field("discriminators")}.lr' not in said
+    assert 'graph was' not in said and 'scope was' not in said
     before, after = (read_checkpoint(tmp_path / 'work' / f'iter_{n}.pth') for n in (2, 4))
     for name, lr, betas in (
         ('generators', 5e-5, (0.5, 0.999)),

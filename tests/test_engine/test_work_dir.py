@@ -25,7 +25,14 @@ from mmengine.config import Config
 from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.engine import WorkDirError, work_dir
-from ugatit_mm.engine.work_dir import checkpoints_of, has_logged, lock, set_aside, unlock
+from ugatit_mm.engine.work_dir import (
+    checkpoints_of,
+    has_logged,
+    iteration_of,
+    lock,
+    set_aside,
+    unlock,
+)
 
 SHORT = TINY | {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 100}
 
@@ -70,6 +77,20 @@ def test_the_newest_is_what_last_checkpoint_names_then_what_was_written_last(tmp
     for nothing in ('', 'gone.pth', '\0'):
         pointer.write_text(nothing)
         assert checkpoints_of(tmp_path) == order
+
+
+def test_checkpoints_of_another_name_are_of_the_training_too(tmp_path):
+    """``checkpoint.filename_tmpl='e{}.pth'``: the next training would write over them."""
+    for second, name in enumerate(('e2.pth', 'e4.pth', 'iter_9.pth', 'e.pth', 'me5.pth'), 1):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (second, second))
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'e2.pth'))
+    found = [path.name for path in checkpoints_of(tmp_path)]
+    assert found == ['e2.pth', 'iter_9.pth', 'e4.pth']
+    assert [iteration_of(name) for name in ('e2.pth', 'iter_90.pth', 'e.pth')] == [2, 90, -1]
+    aside = set_aside(tmp_path)
+    assert names(aside) == ['e2.pth', 'e4.pth', 'iter_9.pth', 'last_checkpoint']
+    assert names(tmp_path) == ['e.pth', 'me5.pth', 'set_aside_1']
 
 
 def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_path, capfd):

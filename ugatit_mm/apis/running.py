@@ -20,6 +20,7 @@ from ..domains import other
 from ..engine.preflight import images_of
 from ..engine.replay import Replay
 from ..engine.runner import to_train
+from ..engine.warm_start import tell_domains
 from ..engine.work_dir import LOCK, WorkDirError, unlock
 from ..evaluation import MetricError
 from ..evaluation.results import results_of, with_metrics, write_results
@@ -84,7 +85,8 @@ def run_test(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        CheckpointError: The file is no checkpoint, or its weights do not fit the config.
+        CheckpointError: The file is no checkpoint, or its weights do not fit the config, or its
+            domains are the config's the other way round.
         MetricError: A metric failed; the results of the others are written.
         TooFewImagesError: There are too few test pictures for a metric.
         ConfigError: A value of the config does not fit, or testing lacks one.
@@ -110,6 +112,7 @@ def run_test(
         model = unwrap(runner.model)
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
+        tell_domains(model, content, os.fspath(checkpoint))
         model.translate = Replay(model)
         meta = content.get('meta')
         meta = meta if isinstance(meta, dict) else {}

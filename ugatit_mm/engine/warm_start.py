@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from ..converters import naming, read_weights, weights_of
+from ..converters import CheckpointError, naming, read_weights, weights_of
 from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation
@@ -66,11 +66,22 @@ def flat(sources: Mapping[str, Any], begin: str = '') -> Iterator[tuple[str, Any
 
 
 def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: str) -> None:
-    """Say in the log that weights are of other domains, if they are."""
+    """Say in the log that weights are of other domains, if they are.
+
+    Raises:
+        CheckpointError: They are of the same two, the other way round: each direction would be
+            taken for the other.
+    """
     meta = content.get('meta')
     networks = meta.get('networks') if isinstance(meta, Mapping) else None
     domains = networks.get('domains') if isinstance(networks, Mapping) else None
     if isinstance(domains, Mapping) and dict(domains) != model.domain_names:
+        a, b = (domains.get(letter, letter) for letter in 'AB')
+        if (b, a) == tuple(model.domain_names.values()):
+            raise CheckpointError(
+                f'{file} was trained as {a} and {b}, the config has them the other way round: give '
+                f'domains.A={a} domains.B={b}'
+            )
         words = ', '.join(
             f'{domains.get(letter, letter)} (now {name})'
             for letter, name in model.domain_names.items()

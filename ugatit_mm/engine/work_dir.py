@@ -1,6 +1,7 @@
 """The work dir of a training: what is in it, who trains there, how it is set aside."""
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ except ImportError:  # not on Windows
 
 LOCK = '.training.lock'
 ASIDE = 'set_aside_{}'
+NUMBER = re.compile(r'\d+')
 START = re.compile(r'\d{8}_\d{6}(_\d+)?')  # a folder of logs and sheets, named by its time
 FILES = (
     *('iter_*.pth', 'epoch_*.pth', 'best_*.pth', 'last_checkpoint', 'last_validation'),
@@ -33,26 +35,30 @@ def checkpoints_of(work_dir: PathLike) -> list[Path]:
     """List the checkpoints to go on from, the newest first.
 
     The newest is the one that ``last_checkpoint`` names, which may lie elsewhere; then come
-    ``iter_N.pth`` in the order in which they were written.
+    ``iter_N.pth``, and files named as that one but for the number, in the order in which they were
+    written.
     """
     folder = Path(work_dir)
-    ages = {path: _age(path) for path in folder.glob('iter_*.pth')}
-    paths = sorted(ages, key=lambda path: ages[path])
-    pointer = folder / 'last_checkpoint'
+    pointer, named, patterns = folder / 'last_checkpoint', Path(), {'iter_*.pth'}
     if pointer.is_file():
         named = Path(pointer.read_text(errors='replace').strip().replace('\0', ''))
+    if named.name:  # by checkpoint.filename_tmpl
+        patterns.add(NUMBER.sub('[0-9]*', glob.escape(named.name)))
+    files = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    ages = {path: _age(path) for path in files}
+    paths = sorted(ages, key=lambda path: ages[path])
+    if named.name:
         # A work dir that was moved, copied or set aside names its place of before.
         here = folder / named.name
-        first = here if named.name and here.is_file() else named
+        first = here if here.is_file() else named
         if first.is_file():
             paths = [first, *(path for path in paths if path != first)]
     return paths
 
 
 def iteration_of(path: PathLike) -> int:
-    """The iteration that a checkpoint's name says; -1 where it says none."""
-    number = re.fullmatch(r'iter_(\d+)', Path(path).stem)
-    return int(number[1]) if number else -1
+    """The iteration that a checkpoint's name says, its last number; -1 where it says none."""
+    return int(['-1', *NUMBER.findall(Path(path).stem)][-1])
 
 
 def _age(path: Path) -> tuple[int, int]:
@@ -155,7 +161,8 @@ def set_aside(work_dir: PathLike) -> Path:
                 f'the checkpoints of {work_dir} are in {path.parent}: set both folders aside by '
                 'hand, or choose another --work-dir'
             )
-    belongs = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
+    found = {path for pattern in FILES for path in folder.glob(pattern)}
+    belongs = sorted(found.union(checkpoints_of(folder)))
     belongs += [path for path in sorted(folder.iterdir()) if _is_start(path)]
     aside = _new_folder(folder)
     for path in belongs:

@@ -153,7 +153,6 @@ def _lost(runner: Runner) -> str:
     newest = checkpoints_of(runner.work_dir)[:1]
     if not newest:
         return f'there is no checkpoint in {runner.work_dir}, what was trained is lost'
-    return (
-        f'what was trained after iteration {iteration_of(newest[0])} is lost; --resume goes on '
-        f'from {newest[0]}'
-    )
+    done = iteration_of(newest[0])
+    since = newest[0].name if done < 0 else f'iteration {done}'
+    return f'what was trained after {since} is lost; --resume goes on from {newest[0]}'

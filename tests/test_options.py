@@ -164,8 +164,9 @@ def test_an_unknown_option_names_the_nearest(typed, option, near):
         ),
         (
             'domains.A=cat/',  # and not the file that the names come from
-            "domains.A='cat/' must be a name that can be part of a folder name on every system: at "
-            'most 100 bytes, no control characters, none of /\\:*?"<>|, no "." or space at its ends',
+            "domains.A='cat/' must be a name that can be part of a folder name on every system: "
+            'at most 100 bytes, no control characters, none of /\\:*?"<>|, no "." or space at its '
+            'ends',
         ),
         ('domains.C=x', 'unknown option domains.C: there are domains.A and domains.B'),
         (

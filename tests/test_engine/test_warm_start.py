@@ -9,7 +9,7 @@ from helpers import ROOT, TINY_OF, saved_weights
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from ugatit_mm.apis import run_training
+from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, write_checkpoint
 from ugatit_mm.converters.pytorch import to_official
@@ -156,13 +156,25 @@ def test_a_training_begins_with_one_direction_of_other_domains(
 def test_all_weights_of_other_domains(tmp_path: Path, data_root):
     source = model_of('ugatit', 1)
     file = tmp_path / 'all.pth'
-    write_checkpoint(file, source.state_dict(), {'networks': {'domains': {'A': 'x', 'B': 'B'}}})
+    write_checkpoint(file, source.state_dict(), {'networks': {'domains': {'A': 'x', 'B': 'y'}}})
     options = {**TINY_OF['ugatit'], 'data_root': str(data_root), 'train_cfg.max_iters': 1}
     cfg = load_config('ugatit_custom', options)
     cfg.work_dir, cfg.load_from = str(tmp_path / 'work'), str(file)
     run_training(cfg)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
-    assert f'the weights of {file} are of x (now A), B (now B)' in log
+    assert f'the weights of {file} are of x (now A), y (now B)' in log
+    # A test tells it, too, and takes none for the other direction.
+    run_test(cfg, file)
+    logs = ''.join(log.read_text() for log in tmp_path.glob('work/*/*.log'))
+    assert logs.count(f'the weights of {file} are of x (now A), y (now B)') == 2
+    swapped = load_config('ugatit_custom', options | {'domains.A': 'y', 'domains.B': 'x'})
+    swapped.work_dir = str(tmp_path / 'swapped')
+    said = f'{file} was trained as x and y, the config has them the other way round: give domains'
+    with pytest.raises(CheckpointError, match=f'{said}.A=x domains.B=y'):
+        run_test(swapped, file)
+    swapped.load_from = str(file)
+    with pytest.raises(CheckpointError, match=said):
+        run_training(swapped)
 
 
 def test_a_config_file_names_parts_too(tmp_path: Path):

@@ -116,6 +116,7 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     cfg.restart = True
     RUNNERS.build(cfg).test()  # a test sets nothing aside
     capfd.readouterr()
+    cfg.experiment_name = 'again'  # MMEngine names one by the second
     run_training(cfg)
     aside = work / 'set_aside_1'
     said = f'the training that was in {work} is now in {aside}'

@@ -69,6 +69,15 @@ def test_every_door_leads_somewhere(name, capsys):
     assert capsys.readouterr().out.startswith('usage: ')
 
 
+def test_ctrl_c_where_nothing_is_to_be_saved(monkeypatch, capsys):
+    def main(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('ugatit_mm.doctor.main', main)
+    assert cli.main(['doctor']) == 130
+    assert capsys.readouterr().err == 'interrupted\n'
+
+
 def test_doors_to_tools_are_the_tools():
     for name, (module, _) in cli.COMMANDS.items():
         assert module or (ROOT / 'tools' / f'{name}.py').is_file()

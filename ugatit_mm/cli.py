@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         # Configs and tools lie side by side, in the source tree as in the installed package.
         tool = runpy.run_path(str(configs_dir().parent / 'tools' / f'{name}.py'))
         return tool['main'](words)
+    except KeyboardInterrupt:  # while a command is imported, or by one that has nothing to save
+        print('interrupted', file=sys.stderr)
+        return 130
     finally:
         sys.argv = before
 

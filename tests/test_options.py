@@ -98,6 +98,7 @@ def test_a_value_is_what_its_field_takes(typed, word, value):
     [
         ('load_from=a.pth', 'load_from.generators.A=b.pth'),
         ('val_cfg=None', 'val_cfg.type=ValLoop'),
+        ('deep_range=0,4095', 'deep_range.A=0,1023'),
         ('default_hooks.watch=None', 'default_hooks.watch.rho=0.3'),
     ],
 )

@@ -138,7 +138,7 @@ def _files_of(error: Exception) -> list[str]:
 def _check_contradictions(options: Mapping[str, Any]) -> None:
     """Refuse an option that sets a field whose own fields are set, too: one would be lost."""
     for option, value in options.items():
-        if isinstance(literal(value) if isinstance(value, Typed) else value, (Mapping, list)):
+        if isinstance(literal(value) if isinstance(value, Typed) else value, Mapping):
             continue
         if inner := next((other for other in options if other.startswith(f'{option}.')), None):
             raise ConfigError(f'options {option} and {inner} contradict each other: give one')

@@ -95,7 +95,7 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     cfg = config()
     cfg.restart, cfg.experiment_name = True, 'test'  # MMEngine's would be that of its second
     RUNNERS.build(cfg).test()  # a test sets nothing aside
-    del cfg.experiment_name
+    cfg.pop('experiment_name')
     capfd.readouterr()
     run_training(cfg)
     aside = work / 'set_aside_1'

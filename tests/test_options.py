@@ -69,6 +69,8 @@ def test_a_path_begins_at_home(typed, key):
         ('model.generator.bias=none', None),
         ('model.generator.rho_init=1', 1),
         ('load_from=None', None),
+        ('model.frozen=None', None),
+        ('model.frozen=generators.B,discriminators', 'generators.B,discriminators'),
         ('train_dataloader.dataset.cache=None', None),
         ('default_hooks.watch=None', None),
         ('train_cfg.max_iters=1e5', 100_000),
@@ -89,6 +91,23 @@ def test_a_path_begins_at_home(typed, key):
 def test_a_value_is_what_its_field_takes(typed, word, value):
     found = typed(word)
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ('one', 'other'),
+    [
+        ('load_from=a.pth', 'load_from.generators.A=b.pth'),
+        ('val_cfg=None', 'val_cfg.type=ValLoop'),
+        ('deep_range=0,4095', 'deep_range.A=0,1023'),
+        ('default_hooks.watch=None', 'default_hooks.watch.rho=0.3'),
+    ],
+)
+def test_options_that_contradict_each_other(one, other):
+    for words in ((one, other), (other, one)):
+        with pytest.raises(ConfigError) as caught:
+            load_config('ugatit_custom', PARSE(['x', '--cfg-options', *words]).cfg_options)
+        outer, inner = (word.partition('=')[0] for word in (one, other))
+        assert str(caught.value) == f'options {outer} and {inner} contradict each other: give one'
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
         raise ConfigError(f'{cfg.filename}: it has no model: give the config of a training')
     before = cfg.to_dict()
     options = dict(options or {})
+    _check_contradictions(options)
     if parts := [key for key in options if key.startswith('load_from.')]:
         files = {key.partition('.')[2]: str(options.pop(key)) for key in parts}
         cfg.load_from = {part: os.path.expanduser(file) for part, file in files.items()}
@@ -132,6 +133,15 @@ def _files_of(error: Exception) -> list[str]:
         and 'filename' in frame.f_locals
     ]
     return list(dict.fromkeys(os.path.abspath(file) for file in files))
+
+
+def _check_contradictions(options: Mapping[str, Any]) -> None:
+    """Refuse an option that sets a field whose own fields are set, too: one would be lost."""
+    for option, value in options.items():
+        if isinstance(literal(value) if isinstance(value, Typed) else value, Mapping):
+            continue
+        if inner := next((other for other in options if other.startswith(f'{option}.')), None):
+            raise ConfigError(f'options {option} and {inner} contradict each other: give one')
 
 
 def _check_options(options: Mapping[str, Any], cfg: Config) -> None:

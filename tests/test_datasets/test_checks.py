@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from helpers import load_tool
 from PIL import Image, ImageOps
 
@@ -339,6 +340,31 @@ def test_deep_ranges_of_one_domain_and_of_single_pictures(clean):
     save('trainA/flat.tif', np.full((80, 80), -5, np.int32))
     (finding,) = check_dataset(clean).of(MOVED)
     assert (finding.kind, finding.file) == ('unreadable', 'trainA/flat.tif')
+
+
+def test_bands_are_checked_with_their_number(tmp_path, tool, capsys):
+    """Without it they are named, not moved."""
+    rng = np.random.default_rng(0)
+    for split, top in (('trainA', 65536), ('trainB', 4096)):
+        (tmp_path / split).mkdir()
+        for name in 'ab':
+            values = rng.integers(0, top, (70, 80, 5), dtype=np.uint16)
+            file = tmp_path / split / f'{name}.tif'
+            tifffile.imwrite(file, values, photometric='minisblack', planarconfig='contig')
+    shutil.copy(tmp_path / 'trainA' / 'a.tif', tmp_path / 'trainA' / 'c.tif')
+    (tmp_path / 'trainB' / 'cut.tif').write_bytes((tmp_path / 'trainB' / 'a.tif').read_bytes()[:99])
+    (tmp_path / 'trainB' / 'rgb.png').write_bytes(b'')
+    report = check_dataset(tmp_path)
+    assert {f.file for f in report.of(MOVED)} == {'trainB/cut.tif', 'trainB/rgb.png'}
+    bands = [(f.file, f.text) for f in report.findings if f.kind == 'bands']
+    assert bands == [(f'train{x}.tif', '5 bands') for x in ('A/a', 'A/b', 'A/c', 'B/a', 'B/b')]
+    assert tool.main([str(tmp_path), '--channels', '5', '--sheet', str(tmp_path / 's.png')]) == 1
+    out = capsys.readouterr().out
+    assert 'trainA/c.tif: the same file as trainA/a.tif' in out
+    assert 'bands (' not in out and 'modes: 5 bands 3' in out
+    assert '--cfg-options deep_range.B=0,4095 in training' in out
+    assert tool.main([str(tmp_path), '--channels', '9']) == 2
+    assert capsys.readouterr().err == 'error: channels must be 1 to 8, got 9\n'
 
 
 def test_turned_picture_is_measured_upright(clean):

@@ -218,7 +218,8 @@ def test_sizes_that_discriminators_do_not_take(name, side, layers, option, small
         '--cfg-options '
     )
     more = f'"model.discriminator.{option}" or ' if option else ''
-    assert str(caught.value) == f'{begin}{more}img_size={smallest}'
+    larger = f'"img_size=({smallest},{max(side + 4, smallest)})"'
+    assert str(caught.value) == f'{begin}{more}{larger}'
     if option:
         fitting = network(base_channels=2, num_layers=layers).fitting(side)
         small = MODELS.build(dict(type=network.__name__, base_channels=2, **fitting))
@@ -243,14 +244,14 @@ def test_a_size_is_refused_before_anything_is_built(data_root, tmp_path: Path, c
 
 
 def test_the_size_is_that_of_the_training_pipeline():
-    side = preflight.training_side
+    size = preflight.training_size
     load = dict(type='LoadRGBImage', key='img_A', scale=(40, 48))
     flip, pack = dict(type='Flip', keys=['img_A']), dict(type='PackInputs')
-    assert side([load, flip, dict(type='Crop', crop_size=(32, 36)), pack]) == 32
-    assert side([load, flip, pack]) == 40
-    assert side([load, dict(type='Resize', scale=(64, 32), keep_ratio=True), pack]) is None
-    assert side([load, dict(type='RandomRotation', degrees=3), pack]) is None
-    assert side([dict(type='LoadRGBImage', key='img_A'), pack]) is None
+    assert size([load, flip, dict(type='Crop', crop_size=(32, 36)), pack]) == (32, 36)
+    assert size([load, flip, pack]) == (48, 40)
+    assert size([load, dict(type='Resize', scale=(64, 32), keep_ratio=True), pack]) is None
+    assert size([load, dict(type='RandomRotation', degrees=3), pack]) is None
+    assert size([dict(type='LoadRGBImage', key='img_A'), pack]) is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_the_size_is_that_of_the_training_pipeline():
             (24, 36),
             {},
             'images of 24x36 are too small for the discriminator, which needs 48: --cfg-options '
-            '"model.discriminator.num_layers=(5,4)" or img_size=48',
+            '"model.discriminator.num_layers=(5,4)" or "img_size=(48,48)"',
         ),
         (
             (50, 50),

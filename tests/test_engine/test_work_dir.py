@@ -24,6 +24,7 @@ from mmengine.config import Config
 
 from ugatit_mm.apis import run_test, run_training
 from ugatit_mm.config import load_config
+from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import WorkDirError, work_dir
 from ugatit_mm.engine.work_dir import (
     checkpoints_of,
@@ -113,8 +114,9 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     run_test(config(), work / 'iter_4.pth')  # a test is no start
     assert names(work, '*.py') == ['ugatit_custom.py']
     cfg = config()
-    cfg.restart = True
+    cfg.restart, cfg.experiment_name = True, 'test'  # MMEngine's would be that of its second
     RUNNERS.build(cfg).test()  # a test sets nothing aside
+    cfg.pop('experiment_name')
     capfd.readouterr()
     cfg.experiment_name = 'again'  # MMEngine names one by the second
     run_training(cfg)
@@ -135,6 +137,13 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     # What a resume was told is not told again by the config that it leaves.
     left = Config.fromfile(aside / 'ugatit_custom.py')
     assert (left.resume, left.load_from, left.train_cfg.max_iters) == (False, None, 5)
+    # A resume that is refused leaves the config as it is: the next one would take it.
+    before = (aside / 'ugatit_custom.py').read_text()
+    cfg = config(**{'domains.A': 'rose', 'train_cfg.max_iters': 6})
+    cfg.work_dir, cfg.resume = str(aside), True
+    with pytest.raises(CheckpointError, match='was trained as A and B, the config says rose and B'):
+        run_training(cfg)
+    assert (aside / 'ugatit_custom.py').read_text() == before
 
 
 @pytest.mark.slow

@@ -501,3 +501,16 @@ def test_command_line_says_what_is_wrong(tmp_path, monkeypatch, capsys, change, 
         change = [*change, '--extractor', 'ColourHOGFeatures']
     assert main([*change, '--num-workers', '0']) == 1
     assert re.match(message, capsys.readouterr().err)
+
+
+def test_command_line_names_a_broken_picture_in_one_line(tmp_path, capsys):
+    """Also where a worker meets it."""
+    write(tmp_path / 'fake', pictures(3, 0))
+    broken = tmp_path / 'fake' / 'z.png'
+    broken.write_bytes(b'text')
+    words = [str(tmp_path / 'fake'), str(tmp_path / 'fake'), '--num-workers', '1']
+    assert main([*words, '--extractor', 'ColourHOGFeatures']) == 1
+    assert capsys.readouterr().err == (
+        f"error: '{broken}' is not an image of a known format (it may be a renamed or a text file, "
+        'or a failed download): replace or delete it.\n'
+    )

@@ -352,6 +352,8 @@ def test_frozen_names_that_are_not_there(name: str):
             build(name, {'frozen': [given]})
     model = build(name, {'frozen': 'generators,discriminators'})
     assert model.frozen == ('generators', 'discriminators')
+    for nothing in (None, '', ()):
+        assert build(name, {'frozen': nothing}).frozen == ()
     with pytest.raises(ValueError, match='leaves nothing to learn'):
         optimisers(model)
 

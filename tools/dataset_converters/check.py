@@ -54,6 +54,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='training pictures of this domain may be test pictures (photo2vangogh: B)',
     )
     add_deep_range(parser)
+    parser.add_argument(
+        '--channels',
+        type=int,
+        default=3,
+        help='of the pictures: 5 to 8 for TIFFs of such bands (3)',
+    )
     parser.add_argument('--workers', type=int, help='processes that read (one a core, 8 at most)')
     parser.add_argument(
         '--json', type=os.path.expanduser, metavar='FILE', help='write the whole report'
@@ -88,11 +94,20 @@ def check(args: argparse.Namespace) -> int:
         if file and os.path.exists(file):
             raise FileExistsError(f"'{file}' exists: choose another name.")
     report = check_dataset(
-        args.root, args.min_size, args.near, args.allow_leak, args.workers, args.deep_range
+        args.root,
+        args.min_size,
+        args.near,
+        args.allow_leak,
+        args.workers,
+        args.deep_range,
+        args.channels,
     )
     print(describe(report))
     if args.sheet:
-        contact_sheet(report, seed=args.seed, deep_range=args.deep_range).save(args.sheet)
+        sheet = contact_sheet(
+            report, seed=args.seed, deep_range=args.deep_range, channels=args.channels
+        )
+        sheet.save(args.sheet)
     moves = []
     if args.fix or args.dry_run:
         moves = move_aside(report) if args.fix else planned_moves(report)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 COMPRESSIONS = (1, 8, 32946)
 
 
-logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what it meets is raised, too
+for _name in ('tifffile', 'PIL.TiffImagePlugin'):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what they meet is raised, too
 
 
 class BandsError(ValueError):
@@ -28,6 +29,19 @@ class BandsError(ValueError):
 def is_tiff(data: bytes) -> bool:
     """Whether the bytes begin as a TIFF, of 32 or of 64 bits."""
     return data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+
+
+def count_bands(data: bytes) -> int:
+    """Bands of a TIFF's first picture; 0 of any other file, and of one that is damaged."""
+    if not is_tiff(data):
+        return 0
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            return file.pages.first.samplesperpixel
+    except Exception:  # as below
+        return 0
 
 
 def read_bands(data: bytes, channels: int) -> np.ndarray | None:

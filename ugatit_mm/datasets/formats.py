@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import TiffImagePlugin
 
+from ..pixels import MAX_CHANNELS, PNG_CHANNELS
+
 # Pillow's names of what is decoded, whatever the suffix. Among the others that it knows, EPS starts
 # Ghostscript on the file, and several are slow or seldom looked at.
 FORMATS: tuple[str, ...] = ('AVIF', 'BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
@@ -104,7 +106,7 @@ def what_is_unread(data: bytes) -> str:
             return 'is damaged or truncated (a TIFF without a size): replace or delete it.'
         return (
             f'{describe_tiff(tags)}; read are colours and greys of 8 or 16 bits, and greys of 32. '
-            f'{CONVERT_BANDS}'
+            f'{of_bands(tags)}'
         )
     kind = next((name for start, name in _STARTS.items() if data.startswith(start)), None)
     if data[4:8] == b'ftyp':
@@ -120,6 +122,20 @@ def what_is_unread(data: bytes) -> str:
     return (
         'is not an image of a known format (it may be a renamed or a text file, or a failed '
         'download): replace or delete it.'
+    )
+
+
+def of_bands(tags: Mapping[int, Any]) -> str:
+    """What to do with a TIFF of more bands than are shown.
+
+    Args:
+        tags: See :func:`describe_tiff`.
+    """
+    bands = tags.get(277, 1)
+    if not PNG_CHANNELS < bands <= MAX_CHANNELS:
+        return CONVERT_BANDS
+    return (
+        f'Networks trained with channels={bands} read all of them; for others w{CONVERT_BANDS[1:]}'
     )
 
 

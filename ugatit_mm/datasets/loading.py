@@ -28,7 +28,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
 from ..pixels import INTERPOLATIONS, check_channels, resize
-from .bands import BandsError, is_tiff, read_bands
+from .bands import BandsError, count_bands, is_tiff, read_bands
 from .cache import PictureCache
 from .deep import (
     Range,
@@ -43,7 +43,7 @@ from .deep import (
     tiff_tags,
 )
 from .folders import find_images, list_images, shown
-from .formats import CONVERT_BANDS, FORMATS, IMAGE_SUFFIXES, describe_tiff, what_is_unread
+from .formats import FORMATS, IMAGE_SUFFIXES, describe_tiff, of_bands, what_is_unread
 
 __all__ = [
     'IMAGE_SUFFIXES',
@@ -276,8 +276,12 @@ def _bands(
     if bands is None:
         if channels in (2, 4):
             return None
+        there = count_bands(data)
+        has = f'a TIFF of {there} bands, not' if there else 'not a TIFF'
         raise _error(
-            name, f'is not a TIFF of {channels} bands, which channels={channels} asks for.'
+            name,
+            f'is {has} of {channels} bands, which channels={channels} asks for: leave it out, or '
+            'give the number that all pictures have.',
         )
     return bands if bands.dtype == np.uint8 else stretch(bands, deep_range or (0, 65535))
 
@@ -555,6 +559,15 @@ def deep_values(picture: bytes | Image.Image, deep_range: Range | None = None) -
         Its values; None of pictures of 8 bits.
     """
     data = None if isinstance(picture, Image.Image) else picture
+    if data and (channels := count_bands(data)) > 4:
+        try:
+            bands = read_bands(data, channels)
+        except BandsError as error:
+            raise _error('', str(error)) from error
+        if bands is None or bands.dtype == np.uint8:
+            return None
+        limits = deep_range or (0, 65535)
+        return Values(bands.min().item(), bands.max().item(), *limits, False)
     with _explained('', data), _opened(picture, '') as image:
         deep_colour = is_deep_colour(image)
         if not (deep_colour or is_deep_grey(image)):
@@ -634,7 +647,7 @@ def _check_bands(image: Image.Image, name: str, data: bytes | None) -> None:
         bands = decode_every_band(data)
         if bands is not None and bands.shape[2] == 4 and np.ptp(bands[..., 3]) == 0:
             return
-    raise _error(name, f'{describe_tiff(tags)}, of which {read} would be read. {CONVERT_BANDS}')
+    raise _error(name, f'{describe_tiff(tags)}, of which {read} would be read. {of_bands(tags)}')
 
 
 def _check_size(image: Image.Image, name: str) -> None:

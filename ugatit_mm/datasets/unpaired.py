@@ -246,11 +246,14 @@ class UGATITDataset(UnpairedImageDataset):
             found = f'it holds the folders: {shown}' if folders else 'it holds no folder'
         else:
             found = 'there is no such folder'
+        # Training, for which this may be a validation, needs no pictures to test on.
+        without = ' A training without validation needs neither: val_cfg=None.'
+        without = without if self.test_mode and osp.isdir(self.data_root) else ''
         return (
             f'The image folder {path!r} {reason}. data_root must hold {wanted} '
             f'(training needs trainA and trainB, testing testA and testB) with images inside, '
             f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
-            f'data_root is {self.data_root!r}; {found}.'
+            f'data_root is {self.data_root!r}; {found}.{without}'
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..messages import check_choice
 from ..models.base import unwrap
 from ..models.layers import raw_weight
+from .preflight import PreflightError
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
 
@@ -50,7 +51,8 @@ class UGATITOptimWrapperConstructor:
             model: An :class:`UnpairedTranslation`, wrapped or not.
 
         Raises:
-            ValueError: A key is missing or unknown, or the model lacks what is to be trained.
+            ValueError: A key is missing or unknown.
+            PreflightError: The model lacks what is to be trained.
         """
         inner = unwrap(model)
         if self.wrappers.keys() != inner.OPTIMIZED.keys():
@@ -58,7 +60,10 @@ class UGATITOptimWrapperConstructor:
                 f'optim_wrapper takes {", ".join(inner.OPTIMIZED)} and weight_decay_scope, got '
                 f'{sorted(self.wrappers)}'
             )
-        inner.check_trainable()
+        try:
+            inner.check_trainable()
+        except ValueError as error:
+            raise PreflightError(str(error)) from error
         scope = inner.weight_decay_scope if self.scope is None else self.scope
         check_choice('optim_wrapper.weight_decay_scope', scope, WEIGHT_DECAY_SCOPES)
         wrappers = {}

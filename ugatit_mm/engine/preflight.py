@@ -146,10 +146,10 @@ def _train_cfg(given: Mapping[str, Any]) -> ConfigDict:
 
 
 def _check_sizes(cfg: Any) -> None:
-    """Compare the side of the training's pictures with what the networks take."""
+    """Compare the size of the training's pictures with what the networks take."""
     kind = TRANSLATION_MODELS.get(cfg.model.get('type'))
-    side = training_side(cfg.train_dataloader.get('dataset', {}).get('pipeline') or ())
-    if kind is None or side is None:
+    size = training_size(cfg.train_dataloader.get('dataset', {}).get('pipeline') or ())
+    if kind is None or size is None:
         return
     for part, field in kind.PARTS.items():
         if part in kind.TRANSLATES or cfg.model.get(field) is None:
@@ -157,22 +157,24 @@ def _check_sizes(cfg: Any) -> None:
         with FakeTensorMode():  # takes no time and no memory
             network = MODELS.build(cfg.model[field])
         try:
-            check_size(network, field, side, side)
+            check_size(network, field, *size)
         except ValueError as error:
             raise PreflightError(str(error)) from error
 
 
-def training_side(pipeline: Iterable[Any]) -> int | None:
-    """Shorter side of the pictures that a training's pipeline gives; ``None`` if it is unknown."""
+def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:
+    """Height and width of the pictures that a training's pipeline gives; ``None`` if unknown."""
     for step in reversed(list(pipeline)):
         if not isinstance(step, dict):
             return None
-        size = step.get('crop_size', step.get('scale'))
-        if size is None and step.get('type') in ('Flip', 'PackInputs'):
+        size = step.get('crop_size')
+        if size is None and isinstance(step.get('scale'), (tuple, list)):
+            size = step['scale'][::-1]  # (width, height), MMCV's order
+        if size is None and 'scale' not in step and step.get('type') in ('Flip', 'PackInputs'):
             continue
         known = step.get('type') in SIZES and not step.get('keep_ratio')
-        if known and isinstance(size, (tuple, list)) and all(type(side) is int for side in size):
-            return min(size)
+        if known and isinstance(size, (tuple, list)) and [type(side) for side in size] == [int] * 2:
+            return size[0], size[1]
         return None
     return None
 

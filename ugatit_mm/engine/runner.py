@@ -87,6 +87,7 @@ class UGATITRunner(CheckedRunner):
     optim_wrapper: Any
     param_schedulers: Any
     _claimed = False  # whether a training may write to the work dir
+    _begins = False  # whether nothing refuses it any more
     _notes: Sequence[str] = ()
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -144,9 +145,19 @@ class UGATITRunner(CheckedRunner):
         return logger
 
     def dump_config(self) -> None:
-        """Write the config to the work dir when training may start; a test writes none there."""
-        if self._claimed:
+        """Write the config to the work dir when training begins.
+
+        A test writes none, nor does a start that is refused: the next ``--resume`` would take it.
+        """
+        if self._begins:
             super().dump_config()
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks, as MMEngine does; at the beginning of training write the config."""
+        if fn_name == 'before_train':
+            self._begins = True
+            self.dump_config()
+        super().call_hook(fn_name, **kwargs)
 
     def train(self) -> nn.Module:
         """Train, as MMEngine does, with the work dir for this training only.
@@ -158,7 +169,6 @@ class UGATITRunner(CheckedRunner):
             self._claim(self._resume, self._load_from)
             for note in self._notes:
                 self.logger.warning(note)
-            self.dump_config()
         try:
             return super().train()
         finally:

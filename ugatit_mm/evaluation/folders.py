@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..datasets.deep import Range
-from ..datasets.loading import find_images, read_rgb
+from ..datasets.loading import ImageReadError, find_images, read_rgb
 from ..pixels import resize, sides_of, size_words
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol
@@ -32,8 +32,11 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        image = read_rgb(self.paths[index], deep_range=self.deep_range)
+    def __getitem__(self, index: int) -> torch.Tensor | ImageReadError:
+        try:
+            image = read_rgb(self.paths[index], deep_range=self.deep_range)
+        except ImageReadError as error:
+            return error  # raised in a worker it would come as a traceback
         if self.size is not None:
             image = resize(image, *sides_of(self.size))
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -73,6 +76,8 @@ def folder_features(
     features = []
     with tqdm(total=len(pictures), desc=str(folder), unit='img', disable=not progress) as bar:
         for batch in loader:
+            if error := next((each for each in batch if isinstance(each, ImageReadError)), None):
+                raise error
             if len({image.shape for image in batch}) == 1:
                 features.append(extractor(torch.stack(batch)))
             else:

@@ -21,10 +21,12 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from ...pixels import MAX_CHANNELS, PNG_CHANNELS, check_channels
+from ..bands import count_bands
 from ..deep import Range, check_deep_range
 from ..folders import Listing, describe_left_out, list_folder, suffix_of
 from ..formats import HEIC_REMEDY, HEIC_SUFFIXES, UNREAD_SUFFIXES
-from ..loading import Values, decode_rgb, deep_values, read_file
+from ..loading import Values, decode_rgb, decode_with_alpha, deep_values, read_file
 from .layout import FOLDERS as SPLITS
 from .similarity import HASH_BITS, NEAR, is_blank, is_monochrome, near_pairs, perceptual_hash
 
@@ -35,6 +37,7 @@ MOVED, PROBLEM, NOTE = 'moved by --fix', 'problem', 'note'
 KINDS = {
     'missing': (PROBLEM, 'no such folder'),
     'empty': (PROBLEM, 'folder without a picture'),
+    'bands': (PROBLEM, 'read with as many channels only: --channels here, channels in training'),
     'unreadable': (MOVED, 'training would stop here'),
     'range': (PROBLEM, 'nearly one brightness, a small part of what the file could hold'),
     'dark': (NOTE, 'uses a small part of its range, where others use all of it'),
@@ -106,6 +109,7 @@ class _Picture:
 
     file: str
     error: str = ''
+    bands: int = 0  # of a TIFF that is not read for them
     size: tuple[int, int] = (0, 0)  # width, height, upright
     mode: str = ''
     format: str = ''
@@ -134,6 +138,7 @@ def check_dataset(
     allow_leak: Collection[str] = (),
     workers: int | None = None,
     deep_range: Range | None = None,
+    channels: int = 3,
 ) -> Report:
     """Look at every picture of a data set once and compare all of them; nothing is changed.
 
@@ -146,9 +151,12 @@ def check_dataset(
         workers: Processes that read; None: one for each core, 8 at most.
         deep_range: The values that are black and white in pictures of more than 8 bits, as in
             training; see :func:`~ugatit_mm.datasets.decode_rgb`.
+        channels: With 5 or more the pictures are TIFFs of so many bands. Of these the first three
+            are looked at; pictures of fewer channels are looked at as RGB.
 
     Raises:
         FileNotFoundError: None of the four folders is there.
+        ValueError: ``channels`` or ``deep_range`` is no such value.
     """
     root = Path(root)
     present = [split for split in SPLITS if (root / split).is_dir()]
@@ -156,7 +164,8 @@ def check_dataset(
         raise FileNotFoundError(f"'{root}' holds none of the folders {', '.join(SPLITS)}.")
     listings = {split: list_pictures(root / split) for split in present}
     images = [f'{split}/{name}' for split in present for name in listings[split].images]
-    pictures = _look_at_all(root, images, workers, check_deep_range(deep_range))
+    reading = check_deep_range(deep_range), check_channels(channels)
+    pictures = _look_at_all(root, images, workers, *reading)
 
     report = Report(os.fspath(root))
     found = [Finding('missing', split, '') for split in SPLITS if split not in present]
@@ -196,9 +205,13 @@ def _unread(file: str) -> Finding:
 
 
 def _look_at_all(
-    root: Path, files: list[str], workers: int | None, deep_range: Range | None
+    root: Path,
+    files: list[str],
+    workers: int | None,
+    deep_range: Range | None,
+    channels: int,
 ) -> list[_Picture]:
-    look = partial(_look_at, root, deep_range)
+    look = partial(_look_at, root, deep_range, channels)
     progress = partial(tqdm, total=len(files), unit='file', disable=None)  # silent in a pipe
     workers = workers or min(os.cpu_count() or 1, 8)
     if workers == 1 or len(files) < _PARALLEL_FROM:
@@ -207,14 +220,19 @@ def _look_at_all(
         return list(progress(pool.map(look, files, chunksize=16)))
 
 
-def _look_at(root: Path, deep_range: Range | None, file: str) -> _Picture:
+def _look_at(root: Path, deep_range: Range | None, channels: int, file: str) -> _Picture:
     path = root / file
+    data = b''
     try:
         data = read_file(os.fspath(path))
+        if channels > PNG_CHANNELS:
+            return _look_at_bands(data, os.fspath(path), deep_range, channels, file)
         pixels = decode_rgb(data, os.fspath(path), deep_range=deep_range)
         values = deep_values(data, deep_range)
     except OSError as error:  # ImageReadError is one
-        return _Picture(file, error=str(error))
+        bands = count_bands(data)
+        readable = PNG_CHANNELS < bands <= MAX_CHANNELS and bands != channels
+        return _Picture(file, error=str(error), bands=bands if readable else 0)
     one_tint = is_monochrome(pixels)
     with Image.open(io.BytesIO(data)) as image:
         # A colour image of 16 bits has Pillow's mode for 8; its decoder's arguments tell.
@@ -235,9 +253,28 @@ def _look_at(root: Path, deep_range: Range | None, file: str) -> _Picture:
         )
 
 
+def _look_at_bands(
+    data: bytes, name: str, deep_range: Range | None, channels: int, file: str
+) -> _Picture:
+    pixels, _ = decode_with_alpha(data, name, deep_range, channels)
+    return _Picture(
+        file,
+        size=(pixels.shape[1], pixels.shape[0]),
+        mode=f'{channels} bands',
+        format='TIFF',
+        values=deep_values(data, deep_range),
+        blank=all(is_blank(np.dstack([band] * 3)) for band in np.moveaxis(pixels, -1, 0)),
+        content=hashlib.sha256(data).hexdigest(),
+        pixels=f'{pixels.shape} {hashlib.sha256(pixels).hexdigest()}',
+        hash=perceptual_hash(np.ascontiguousarray(pixels[..., :3])),
+    )
+
+
 def _own_problem(
     picture: _Picture, min_size: int, ranges: dict[str, Range | None]
 ) -> Finding | None:
+    if picture.bands:
+        return Finding('bands', picture.file, f'{picture.bands} bands')
     if picture.error:
         return Finding('unreadable', picture.file, picture.error)
     if min(picture.size) < min_size:

@@ -68,7 +68,12 @@ def check_size(network: Any, field: str, height: int, width: int) -> None:
         f'"model.{field}.{name}={str(value).replace(" ", "")}"'
         for name, value in (fields or {}).items()
     ]
-    options.append(f'img_size={-(-smallest // 4) * 4}')
+    least = -(-smallest // 4) * 4
+    options.append(
+        f'img_size={least}'
+        if height == width
+        else f'"img_size=({max(height, least)},{max(width, least)})"'
+    )
     raise ValueError(
         f'images of {height}x{width} are too small for the {field}, which needs {smallest}: '
         f'--cfg-options {" or ".join(options)}'

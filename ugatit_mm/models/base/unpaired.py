@@ -164,7 +164,7 @@ class UnpairedTranslation(BaseTranslationModel):
         graph: bool = True,
         discriminator_steps: int = 1,
         disc_init_steps: int = 0,
-        frozen: str | Sequence[str] = (),
+        frozen: str | Sequence[str] | None = None,
     ) -> None:
         # Not MMagic's, which builds one generator and one discriminator for each domain.
         preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
@@ -190,7 +190,7 @@ class UnpairedTranslation(BaseTranslationModel):
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
-        names = frozen.split(',') if isinstance(frozen, str) else frozen
+        names = frozen.split(',') if isinstance(frozen, str) and frozen else frozen or ()
         self.frozen = tuple(map(self.module_name, names))
         for module in self._frozen_modules():
             module.requires_grad_(False)

@@ -344,6 +344,7 @@ def test_a_folders_videos_are_translated(weights, photos: Path, tmp_path: Path, 
 @pytest.fixture
 def interrupt(monkeypatch):
     """Have Ctrl-C pressed, more than once, in a call of a function after some others."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 
     def after(calls: int, owner: object, name: str) -> None:
         function, left = getattr(owner, name), iter(range(calls))
@@ -358,7 +359,8 @@ def interrupt(monkeypatch):
 
         monkeypatch.setattr(owner, name, counted)
 
-    return after
+    yield after
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_says_what_is_done(weights, photos: Path, tmp_path: Path, interrupt, capsys):
@@ -410,7 +412,8 @@ def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
         shutil.copy(photos / 'a.png', photos / f'{i}.png')
     out = tmp_path / 'out'
     words = ['translate', str(photos), '--ckpt', weights, '--out', str(out), '--figure']
-    code = f'import sys; from ugatit_mm import cli; sys.exit(cli.main({words!r}))'
+    code = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
+    code += f'from ugatit_mm import cli; sys.exit(cli.main({words!r}))'
     process = subprocess.Popen(
         [sys.executable, '-c', code],
         stdout=subprocess.PIPE,

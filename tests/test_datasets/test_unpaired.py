@@ -223,7 +223,7 @@ def test_unreadable_folder(data_root, monkeypatch):
 
 def test_io_backend_is_used(data_root):
     assert len(UGATITDataset(data_root, [], io_backend='local')) == 5
-    with pytest.raises(KeyError, match='no-such-backend'):
+    with pytest.raises(ValueError, match="^io_backend must be one of .*'local'.*no-such-backend"):
         UGATITDataset(data_root, [], io_backend='no-such-backend')
 
 

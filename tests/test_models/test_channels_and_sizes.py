@@ -115,8 +115,10 @@ def test_channels_that_differ_cannot_train(name: str):
 
 def test_weights_of_one_direction_may_make_other_channels(tmp_path: Path):
     """As a stranger's network that colours grey pictures."""
-    fields = {'model.generator.in_channels': 1, 'model.discriminator': None, 'model.targets': ['B']}
-    cfg, model = config('cyclegan', **fields), build('cyclegan', **fields)
+    fields = {'generator': {'in_channels': 1}, 'discriminator': None, 'targets': ['B']}
+    cfg = config('cyclegan')
+    cfg.merge_from_dict({'model': fields})
+    model = MODELS.build(cfg.model)
     kind = type(model)
     write_checkpoint(
         tmp_path / 'w.safetensors',

@@ -44,7 +44,7 @@ def checkpoints_of(work_dir: PathLike) -> list[Path]:
         named = Path(pointer.read_text(errors='replace').strip().replace('\0', ''))
     if named.name:  # by checkpoint.filename_tmpl
         patterns.add(NUMBER.sub('[0-9]*', glob.escape(named.name)))
-    files = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    files = (path for pattern in patterns for path in folder.glob(pattern))
     ages = {path: _age(path) for path in files}
     paths = sorted(ages, key=lambda path: ages[path])
     if named.name:

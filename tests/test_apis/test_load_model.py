@@ -51,7 +51,8 @@ def test_a_checkpoint_of_before_there_were_several_models(trained, tmp_path):
         },
     }
     assert list(content['ugatit']) == [
-        *('position', 'seed', 'random', 'counts', 'split', 'optimizers', 'domains')
+        *('position', 'seed', 'random', 'counts', 'split', 'optimizers', 'domains'),
+        'settings',
     ]
     work = tmp_path / 'old'
     work.mkdir()

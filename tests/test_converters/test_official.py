@@ -498,6 +498,7 @@ def test_an_official_file_is_trained_from_and_tested(networks, tmp_path, capsys)
     test = load_tool('test').main
     assert test(['ugatit_custom', str(source), *words[1:], *options]) == 0
     assert (tmp_path / 'work' / 'results_official.json').is_file()
+    words[2] = str(tmp_path / 'other')
     assert load_tool('train').main([*words, '--resume', str(source), *options]) == 1
     assert 'is no checkpoint of training, it lacks' in capsys.readouterr().err
 

@@ -143,12 +143,12 @@ def test_nan_passes_relu_and_many_rows_go_by_the_formula(kernels):
 @pytest.mark.parametrize('light', [True, False])
 def test_the_mlp(kernels, light, kind):
     torch.manual_seed(0)
-    mlp = StyleMLP(6, 12, None if light else 10, bias=True).to(kernels)
+    mlp = StyleMLP(6, 12, None if light else (10, 10), bias=True).to(kernels)
     wide = copy.deepcopy(mlp).double()
     size = slice(None) if light else slice(0, 7)
     x = maps(kind, torch.bfloat16, kernels)[..., size, :]
     if not light:
-        mlp, wide = (StyleMLP(6, 12, 7, bias=True).to(kernels) for _ in range(2))
+        mlp, wide = (StyleMLP(6, 12, (7, 7), bias=True).to(kernels) for _ in range(2))
         wide.load_state_dict(mlp.state_dict())
         wide = wide.double()
     x, y = x.requires_grad_(), x.detach().double().requires_grad_()
@@ -167,7 +167,7 @@ def test_the_mlp(kernels, light, kind):
 @pytest.mark.parametrize('light', [True, False])
 def test_launches_of_the_mlp(kernels, monkeypatch, light):
     """Of two uses in a step, as a generator makes them."""
-    mlp = StyleMLP(6, 12, None if light else 30, bias=True).to(kernels)
+    mlp = StyleMLP(6, 12, None if light else (30, 30), bias=True).to(kernels)
     parameters = list(mlp.parameters())
     uses = []
     for rows in (2, 1):

@@ -17,7 +17,7 @@ from mmagic.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 from PIL import Image
 
-from ugatit_mm.apis import add_options_argument, expanded_path, run_test
+from ugatit_mm.apis import add_options_argument, run_test
 from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import make_demo_data
 from ugatit_mm.engine.runner import to_train
@@ -31,7 +31,10 @@ from ugatit_mm.visualization import plot_losses, translation_sheet
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--work-dir', type=expanded_path, default='work_dirs/demo', help='folder for everything'
+        '--work-dir',
+        type=os.path.expanduser,
+        default='work_dirs/demo',
+        help='folder for everything',
     )
     parser.add_argument('--iters', type=int, help='iterations (see the config)')
     parser.add_argument(

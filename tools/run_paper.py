@@ -22,7 +22,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ugatit_mm.apis import add_run_arguments, config_of, expanded_path, results_path
+from ugatit_mm.apis import add_run_arguments, config_of, results_path
 from ugatit_mm.config import config_names, data_set
 from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
@@ -156,7 +156,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--data-dir',
-        type=expanded_path,
+        type=os.path.expanduser,
         default='data',
         help='folder of the data sets (%(default)s)',
     )
@@ -167,7 +167,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument(
-        '--work-dir', type=expanded_path, help='folder of the runs (work_dirs/paper/WHAT)'
+        '--work-dir', type=os.path.expanduser, help='folder of the runs (work_dirs/paper/WHAT)'
     )
     parser.add_argument(
         '--kid', default='InceptionFeatures', help='extractor of the figures (%(default)s)'

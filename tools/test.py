@@ -1,9 +1,10 @@
 """Translate the test set: `python tools/test.py CONFIG CKPT --out-dir DIR`."""
 
 import argparse
+import os
 import sys
 
-from ugatit_mm.apis import add_kid, add_run_arguments, config_of, expanded_path, run_test
+from ugatit_mm.apis import add_kid, add_run_arguments, config_of, run_test
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import PreflightError
@@ -18,9 +19,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
     parser.add_argument(
-        'checkpoint', type=expanded_path, help='weights, from training or from a converter'
+        'checkpoint', type=os.path.expanduser, help='weights, from training or from a converter'
     )
-    parser.add_argument('--out-dir', type=expanded_path, help='folder for the translations')
+    parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
     parser.add_argument(
         '--kid',

@@ -9,7 +9,6 @@ from ugatit_mm.apis import (
     add_speed_arguments,
     apply_speed,
     config_of,
-    expanded_path,
     run_training,
 )
 from ugatit_mm.config import ConfigError
@@ -31,7 +30,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        type=expanded_path,
+        type=os.path.expanduser,
         metavar='FILE',
         help='go on from the newest checkpoint of the work dir, or from this one; learning rate, '
         'betas, weight decay and schedule are what the config says now',

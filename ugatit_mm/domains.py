@@ -1,6 +1,7 @@
 """The two domains: ``A`` and ``B`` inside, names for people outside."""
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 DOMAINS = ('A', 'B')
@@ -10,6 +11,11 @@ SEPARATORS = '/\\:*?"<>|'  # in a name of Windows, too
 def other(domain: str) -> str:
     """Return the other one of the two domains."""
     return 'B' if domain == 'A' else 'A'
+
+
+def direction(names: Mapping[str, str], target: str) -> str:
+    """Return the name of the direction into a domain, given by its letter: ``'selfie2anime'``."""
+    return f'{names[other(target)]}2{names[target]}'
 
 
 def domain_names(domains: dict[str, str] | None) -> dict[str, str]:

@@ -335,23 +335,20 @@ class _Check:
 
     def hint(self, where: str, hint: Any) -> Any:
         """The type of a field, also of one that says none."""
-        words = where.split('.')
         if hint is not Any:
             return hint
-        if words[-1] in PATHS:
+        if where.rpartition('.')[2] in PATHS:
             return str | os.PathLike | None
-        if words[-1] in NAMES or words[-2:-1] in ([name] for name in OF_NAMES):
+        if _takes_name(where):
             return str
         return type_of(self.at(where, self.before)) if self.given(where) else Any
 
     def read(self, text: Typed, where: str, hint: Any) -> Any:
         """Make a value of what was typed."""
-        words = where.split('.')
         path = _takes_path(where, hint)
         if path and text == '':
             raise ConfigError(f'{where} is empty: give a path')
-        as_typed = path or words[-1] in NAMES or words[-2:-1] in ([name] for name in OF_NAMES)
-        return read(text, hint, as_typed)
+        return read(text, hint, path or _takes_name(where))
 
     def fitted(self, value: Any, where: str, hint: Any, ours: bool) -> Any:
         """Return a value as its field takes it."""
@@ -407,6 +404,11 @@ class _Check:
 
 def _takes_path(where: str, hint: Any) -> bool:
     return where.rpartition('.')[2] in PATHS or os.PathLike in members(hint)
+
+
+def _takes_name(where: str) -> bool:
+    *outer, word = where.split('.')
+    return word in NAMES or outer[-1:] in ([name] for name in OF_NAMES)
 
 
 def place(node: Any, words: Sequence[str]) -> Any:

@@ -93,7 +93,7 @@ def words_of_displayed(channels: int) -> str:
     return 'channel 1 of 2' if channels == 2 else f'channels 1 to 3 of {channels}'
 
 
-def suffix_of(channels: int) -> str:
+def suffix_written(channels: int) -> str:
     """Of files that :func:`write_picture` writes: ``'.png'``, or ``'.tif'`` for many channels."""
     return '.png' if channels <= PNG_CHANNELS else '.tif'
 
@@ -129,10 +129,15 @@ def sides_of(img_size: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def size_words(img_size: int | Sequence[int]) -> str:
-    """A size for people: ``256 px``, or ``64x128 px`` for height and width."""
+def sides_in_words(img_size: int | Sequence[int]) -> str:
+    """A size for people: ``256``, or ``64x128`` for height and width."""
     height, width = sides_of(img_size)
-    return f'{height} px' if height == width else f'{height}x{width} px'
+    return str(height) if height == width else f'{height}x{width}'
+
+
+def size_words(img_size: int | Sequence[int]) -> str:
+    """The same in pixels: ``256 px``."""
+    return f'{sides_in_words(img_size)} px'
 
 
 def resize(

@@ -43,7 +43,7 @@ def decode_picture(data: bytes, channels: int, name: str = 'x', **options) -> np
 @pytest.mark.parametrize('channels', CHANNELS)
 def test_what_is_written_is_read(channels, tmp_path):
     picture = picture_of(channels)
-    file = tmp_path / f'a{pixels.suffix_of(channels)}'
+    file = tmp_path / f'a{pixels.suffix_written(channels)}'
     pixels.write_picture(picture, file)
     assert file.read_bytes() == encoded(picture)
     assert np.array_equal(read(file, channels=channels), picture)
@@ -78,7 +78,7 @@ def test_each_channel_is_resized_by_itself(channels):
 @pytest.mark.parametrize('channels', CHANNELS)
 def test_the_loader_flips_no_channels_and_normalises_all(channels, tmp_path):
     picture = picture_of(channels, (8, 12))
-    path = tmp_path / f'a{pixels.suffix_of(channels)}'
+    path = tmp_path / f'a{pixels.suffix_written(channels)}'
     pixels.write_picture(picture, path)
     loader = LoadRGBImage('img_A', scale=(6, 4), channels=channels)
     results = loader.transform({'img_A_path': str(path)})

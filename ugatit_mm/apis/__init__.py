@@ -7,7 +7,6 @@ from .arguments import (
     add_speed_arguments,
     apply_speed,
     config_of,
-    expanded_path,
 )
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
@@ -29,7 +28,6 @@ __all__ = [
     'add_to_mmagic_inferencer',
     'apply_speed',
     'config_of',
-    'expanded_path',
     'load_model',
     'results_path',
     'run_test',

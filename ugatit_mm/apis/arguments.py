@@ -14,9 +14,6 @@ from ..engine.optim import AUTOCAST_DTYPES
 from ..fields import ConfigError, check_config
 from ..values import Typed
 
-expanded_path = os.path.expanduser
-"""Type of an argument that is a path: the shell leaves a ``~`` after a ``=``."""
-
 
 class OptionsAction(argparse.Action):
     """Takes words ``KEY=VALUE`` into a dict; :func:`load_config` reads the values."""
@@ -57,7 +54,9 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool that starts a runner takes."""
     parser.add_argument(
-        '--work-dir', type=expanded_path, help='folder for logs and checkpoints (work_dirs/CONFIG)'
+        '--work-dir',
+        type=os.path.expanduser,
+        help='folder for logs and checkpoints (work_dirs/CONFIG)',
     )
     add_options_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')

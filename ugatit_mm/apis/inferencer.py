@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ..converters import CheckpointError
 from ..datasets.deep import Range, check_deep_range
+from ..domains import other
 from ..engine.replay import Replay
 from ..pixels import normalise, size_words, to_uint8
 from ..visualization import normalise_heatmap
@@ -189,7 +190,7 @@ class TranslationInferencer:
 
     def deep_range(self, target: str) -> Range | None:
         """The range of deep pictures that are translated into a domain, given by its letter."""
-        return self.deep_ranges.get('B' if target == 'A' else 'A')
+        return self.deep_ranges.get(other(target))
 
     def fit(self, picture: np.ndarray, size: str) -> Fitted:
         """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""

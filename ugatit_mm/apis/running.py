@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmagic.registry import RUNNERS
@@ -16,8 +15,7 @@ from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, read_weights, weights_of
-from ..domains import other
-from ..engine.preflight import images_of
+from ..engine.preflight import images_of, tested_directions
 from ..engine.replay import Replay
 from ..engine.runner import to_train
 from ..engine.warm_start import tell_domains
@@ -25,7 +23,7 @@ from ..engine.work_dir import LOCK, WorkDirError, unlock
 from ..evaluation import MetricError
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
-from ..models.base import UnpairedTranslation, unwrap
+from ..models.base import unwrap
 
 PathLike = str | os.PathLike
 
@@ -127,18 +125,12 @@ def run_test(
                 if type(metric).__name__ not in failed
                 for figure in getattr(metric, 'figures', ())
             ]
-            directions = tested_directions(model, runner.test_dataloader.dataset)
+            directions = tested_directions(model, images_of(runner.test_dataloader.dataset))
             write_results(path, with_metrics(results, metrics, figures, failed, directions))
     if failed:
         said = '; '.join(f'{name} failed: {why}' for name, why in failed.items())
         raise MetricError(f'{said} (everything else is in {path})')
     return metrics
-
-
-def tested_directions(model: UnpairedTranslation, dataset: Any) -> list[str]:
-    """The directions that there are test pictures for, such as ``selfie2anime``."""
-    counts = images_of(dataset)
-    return [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
 
 
 def results_path(cfg: Config, checkpoint: PathLike) -> Path:

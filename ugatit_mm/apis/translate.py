@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain, permutations
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from ..converters import CheckpointError
 from ..datasets.deep import add_deep_range
+from ..domains import DOMAINS, direction
 from ..files import identity, unused, whole
-from ..pixels import displayed, resize, suffix_of, write_picture
+from ..pixels import displayed, resize, suffix_written, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
 from .loading import add_weights_arguments
@@ -94,11 +95,9 @@ def main(argv: list[str] | None = None) -> int:
             if args.ckpt is None:
                 print(f'Without --ckpt: {inferencer.meta["about"]}')
             model = inferencer.model
-            suffix = suffix_of(model.out_channels)
-            there_and_back = map('2'.join, permutations(model.domain_names.values()))
-            where, targets, failures = plan(
-                args, model.direction(args.to), suffix, [*there_and_back]
-            )
+            suffix = suffix_written(model.out_channels)
+            directions = [direction(model.domain_names, letter) for letter in DOMAINS]
+            where, targets, failures = plan(args, model.direction(args.to), suffix, directions)
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]

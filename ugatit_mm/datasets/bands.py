@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from .formats import is_tiff
+
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
@@ -24,11 +26,6 @@ for _name in ('tifffile', 'PIL.TiffImagePlugin'):
 
 class BandsError(ValueError):
     """A TIFF whose bands cannot be read; the message says the reason and a remedy."""
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether the bytes begin as a TIFF, of 32 or of 64 bits."""
-    return data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 def count_bands(data: bytes) -> int:

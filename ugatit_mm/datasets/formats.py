@@ -63,7 +63,6 @@ UNREAD_SUFFIXES = frozenset(
 
 CONVERT_BANDS = 'Write what is to be seen of it to an RGB or grey file of 8 or 16 bits.'
 
-_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _SAMPLES = {
     1: 'integers',
     2: 'signed integers',
@@ -94,13 +93,18 @@ _STARTS = {
 }
 
 
+def is_tiff(data: bytes) -> bool:
+    """Whether the bytes begin as a TIFF, of 32 or of 64 bits."""
+    return data.startswith((b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'))
+
+
 def what_is_unread(data: bytes) -> str:
     """Say what a file is that no decoder of :data:`FORMATS` takes, and what to do.
 
     Args:
         data: Its whole content.
     """
-    if data.startswith(_TIFF):
+    if is_tiff(data):
         tags = _read_tags(data)
         if 256 not in tags or 257 not in tags:
             return 'is damaged or truncated (a TIFF without a size): replace or delete it.'

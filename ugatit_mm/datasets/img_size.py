@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from ..pixels import check_channels, sides_of
+from ..pixels import check_channels, sides_in_words, sides_of
 
 MARGIN = 30  # what the random crop takes off the shorter side, in the official PyTorch program
 Sides = tuple[int, int]
@@ -41,8 +41,8 @@ def apply_img_size(cfg: Config) -> None:
     load_size = _load_size(cfg.get('load_size'), img_size)
     if load_size[0] < img_size[0] or load_size[1] < img_size[1]:
         raise ValueError(
-            f'load_size ({_said(load_size)}) must be at least img_size ({_said(img_size)}), or '
-            'None for img_size + 30.'
+            f'load_size ({sides_in_words(load_size)}) must be at least img_size '
+            f'({sides_in_words(img_size)}), or None for img_size + 30.'
         )
     steps = [
         _set_pipeline(pipeline, img_size, load_size) for pipeline in _pipelines(dict(cfg.items()))
@@ -117,10 +117,6 @@ def _load_size(value: object, img_size: Sides) -> Sides:
     if isinstance(value, int):
         load_size = tuple(round(value * side / shorter) for side in img_size)
     return load_size
-
-
-def _said(sides: Sides) -> str:
-    return str(sides[0]) if sides[0] == sides[1] else f'{sides[0]}x{sides[1]}'
 
 
 def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides) -> int:

@@ -28,7 +28,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
 from ..pixels import INTERPOLATIONS, check_channels, resize
-from .bands import BandsError, count_bands, is_tiff, read_bands
+from .bands import BandsError, count_bands, read_bands
 from .cache import PictureCache
 from .deep import (
     Range,
@@ -43,7 +43,7 @@ from .deep import (
     tiff_tags,
 )
 from .folders import find_images, list_images, shown
-from .formats import FORMATS, IMAGE_SUFFIXES, describe_tiff, of_bands, what_is_unread
+from .formats import FORMATS, IMAGE_SUFFIXES, describe_tiff, is_tiff, of_bands, what_is_unread
 
 __all__ = [
     'IMAGE_SUFFIXES',

@@ -23,7 +23,7 @@ from ..datasets import ImageReadError
 from ..datasets.random_state import seeded
 from ..domains import other
 from ..evaluation import TransEvaluator, TransMetric
-from ..models.base import TRANSLATION_MODELS, unwrap
+from ..models.base import TRANSLATION_MODELS, UnpairedTranslation, unwrap
 from ..models.base.images import check_size
 
 TOGETHER = (
@@ -78,7 +78,7 @@ class CheckedRunner(Runner):
 
     def _check_metrics(self, loop: Any) -> None:
         counts, model = images_of(loop.dataloader.dataset), unwrap(self.model)
-        tested = [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
+        tested = tested_directions(model, counts)
         if not tested:
             raise PreflightError(
                 'the pictures to test on are of the domain that the networks translate into, '
@@ -94,7 +94,7 @@ class CheckedRunner(Runner):
             if not isinstance(metric, TransMetric):
                 continue
             try:
-                metric.check_channels(unwrap(self.model).out_channels)
+                metric.check_channels(model.out_channels)
             except ValueError as error:
                 raise PreflightError(str(error)) from error
             if counts:
@@ -318,6 +318,16 @@ def images_of(dataset: Any) -> dict[str, int]:
     """Numbers of pictures by domain; empty for a data set that does not say them."""
     lengths = {'A': getattr(dataset, 'len_a', None), 'B': getattr(dataset, 'len_b', None)}
     return {domain: length for domain, length in lengths.items() if length is not None}
+
+
+def tested_directions(model: UnpairedTranslation, counts: Mapping[str, int]) -> list[str]:
+    """The directions that there are pictures for, such as ``selfie2anime``.
+
+    Args:
+        model: The model itself.
+        counts: See :func:`images_of`.
+    """
+    return [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
 
 
 def _check_room(runner: Any, hook: CheckpointHook) -> None:

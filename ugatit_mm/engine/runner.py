@@ -45,7 +45,7 @@ from ..models.base import unwrap
 from .changes import go_on, other_settings, settings_of
 from .preflight import CheckedRunner
 from .random_state import random_state
-from .warm_start import load_parts, tell_domains
+from .warm_start import domains_of, load_parts, tell_domains
 from .work_dir import WorkDirError, checkpoints_of, claim, unlock
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
@@ -406,13 +406,10 @@ class UGATITRunner(CheckedRunner):
     def _check_domains(self, filename: str, checkpoint: dict[str, Any]) -> None:
         """See that the names are the same: logs, scores and sheets would be of four domains."""
         now = dict(unwrap(self.model).domain_names)
-        was = None
-        for entry, field in ((PLACE, 'domains'), ('meta', 'networks')):
-            fields = checkpoint.get(entry)
-            fields = fields.get(field) if isinstance(fields, dict) else None
-            if isinstance(fields, dict) and was is None:
-                was = fields if field == 'domains' else fields.get('domains')
-        if isinstance(was, dict) and (was := {'A': 'A', 'B': 'B', **was}) != now:
+        place = checkpoint.get(PLACE)
+        was = place.get('domains') if isinstance(place, dict) else None
+        was = was if isinstance(was, dict) else domains_of(checkpoint)
+        if was is not None and (was := {'A': 'A', 'B': 'B', **was}) != now:
             raise CheckpointError(
                 f'{filename} was trained as {was["A"]} and {was["B"]}, the config says {now["A"]} '
                 f'and {now["B"]}: give domains.A={was["A"]} domains.B={was["B"]}, or begin a '

@@ -65,6 +65,14 @@ def flat(sources: Mapping[str, Any], begin: str = '') -> Iterator[tuple[str, Any
             yield f'{begin}{name}', value
 
 
+def domains_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a file of weights says of the names of its domains; ``None`` if it says nothing."""
+    meta = content.get('meta')
+    networks = meta.get('networks') if isinstance(meta, Mapping) else None
+    domains = networks.get('domains') if isinstance(networks, Mapping) else None
+    return dict(domains) if isinstance(domains, Mapping) else None
+
+
 def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: str) -> None:
     """Say in the log that weights are of other domains, if they are.
 
@@ -72,10 +80,8 @@ def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: s
         CheckpointError: They are of the same two, the other way round: each direction would be
             taken for the other.
     """
-    meta = content.get('meta')
-    networks = meta.get('networks') if isinstance(meta, Mapping) else None
-    domains = networks.get('domains') if isinstance(networks, Mapping) else None
-    if isinstance(domains, Mapping) and dict(domains) != model.domain_names:
+    domains = domains_of(content)
+    if domains is not None and domains != model.domain_names:
         a, b = (domains.get(letter, letter) for letter in 'AB')
         if (b, a) == tuple(model.domain_names.values()):
             raise CheckpointError(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..datasets.deep import Range
 from ..datasets.loading import ImageReadError, find_images, read_rgb
-from ..pixels import resize, sides_of, size_words
+from ..pixels import resize, sides_in_words, sides_of
 from .extractors import Extractor, build_extractor
 from .figures import Figure, Protocol
 
@@ -123,5 +123,5 @@ def compare_folders(
         fake,
         target,
         source,
-        resize=None if size is None else f'Pillow bilinear to {size_words(size)[:-3]}',
+        resize=None if size is None else f'Pillow bilinear to {sides_in_words(size)}',
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from ..domains import DOMAINS, other
+from ..domains import DOMAINS, direction, other
 from ..pixels import to_picture
 
 
@@ -81,8 +81,8 @@ class TransMetric(BaseMetric):
             names = self.names(bool(counts[other(source)]))
             if names is None:
                 return None
-            direction = f'{domains[source]}2{domains[other(source)]}'
-            found += [f'{prefix}{direction}/{name}' for name in names]
+            begin = prefix + direction(domains, other(source))
+            found += [f'{begin}/{name}' for name in names]
         return found
 
     def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from ..domains import other
 from ..files import whole
 from ..models.base import UnpairedTranslation
 from ..models.base.images import check_img_size
-from ..pixels import normalise, sides_of, size_words, to_uint8
+from ..pixels import normalise, sides_in_words, sides_of, size_words, to_uint8
 from ..provenance import commit
 from ..version import __version__
 from .static import simplify
@@ -140,7 +140,7 @@ def export_model(
     meta = {
         'source': model.domain_names[other(target)],
         'target': model.domain_names[target],
-        'img_size': size_words(img_size).removesuffix(' px'),  # '256', or '192x256'
+        'img_size': sides_in_words(img_size),  # '256', or '192x256'
         'channels': f'{model.in_channels} to {model.out_channels}',
         'size': f'multiples of {model.STRIDE}' if model.takes_any_size and not static else 'fixed',
         'batch': '1' if static else 'any',

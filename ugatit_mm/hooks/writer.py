@@ -12,7 +12,7 @@ from PIL import Image
 from ..domains import other
 from ..files import output_names, whole
 from ..models.base import unwrap
-from ..pixels import suffix_of, to_picture, write_picture
+from ..pixels import suffix_written, to_picture, write_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
 
@@ -42,7 +42,7 @@ class SaveTranslationsHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Choose the file names."""
         dataset = runner.test_loop.dataloader.dataset
-        suffix = suffix_of(unwrap(runner.model).out_channels)
+        suffix = suffix_written(unwrap(runner.model).out_channels)
         self._names = {
             domain: output_names([info['path'] for info in infos], root, suffix)
             for domain, infos, root in (

@@ -19,7 +19,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...domains import DOMAINS, domain_names, other
+from ...domains import DOMAINS, direction, domain_names, other
 from ...pixels import sides_of, swap_colours, to_uint8
 from .graph import StepGraphs, run_step
 from .images import check_img_size, check_size
@@ -461,8 +461,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
     def direction(self, target_domain: str | None = None) -> str:
         """Return the name of a direction, for example ``'selfie2anime'``."""
-        target = self.target(target_domain)
-        return f'{self.domain_names[other(target)]}2{self.domain_names[target]}'
+        return direction(self.domain_names, self.target(target_domain))
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
         """The networks that a translation into a domain runs, by part."""

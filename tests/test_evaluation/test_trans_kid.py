@@ -282,6 +282,22 @@ def test_a_metric_that_fails_takes_nothing_from_the_others(domains, at, why):
     assert not evaluator.failed
 
 
+def test_files_of_an_evaluation_that_failed_count_in_the_next(domains):
+    stats = TransStats()
+    evaluator, measure = TransEvaluator([stats]), stats.measure
+    evaluator.process(samples(*domains))
+    expected = evaluator.evaluate(size=7)
+
+    first, *others = samples(*domains)
+    evaluator.process([first])
+    stats.measure = None
+    evaluator.process(others)
+    assert evaluator.evaluate(size=7) == {} and evaluator.failed
+    stats.measure = measure
+    evaluator.process(samples(*domains))
+    assert evaluator.evaluate(size=7) == expected
+
+
 def test_figures_go_to_json_and_back(domains):
     metric = TransKID(Means(), **PROTOCOL)
     metric.process(None, samples(*domains))

@@ -98,6 +98,8 @@ class TransMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Measure the real images and the translations of a batch, BGR as the model gives them."""
+        if not self.results:  # an evaluation begins: the files may come again
+            self._seen.clear()
         keys, pictures = [], []
         # MMEngine cuts what all ranks found to the data set's length: one result for each sample.
         results: list[dict] = [{} for _ in data_samples]
@@ -107,8 +109,8 @@ class TransMetric(BaseMetric):
                 if path is None or (domain, path) in self._seen:
                     continue
                 self._seen.add((domain, path))
-                direction = '2'.join(sample['domains'][end] for end in (domain, other(domain)))
-                result[domain] = {'path': path, 'direction': direction}
+                named = direction(sample['domains'], other(domain))
+                result[domain] = {'path': path, 'direction': named}
                 for key, name in (('real', f'img_{domain}'), ('fake', f'fake_{other(domain)}')):
                     if name in sample:  # a model may have one direction only
                         keys.append((result[domain], key))
@@ -117,13 +119,6 @@ class TransMetric(BaseMetric):
         for (row, key), measured in zip(keys, measures, strict=True):
             row[key] = measured
         self.results.extend(results)
-
-    def evaluate(self, size: int) -> dict[str, float]:
-        """As in MMEngine; the files may come again afterwards."""
-        try:
-            return super().evaluate(size)
-        finally:
-            self._seen.clear()
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Summarise each direction."""

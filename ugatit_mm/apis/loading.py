@@ -1,6 +1,7 @@
 """A model from a file of weights, with or without a config."""
 
 import argparse
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ def load_model(
                 raise ValueError('it does not say what networks it needs: give its config, too')
             model = build_model(networks or describe(state), state)
     if config is not None:
-        model = _from_config(config.copy(), state)
+        model = _from_config(copy.deepcopy(config), state)
         with naming(checkpoint):
             load_weights(model, state)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')

@@ -1,5 +1,6 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ def run_test(
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
     digest = hashlib.sha256()
     content = read_weights(checkpoint, digest)
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     cfg.load_from, cfg.resume = None, False
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
     cfg.test_evaluator = cfg.get('test_evaluator') or []

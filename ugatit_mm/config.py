@@ -281,10 +281,9 @@ def find_config(path: str | os.PathLike) -> str:
         return path
     name = path.removesuffix('.py').removeprefix('configs/')
     known = config_names()
-    stems = {file.stem: str(file) for file in known.values()}
-    for found in (known.get(name), stems.get(name)):
-        if found:
-            return str(found)
+    stems = {file.stem: file for file in known.values()}
+    if found := known.get(name) or stems.get(name):
+        return str(found)
     if near := difflib.get_close_matches(name.rpartition('/')[2], stems, 3):
         raise FileNotFoundError(f'no config {path}: is it {" or ".join(near)}?')
     raise FileNotFoundError(f'no config {path}: give a file, or one of {", ".join(known)}')

@@ -53,7 +53,7 @@ class _Words(ast.NodeTransformer):
 def members(hint: Any) -> tuple[Any, ...]:
     """The alternatives of a type hint."""
     if get_origin(hint) in (Union, types.UnionType):
-        return tuple(each for part in get_args(hint) for each in members(part))
+        return get_args(hint)  # Python has flattened those inside
     return (NoneType if hint is None else hint,)
 
 

@@ -156,7 +156,7 @@ class TranslationInferencer:
                 if not return_alpha:
                     alpha = None
                 elif alpha is not None and not restore:
-                    alpha = self.fit(np.repeat(alpha[..., None], 3, axis=2), size).image[..., 0]
+                    alpha = self.fit(alpha[..., None], size).image[..., 0]
                 yield Translation(source.name, source.relative, picture, image, heatmap, alpha)
 
     def check_options(

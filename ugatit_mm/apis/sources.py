@@ -13,11 +13,10 @@ import requests
 from PIL import Image
 
 from ..datasets.deep import Range
+from ..datasets.folders import find_files
 from ..datasets.loading import (
     ImageReadError,
     decode_with_alpha,
-    find_images,
-    list_images,
     read_file,
     tell_of_narrow,
 )
@@ -107,9 +106,8 @@ def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
         name = os.path.basename(unquote(urlsplit(path).path)) or 'picture'
         yield Source(path, _stem(name), path)
     elif os.path.isdir(path):
-        names = filter(is_video, list_images(path, every_file=True)) if videos else ()
-        films = [os.path.join(path, name) for name in names]
-        for file in find_images(path, is_video if videos else None) + films:
+        images, films = find_files(path, is_video if videos else None)
+        for file in images + films:
             yield Source(file, _stem(os.path.relpath(file, path)), file)
     elif os.path.lexists(path) or not glob.has_magic(path):
         yield Source(path, _stem(os.path.basename(path)), path)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..converters import CheckpointError
 from ..datasets.deep import add_deep_range
 from ..domains import DOMAINS, direction
 from ..files import identity, unused, whole
+from ..models.base import UnpairedTranslation
 from ..pixels import displayed, resize, suffix_written, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
@@ -94,10 +95,7 @@ def main(argv: list[str] | None = None) -> int:
             inferencer.check_options(args.to, args.size, args.batch, bool(attention))
             if args.ckpt is None:
                 print(f'Without --ckpt: {inferencer.meta["about"]}')
-            model = inferencer.model
-            suffix = suffix_written(model.out_channels)
-            directions = [direction(model.domain_names, letter) for letter in DOMAINS]
-            where, targets, failures = plan(args, model.direction(args.to), suffix, directions)
+            where, targets, failures = plan(args, inferencer.model)
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]
@@ -151,10 +149,7 @@ def interrupted_once() -> Iterator[None]:
 
 
 def plan(
-    args: argparse.Namespace,
-    direction: str,
-    suffix: str = '.png',
-    results: Sequence[str] = (),
+    args: argparse.Namespace, model: UnpairedTranslation
 ) -> tuple[Path, Targets, list[Failure]]:
     """Choose a file for each result; no two are equal, and none is a source.
 
@@ -162,9 +157,7 @@ def plan(
 
     Args:
         args: Of the command.
-        direction: Name of the folder for its results, inside ``--out``.
-        suffix: Of translated pictures.
-        results: Names of the folders, inside ``--out``, that runs leave.
+        model: Translates; its domains name the folders of results inside ``--out``.
 
     Returns:
         Where the results go, a folder or the one file; each source with its file; and what cannot
@@ -173,11 +166,13 @@ def plan(
     Raises:
         ValueError: ``--out`` names a file that the results cannot be written to.
     """
+    suffix = suffix_written(model.out_channels)
     sources = list(find_sources(args.inputs, args.allow_url, videos=True))
-    for name in results:
-        sources = without_results(sources, args.inputs, Path(args.out, name))
+    for letter in DOMAINS:  # what runs leave, in either direction
+        results = Path(args.out, direction(model.domain_names, letter))
+        sources = without_results(sources, args.inputs, results)
     file = single_file(args.out, sources, suffix)
-    folder = Path(args.out, direction)
+    folder = Path(args.out, model.direction(args.to))
     kinds = ['', *(f'_{name}' for name in EXTRAS if getattr(args, name))]
     inputs = {identity(source.name) for source in sources} - {None}
     targets, failures = [], []

@@ -91,8 +91,7 @@ class Program(NamedTuple):
     def signed(self, content: Mapping[str, Any]) -> bool:
         """Whether a file holds weights of the program's generators."""
         return any(
-            isinstance(value, Tensor)
-            and self.sign.search('.'.join(word for word in words if word not in WRAPPERS))
+            isinstance(value, Tensor) and self.sign.search(_stripped(words))
             for words, value in _entries(content)
         )
 

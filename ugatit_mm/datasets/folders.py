@@ -31,7 +31,14 @@ class Listing(NamedTuple):
 
 
 def find_images(folder: str | os.PathLike, known: Callable[[str], bool] | None = None) -> list[str]:
-    """Find the images under a local folder, as :class:`UGATITDataset` does.
+    """Find the images under a local folder: the first part of :func:`find_files`."""
+    return find_files(folder, known)[0]
+
+
+def find_files(
+    folder: str | os.PathLike, known: Callable[[str], bool] | None = None
+) -> tuple[list[str], list[str]]:
+    """Find the images under a local folder, as :class:`UGATITDataset` does, and what is known.
 
     What is left out is said in one line on stderr, with counts.
 
@@ -40,7 +47,8 @@ def find_images(folder: str | os.PathLike, known: Callable[[str], bool] | None =
         known: Of other files, by name, whether the caller reads them: those are not left out.
 
     Returns:
-        Paths in the order of their names relative to the folder.
+        Paths of the images and of the known files, each in the order of their names relative to
+        the folder.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -51,16 +59,22 @@ def find_images(folder: str | os.PathLike, known: Callable[[str], bool] | None =
         if os.path.exists(folder):
             raise NotADirectoryError(f'{shown(folder)} is a file; a folder of images is expected.')
         raise FileNotFoundError(f'There is no folder {shown(folder)}.')
-    names, others = list_folder(folder)
-    left_out = [name for name in others if not (known and known(name))]
+    images, others = list_folder(folder)
+    taken: list[str] = []
+    left_out: list[str] = []
+    for name in others:
+        (taken if known and known(name) else left_out).append(name)
     said = describe_left_out(left_out)
-    if not names and left_out == others:
+    if not images and not taken:
         suffixes = ' '.join(IMAGE_SUFFIXES)
         beside = f': it has {said}' if said else ''
         raise ValueError(f'The folder {shown(folder)} holds no image ({suffixes}){beside}.')
     if said:
         print(f'left out of {shown(folder)}: {said}', file=sys.stderr)
-    return [os.path.join(folder, name) for name in names]
+    return (
+        [os.path.join(folder, name) for name in images],
+        [os.path.join(folder, name) for name in taken],
+    )
 
 
 def list_images(folder: str | os.PathLike, every_file: bool = False) -> list[str]:
@@ -113,17 +127,12 @@ def list_folder(folder: str | os.PathLike) -> Listing:
                     entry.is_symlink() and os.path.isdir(entry.path)
                 ):
                     below.append(name)
-                elif is_visible_image(name) or (not suffix_of(name) and is_image(entry.path)):
-                    images.append(name)
-                else:
-                    left_out.append(name)
+                    continue
+                suffix = suffix_of(name)
+                known = suffix in IMAGE_SUFFIXES if suffix else is_image(entry.path)
+                (images if known else left_out).append(name)
         waiting += sorted(below, reverse=True)
     return Listing(sorted(images), sorted(left_out))
-
-
-def is_visible_image(name: str) -> bool:
-    """Whether a relative path is an image by its suffix, and no part of it is hidden."""
-    return is_visible(name) and suffix_of(name) in IMAGE_SUFFIXES
 
 
 def is_visible(name: str) -> bool:

@@ -186,9 +186,8 @@ def decode_with_alpha(
     deep_range, white = check_deep_range(deep_range), (255, 255, 255)
     if check_channels(channels) not in (1, 3):
         return _decode(picture, name, white, deep_range=deep_range, channels=channels)[0], None
-    data = None if isinstance(picture, Image.Image) else picture
-    with _explained(name, data), _opened(picture, name) as image:
-        rgb, image = _convert(image, name, white, deep_range, data)
+    with _converted(picture, name, white, deep_range) as (to_rgb, image):
+        rgb = to_rgb()
         return _as_array(rgb.convert('L') if channels == 1 else rgb), _alpha(image)
 
 
@@ -211,9 +210,8 @@ def _decode(
             pixels = _decode_alpha(picture, name, background, channels, deep_range)
         size = pixels.shape[1::-1] if scale is None else scale
         return resize(pixels, size[1], size[0], interpolation), pixels.shape
-    data = None if isinstance(picture, Image.Image) else picture
-    with _explained(name, data), _opened(picture, name) as image:
-        rgb, _ = _convert(image, name, background, deep_range, data)
+    with _converted(picture, name, background, deep_range) as (to_rgb, _):
+        rgb = to_rgb()
         shape = (rgb.height, rgb.width, channels)
         if channels == 1:
             rgb = rgb.convert('L')
@@ -253,12 +251,10 @@ def _decode_alpha(
 ) -> np.ndarray:
     """Grey or RGB, and alpha."""
     mode = 'LA' if channels == 2 else 'RGBA'
-    data = None if isinstance(picture, Image.Image) else picture
-    with _explained(name, data), _opened(picture, name) as image:
-        rgb, image = _convert(image, name, background, deep_range, data)
+    with _converted(picture, name, background, deep_range) as (to_rgb, image):
         if image.has_transparency_data and not is_deep_grey(image):
             return np.array(_with_alpha(image).convert(mode))  # also the colours that are hidden
-        pixels = rgb.convert(mode)
+        pixels = to_rgb().convert(mode)
         if (alpha := _alpha(image)) is not None:
             pixels.putalpha(Image.fromarray(alpha))
         return np.array(pixels)
@@ -325,38 +321,39 @@ def _explained(name: str, data: bytes | None) -> Iterator[None]:
         raise _error(name, what) from error
 
 
-def _convert(
-    image: Image.Image,
+@contextmanager
+def _converted(
+    picture: bytes | Image.Image,
     name: str,
     background: tuple[int, int, int],
     deep_range: Range | None,
-    data: bytes | None,
-) -> tuple[Image.Image, Image.Image]:
-    """A picture upright and in mode RGB, and upright in its own mode.
+) -> Iterator[tuple[Callable[[], Image.Image], Image.Image]]:
+    """Until the block ends, what makes RGB of a picture, and the picture upright in its own mode.
 
     Args:
-        image: A picture; without ``data`` it is the caller's, and stays as it is.
+        picture: A file's content, or a picture, which stays as it is.
         name: What error messages call it.
         background: Colour behind transparent pixels.
         deep_range: See :func:`decode_rgb`.
-        data: The file that ``image`` was opened from.
     """
-    _check_size(image, name)
-    if data and image.format in ('JPEG', 'MPO'):  # MPO: a camera's, with a preview
-        _check_scans(data, name)
-    own = own_limits(image)
-    clipped = deep_range is not None and own is None
-    limits = own or deep_range or full_limits(image)
-    deep_colour = clipped and is_deep_colour(image)
-    _load(image)
-    _check_bands(image, name, data)
-    if deep_colour:
-        image = _stretched(_deep_colour(image, name, data), image, limits)
-    if data is None:
-        image = ImageOps.exif_transpose(image)
-    else:
-        ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image, name, background, limits, clipped), image
+    data = None if isinstance(picture, Image.Image) else picture
+    with _explained(name, data), _opened(picture, name) as image:
+        _check_size(image, name)
+        if data and image.format in ('JPEG', 'MPO'):  # MPO: a camera's, with a preview
+            _check_scans(data, name)
+        own = own_limits(image)
+        clipped = deep_range is not None and own is None
+        limits = own or deep_range or full_limits(image)
+        deep_colour = clipped and is_deep_colour(image)
+        _load(image)
+        _check_bands(image, name, data)
+        if deep_colour:
+            image = _stretched(_deep_colour(image, name, data), image, limits)
+        if data is None:
+            image = ImageOps.exif_transpose(image)
+        else:
+            ImageOps.exif_transpose(image, in_place=True)
+        yield partial(_to_rgb, image, name, background, limits, clipped), image
 
 
 @TRANSFORMS.register_module()

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..messages import check_choice
 from .bad_pictures import BadPictures
 from .cache import PictureCache
-from .folders import describe_left_out, is_visible, is_visible_image, list_folder, shown
+from .folders import describe_left_out, is_visible, list_folder, shown, suffix_of
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage
 from .random_state import seeded
 from .sampler import PairIndex
@@ -179,8 +179,8 @@ class UGATITDataset(UnpairedImageDataset):
             else:
                 found = self.file_backend.list_dir_or_file(path, list_dir=False, recursive=True)
                 found = sorted(filter(is_visible, found))
-                names = [name for name in found if is_visible_image(name)]
-                left_out = [name for name in found if not is_visible_image(name)]
+                names = [name for name in found if suffix_of(name) in IMAGE_SUFFIXES]
+                left_out = [name for name in found if suffix_of(name) not in IMAGE_SUFFIXES]
         except FileNotFoundError as error:
             raise FileNotFoundError(self._explain(path, 'does not exist')) from error
         except NotADirectoryError as error:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..messages import check_choice
 from ..models.base import unwrap
 from ..models.layers import raw_weight
-from .preflight import PreflightError
+from .preflight import refusing
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
 
@@ -60,10 +60,8 @@ class UGATITOptimWrapperConstructor:
                 f'optim_wrapper takes {", ".join(inner.OPTIMIZED)} and weight_decay_scope, got '
                 f'{sorted(self.wrappers)}'
             )
-        try:
+        with refusing():
             inner.check_trainable()
-        except ValueError as error:
-            raise PreflightError(str(error)) from error
         scope = inner.weight_decay_scope if self.scope is None else self.scope
         check_choice('optim_wrapper.weight_decay_scope', scope, WEIGHT_DECAY_SCOPES)
         wrappers = {}

@@ -4,6 +4,7 @@ import copy
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,22 @@ MMENGINE_LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 class PreflightError(ValueError):
     """A run that cannot end well; the message names the field and says what to do."""
+
+
+@contextmanager
+def refusing(begin: str = '') -> Iterator[None]:
+    """Let what is wrong with a value refuse the run.
+
+    Args:
+        begin: What the message begins with.
+
+    Raises:
+        PreflightError: In place of a ValueError in the block.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise PreflightError(f'{begin}{error}') from error
 
 
 class CheckedRunner(Runner):
@@ -93,10 +110,8 @@ class CheckedRunner(Runner):
         for metric in getattr(loop.evaluator, 'metrics', ()):
             if not isinstance(metric, TransMetric):
                 continue
-            try:
+            with refusing():
                 metric.check_channels(model.out_channels)
-            except ValueError as error:
-                raise PreflightError(str(error)) from error
             if counts:
                 metric.check(counts, model.domain_names)
 
@@ -124,8 +139,8 @@ def prepare(cfg: Any) -> Any:
 
 def _train_cfg(given: Mapping[str, Any]) -> ConfigDict:
     loop = ConfigDict(given)
-    by_epoch = loop.pop('by_epoch', None)
-    kind = loop.get('type') or (LOOP if by_epoch is None else MMENGINE_LOOPS[not by_epoch])
+    loop.pop('by_epoch', None)
+    kind = loop.get('type') or LOOP
     if isinstance(kind, str) and kind.rpartition('.')[2] in MMENGINE_LOOPS:
         kind = LOOP
     loop.type = kind
@@ -156,10 +171,8 @@ def _check_sizes(cfg: Any) -> None:
             continue
         with FakeTensorMode():  # takes no time and no memory
             network = MODELS.build(cfg.model[field])
-        try:
+        with refusing():
             check_size(network, field, *size)
-        except ValueError as error:
-            raise PreflightError(str(error)) from error
 
 
 def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:
@@ -263,13 +276,10 @@ def _check_images(runner: Any) -> None:
         inputs = sample.get('inputs') if isinstance(sample, dict) else None
         if not isinstance(inputs, dict):
             continue
-        try:
+        training = loop is runner.train_loop
+        with refusing('' if training else 'validation: '):
             for key, image in inputs.items():
-                shape = tuple(image.shape)
-                model.check_images(key.removeprefix('img_'), shape, loop is runner.train_loop)
-        except ValueError as error:
-            place = '' if loop is runner.train_loop else 'validation: '
-            raise PreflightError(f'{place}{error}') from error
+                model.check_images(key.removeprefix('img_'), tuple(image.shape), training)
 
 
 def _check_watched_metrics(runner: Any) -> None:
@@ -337,7 +347,8 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
         if not isinstance(get_file_backend(hook.out_dir, backend_args=None), LocalBackend):
             return
         folder = os.path.join(hook.out_dir, os.path.basename(folder.rstrip(os.sep)))
-    there = next(path for path in (p for p in _upwards(Path(folder)) if p.exists()))
+    place = Path(folder).absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise PreflightError(
             f'checkpoints go to {folder}, but {there} '
@@ -349,12 +360,6 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
             f'a checkpoint takes about {_gigabytes(needed)}, and {there} has {_gigabytes(free)} '
             'free: make room, or set --work-dir to another disk'
         )
-
-
-def _upwards(path: Path) -> Iterator[Path]:
-    path = path.absolute()
-    yield path
-    yield from path.parents
 
 
 def checkpoint_size(runner: Any, hook: CheckpointHook) -> int:

@@ -87,7 +87,6 @@ class UGATITRunner(CheckedRunner):
     optim_wrapper: Any
     param_schedulers: Any
     _claimed = False  # whether a training may write to the work dir
-    _begins = False  # whether nothing refuses it any more
     _notes: Sequence[str] = ()
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -145,18 +144,15 @@ class UGATITRunner(CheckedRunner):
         return logger
 
     def dump_config(self) -> None:
-        """Write the config to the work dir when training begins.
+        """Write nothing yet: a training writes its config when it begins.
 
         A test writes none, nor does a start that is refused: the next ``--resume`` would take it.
         """
-        if self._begins:
-            super().dump_config()
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks, as MMEngine does; at the beginning of training write the config."""
         if fn_name == 'before_train':
-            self._begins = True
-            self.dump_config()
+            super().dump_config()
         super().call_hook(fn_name, **kwargs)
 
     def train(self) -> nn.Module:

@@ -9,7 +9,7 @@ from ..converters import CheckpointError, naming, read_weights, weights_of
 from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation
-from .preflight import PreflightError
+from .preflight import PreflightError, refusing
 
 
 def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[str]:
@@ -32,10 +32,8 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
     files: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for given, file in flat(sources):
-        try:
+        with refusing(f'load_from.{given}: '):
             name = model.module_name(given)
-        except ValueError as error:
-            raise PreflightError(f'load_from.{given}: {error}') from error
         if not isinstance(file, str):
             raise PreflightError(f'load_from.{given} must be a file, got {file!r}')
         if file not in files:

@@ -45,8 +45,7 @@ def checkpoints_of(work_dir: PathLike) -> list[Path]:
     if named.name:  # by checkpoint.filename_tmpl
         patterns.add(NUMBER.sub('[0-9]*', glob.escape(named.name)))
     files = (path for pattern in patterns for path in folder.glob(pattern))
-    ages = {path: _age(path) for path in files}
-    paths = sorted(ages, key=lambda path: ages[path])
+    paths = sorted(dict.fromkeys(files), key=_age)
     if named.name:
         # A work dir that was moved, copied or set aside names its place of before.
         here = folder / named.name

@@ -1,8 +1,7 @@
 """Whether an exported file computes what the network does."""
 
 import os
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,19 +32,19 @@ class Difference(NamedTuple):
     heatmap: float
 
 
-def compare(run: Runner, network: Translator, batches: Iterable[np.ndarray]) -> Difference:
-    """Compare what runs a file with the network in float32, on batches that the file takes."""
+def compare(
+    run: Runner, batches: Sequence[np.ndarray], wanted: Sequence[list[np.ndarray]]
+) -> Difference:
+    """Compare what runs a file, on batches that it takes, with the network's outputs of each."""
     largest = heatmap = total = 0.0
     count = apart = 0
-    for pixels in batches:
-        with torch.inference_mode(), network.model.eager():
-            wanted = [part.numpy() for part in outputs(network(torch.from_numpy(pixels)))]
+    for pixels, expected in zip(batches, wanted, strict=True):
         found = run(pixels)
-        image = np.abs(found[0].astype(np.float64) - wanted[0])
+        image = np.abs(found[0].astype(np.float64) - expected[0])
         largest = np.maximum(largest, image.max())  # max() would pass over NaN
         total, count = total + image.sum(), count + image.size
         apart += np.count_nonzero(image)
-        for have, want in zip(found[1:], wanted[1:], strict=True):
+        for have, want in zip(found[1:], expected[1:], strict=True):
             scale = np.abs(want).max((1, 2, 3), keepdims=True)
             heatmap = np.maximum(heatmap, (np.abs(have - want) / scale).max())
     return Difference(float(largest), float(total / count), apart / count, float(heatmap))
@@ -92,28 +91,37 @@ def verify(
         fit(picture, (height, width), 'resize', interpolation=model.INTERPOLATION).image[None]
         for picture in pictures
     ]
-    for (name, batches), (where, run) in product(
-        (('random', noise), ('real', fitted)), runners.items()
-    ):
-        if not batches:
+    for name, given in (('random', noise), ('real', fitted)):
+        if not given:
             continue
-        off = compare(run, network, [_as_input(batch, meta['pixels']) for batch in batches])
-        yield f'{sum(map(len, batches))} {name} pictures{where}: {_told(off, meta)}'
-        levels = 127.5 if meta['pixels'] == 'uint8' else 1.0
-        if meta['precision'] == 'float16':
-            good = off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
-        elif meta['pixels'] == 'uint8':
-            # A difference d in levels moves a value across a rounding border with probability d.
-            good = off.largest <= 1 and off.apart <= TOLERANCE * levels
-            good = good and off.heatmap <= TOLERANCE
-        else:
-            good = off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
-        if not good:
-            raise ValueError(
-                f'the file does not compute{where} what the network does on {name} pictures: '
-                f'{_told(off, meta)}'
-                + ('; try without --half' if meta['precision'] == 'float16' else '')
-            )
+        batches = [_as_input(each, meta['pixels']) for each in given]
+        wanted = [_wanted(network, batch) for batch in batches]
+        for where, run in runners.items():
+            off = compare(run, batches, wanted)
+            yield f'{sum(map(len, batches))} {name} pictures{where}: {_told(off, meta)}'
+            if not _is_good(off, meta):
+                raise ValueError(
+                    f'the file does not compute{where} what the network does on {name} pictures: '
+                    f'{_told(off, meta)}'
+                    + ('; try without --half' if meta['precision'] == 'float16' else '')
+                )
+
+
+def _wanted(network: Translator, pixels: np.ndarray) -> list[np.ndarray]:
+    """What the network computes in float32."""
+    with torch.inference_mode(), network.model.eager():
+        return [part.numpy() for part in outputs(network(torch.from_numpy(pixels)))]
+
+
+def _is_good(off: Difference, meta: dict[str, str]) -> bool:
+    levels = 127.5 if meta['pixels'] == 'uint8' else 1.0
+    if meta['precision'] == 'float16':
+        return off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
+    if meta['pixels'] == 'uint8':
+        # A difference d in levels moves a value across a rounding border with probability d.
+        few = off.largest <= 1 and off.apart <= TOLERANCE * levels
+        return few and off.heatmap <= TOLERANCE
+    return off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
 
 
 def _told(off: Difference, meta: dict[str, str]) -> str:

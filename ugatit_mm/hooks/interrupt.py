@@ -36,6 +36,7 @@ class InterruptHook(Hook):
     """
 
     priority = 'VERY_LOW'  # after the checkpoint hook
+    _runner: Runner  # from the beginning of training
 
     def __init__(self) -> None:
         self._asked: signal.Signals | None = None
@@ -44,7 +45,6 @@ class InterruptHook(Hook):
         self._in_step = True  # as many pictures of validation on each rank
         self._validates = False
         self._given_up = False  # the second Ctrl-C came
-        self._runner: Runner | None = None
         self._pid = os.getpid()
 
     def before_train(self, runner: Runner) -> None:
@@ -112,21 +112,20 @@ class InterruptHook(Hook):
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        runner = self._runner
         if self._asked is None:
             self._asked, self._at = signal.Signals(number), time.monotonic()
-            if runner is not None and number == signal.SIGINT:
-                self._say(f'{self._waits_for(runner)}; press again to stop WITHOUT saving')
+            if number == signal.SIGINT:
+                self._say(f'{self._waits_for(self._runner)}; press again to stop WITHOUT saving')
             return
-        echoes = runner is None or runner.distributed or number != signal.SIGINT
+        echoes = number != signal.SIGINT or self._runner.distributed
         if echoes and time.monotonic() - self._at <= ECHO:
             return
         self._restore()
-        if runner is None or number != signal.SIGINT:
+        if number != signal.SIGINT:
             signal.raise_signal(number)  # does what it always did
             return
         self._given_up = True
-        self._say(f'stopped WITHOUT saving: {_lost(runner)}')
+        self._say(f'stopped WITHOUT saving: {_lost(self._runner)}')
         raise KeyboardInterrupt
 
     def _waits_for(self, runner: Runner) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from ...pixels import MAX_CHANNELS, PNG_CHANNELS, check_channels
+from ...pixels import MAX_CHANNELS, PNG_CHANNELS, check_channels, displayed
 from ..bands import count_bands
 from ..deep import Range, check_deep_range
 from ..folders import Listing, describe_left_out, list_folder, suffix_of
@@ -266,7 +266,7 @@ def _look_at_bands(
         blank=all(is_blank(np.dstack([band] * 3)) for band in np.moveaxis(pixels, -1, 0)),
         content=hashlib.sha256(data).hexdigest(),
         pixels=f'{pixels.shape} {hashlib.sha256(pixels).hexdigest()}',
-        hash=perceptual_hash(np.ascontiguousarray(pixels[..., :3])),
+        hash=perceptual_hash(displayed(pixels)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from ...pixels import PNG_CHANNELS
+from ...pixels import PNG_CHANNELS, displayed
 from ...visualization.grid import make_sheet
 from ..deep import Range
 from ..loading import ImageReadError, decode_with_alpha, read_file, read_rgb
@@ -77,7 +77,7 @@ def _thumbnail(path: Path, deep_range: Range | None, channels: int) -> Image.Ima
         if channels > PNG_CHANNELS:
             name = str(path)
             pixels, _ = decode_with_alpha(read_file(name), name, deep_range, channels)
-            image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+            image = Image.fromarray(displayed(pixels))
         else:
             image = Image.fromarray(read_rgb(path, deep_range=deep_range))
     except ImageReadError:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..folders import is_image, is_visible, is_visible_image, suffix_of
+from ..folders import is_image, is_visible, suffix_of
+from ..formats import IMAGE_SUFFIXES
 from .archives import ARCHIVE_SUFFIXES, LIMITS, Entry, iter_entries
 from .paper_sets import PaperSet
 
@@ -62,8 +63,9 @@ def find_layout(
     by_root: dict[str, dict[str, str]] = {}
     outside, others, archives = 0, [], []
     for entry in iter_entries(source):
-        if not _is_image(entry):
-            if is_visible(entry.name):
+        visible = is_visible(entry.name)
+        if not (visible and _is_image(entry)):
+            if visible:
                 others.append(entry.name)
             if entry.name.lower().endswith(ARCHIVE_SUFFIXES):
                 archives.append(entry.name)
@@ -88,11 +90,9 @@ def find_layout(
 
 def _is_image(entry: Entry) -> bool:
     """As training finds them in the folder that is written."""
-    if is_visible_image(entry.name):
-        return True
-    if not is_visible(entry.name) or suffix_of(entry.name) or entry.size > LIMITS.file_bytes:
-        return False
-    return is_image(io.BytesIO(entry.read()))
+    if suffix := suffix_of(entry.name):
+        return suffix in IMAGE_SUFFIXES
+    return entry.size <= LIMITS.file_bytes and is_image(io.BytesIO(entry.read()))
 
 
 def count_folders(paths: Iterable[str]) -> dict[str, int]:

@@ -68,8 +68,7 @@ class TranslationPreprocessor(DataPreprocessor):
 
     def _image(self, key: str, images: Tensor, samples: Sequence | None) -> Tensor:
         order = self._parse_batch_channel_order(key, images, samples or [None] * len(images))
-        if self.output_channel_order and order.upper() != self.output_channel_order:
-            images = swap_colours(images)
+        images, _ = self._do_conversion(images, order, self.output_channel_order)
         return self._do_norm(images)
 
     def _do_conversion(

@@ -179,7 +179,6 @@ class UnpairedTranslation(BaseTranslationModel):
                 f'loss_config knows {sorted(self.LOSS_WEIGHTS)}, not {sorted(map(str, unknown))}'
             )
         self.img_size = check_img_size(img_size, self.STRIDE)
-        self.frozen: tuple[str, ...] = ()
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
         for name in self.PARTS:
@@ -191,7 +190,7 @@ class UnpairedTranslation(BaseTranslationModel):
             for network in self.networks():
                 network.compile(**compile)
         names = frozen.split(',') if isinstance(frozen, str) and frozen else frozen or ()
-        self.frozen = tuple(map(self.module_name, names))
+        self.frozen: tuple[str, ...] = tuple(map(self.module_name, names))
         for module in self._frozen_modules():
             module.requires_grad_(False)
         self.register_state_dict_post_hook(_without_wrappers)

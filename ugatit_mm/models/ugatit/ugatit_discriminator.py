@@ -85,7 +85,6 @@ class PatchDiscriminator(nn.Module):
             None if cam is None else CAM(width, Activation(0.2), spectral=spectral_norm, **cam)
         )
         self.classifier = nn.Sequential(*conv(width, 1, 1, padding, bias))
-        self.min_size = smallest(num_layers)
 
     @property
     def padding(self) -> Padding:

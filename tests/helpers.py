@@ -3,10 +3,13 @@
 import importlib.util
 import multiprocessing
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -149,6 +152,29 @@ def family(pid: int) -> list[int]:
     """A process and those that it and they have started."""
     children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
     return [pid, *(number for child in children for number in family(int(child)))]
+
+
+@contextmanager
+def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
+    """A process that is not left behind when the test fails, nor are its children."""
+    with log.open('w') as file:
+        process = subprocess.Popen(list(map(str, words)), stdout=file, stderr=file, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for pid in family(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(
+    process: subprocess.Popen, log: Path, condition: Callable[[], bool], seconds: float = 120
+) -> None:
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.02)
 
 
 def in_ranks(function: Callable, folder: Path, *words: object, count: int = 2) -> None:

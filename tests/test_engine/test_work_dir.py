@@ -3,10 +3,7 @@
 import errno
 import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,8 @@ from helpers import (
     assert_same_weights,
     in_ranks,
     load_tool,
+    started,
+    wait_for,
 )
 from mmagic.registry import RUNNERS
 from mmengine.config import Config
@@ -253,32 +252,19 @@ def test_the_first_rank_decides_for_all(data_root, tmp_path):
 # ------------------------------------------------------------------------------------ the lock
 
 
-def started(work: Path, data: Path, log: Path, *words: str, **options) -> subprocess.Popen:
-    options = SHORT | {'data_root': data, 'train_cfg.max_iters': 10**5} | options
-    options |= {'train_dataloader.num_workers': 1}
-    command = [sys.executable, ROOT / 'tools/train.py', 'ugatit_custom', '--work-dir', work]
-    with log.open('w') as file:
-        return subprocess.Popen(
-            [*map(str, [*command, *words]), '--cfg-options', *as_arguments(options)],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            start_new_session=True,
-        )
-
-
 @pytest.mark.slow
 def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root, tmp_path, capsys):
     """The first one's data worker lives on for seconds, and a test runs beside it."""
     work, log = tmp_path / 'work', tmp_path / 'log'
-    process = started(work, data_root, log)
-    try:
-        deadline = time.time() + 120
-        while not (work / 'iter_2.pth').exists():
-            assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.1)
+    options = SHORT | {'data_root': data_root}
+    endless = options | {'train_cfg.max_iters': 10**5, 'train_dataloader.num_workers': 1}
+    command = [sys.executable, ROOT / 'tools/train.py', 'ugatit_custom', '--work-dir', work]
+    command += ['--cfg-options', *as_arguments(endless)]
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with started(command, log, env=env, start_new_session=True) as process:
+        wait_for(process, log, (work / 'iter_2.pth').exists)
         words = ['ugatit_custom', '--work-dir', str(work), '--resume', '--cfg-options']
-        words += as_arguments(SHORT | {'data_root': data_root})
+        words += as_arguments(options)
         assert load_tool('train').main(words) == 1
         assert re.fullmatch(
             rf'error: {work} is in use, process {process.pid} on \S+ since \S+ \S+ trains there: '
@@ -288,8 +274,7 @@ def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root
         cfg = load_config('ugatit_custom', SHORT | {'data_root': str(data_root)})
         cfg.work_dir = str(work)
         assert run_test(cfg, work / 'iter_2.pth')
-    finally:
-        process.send_signal(signal.SIGKILL)  # its worker is not told
+        process.kill()  # its worker is not told
         process.wait()
     lock(work)
     unlock(work)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -102,6 +102,26 @@ def saved_weights(path: Path) -> dict[str, torch.Tensor]:
 def assert_same_weights(one: Path, two: Path) -> None:
     """Of two checkpoints, to the last bit."""
     assert_same(saved_weights(one), saved_weights(two))
+
+
+def variables(numbers: Mapping, prefix: str) -> dict[str, np.ndarray]:
+    """What is recorded under ``prefix``."""
+    return {k.removeprefix(prefix): numbers[k] for k in numbers if k.startswith(prefix)}
+
+
+def twins(numbers: Mapping, prefix: str) -> dict[str, np.ndarray]:
+    """A checkpoint of TensorFlow's whose two generators are the one that was recorded."""
+    found = variables(numbers, prefix)
+    return found | {k.replace('generator_B', 'generator_A'): v for k, v in found.items()}
+
+
+def recorded_checkpoint(numbers: Mapping, prefix: str) -> dict[str, dict[str, torch.Tensor]]:
+    """The official PyTorch checkpoint that is recorded under ``prefix``."""
+    networks: dict[str, dict] = {}
+    for key, value in variables(numbers, prefix).items():
+        network, name = key.split('.', 1)
+        networks.setdefault(network, {})[name] = torch.from_numpy(value)
+    return networks
 
 
 def as_arguments(options: dict) -> list[str]:

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from cyclegan_helpers import tiny_cyclegan
-from helpers import DATA, ROOT, TINY, as_arguments, assert_same, load_tool, write_images
+from helpers import (
+    DATA,
+    ROOT,
+    TINY,
+    as_arguments,
+    assert_same,
+    load_tool,
+    recorded_checkpoint,
+    twins,
+    write_images,
+)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -33,12 +43,7 @@ Networks = dict[str, dict[str, torch.Tensor]]
 @pytest.fixture
 def networks(official) -> Networks:
     """The six networks of U-GAT-IT, as the official PyTorch program saves them."""
-    found: Networks = {}
-    for key, value in official.items():
-        if key.startswith('light.weights.'):
-            network, name = key.removeprefix('light.weights.').split('.', 1)
-            found.setdefault(network, {})[name] = torch.from_numpy(value)
-    return found
+    return recorded_checkpoint(official, 'light.weights.')
 
 
 def convert(tool: str, *words: str | Path) -> int:
@@ -401,8 +406,7 @@ def test_files_of_cyclegans_networks(four, tmp_path, capsys):
 @pytest.fixture
 def variables() -> dict[str, np.ndarray]:
     with np.load(DATA / 'official_tensorflow.npz') as file:
-        found = {k.removeprefix('gen.var/'): file[k] for k in file if k.startswith('gen.var/')}
-    return found | {k.replace('generator_B', 'generator_A'): v for k, v in found.items()}
+        return twins(file, 'gen.var/')
 
 
 def test_variables_as_people_share_them(variables, tmp_path, capsys):

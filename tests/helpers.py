@@ -18,8 +18,10 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from ugatit_mm.config import load_config
 from ugatit_mm.converters import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +65,13 @@ TINY_OF = {
     },
 }
 TINY = TINY_OF['ugatit']
+
+
+def tiny_config(root: str | Path, work: Path, name: str = 'ugatit', **options: Any) -> Config:
+    """Of a tiny training on the pictures of ``root``, with options over it."""
+    cfg = load_config(f'{name}_custom', {**TINY_OF[name], 'data_root': str(root), **options})
+    cfg.work_dir = str(work)
+    return cfg
 
 
 def assert_same(one: Any, two: Any, where: str = '') -> None:

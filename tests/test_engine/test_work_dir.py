@@ -16,13 +16,13 @@ from helpers import (
     in_ranks,
     load_tool,
     started,
+    tiny_config,
     wait_for,
 )
 from mmagic.registry import RUNNERS
 from mmengine.config import Config
 
 from ugatit_mm.apis import run_test, run_training
-from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import WorkDirError, work_dir
 from ugatit_mm.engine.work_dir import (
@@ -42,9 +42,7 @@ def config(data_root: Path, tmp_path: Path):
     """Of a tiny training, with options over it."""
 
     def build(name: str = 'work', **options):
-        cfg = load_config('ugatit_custom', {**SHORT, 'data_root': str(data_root), **options})
-        cfg.work_dir = str(tmp_path / name)
-        return cfg
+        return tiny_config(data_root, tmp_path / name, **SHORT | options)
 
     return build
 
@@ -231,9 +229,8 @@ def test_the_tool_says_it_in_one_line(data_root, tmp_path, capsys):
 def train_twice(data: Path, work: Path) -> None:
     dist.init_process_group('gloo')
     for how in ('start', 'refused', 'restart'):
-        cfg = load_config('ugatit_custom', SHORT | {'data_root': str(data)})
-        cfg.work_dir, cfg.launcher = str(work), 'pytorch'
-        cfg.restart = how == 'restart'
+        cfg = tiny_config(data, work, **SHORT)
+        cfg.launcher, cfg.restart = 'pytorch', how == 'restart'
         if how == 'refused':
             with pytest.raises(WorkDirError, match='--resume goes on from iter_2'):
                 run_training(cfg)
@@ -271,9 +268,7 @@ def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root
             'wait for its end, or choose another --work-dir\n',
             capsys.readouterr().err,
         )
-        cfg = load_config('ugatit_custom', SHORT | {'data_root': str(data_root)})
-        cfg.work_dir = str(work)
-        assert run_test(cfg, work / 'iter_2.pth')
+        assert run_test(tiny_config(data_root, work, **SHORT), work / 'iter_2.pth')
         process.kill()  # its worker is not told
         process.wait()
     lock(work)

@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, as_arguments, in_ranks, load_tool, started, wait_for
+from helpers import ROOT, TINY, as_arguments, in_ranks, load_tool, started, tiny_config, wait_for
 
 from ugatit_mm.apis import run_training
-from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import TransStats
 from ugatit_mm.models import UGATIT
 
@@ -160,8 +159,8 @@ def train_a_rank(data: Path, work: Path) -> None:
         return does(self, *args, **kwargs)
 
     UGATIT.train_step = step
-    cfg = load_config('ugatit_custom', TINY | {'data_root': str(data)})
-    cfg.work_dir, cfg.launcher = str(work), 'pytorch'
+    cfg = tiny_config(data, work)
+    cfg.launcher = 'pytorch'
     with pytest.raises(KeyboardInterrupt):
         run_training(cfg)
 

@@ -21,6 +21,7 @@ from helpers import (
     in_ranks,
     load_tool,
     saved_weights,
+    tiny_config,
 )
 from PIL import Image
 
@@ -43,9 +44,7 @@ def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
 
 
 def train_here(data_root: Path, work_dir: Path, **options) -> Path:
-    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
-    cfg.work_dir = str(work_dir)
-    run_training(cfg)
+    run_training(tiny_config(data_root, work_dir, **options))
     return work_dir
 
 
@@ -107,8 +106,8 @@ def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_p
     )
 
     parts = tmp_path / 'parts'
-    cfg = load_config('ugatit_custom', {**TINY, **rate, 'data_root': str(data_root)})
-    cfg.work_dir, cfg.resume = str(parts), True
+    cfg = tiny_config(data_root, parts, **rate)
+    cfg.resume = True
     parts.mkdir()
     (parts / 'iter_2.pth').write_bytes((whole / 'iter_2.pth').read_bytes())
     (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))

@@ -113,6 +113,10 @@ def assert_same_weights(one: Path, two: Path) -> None:
     assert_same(saved_weights(one), saved_weights(two))
 
 
+def same_weights(one: dict, two: dict) -> bool:
+    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
 def variables(numbers: Mapping, prefix: str) -> dict[str, np.ndarray]:
     """What is recorded under ``prefix``."""
     return {k.removeprefix(prefix): numbers[k] for k in numbers if k.startswith(prefix)}

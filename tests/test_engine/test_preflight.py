@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, as_arguments, load_tool, saved_weights, tiny_config, write_images
+from helpers import TINY, as_arguments, assert_same_weights, load_tool, tiny_config, write_images
 from mmagic.registry import MODELS
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import init_default_scope
@@ -92,8 +92,7 @@ def test_no_validation_equals_one_that_changes_nothing(data_root, tmp_path: Path
     without.val_cfg = None
     for cfg in (with_val, without):
         run_training(cfg)
-    one, two = (saved_weights(tmp_path / name / 'iter_2.pth') for name in ('with', 'without'))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert_same_weights(tmp_path / 'with' / 'iter_2.pth', tmp_path / 'without' / 'iter_2.pth')
 
 
 # Counting
@@ -139,8 +138,7 @@ def test_a_training_in_epochs_resumes_exactly(data_root, tmp_path: Path):
     again = tiny_config(data_root, parts)
     again.train_cfg, again.resume = whole.train_cfg, True
     run_training(again)
-    one, two = (saved_weights(tmp_path / name / 'iter_6.pth') for name in ('whole', 'parts'))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert_same_weights(tmp_path / 'whole' / 'iter_6.pth', parts / 'iter_6.pth')
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from helpers import (
     free_port,
     in_ranks,
     load_tool,
+    same_weights,
     saved_weights,
     tiny_config,
 )
@@ -46,10 +47,6 @@ def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
 def train_here(data_root: Path, work_dir: Path, **options) -> Path:
     run_training(tiny_config(data_root, work_dir, **options))
     return work_dir
-
-
-def same_weights(one: dict, two: dict) -> bool:
-    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def assert_rho_in_range(weights: dict) -> None:

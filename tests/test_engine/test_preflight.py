@@ -44,6 +44,27 @@ def ready(tmp_path_factory) -> tuple[Any, Any]:
     return runner, next(hook for hook in runner.hooks if hasattr(hook, 'save_best'))
 
 
+@pytest.fixture
+def weights(ready, tmp_path: Path) -> Path:
+    """A file of weights of tiny networks."""
+    runner, _ = ready
+    path = tmp_path / 'weights.pth'
+    write_checkpoint(path, runner.model.state_dict(), {})
+    return path
+
+
+@pytest.fixture
+def failing(monkeypatch) -> list[dict]:
+    """Metrics of which the first fails: networks that diverge give features that are not finite."""
+
+    def fail(metric: Any, *words: Any) -> dict:
+        raise ValueError('features must be finite')
+
+    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
+    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
+    return [kid, dict(type='TransStats')]
+
+
 def refused(runner: Any) -> str:
     with pytest.raises(PreflightError) as caught:
         preflight.check_training(runner)
@@ -383,16 +404,9 @@ def test_intervals_beyond_the_end_and_more_pictures_than_there_are(data_root, tm
 
 
 @pytest.mark.slow
-def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path: Path, monkeypatch):
-    """Networks that diverge give features that are not finite."""
-
-    def fail(metric: Any, *words: Any) -> dict:
-        raise ValueError('features must be finite')
-
-    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
+def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path: Path, failing):
     cfg = tiny_config(data_root, tmp_path / 'work')
-    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
-    cfg.val_evaluator = [kid, dict(type='TransStats')]
+    cfg.val_evaluator = failing
     cfg.default_hooks.checkpoint.update(save_best='A2B/colour_hog_kid', rule='less')
     run_training(cfg)
     assert (tmp_path / 'work' / 'iter_4.pth').is_file()
@@ -402,19 +416,10 @@ def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path:
 
 
 def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
-    data_root, tmp_path: Path, monkeypatch, ready
+    data_root, tmp_path: Path, weights, failing
 ):
-    runner, _ = ready
-
-    def fail(metric: Any, *words: Any) -> dict:
-        raise ValueError('features must be finite')
-
-    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
     cfg = tiny_config(data_root, tmp_path / 'work')
-    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
-    cfg.test_evaluator = [kid, dict(type='TransStats')]
+    cfg.test_evaluator = failing
     file = tmp_path / 'work' / 'results_weights.json'
     with pytest.raises(MetricError) as caught:
         run_test(cfg, weights, tmp_path / 'out')
@@ -428,10 +433,7 @@ def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
 
 
 @pytest.mark.slow
-def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
-    runner, _ = ready
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
+def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, weights):
     cfg = tiny_config(data_root, tmp_path / 'work')
     cfg.test_dataloader = None
     with pytest.raises(ConfigError, match='testing needs test_dataloader, there is none'):
@@ -450,12 +452,9 @@ def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
     [('testA', 'A2B', 'B'), pytest.param('testB', 'B2A', 'A', marks=pytest.mark.slow)],
 )
 def test_one_folder_tests_one_direction(
-    data_root, tmp_path: Path, ready, folder, direction, absent
+    data_root, tmp_path: Path, weights, folder, direction, absent
 ):
     """Pixels and figures are those of a test of both."""
-    runner, _ = ready
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
     both = run_test(tiny_config(data_root, tmp_path / 'both'), weights, tmp_path / 'two')
     shutil.rmtree(data_root / f'test{absent}')
     one = run_test(tiny_config(data_root, tmp_path / 'work'), weights, tmp_path / 'one', sheet=True)

@@ -3,10 +3,13 @@
 import importlib.util
 import multiprocessing
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +18,10 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from ugatit_mm.config import load_config
 from ugatit_mm.converters import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +67,13 @@ TINY_OF = {
 TINY = TINY_OF['ugatit']
 
 
+def tiny_config(root: str | Path, work: Path, name: str = 'ugatit', **options: Any) -> Config:
+    """Of a tiny training on the pictures of ``root``, with options over it."""
+    cfg = load_config(f'{name}_custom', {**TINY_OF[name], 'data_root': str(root), **options})
+    cfg.work_dir = str(work)
+    return cfg
+
+
 def assert_same(one: Any, two: Any, where: str = '') -> None:
     """Of nested data, to the last bit."""
     assert type(one) is type(two), where
@@ -99,6 +111,30 @@ def saved_weights(path: Path) -> dict[str, torch.Tensor]:
 def assert_same_weights(one: Path, two: Path) -> None:
     """Of two checkpoints, to the last bit."""
     assert_same(saved_weights(one), saved_weights(two))
+
+
+def same_weights(one: dict, two: dict) -> bool:
+    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def variables(numbers: Mapping, prefix: str) -> dict[str, np.ndarray]:
+    """What is recorded under ``prefix``."""
+    return {k.removeprefix(prefix): numbers[k] for k in numbers if k.startswith(prefix)}
+
+
+def twins(numbers: Mapping, prefix: str) -> dict[str, np.ndarray]:
+    """A checkpoint of TensorFlow's whose two generators are the one that was recorded."""
+    found = variables(numbers, prefix)
+    return found | {k.replace('generator_B', 'generator_A'): v for k, v in found.items()}
+
+
+def recorded_checkpoint(numbers: Mapping, prefix: str) -> dict[str, dict[str, torch.Tensor]]:
+    """The official PyTorch checkpoint that is recorded under ``prefix``."""
+    networks: dict[str, dict] = {}
+    for key, value in variables(numbers, prefix).items():
+        network, name = key.split('.', 1)
+        networks.setdefault(network, {})[name] = torch.from_numpy(value)
+    return networks
 
 
 def as_arguments(options: dict) -> list[str]:
@@ -149,6 +185,29 @@ def family(pid: int) -> list[int]:
     """A process and those that it and they have started."""
     children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
     return [pid, *(number for child in children for number in family(int(child)))]
+
+
+@contextmanager
+def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
+    """A process that is not left behind when the test fails, nor are its children."""
+    with log.open('w') as file:
+        process = subprocess.Popen(list(map(str, words)), stdout=file, stderr=file, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for pid in family(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(
+    process: subprocess.Popen, log: Path, condition: Callable[[], bool], seconds: float = 120
+) -> None:
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.02)
 
 
 def in_ranks(function: Callable, folder: Path, *words: object, count: int = 2) -> None:

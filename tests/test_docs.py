@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 import torch
 from cyclegan_helpers import tiny_cyclegan
-from helpers import DATA, ROOT, TINY, as_arguments, load_tool, write_images
+from helpers import (
+    DATA,
+    ROOT,
+    TINY,
+    as_arguments,
+    load_tool,
+    recorded_checkpoint,
+    twins,
+    write_images,
+)
 from PIL import Image
 from skimage.data import chelsea
 
@@ -50,13 +59,8 @@ def run(command: str) -> int:
     return load_tool(words[1].removeprefix('tools/').removesuffix('.py')).main(words[2:])
 
 
-def official(name: str, start: str) -> dict[str, np.ndarray]:
-    with np.load(DATA / name) as numbers:
-        return {k.removeprefix(start): v for k, v in numbers.items() if k.startswith(start)}
-
-
 @pytest.fixture(scope='module')
-def reader(tmp_path_factory):
+def reader(tmp_path_factory, official):
     """A folder with what a reader of the guides has, kept from page to page."""
     here, folder = Path.cwd(), tmp_path_factory.mktemp('reader')
     os.chdir(folder)
@@ -68,13 +72,9 @@ def reader(tmp_path_factory):
     film = cv2.VideoWriter('film.avi', cv2.VideoWriter_fourcc(*'MJPG'), 12.0, (32, 32))
     film.write(np.zeros((32, 32, 3), np.uint8))
     film.release()
-    generator = official('official_tensorflow.npz', 'full.var/')
-    twin = {name.replace('generator_B', 'generator_A'): v for name, v in generator.items()}
-    np.savez('variables.npz', **generator, **twin)
-    networks: dict[str, dict] = {}
-    for key, value in official('official_pytorch_96.npz', 'light.weights.').items():
-        network, name = key.split('.', 1)
-        networks.setdefault(network, {})[name] = torch.from_numpy(value)
+    with np.load(DATA / 'official_tensorflow.npz') as numbers:
+        np.savez('variables.npz', **twins(numbers, 'full.var/'))
+    networks = recorded_checkpoint(official, 'light.weights.')
     torch.save(networks, 'official.pt')
     torch.save(networks['genA2B'], 'generator.pt')
     cyclegan = folder / 'checkpoints' / 'horse2zebra'

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, TINY_OF, assert_same, saved_weights, write_images
+from helpers import assert_same, saved_weights, tiny_config, write_images
 from mmengine.config import Config
 
 from ugatit_mm.apis import load_model, run_test, run_training
 from ugatit_mm.apis.loading import DEFAULT_WEIGHTS
-from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, read_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.models import UGATIT, UnpairedCycleGAN
 
+QUICK = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 100}
 IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -23,9 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The config of a training of two iterations."""
     root = tmp_path_factory.mktemp('loading')
     write_images(root / 'data')
-    options = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 100}
-    cfg = load_config('ugatit_custom', TINY | {'data_root': str(root / 'data')} | options)
-    cfg.work_dir = str(root / 'work')
+    cfg = tiny_config(root / 'data', root / 'work', **QUICK)
     run_training(copy.deepcopy(cfg))
     return cfg
 
@@ -86,13 +84,7 @@ def test_the_sample_pair_names_no_model():
 
 
 def test_a_file_names_its_model(trained, tmp_path):
-    options = TINY_OF['cyclegan'] | {
-        'data_root': trained.data_root,
-        'train_cfg.max_iters': 2,
-        'train_cfg.val_interval': 100,
-    }
-    cfg = load_config('cyclegan_custom', options)
-    cfg.work_dir = str(tmp_path / 'work')
+    cfg = tiny_config(trained.data_root, tmp_path / 'work', 'cyclegan', **QUICK)
     runner = run_training(copy.deepcopy(cfg))
     path = tmp_path / 'work' / 'iter_2.pth'
     model, meta = load_model(path, device='cpu')

@@ -20,8 +20,7 @@ from ugatit_mm.converters import CheckpointError, write_checkpoint
 
 def written(name: str, folder: Path) -> tuple[Path, Path]:
     """A config and weights for it."""
-    kind = {'ugatit': 'ugatit_custom', 'cyclegan': 'cyclegan_horse2zebra'}[name]
-    cfg = load_config(kind, {**TINY_OF[name], 'data_root': 'none'})
+    cfg = load_config(f'{name}_custom', {**TINY_OF[name], 'data_root': 'none'})
     cfg.dump(folder / 'config.py')
     init_default_scope('mmagic')
     torch.manual_seed(0)

@@ -38,11 +38,10 @@ class Mirror:
             yield SimpleNamespace(image=frame)
 
 
-def film(path: Path, count: int = 3, turn: str = '0') -> Path:
-    """Four corners of different colours; of an MP4 the track's header says the turn."""
+def film(path: Path, turn: str) -> Path:
+    """Three frames with corners of different colours; the track's header says the turn."""
     size = (WIDTH, HEIGHT)
-    code = cv2.VideoWriter_fourcc(*('mp4v' if path.suffix == '.mp4' else 'MJPG'))
-    writer = cv2.VideoWriter(str(path), code, 12.0, size)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 12.0, size)
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for colour, place in zip(CORNERS.values(), np.ndindex(2, 2), strict=True):
         rows, columns = (
@@ -50,7 +49,7 @@ def film(path: Path, count: int = 3, turn: str = '0') -> Path:
             for i, side in zip(place, (HEIGHT, WIDTH), strict=True)
         )
         frame[rows, columns] = colour[::-1]
-    for _ in range(count):
+    for _ in range(3):
         writer.write(frame)
     writer.release()
     if turn != '0':
@@ -87,7 +86,7 @@ def corners(frame: np.ndarray) -> tuple[str, ...]:
 @pytest.mark.parametrize('turn', TURNS)
 def test_frames_are_turned_upright(turn, tmp_path, monkeypatch):
     monkeypatch.setattr(video.shutil, 'which', lambda name: None)
-    source = film(tmp_path / 'phone.mp4', turn=turn)
+    source = film(tmp_path / 'phone.mp4', turn)
     assert list(translate_video(Mirror(), source, tmp_path / 'out.mp4')) == [1, 2, 3]
     frames = frames_of(tmp_path / 'out.mp4')
     shape = (WIDTH, HEIGHT, 3) if turn[:2] in ('90', '27') else (HEIGHT, WIDTH, 3)

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 from cyclegan_helpers import tiny_cyclegan
-from helpers import DATA, ROOT, TINY, as_arguments, assert_same, load_tool, write_images
+from helpers import (
+    DATA,
+    ROOT,
+    TINY,
+    as_arguments,
+    assert_same,
+    load_tool,
+    recorded_checkpoint,
+    same_weights,
+    twins,
+    write_images,
+)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -33,12 +44,7 @@ Networks = dict[str, dict[str, torch.Tensor]]
 @pytest.fixture
 def networks(official) -> Networks:
     """The six networks of U-GAT-IT, as the official PyTorch program saves them."""
-    found: Networks = {}
-    for key, value in official.items():
-        if key.startswith('light.weights.'):
-            network, name = key.removeprefix('light.weights.').split('.', 1)
-            found.setdefault(network, {})[name] = torch.from_numpy(value)
-    return found
+    return recorded_checkpoint(official, 'light.weights.')
 
 
 def convert(tool: str, *words: str | Path) -> int:
@@ -56,12 +62,12 @@ def profiled(state: dict, *counters: str) -> dict:
     return {m + c: torch.zeros(1) for m in sorted(modules) for c in counters} | state
 
 
-def adam(count: int = 2) -> dict:
+def adam() -> dict:
     """A state of an optimiser: its moments are no weights."""
     moments = {'step': torch.tensor(3.0), 'exp_avg': torch.ones(5), 'exp_avg_sq': torch.ones(5)}
     return {
-        'state': dict.fromkeys(range(count), moments),
-        'param_groups': [{'lr': 1e-4, 'params': list(range(count))}],
+        'state': dict.fromkeys(range(2), moments),
+        'param_groups': [{'lr': 1e-4, 'params': [0, 1]}],
     }
 
 
@@ -150,12 +156,6 @@ def logged(monkeypatch) -> list[str]:
     return lines
 
 
-def same(state: dict, expected: dict) -> bool:
-    return state.keys() == expected.keys() and all(
-        torch.equal(state[key], expected[key]) for key in expected
-    )
-
-
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
 @pytest.mark.parametrize('how', SHARED)
 def test_all_weights_and_nothing_else(networks, tmp_path, logged, how, suffix):
@@ -174,7 +174,7 @@ def test_all_weights_and_nothing_else(networks, tmp_path, logged, how, suffix):
     if how == 'half':
         assert {value.dtype for value in content['state_dict'].values()} == {torch.float16}
         expected = {key: value.half().float() for key, value in expected.items()}
-    assert same(weights_of(content), expected)
+    assert same_weights(weights_of(content), expected)
     name = 'the official PyTorch program of U-GAT-IT'
     said_first, _, left = logged[0].partition('; ')
     assert said_first == f'{source} is read as weights of {name}, generators into A and B'
@@ -248,7 +248,7 @@ def test_a_generator_without_its_name(networks, tmp_path, capsys):
     assert convert('ugatit_pytorch', named, other) == 0
     model, _ = load_model(named, device='cpu')
     for state in (read_checkpoint(ours)['state_dict'], model.state_dict()):
-        assert same(state, read_checkpoint(other)['state_dict'])
+        assert same_weights(state, read_checkpoint(other)['state_dict'])
     assert model.targets() == ('A',)
     assert convert('ugatit_pytorch', named, other, '--which', 'genA2B', '--force') == 0
     assert load_model(other, device='cpu')[0].targets() == ('B',)  # what is typed is what holds
@@ -354,7 +354,7 @@ def test_a_folder_of_cyclegans_networks(four, tmp_path, capsys, how):
     assert said is None or re.search(said, printed), printed
     expected, _ = of_cyclegan.from_official(four)
     state = read_checkpoint(tmp_path / 'ours.pth')['state_dict']
-    assert same(state, expected)
+    assert same_weights(state, expected)
     with pytest.raises(CheckpointError, match=rf'model_converters/cyclegan\.py {folder} ours\.pth'):
         load_model(folder)
 
@@ -386,7 +386,7 @@ def test_files_of_cyclegans_networks(four, tmp_path, capsys):
             {k: v.contiguous() for k, v in state.items()}, folder / f'latest_net_{name}.safetensors'
         )
     assert convert('cyclegan', folder, tmp_path / 'safe.pth') == 0
-    assert same(read_checkpoint(tmp_path / 'safe.pth')['state_dict'], expected)
+    assert same_weights(read_checkpoint(tmp_path / 'safe.pth')['state_dict'], expected)
     torch.save(four['G_A'], folder / 'latest_net_G_A.pth')
     assert convert('cyclegan', folder, tmp_path / 'twice.pth') == 1
     said = 'latest_net_G_A.pth and latest_net_G_A.safetensors are one network: take one away'
@@ -401,8 +401,7 @@ def test_files_of_cyclegans_networks(four, tmp_path, capsys):
 @pytest.fixture
 def variables() -> dict[str, np.ndarray]:
     with np.load(DATA / 'official_tensorflow.npz') as file:
-        found = {k.removeprefix('gen.var/'): file[k] for k in file if k.startswith('gen.var/')}
-    return found | {k.replace('generator_B', 'generator_A'): v for k, v in found.items()}
+        return twins(file, 'gen.var/')
 
 
 def test_variables_as_people_share_them(variables, tmp_path, capsys):
@@ -427,7 +426,7 @@ def test_variables_as_people_share_them(variables, tmp_path, capsys):
         assert part in said, said
     for path in (source, ours):
         model, _ = load_model(path, device='cpu')
-        assert same(model.state_dict(), expected)
+        assert same_weights(model.state_dict(), expected)
     np.savez(source, **{k: v for k, v in variables.items() if k.startswith('generator_B')})
     assert load_model(source, device='cpu')[0].targets() == ('B',)
     only = {k: v for k, v in variables.items() if k.startswith('generator_A')}

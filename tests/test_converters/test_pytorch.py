@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, load_tool
+from helpers import ROOT, load_tool, recorded_checkpoint
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
@@ -24,16 +24,6 @@ TERMS = {
     'g_adv': 'loss_gan_g_{domain}_{scale}',
     'g_advcam': 'loss_gan_g_{domain}_{scale}_cam',
 }
-
-
-def checkpoint(numbers: dict, prefix: str) -> dict:
-    """The official checkpoint that is recorded under ``prefix``."""
-    networks: dict[str, dict] = {}
-    for key, value in numbers.items():
-        if key.startswith(prefix):
-            network, name = key[len(prefix) :].split('.', 1)
-            networks.setdefault(network, {})[name] = torch.from_numpy(value)
-    return networks
 
 
 def build(weights: dict) -> UGATIT:
@@ -110,11 +100,11 @@ def compare_training(steps: list[dict], init: dict, after: dict) -> None:
 
 def test_forward_passes(official):
     numbers = {key: official[key] for key in official if not key.startswith('light.weights')}
-    compare_forward(numbers, checkpoint(official, 'light.weights.'), 'light.')
+    compare_forward(numbers, recorded_checkpoint(official, 'light.weights.'), 'light.')
 
 
 def test_full_generator(official):
-    weights = checkpoint(official, 'full.weights.')
+    weights = recorded_checkpoint(official, 'full.weights.')
     weights['genB2A'] = weights['genA2B']
     assert describe(from_official(weights))['generator'] == {
         'in_channels': 3,
@@ -137,7 +127,11 @@ def test_three_training_steps(official):
         {key[8:]: value for key, value in official.items() if key.startswith(prefix.format(i))}
         for i in range(3)
     ]
-    compare_training(steps, checkpoint(official, 'light.weights.'), checkpoint(official, 'after.'))
+    compare_training(
+        steps,
+        recorded_checkpoint(official, 'light.weights.'),
+        recorded_checkpoint(official, 'after.'),
+    )
 
 
 @pytest.mark.slow
@@ -172,7 +166,7 @@ def test_reference_training_steps(reference):
 
 
 def test_round_trip_is_exact(official):
-    weights = checkpoint(official, 'light.weights.')
+    weights = recorded_checkpoint(official, 'light.weights.')
     back = to_official(build(weights).state_dict())
     assert set(back) == set(weights)
     for network, state in weights.items():
@@ -181,7 +175,7 @@ def test_round_trip_is_exact(official):
 
 
 def test_unknown_and_missing_keys_are_named(official):
-    weights = checkpoint(official, 'light.weights.')
+    weights = recorded_checkpoint(official, 'light.weights.')
     with pytest.raises(ValueError, match='official PyTorch program: optimizer'):
         from_official({**weights, 'optimizer': {}})
     odd = {**weights, 'genA2B': {**weights['genA2B'], 'DownBlock.1.scale': torch.zeros(1)}}
@@ -199,7 +193,7 @@ def test_unknown_and_missing_keys_are_named(official):
 
 def test_tool_both_ways_into_the_config(official, tmp_path: Path, capsys):
     """What is converted loads strictly into a model of the config; the way back is exact."""
-    weights = checkpoint(official, 'light.weights.')
+    weights = recorded_checkpoint(official, 'light.weights.')
     source, ours, back = (str(tmp_path / name) for name in ('official.pt', 'ours.pth', 'back.pt'))
     torch.save(weights, source)
     convert = load_tool('model_converters/ugatit_pytorch').main

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import DATA, load_tool
+from helpers import DATA, load_tool, twins, variables
 from torch import nn
 
 from ugatit_mm.converters import (
@@ -26,16 +26,6 @@ from ugatit_mm.models.layers import pad, raw_weight
 def numbers() -> dict[str, np.ndarray]:
     with np.load(DATA / 'official_tensorflow.npz') as file:
         return dict(file)
-
-
-def variables(numbers: dict, prefix: str) -> dict[str, np.ndarray]:
-    return {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
-
-
-def twins(numbers: dict, prefix: str) -> dict[str, np.ndarray]:
-    """A checkpoint whose two generators are the one that was recorded."""
-    found = variables(numbers, prefix)
-    return found | {k.replace('generator_B', 'generator_A'): v for k, v in found.items()}
 
 
 def model_of(found: dict[str, np.ndarray]) -> UGATIT:

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import TINY, load_tool
+from helpers import load_tool, tiny_config
 from mmagic.registry import TRANSFORMS
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -77,11 +77,8 @@ def deep_set(root: Path) -> np.ndarray:
 def test_from_training_to_translation(tmp_path):
     """The checkpoint says the range: translations are those of the pictures in 8 bits."""
     values = deep_set(tmp_path / 'data')
-    options = {'data_root': str(tmp_path / 'data'), 'deep_range': [0, 4095]}
-    short = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
-    cfg = load_config('ugatit_custom', TINY | options | short)
-    cfg.work_dir = str(tmp_path / 'work')
-    run_training(cfg)
+    options = {'deep_range': [0, 4095], 'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
+    run_training(tiny_config(tmp_path / 'data', tmp_path / 'work', **options))
     weights = tmp_path / 'work' / 'iter_2.pth'
     assert read_checkpoint(weights)['meta']['deep_range'] == {'A': [0, 4095], 'B': [0, 4095]}
     run_test(load_config(tmp_path / 'work' / 'ugatit_custom.py'), weights, tmp_path / 'test')

@@ -1,11 +1,11 @@
 """What a folder of pictures holds: found by suffix or content, and what is lost is said."""
 
-import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bad_pictures import encode, noise
 from mmengine.logging import MMLogger
 from PIL import Image
 
@@ -23,13 +23,10 @@ from ugatit_mm.datasets.loading import ImageReadError
 
 HEIC = 'HEIF' in FORMATS
 without_heic = pytest.mark.skipif(HEIC, reason='pillow-heif is installed: HEIC is read')
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
 
 
 def encoded(kind: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(PIXELS).save(file, kind)
-    return file.getvalue()
+    return encode(noise(), kind)
 
 
 def write(folder: Path, **files: bytes) -> None:

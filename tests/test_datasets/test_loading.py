@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from bad_pictures import ORIENTED
+from bad_pictures import ORIENTED, encode, orientation_exif
+from bad_pictures import png as png_of
 from cyclegan_helpers import recorded
 from mmagic.registry import TRANSFORMS
 from PIL import Image, ImageCms, ImageOps
@@ -26,31 +27,13 @@ def rgb():
     return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
-def encode(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def png(
     bits: int, colour_type: int, rows: bytes, size: tuple[int, int], trns: bytes = b''
 ) -> bytes:
     """A PNG by hand, for the kinds that Pillow does not write; rows carry their filter bytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
-        )
-
-    header = struct.pack('>IIBBBBB', *size, bits, colour_type, 0, 0, 0)
-    transparency = chunk(b'tRNS', trns) if trns else b''
-    return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + transparency
-        + chunk(b'IDAT', zlib.compress(rows))
-        + chunk(b'IEND', b'')
-    )
+    chunks = [(b'tRNS', trns)] if trns else []
+    chunks.append((b'IDAT', zlib.compress(rows)))
+    return png_of(*size, *chunks, bits=bits, kind=colour_type)
 
 
 def check_form(image: np.ndarray) -> None:
@@ -241,19 +224,15 @@ def test_lab():
 def test_exif_orientation(kind, orientation):
     scale, block = 40, 16  # greys 0, 40, ... in blocks that survive JPEG
     stored = (np.array(ORIENTED[1], np.uint8) * scale).repeat(block, 0).repeat(block, 1)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     colour = Image.fromarray(np.repeat(stored[..., None], 3, axis=2))
-    image = decode_rgb(encode(colour, kind, exif=exif))
+    image = decode_rgb(encode(colour, kind, exif=orientation_exif(orientation)))
     centres = image[block // 2 :: block, block // 2 :: block, 0]
     np.testing.assert_allclose(centres, np.array(ORIENTED[orientation]) * scale, atol=3)
 
 
 def test_exif_orientation_of_16_bit_grey():
-    exif = Image.Exif()
-    exif[0x0112] = 6
     stored = np.array(ORIENTED[1], np.uint16) * 40 * 257
-    image = decode_rgb(encode(Image.fromarray(stored), 'PNG', exif=exif))
+    image = decode_rgb(encode(Image.fromarray(stored), 'PNG', exif=orientation_exif(6)))
     np.testing.assert_array_equal(image[..., 0], np.array(ORIENTED[6]) * 40)
 
 
@@ -359,13 +338,11 @@ def test_transform_refuses_other_things_than_paths(rgb):
 def pictures_of_all_kinds(side: int = 31) -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (side - 9, side, 4), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stands on its side
     rgb = Image.fromarray(noise[..., :3].copy())
     deep = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     return {
         'rgb': encode(rgb, 'PNG'),
-        'turned': encode(rgb, 'PNG', exif=exif),
+        'turned': encode(rgb, 'PNG', exif=orientation_exif(6)),
         'jpeg': encode(rgb, 'JPEG'),
         'grey': encode(Image.fromarray(noise[..., 0].copy()), 'PNG'),
         '16 bit': encode(deep, 'PNG'),
@@ -453,7 +430,7 @@ def test_scale_must_be_a_size(scale):
         LoadRGBImage('img_A', scale=scale)
 
 
-def turned(picture: Image.Image, orientation: int = 6) -> Image.Image:
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
     picture.getexif()[0x0112] = orientation
     return picture
 
@@ -496,7 +473,7 @@ def test_pictures_of_every_mode_are_read_as_files_of_them(tmp_path, mode, orient
     check_form(upright)
     if MODES[mode]:
         path = tmp_path / 'picture'
-        exif = {'exif': turned(picture.copy(), orientation).getexif()} if orientation > 1 else {}
+        exif = {'exif': orientation_exif(orientation)} if orientation > 1 else {}
         # Plain TIFFs that are turned, Pillow itself maps into memory with their sides exchanged.
         options = {'compression': 'tiff_lzw'} if MODES[mode] == 'TIFF' else {}
         picture.save(path, MODES[mode], **options, **exif)
@@ -530,9 +507,7 @@ def test_orientation_of_a_picture_in_memory(orientation):
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF', 'WEBP', 'JPEG', 'AVIF'])
 @pytest.mark.parametrize('orientation', [1, 3, 6])
 def test_a_path_and_what_pillow_opens_of_it(tmp_path, kind, orientation):
-    picture = gradient('RGB')
-    exif = turned(picture.copy(), orientation).getexif()
-    picture.save(tmp_path / 'picture', kind, exif=exif)
+    gradient('RGB').save(tmp_path / 'picture', kind, exif=orientation_exif(orientation))
     pixels = read(tmp_path / 'picture')
     assert pixels.shape == ((9, 6, 3) if orientation == 6 else (6, 9, 3))
     with Image.open(tmp_path / 'picture') as opened:
@@ -548,8 +523,7 @@ def test_plain_tiffs_that_are_stored_turned(tmp_path, mode, orientation):
     grey = gradient('RGB').convert('L')
     wide = Image.fromarray(np.asarray(grey, np.uint16) * 257) if mode == 'I;16' else None
     picture = wide or gradient('RGB').convert(mode)
-    exif = turned(grey.copy(), orientation).getexif()
-    picture.save(path := tmp_path / 'picture.tif', exif=exif)
+    picture.save(path := tmp_path / 'picture.tif', exif=orientation_exif(orientation))
     pixels = read(path)
     assert pixels.shape == ((6, 9, 3) if orientation == 3 else (9, 6, 3))
     with Image.open(path) as opened:
@@ -669,15 +643,12 @@ def test_files_that_say_what_is_white():
 
 
 def deep_colours(kind: str, values: np.ndarray, orientation: int = 1) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     if kind == 'TIFF':
         return tiff(values, photometric='rgb', extratags=[(0x0112, 'H', 1, orientation, True)])
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
-    data = png(16, {3: 2, 4: 6}[values.shape[2]], rows, values.shape[1::-1])
-    chunk = b'eXIf' + exif.tobytes().removeprefix(b'Exif\0\0')
-    chunk = struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
-    return data[:33] + chunk + data[33:]
+    exif = orientation_exif(orientation).tobytes().removeprefix(b'Exif\0\0')
+    chunks = (b'eXIf', exif), (b'IDAT', zlib.compress(rows))
+    return png_of(*values.shape[1::-1], *chunks, bits=16, kind={3: 2, 4: 6}[values.shape[2]])
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'TIFF'])

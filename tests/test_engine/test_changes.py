@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, assert_same
+from helpers import assert_same, tiny_config
 from mmagic.registry import PARAM_SCHEDULERS
 from mmengine.optim import OptimWrapper
 
 from ugatit_mm.apis import run_training
 from ugatit_mm.apis.arguments import apply_speed
-from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError, read_checkpoint
 from ugatit_mm.engine.changes import go_on
 
@@ -147,14 +146,11 @@ def test_what_the_state_lacks_is_an_error():
 def config(data_root: Path, tmp_path: Path):
     def build(iterations: int, **options):
         options = {
-            'data_root': str(data_root),
             'train_cfg.max_iters': iterations,
             'train_cfg.val_interval': 100,
             'param_scheduler.end': 8,
         } | options
-        cfg = load_config('ugatit_custom', TINY | options)
-        cfg.work_dir = str(tmp_path / 'work')
-        return cfg
+        return tiny_config(data_root, tmp_path / 'work', **options)
 
     return build
 

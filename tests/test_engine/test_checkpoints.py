@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, assert_same, assert_same_weights, read_bytes, saved_weights
+from helpers import assert_same, assert_same_weights, read_bytes, saved_weights, tiny_config
 from mmagic.registry import RUNNERS
 
 from ugatit_mm import files as places
 from ugatit_mm.apis import load_model, run_test, run_training
 from ugatit_mm.apis.arguments import apply_speed
-from ugatit_mm.config import keep_mmengine_hooks, load_config
+from ugatit_mm.config import keep_mmengine_hooks
 from ugatit_mm.converters import CheckpointError, files, read_checkpoint
 from ugatit_mm.datasets import LoadRGBImage
 from ugatit_mm.engine.runner import newest_whole
@@ -34,8 +34,8 @@ def config(data_root: Path, tmp_path: Path):
     """Of a tiny training, with options over it."""
 
     def build(name: str = 'work', resume: bool = False, **options):
-        cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
-        cfg.work_dir, cfg.resume = str(tmp_path / name), resume
+        cfg = tiny_config(data_root, tmp_path / name, **options)
+        cfg.resume = resume
         return cfg
 
     return build

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY, assert_same_weights
+from helpers import assert_same_weights, tiny_config
 from mmagic.registry import RUNNERS
 from mmengine.hooks import Hook
 
-from ugatit_mm.config import load_config
 from ugatit_mm.hooks import NotFiniteError
 from ugatit_mm.models.base import StepLog
 
@@ -59,8 +58,7 @@ class Poison(Hook):
 
 
 def train(data_root: Path, work_dir: Path, *poisoned: int, patience: int = 10):
-    cfg = load_config('ugatit_custom', {**TINY, **RARELY, 'data_root': str(data_root)})
-    cfg.work_dir = str(work_dir)
+    cfg = tiny_config(data_root, work_dir, **RARELY)
     cfg.default_hooks.finite.patience = patience
     poison = Poison(*poisoned)
     runner = RUNNERS.build(cfg)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, TINY_OF, as_arguments, load_tool, saved_weights, write_images
+from helpers import TINY, as_arguments, assert_same_weights, load_tool, tiny_config, write_images
 from mmagic.registry import MODELS
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import init_default_scope
@@ -27,12 +27,6 @@ from ugatit_mm.models.base.images import check_size
 QUICK = {'train_cfg.max_iters': 2, 'default_hooks.sheets.interval': 1}
 
 
-def config(root: Path, work: Path, name: str = 'ugatit', **options: Any):
-    cfg = load_config(f'{name}_custom', {**TINY_OF[name], 'data_root': str(root), **options})
-    cfg.work_dir = str(work)
-    return cfg
-
-
 def built(cfg: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A runner with all that a training has, which did not begin."""
     monkeypatch.setattr('ugatit_mm.engine.loop.UGATITTrainLoop.run', lambda loop: None)
@@ -45,9 +39,30 @@ def ready(tmp_path_factory) -> tuple[Any, Any]:
     folder = tmp_path_factory.mktemp('ready')
     write_images(folder / 'data')
     with pytest.MonkeyPatch.context() as patch:
-        runner = built(config(folder / 'data', folder / 'work'), patch)
+        runner = built(tiny_config(folder / 'data', folder / 'work'), patch)
     preflight.check_training(runner)
     return runner, next(hook for hook in runner.hooks if hasattr(hook, 'save_best'))
+
+
+@pytest.fixture
+def weights(ready, tmp_path: Path) -> Path:
+    """A file of weights of tiny networks."""
+    runner, _ = ready
+    path = tmp_path / 'weights.pth'
+    write_checkpoint(path, runner.model.state_dict(), {})
+    return path
+
+
+@pytest.fixture
+def failing(monkeypatch) -> list[dict]:
+    """Metrics of which the first fails: networks that diverge give features that are not finite."""
+
+    def fail(metric: Any, *words: Any) -> dict:
+        raise ValueError('features must be finite')
+
+    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
+    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
+    return [kid, dict(type='TransStats')]
 
 
 def refused(runner: Any) -> str:
@@ -72,7 +87,7 @@ def test_without_validation_sheets_show_training_pictures(data_root, tmp_path: P
     """The same ones each time; nothing of testA and testB is needed."""
     for folder in ('testA', 'testB'):
         shutil.rmtree(data_root / folder)
-    cfg = config(data_root, tmp_path / 'work', **QUICK)
+    cfg = tiny_config(data_root, tmp_path / 'work', **QUICK)
     for field in absent:
         cfg[field] = None
     runner = run_training(cfg)
@@ -93,13 +108,12 @@ def test_without_validation_sheets_show_training_pictures(data_root, tmp_path: P
 @pytest.mark.slow
 def test_no_validation_equals_one_that_changes_nothing(data_root, tmp_path: Path):
     """Sheets of training pictures draw none of training's random numbers."""
-    with_val = config(data_root, tmp_path / 'with', **QUICK)
-    without = config(data_root, tmp_path / 'without', **QUICK)
+    with_val = tiny_config(data_root, tmp_path / 'with', **QUICK)
+    without = tiny_config(data_root, tmp_path / 'without', **QUICK)
     without.val_cfg = None
     for cfg in (with_val, without):
         run_training(cfg)
-    one, two = (saved_weights(tmp_path / name / 'iter_2.pth') for name in ('with', 'without'))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert_same_weights(tmp_path / 'with' / 'iter_2.pth', tmp_path / 'without' / 'iter_2.pth')
 
 
 # Counting
@@ -116,7 +130,7 @@ def test_no_validation_equals_one_that_changes_nothing(data_root, tmp_path: Path
     ],
 )
 def test_loops_of_mmengine_become_ours(given, made):
-    cfg = config(Path('data'), Path('work'))
+    cfg = tiny_config(Path('data'), Path('work'))
     cfg.train_cfg = given
     loop = preflight.prepare(cfg).train_cfg
     assert {k: v for k, v in loop.items() if v is not None} == {'type': 'UGATITTrainLoop', **made}
@@ -125,7 +139,7 @@ def test_loops_of_mmengine_become_ours(given, made):
 
 def test_epochs_are_iterations(data_root, tmp_path: Path, monkeypatch):
     """Six pictures of A in batches of two: an epoch is three iterations."""
-    cfg = config(data_root, tmp_path / 'work', **{'train_dataloader.batch_size': 2})
+    cfg = tiny_config(data_root, tmp_path / 'work', **{'train_dataloader.batch_size': 2})
     cfg.train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=2, val_begin=2)
     loop = built(cfg, monkeypatch).train_loop
     assert (loop.max_iters, loop.val_interval, loop.val_begin) == (12, 6, 6)
@@ -134,7 +148,7 @@ def test_epochs_are_iterations(data_root, tmp_path: Path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_in_epochs_resumes_exactly(data_root, tmp_path: Path):
-    whole = config(data_root, tmp_path / 'whole')
+    whole = tiny_config(data_root, tmp_path / 'whole')
     whole.train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
     run_training(whole)
     assert (tmp_path / 'whole' / 'last_validation').read_text() == '6'
@@ -142,11 +156,10 @@ def test_a_training_in_epochs_resumes_exactly(data_root, tmp_path: Path):
     parts.mkdir()
     shutil.copy(tmp_path / 'whole' / 'iter_2.pth', parts)
     (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))
-    again = config(data_root, parts)
+    again = tiny_config(data_root, parts)
     again.train_cfg, again.resume = whole.train_cfg, True
     run_training(again)
-    one, two = (saved_weights(tmp_path / name / 'iter_6.pth') for name in ('whole', 'parts'))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert_same_weights(tmp_path / 'whole' / 'iter_6.pth', parts / 'iter_6.pth')
 
 
 @pytest.mark.parametrize(
@@ -166,7 +179,7 @@ def test_a_training_in_epochs_resumes_exactly(data_root, tmp_path: Path):
 )
 def test_counts_that_make_no_training(options, said):
     with pytest.raises(PreflightError) as caught:
-        preflight.prepare(config(Path('data'), Path('work'), **options))
+        preflight.prepare(tiny_config(Path('data'), Path('work'), **options))
     assert str(caught.value) == said
 
 
@@ -288,7 +301,7 @@ def test_pictures_of_a_pipeline_of_ones_own(tiny, crop, options, said):
 
 
 def test_a_sample_is_looked_at_before_the_first_iteration(data_root, tmp_path: Path):
-    cfg = config(data_root, tmp_path / 'work')
+    cfg = tiny_config(data_root, tmp_path / 'work')
     pipeline = cfg.train_dataloader.dataset.pipeline
     pipeline.insert(-1, dict(type='Resize', keys=['img_A', 'img_B'], scale=0.5, keep_ratio=True))
     with pytest.raises(PreflightError, match=r'images of 16x16 are too small for the discrimin'):
@@ -355,7 +368,7 @@ def test_no_room_for_a_checkpoint(ready, monkeypatch):
 @pytest.mark.parametrize('kind', ['Adam', 'LeanAdam'])
 def test_the_size_of_a_checkpoint_is_known(data_root, tmp_path: Path, kind):
     options = {f'optim_wrapper.{x}.optimizer.type': kind for x in ('generators', 'discriminators')}
-    runner = run_training(config(data_root, tmp_path / 'work', **QUICK, **options))
+    runner = run_training(tiny_config(data_root, tmp_path / 'work', **QUICK, **options))
     hook = next(hook for hook in runner.hooks if hasattr(hook, 'save_best'))
     told = preflight.checkpoint_size(runner, hook)
     real = (tmp_path / 'work' / 'iter_2.pth').stat().st_size
@@ -385,22 +398,15 @@ def test_intervals_beyond_the_end_and_more_pictures_than_there_are(data_root, tm
         'default_hooks.sheets.interval': 1,
         'default_hooks.checkpoint.interval': 1000,
     }
-    run_training(config(data_root, tmp_path / 'work', **options))
+    run_training(tiny_config(data_root, tmp_path / 'work', **options))
     assert (tmp_path / 'work' / 'iter_1.pth').is_file()
     assert (tmp_path / 'work' / 'last_validation').read_text() == '1'
 
 
 @pytest.mark.slow
-def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path: Path, monkeypatch):
-    """Networks that diverge give features that are not finite."""
-
-    def fail(metric: Any, *words: Any) -> dict:
-        raise ValueError('features must be finite')
-
-    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
-    cfg = config(data_root, tmp_path / 'work')
-    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
-    cfg.val_evaluator = [kid, dict(type='TransStats')]
+def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path: Path, failing):
+    cfg = tiny_config(data_root, tmp_path / 'work')
+    cfg.val_evaluator = failing
     cfg.default_hooks.checkpoint.update(save_best='A2B/colour_hog_kid', rule='less')
     run_training(cfg)
     assert (tmp_path / 'work' / 'iter_4.pth').is_file()
@@ -410,19 +416,10 @@ def test_a_metric_that_fails_in_validation_ends_no_training(data_root, tmp_path:
 
 
 def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
-    data_root, tmp_path: Path, monkeypatch, ready
+    data_root, tmp_path: Path, weights, failing
 ):
-    runner, _ = ready
-
-    def fail(metric: Any, *words: Any) -> dict:
-        raise ValueError('features must be finite')
-
-    monkeypatch.setattr('ugatit_mm.evaluation.TransKID.summarise', fail)
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
-    cfg = config(data_root, tmp_path / 'work')
-    kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
-    cfg.test_evaluator = [kid, dict(type='TransStats')]
+    cfg = tiny_config(data_root, tmp_path / 'work')
+    cfg.test_evaluator = failing
     file = tmp_path / 'work' / 'results_weights.json'
     with pytest.raises(MetricError) as caught:
         run_test(cfg, weights, tmp_path / 'out')
@@ -436,15 +433,12 @@ def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
 
 
 @pytest.mark.slow
-def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
-    runner, _ = ready
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
-    cfg = config(data_root, tmp_path / 'work')
+def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, weights):
+    cfg = tiny_config(data_root, tmp_path / 'work')
     cfg.test_dataloader = None
     with pytest.raises(ConfigError, match='testing needs test_dataloader, there is none'):
         run_test(cfg, weights)
-    cfg = config(data_root, tmp_path / 'work')
+    cfg = tiny_config(data_root, tmp_path / 'work')
     cfg.test_evaluator = cfg.test_cfg = None
     assert run_test(cfg, weights, tmp_path / 'out') == {}
     assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5
@@ -458,15 +452,12 @@ def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, ready):
     [('testA', 'A2B', 'B'), pytest.param('testB', 'B2A', 'A', marks=pytest.mark.slow)],
 )
 def test_one_folder_tests_one_direction(
-    data_root, tmp_path: Path, ready, folder, direction, absent
+    data_root, tmp_path: Path, weights, folder, direction, absent
 ):
     """Pixels and figures are those of a test of both."""
-    runner, _ = ready
-    weights = tmp_path / 'weights.pth'
-    write_checkpoint(weights, runner.model.state_dict(), {})
-    both = run_test(config(data_root, tmp_path / 'both'), weights, tmp_path / 'two')
+    both = run_test(tiny_config(data_root, tmp_path / 'both'), weights, tmp_path / 'two')
     shutil.rmtree(data_root / f'test{absent}')
-    one = run_test(config(data_root, tmp_path / 'work'), weights, tmp_path / 'one', sheet=True)
+    one = run_test(tiny_config(data_root, tmp_path / 'work'), weights, tmp_path / 'one', sheet=True)
     assert one == {
         f'{direction}/{name}': both[f'{direction}/{name}'] for name in ('colour', 'edges')
     }
@@ -481,7 +472,7 @@ def test_one_folder_tests_one_direction(
     log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert f'there are no pictures of {absent} to test on: only {direction} is tested' in log
     kid = dict(type='TransKID', extractor=dict(type='ColourHOGFeatures'))
-    cfg = config(data_root, tmp_path / 'kid')
+    cfg = tiny_config(data_root, tmp_path / 'kid')
     cfg.test_evaluator = [kid]
     with pytest.raises(TooFewImagesError, match=f'of {absent} there is none: add test pictures'):
         run_test(cfg, weights)
@@ -490,7 +481,7 @@ def test_one_folder_tests_one_direction(
 @pytest.mark.slow
 def test_a_validation_of_one_domain(data_root, tmp_path: Path):
     shutil.rmtree(data_root / 'testA')
-    run_training(config(data_root, tmp_path / 'work', **QUICK))
+    run_training(tiny_config(data_root, tmp_path / 'work', **QUICK))
     assert (tmp_path / 'work' / 'last_validation').read_text() == '2'
     sheets = {file.name for file in tmp_path.glob('work/*/vis_data/vis_image/*.png')}
     assert sheets == {'sheet_B2A_1.png', 'sheet_B2A_2.png'}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from helpers import TINY, batch, in_ranks
+from helpers import TINY, batch, in_ranks, same_weights
 from mmagic.registry import MODEL_WRAPPERS, MODELS
 from mmengine import MessageHub
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -87,24 +87,20 @@ def ranks(tmp_path_factory) -> Path:
     return folder
 
 
-def same(one: dict, two: dict) -> bool:
-    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
-
-
 def test_ranks_stay_equal_to_the_bit(ranks: Path):
     """Weights, and the vectors of the spectral norms, which nobody broadcasts."""
     first, second = (torch.load(ranks / f'{rank}.pth') for rank in (0, 1))
     for name in first:
-        assert same(first[name], second[name]), name
+        assert same_weights(first[name], second[name]), name
     assert any(key.endswith('.u') for key in first['as configured'])
 
 
 def test_gradients_in_the_buckets_change_nothing(ranks: Path):
     """Also where a batch's gradients are added to the last one's and not yet sent."""
     states = torch.load(ranks / '0.pth')
-    assert same(states['as configured'], states['own gradients'])
-    assert same(states['accumulated'], states['own gradients, accumulated'])
-    assert not same(states['as configured'], states['accumulated'])
+    assert same_weights(states['as configured'], states['own gradients'])
+    assert same_weights(states['accumulated'], states['own gradients, accumulated'])
+    assert not same_weights(states['as configured'], states['accumulated'])
 
 
 def test_gradients_are_sent_during_the_backward_pass(ranks: Path):

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from helpers import ROOT, TINY, TINY_OF, assert_same, in_ranks, read_bytes, write_images
+from helpers import ROOT, TINY_OF, assert_same, in_ranks, read_bytes, tiny_config, write_images
 
 from ugatit_mm.apis import run_training
-from ugatit_mm.config import load_config
 from ugatit_mm.converters import read_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.engine.runner import gather_to_first
@@ -93,14 +92,13 @@ def keep_seen(set_attribute=setattr) -> None:
 
 def train(root: Path, name: str, iterations: int, resume: str | None = None, **fields) -> Path:
     """Train, and return the last checkpoint."""
-    options = TINY | {
-        'data_root': str(root / 'data'),
+    options = {
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': 100,
         'default_hooks.sheets.interval': 100,
     }
-    cfg = load_config('ugatit_custom', options)
-    cfg.work_dir, cfg.resume = str(root / name), resume is not None
+    cfg = tiny_config(root / 'data', root / name, **options)
+    cfg.resume = resume is not None
     cfg.load_from = resume and str(root / resume)
     cfg.update(fields)
     cfg.experiment_name = f'{name}_{iterations}'

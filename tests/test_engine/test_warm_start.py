@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT, TINY_OF, saved_weights
+from helpers import ROOT, TINY_OF, saved_weights, tiny_config
 from mmagic.registry import MODELS
 from mmengine.registry import init_default_scope
 
@@ -121,16 +121,13 @@ def test_a_training_begins_with_one_direction_of_other_domains(
     networks = {'domains': {'A': 'selfie', 'B': 'anime'}}
     write_checkpoint(file, source.state_dict(), {'networks': networks})
     options = {
-        **TINY_OF[name],
-        'data_root': str(data_root),
         'domains.A': 'cat',
         'domains.B': 'dog',
         'train_cfg.max_iters': 2,
         'load_from.generators.B': str(file),
         'model.frozen': ['generators.dog.encoder', 'discriminators.A'],
     }
-    cfg = load_config(f'{name}_custom', options)
-    cfg.work_dir = str(tmp_path / 'work')
+    cfg = tiny_config(data_root, tmp_path / 'work', name, **options)
     run_training(cfg)
     weights = saved_weights(tmp_path / 'work' / 'iter_2.pth')
     assert equal(weights, source.state_dict(), 'generators.B.encoder.')
@@ -157,9 +154,9 @@ def test_all_weights_of_other_domains(tmp_path: Path, data_root):
     source = model_of('ugatit', 1)
     file = tmp_path / 'all.pth'
     write_checkpoint(file, source.state_dict(), {'networks': {'domains': {'A': 'x', 'B': 'y'}}})
-    options = {**TINY_OF['ugatit'], 'data_root': str(data_root), 'train_cfg.max_iters': 1}
-    cfg = load_config('ugatit_custom', options)
-    cfg.work_dir, cfg.load_from = str(tmp_path / 'work'), str(file)
+    options = {'train_cfg.max_iters': 1}
+    cfg = tiny_config(data_root, tmp_path / 'work', **options)
+    cfg.load_from = str(file)
     run_training(cfg)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert f'the weights of {file} are of x (now A), y (now B)' in log
@@ -167,8 +164,8 @@ def test_all_weights_of_other_domains(tmp_path: Path, data_root):
     run_test(cfg, file)
     logs = ''.join(log.read_text() for log in tmp_path.glob('work/*/*.log'))
     assert logs.count(f'the weights of {file} are of x (now A), y (now B)') == 2
-    swapped = load_config('ugatit_custom', options | {'domains.A': 'y', 'domains.B': 'x'})
-    swapped.work_dir = str(tmp_path / 'swapped')
+    options |= {'domains.A': 'y', 'domains.B': 'x'}
+    swapped = tiny_config(data_root, tmp_path / 'swapped', **options)
     said = f'{file} was trained as x and y, the config has them the other way round: give domains'
     with pytest.raises(CheckpointError, match=f'{said}.A=x domains.B=y'):
         run_test(swapped, file)

@@ -3,10 +3,7 @@
 import errno
 import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,12 +15,14 @@ from helpers import (
     assert_same_weights,
     in_ranks,
     load_tool,
+    started,
+    tiny_config,
+    wait_for,
 )
 from mmagic.registry import RUNNERS
 from mmengine.config import Config
 
 from ugatit_mm.apis import run_test, run_training
-from ugatit_mm.config import load_config
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import WorkDirError, work_dir
 from ugatit_mm.engine.work_dir import (
@@ -43,9 +42,7 @@ def config(data_root: Path, tmp_path: Path):
     """Of a tiny training, with options over it."""
 
     def build(name: str = 'work', **options):
-        cfg = load_config('ugatit_custom', {**SHORT, 'data_root': str(data_root), **options})
-        cfg.work_dir = str(tmp_path / name)
-        return cfg
+        return tiny_config(data_root, tmp_path / name, **SHORT | options)
 
     return build
 
@@ -232,9 +229,8 @@ def test_the_tool_says_it_in_one_line(data_root, tmp_path, capsys):
 def train_twice(data: Path, work: Path) -> None:
     dist.init_process_group('gloo')
     for how in ('start', 'refused', 'restart'):
-        cfg = load_config('ugatit_custom', SHORT | {'data_root': str(data)})
-        cfg.work_dir, cfg.launcher = str(work), 'pytorch'
-        cfg.restart = how == 'restart'
+        cfg = tiny_config(data, work, **SHORT)
+        cfg.launcher, cfg.restart = 'pytorch', how == 'restart'
         if how == 'refused':
             with pytest.raises(WorkDirError, match='--resume goes on from iter_2'):
                 run_training(cfg)
@@ -253,43 +249,27 @@ def test_the_first_rank_decides_for_all(data_root, tmp_path):
 # ------------------------------------------------------------------------------------ the lock
 
 
-def started(work: Path, data: Path, log: Path, *words: str, **options) -> subprocess.Popen:
-    options = SHORT | {'data_root': data, 'train_cfg.max_iters': 10**5} | options
-    options |= {'train_dataloader.num_workers': 1}
-    command = [sys.executable, ROOT / 'tools/train.py', 'ugatit_custom', '--work-dir', work]
-    with log.open('w') as file:
-        return subprocess.Popen(
-            [*map(str, [*command, *words]), '--cfg-options', *as_arguments(options)],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            start_new_session=True,
-        )
-
-
 @pytest.mark.slow
 def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root, tmp_path, capsys):
     """The first one's data worker lives on for seconds, and a test runs beside it."""
     work, log = tmp_path / 'work', tmp_path / 'log'
-    process = started(work, data_root, log)
-    try:
-        deadline = time.time() + 120
-        while not (work / 'iter_2.pth').exists():
-            assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.1)
+    options = SHORT | {'data_root': data_root}
+    endless = options | {'train_cfg.max_iters': 10**5, 'train_dataloader.num_workers': 1}
+    command = [sys.executable, ROOT / 'tools/train.py', 'ugatit_custom', '--work-dir', work]
+    command += ['--cfg-options', *as_arguments(endless)]
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with started(command, log, env=env, start_new_session=True) as process:
+        wait_for(process, log, (work / 'iter_2.pth').exists)
         words = ['ugatit_custom', '--work-dir', str(work), '--resume', '--cfg-options']
-        words += as_arguments(SHORT | {'data_root': data_root})
+        words += as_arguments(options)
         assert load_tool('train').main(words) == 1
         assert re.fullmatch(
             rf'error: {work} is in use, process {process.pid} on \S+ since \S+ \S+ trains there: '
             'wait for its end, or choose another --work-dir\n',
             capsys.readouterr().err,
         )
-        cfg = load_config('ugatit_custom', SHORT | {'data_root': str(data_root)})
-        cfg.work_dir = str(work)
-        assert run_test(cfg, work / 'iter_2.pth')
-    finally:
-        process.send_signal(signal.SIGKILL)  # its worker is not told
+        assert run_test(tiny_config(data_root, work, **SHORT), work / 'iter_2.pth')
+        process.kill()  # its worker is not told
         process.wait()
     lock(work)
     unlock(work)

@@ -3,17 +3,14 @@
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, as_arguments, in_ranks, load_tool
+from helpers import ROOT, TINY, as_arguments, in_ranks, load_tool, started, tiny_config, wait_for
 
 from ugatit_mm.apis import run_training
-from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import TransStats
 from ugatit_mm.models import UGATIT
 
@@ -109,7 +106,6 @@ def test_accumulated_gradients_are_waited_for(data_root, tmp_path, monkeypatch, 
 
 SLOW = """
 import time
-from contextlib import suppress
 from pathlib import Path
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
@@ -137,38 +133,21 @@ def test_as_a_program(data_root, tmp_path):
         "custom_imports = dict(imports=['ugatit_mm', 'slow'], allow_failed_imports=False)\n"
         f'custom_hooks = [dict(type="Slow", note={str(note)!r})]\n'
     )
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
+    command = [sys.executable, ROOT / 'tools/train.py', config]
+    command += words(data_root, work, **{'train_dataloader.num_workers': 1})[1:]
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{tmp_path}:{ROOT}'}
-    with log.open('w') as file:
-        process = subprocess.Popen(
-            [*command, *words(data_root, work, **{'train_dataloader.num_workers': 1})[1:]],
-            stdout=file,
-            stderr=file,
-            env=env,
-            start_new_session=True,
-        )
-    try:
-        wait_for(process, log, 120, note.exists)
+    with started(command, log, env=env, start_new_session=True) as process:
+        wait_for(process, log, note.exists)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal
-        wait_for(process, log, 10, lambda: f'finishing iteration 4 {AGAIN}\n' in log.read_text())
+        wait_for(process, log, lambda: f'finishing iteration 4 {AGAIN}\n' in log.read_text(), 10)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(20) == 130, log.read_text()[-3000:]
-    finally:
-        process.kill()
-        process.wait()
     said = log.read_text()
     assert 'Traceback' not in said and said.count('press again') == 1
     assert re.search(
         r'stopped WITHOUT saving: .* after iteration 2 is lost; .*/iter_2\.pth\n', said
     )
     assert checkpoints(work) == ['iter_2.pth']
-
-
-def wait_for(process: subprocess.Popen, log: Path, seconds: float, condition) -> None:
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
-        time.sleep(0.05)
 
 
 def train_a_rank(data: Path, work: Path) -> None:
@@ -180,8 +159,8 @@ def train_a_rank(data: Path, work: Path) -> None:
         return does(self, *args, **kwargs)
 
     UGATIT.train_step = step
-    cfg = load_config('ugatit_custom', TINY | {'data_root': str(data)})
-    cfg.work_dir, cfg.launcher = str(work), 'pytorch'
+    cfg = tiny_config(data, work)
+    cfg.launcher = 'pytorch'
     with pytest.raises(KeyboardInterrupt):
         run_training(cfg)
 

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import TINY
+from helpers import tiny_config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-
-from ugatit_mm.config import load_config
 
 
 def alive() -> int:
@@ -50,9 +48,8 @@ class Watch(Hook):
 @pytest.mark.slow
 @pytest.mark.parametrize('leak', [False, True])
 def test_memory_is_the_same_after_sheets_and_validations(data_root: Path, tmp_path: Path, leak):
-    options = {**TINY, 'data_root': str(data_root), 'train_cfg.max_iters': 6}
-    cfg = load_config('ugatit_custom', options)  # sheets and validations every two iterations
-    cfg.work_dir = str(tmp_path)
+    # Sheets and validations every two iterations.
+    cfg = tiny_config(data_root, tmp_path, **{'train_cfg.max_iters': 6})
     runner = Runner.from_cfg(cfg)
     watch = Watch(leak)
     runner.register_hook(watch)

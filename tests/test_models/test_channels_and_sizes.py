@@ -44,6 +44,13 @@ def build(name: str, **options: Any) -> UnpairedTranslation:
     return model
 
 
+def saved(model: UnpairedTranslation, cfg: Config, folder: Path) -> TranslationInferencer:
+    """The inferencer of a file with the model's weights."""
+    networks = model.networks_of(cfg.model.to_dict())
+    write_checkpoint(folder / 'w.safetensors', model.state_dict(), {'networks': networks})
+    return TranslationInferencer(folder / 'w.safetensors', device='cpu')
+
+
 def optimisers(model: UnpairedTranslation):
     adam = {'optimizer': {'type': 'Adam', 'lr': 1e-3, 'fused': True}}
     return UGATITOptimWrapperConstructor(dict.fromkeys(model.OPTIMIZED, adam))(model)
@@ -119,13 +126,7 @@ def test_weights_of_one_direction_may_make_other_channels(tmp_path: Path):
     cfg = config('cyclegan')
     cfg.merge_from_dict({'model': fields})
     model = MODELS.build(cfg.model)
-    kind = type(model)
-    write_checkpoint(
-        tmp_path / 'w.safetensors',
-        model.state_dict(),
-        {'networks': kind.networks_of(cfg.model.to_dict())},
-    )
-    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    inferencer = saved(model, cfg, tmp_path)
     grey = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     (result,) = inferencer(grey)
     assert np.array_equal(result.image, by_hand(inferencer.model, grey[..., None], 'B'))
@@ -139,20 +140,16 @@ def test_weights_of_one_direction_may_make_other_channels(tmp_path: Path):
     ('name', 'options'), [('ugatit', {}), ('ugatit', FULL), ('cyclegan', {})], ids=str
 )
 def test_a_rectangle(name: str, options: dict, tmp_path: Path):
-    model = build(name, img_size=(32, 48), load_size=None, **options)
+    fields = {'img_size': (32, 48), 'load_size': None, **options}
+    model = build(name, **fields)
     assert model.img_size == (32, 48)
     log = model.train().train_step(batch(3, (32, 48)), optimisers(model))
     assert log.not_finite == [] and all(log.updates.values())
     model.eval()
-    state = {'networks': {}}
     if options:
         with pytest.raises(ValueError, match=r'tied to img_size=\(32, 48\), got 48x32'):
             model.train_step(batch(3, (48, 32)), optimisers(model))
-    kind = type(model)
-    cfg = config(name, img_size=(32, 48), load_size=None, **options)
-    state['networks'] = kind.networks_of(cfg.model.to_dict())
-    write_checkpoint(tmp_path / 'w.safetensors', model.state_dict(), state)
-    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    inferencer = saved(model, config(name, **fields), tmp_path)
     assert inferencer.img_size == (32, 48)
     picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     (result,) = inferencer(picture, 'B', restore=False)
@@ -165,12 +162,12 @@ def test_a_rectangle(name: str, options: dict, tmp_path: Path):
             inferencer(picture, size='keep')
 
 
-def write_data(root: Path, channels: int, size: tuple[int, int]) -> None:
+def write_data(root: Path, channels: int) -> None:
     rng = np.random.default_rng(channels)
     for folder in ('trainA', 'trainB', 'testA', 'testB'):
         (root / folder).mkdir(parents=True)
         for index in range(2):
-            picture = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
+            picture = rng.integers(0, 256, (40, 36, channels), dtype=np.uint8)
             write_picture(picture, root / folder / f'{index}.{"png" if channels < 5 else "tif"}')
 
 
@@ -181,7 +178,7 @@ def write_data(root: Path, channels: int, size: tuple[int, int]) -> None:
 @every_model
 def test_from_training_to_export(name: str, channels: int, size: tuple[int, int], tmp_path: Path):
     data, out = tmp_path / 'data', tmp_path / 'out'
-    write_data(data, channels, (40, 36))
+    write_data(data, channels)
     options = {
         'channels': channels,
         'img_size': size,
@@ -240,11 +237,7 @@ def read_raw(path: Path, channels: int) -> np.ndarray:
 
 
 def test_a_video_through_grey_networks(tmp_path: Path):
-    model = build('ugatit', channels=1)
-    cfg = config('ugatit', channels=1)
-    networks = type(model).networks_of(cfg.model.to_dict())
-    write_checkpoint(tmp_path / 'w.safetensors', model.state_dict(), {'networks': networks})
-    inferencer = TranslationInferencer(tmp_path / 'w.safetensors', device='cpu')
+    inferencer = saved(build('ugatit', channels=1), config('ugatit', channels=1), tmp_path)
     frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     video = cv2.VideoWriter(str(tmp_path / 'a.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (32, 32))
     for _ in range(2):
@@ -281,7 +274,7 @@ def test_a_video_through_grey_networks(tmp_path: Path):
     ids=['validation', 'training', 'metric'],
 )
 def test_what_does_not_fit_is_said_at_the_start(options: dict, said: str, tmp_path: Path):
-    write_data(tmp_path / 'data', 1, (40, 36))
+    write_data(tmp_path / 'data', 1)
     plain = {'channels': 1, 'data_root': str(tmp_path / 'data')}
     cfg = config('cyclegan', **(plain | options))
     cfg.work_dir = str(tmp_path / 'work')

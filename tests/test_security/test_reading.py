@@ -8,14 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, assert_same, batch, read_bytes
+from helpers import assert_same, batch, read_bytes, tiny_config
 from hostile import archive, pickled, storage, table, tensor
 from mmagic.registry import RUNNERS
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
 from ugatit_mm.apis import load_model
-from ugatit_mm.config import keep_mmengine_hooks, load_config
+from ugatit_mm.config import keep_mmengine_hooks
 from ugatit_mm.converters import CheckpointError, read_checkpoint, write_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.converters.inspection import Omitted
@@ -130,8 +130,8 @@ def test_the_list_of_the_process_is_as_it_was(tmp_path):
 
 def test_a_checkpoint_of_mmengines_own_runner(data_root, tmp_path):
     """With its hooks, its log history and its best score, which is a number of NumPy's."""
-    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root)})
-    cfg.work_dir, cfg.runner_type = str(tmp_path / 'work'), 'Runner'
+    cfg = tiny_config(data_root, tmp_path / 'work')
+    cfg.runner_type = 'Runner'
     cfg.train_cfg = dict(by_epoch=False, max_iters=2, val_interval=1)
     keep_mmengine_hooks(cfg)
     best = dict(save_best='A2B/colour', rule='less', max_keep_ckpts=1)

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from helpers import (
     free_port,
     in_ranks,
     saved_weights,
+    started,
+    wait_for,
     write_images,
 )
 
@@ -89,20 +91,6 @@ def faulty(tmp_path: Path, kind: str, note: Path) -> Path:
     return config
 
 
-@contextmanager
-def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
-    """A process that is not left behind when the test fails, nor are its children."""
-    with log.open('w') as file:
-        process = subprocess.Popen(list(map(str, words)), stdout=file, stderr=file, **options)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            for pid in family(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait()
-
-
 def train_a_rank(data: Path, work: Path) -> None:
     cfg = load_config('ugatit_custom', chosen(data))
     cfg.work_dir, cfg.launcher = str(work), 'pytorch'
@@ -134,13 +122,6 @@ def test_the_others_end_and_the_cause_is_named(whole, tmp_path, kind, said):
     assert not any(Path(f'/proc/{pid}').exists() for pid in ranks[1:])
     newest = tmp_path / 'work' / 'iter_4.pth'
     assert (tmp_path / 'work' / 'last_checkpoint').read_text() == str(newest)
-
-
-def wait_for(process: subprocess.Popen, log: Path, condition: Callable[[], bool]) -> None:
-    deadline = time.time() + 120
-    while not condition():
-        assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
-        time.sleep(0.02)
 
 
 def ranks_of(process: subprocess.Popen) -> list[int]:

@@ -5,19 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from helpers import load_tool
+from helpers import load_tool, recorded_checkpoint
 
 OfficialOrder = load_tool('benchmarks/official_order').OfficialOrder
-
-
-def checkpoint(numbers: dict, prefix: str) -> dict:
-    """The official checkpoint that is recorded under ``prefix``."""
-    networks: dict[str, dict] = {}
-    for key, value in numbers.items():
-        if key.startswith(prefix):
-            network, name = key[len(prefix) :].split('.', 1)
-            networks.setdefault(network, {})[name] = torch.from_numpy(value)
-    return networks
 
 
 def images(recorded: np.ndarray) -> torch.Tensor:
@@ -87,13 +77,16 @@ def compare_training(steps: list[dict], baseline: OfficialOrder, after: dict) ->
 
 def test_light_networks(official):
     numbers = {key[6:]: official[key] for key in official if key.startswith('light.')}
-    compare_forward(numbers, build(checkpoint(official, 'light.weights.'), True, 96))
+    compare_forward(numbers, build(recorded_checkpoint(official, 'light.weights.'), True, 96))
 
 
 def test_full_generator(official):
     numbers = {key[5:]: official[key] for key in official if key.startswith('full.')}
-    generator = checkpoint(official, 'full.weights.')['genA2B']
-    weights = checkpoint(official, 'light.weights.') | {'genA2B': generator, 'genB2A': generator}
+    generator = recorded_checkpoint(official, 'full.weights.')['genA2B']
+    weights = recorded_checkpoint(official, 'light.weights.') | {
+        'genA2B': generator,
+        'genB2A': generator,
+    }
     compare_forward(numbers, build(weights, False, 96))
 
 
@@ -102,8 +95,8 @@ def test_three_training_steps(official):
         {key[8:]: value for key, value in official.items() if key.startswith(f'train.{i}.')}
         for i in range(3)
     ]
-    baseline = build(checkpoint(official, 'light.weights.'), True, 96)
-    compare_training(steps, baseline, checkpoint(official, 'after.'))
+    baseline = build(recorded_checkpoint(official, 'light.weights.'), True, 96)
+    compare_training(steps, baseline, recorded_checkpoint(official, 'after.'))
 
 
 @pytest.mark.parametrize('kind', ['light', 'full'])

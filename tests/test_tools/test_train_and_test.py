@@ -20,7 +20,9 @@ from helpers import (
     free_port,
     in_ranks,
     load_tool,
+    same_weights,
     saved_weights,
+    tiny_config,
 )
 from PIL import Image
 
@@ -43,14 +45,8 @@ def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
 
 
 def train_here(data_root: Path, work_dir: Path, **options) -> Path:
-    cfg = load_config('ugatit_custom', {**TINY, 'data_root': str(data_root), **options})
-    cfg.work_dir = str(work_dir)
-    run_training(cfg)
+    run_training(tiny_config(data_root, work_dir, **options))
     return work_dir
-
-
-def same_weights(one: dict, two: dict) -> bool:
-    return set(one) == set(two) and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def assert_rho_in_range(weights: dict) -> None:
@@ -107,8 +103,8 @@ def test_seeded_runs_repeat_to_the_bit_and_resume_exactly(data_root: Path, tmp_p
     )
 
     parts = tmp_path / 'parts'
-    cfg = load_config('ugatit_custom', {**TINY, **rate, 'data_root': str(data_root)})
-    cfg.work_dir, cfg.resume = str(parts), True
+    cfg = tiny_config(data_root, parts, **rate)
+    cfg.resume = True
     parts.mkdir()
     (parts / 'iter_2.pth').write_bytes((whole / 'iter_2.pth').read_bytes())
     (parts / 'last_checkpoint').write_text(str(parts / 'iter_2.pth'))

@@ -4,7 +4,9 @@ import errno
 import os
 import re
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
@@ -30,6 +32,7 @@ from ugatit_mm.engine.work_dir import (
     has_logged,
     iteration_of,
     lock,
+    new_start,
     set_aside,
     unlock,
 )
@@ -111,11 +114,9 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     run_test(config(), work / 'iter_4.pth')  # a test is no start
     assert names(work, '*.py') == ['ugatit_custom.py']
     cfg = config()
-    cfg.restart, cfg.experiment_name = True, 'test'  # MMEngine's would be that of its second
+    cfg.restart = True
     RUNNERS.build(cfg).test()  # a test sets nothing aside
-    cfg.pop('experiment_name')
     capfd.readouterr()
-    cfg.experiment_name = 'again'  # MMEngine names one by the second
     run_training(cfg)
     aside = work / 'set_aside_1'
     said = f'the training that was in {work} is now in {aside}'
@@ -141,6 +142,32 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     with pytest.raises(CheckpointError, match='was trained as A and B, the config says rose and B'):
         run_training(cfg)
     assert (aside / 'ugatit_custom.py').read_text() == before
+
+
+def test_a_start_has_a_name_that_no_other_has(tmp_path):
+    """None of its work dir, and none of its process."""
+    second = '20260101_000000'
+    for work in ('one', 'other'):
+        (tmp_path / work / second).mkdir(parents=True)
+    made = [new_start(tmp_path / work, second) for work in ('one', 'one', 'other')]
+    assert made == [f'{second}_1', f'{second}_2', f'{second}_3']
+    set_aside(tmp_path / 'one', f'{second}_2')  # whose start asks for it
+    assert names(tmp_path / 'one', '2*') == [f'{second}_2']
+
+
+@pytest.mark.slow
+def test_a_training_set_aside_in_its_second_and_by_a_runner_that_is_built(config, monkeypatch):
+    """MMEngine keeps what it draws with by the name of a start."""
+    clock = SimpleNamespace(time=lambda: 1e9, localtime=time.localtime, strftime=time.strftime)
+    monkeypatch.setattr('mmengine.runner.runner.time', clock)
+    run_training(config())
+    work = Path(config().work_dir)
+    for train in (run_training, lambda cfg: RUNNERS.build(cfg).train()):
+        cfg = config()
+        cfg.restart = True
+        train(cfg)
+        assert (work / 'iter_2.pth').is_file() and len(names(work, '*/vis_data/config.py')) == 1
+    assert len(names(work, 'set_aside_*/*/vis_data/scalars.json')) == 2
 
 
 @pytest.mark.slow

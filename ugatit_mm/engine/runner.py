@@ -1,6 +1,5 @@
 """MMEngine's runner with checkpoints that are whole, read safely, and resumed to the last bit."""
 
-import itertools
 import os
 import re
 import time
@@ -46,7 +45,7 @@ from .changes import go_on, other_settings, settings_of
 from .preflight import CheckedRunner
 from .random_state import random_state
 from .warm_start import domains_of, load_parts, tell_domains
-from .work_dir import WorkDirError, checkpoints_of, claim, unlock
+from .work_dir import WorkDirError, checkpoints_of, claim, new_start, unlock
 
 PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
 
@@ -109,26 +108,18 @@ class UGATITRunner(CheckedRunner):
             cfg.resume = False
             if not isinstance(cfg.get('load_from'), Mapping):  # parts belong to the recipe
                 cfg.load_from = None
-        names = [self._timestamp]
-        for number in itertools.count(1):
-            if not is_main_process():
-                break
-            try:
-                os.mkdir(os.path.join(self.work_dir, names[0]))
-                break
-            except FileExistsError:
-                names = [f'{self._timestamp}_{number}']
+        names = [new_start(self.work_dir, self._timestamp) if is_main_process() else '']
         broadcast_object_list(names)
         self._timestamp = names[0]
 
-    def _claim(self, resume: bool, load_from: str | Mapping | None) -> None:
+    def _claim(self, resume: bool, load_from: str | Mapping | None, own: str = '') -> None:
         """Lock the work dir and look what is there; the first rank does."""
         result: list[Any] = [None]
         file = None if isinstance(load_from, Mapping) else load_from
         if is_main_process():
             try:
                 restarts = _restarts()
-                result[0] = claim(self.work_dir, resume, file, self._restart, restarts)
+                result[0] = claim(self.work_dir, resume, file, self._restart, restarts, own)
             except (WorkDirError, OSError) as error:
                 result[0] = error
         broadcast_object_list(result)
@@ -162,7 +153,7 @@ class UGATITRunner(CheckedRunner):
             WorkDirError: It holds another training, or another process trains there.
         """
         if not self._claimed:
-            self._claim(self._resume, self._load_from)
+            self._claim(self._resume, self._load_from, self._timestamp)
             for note in self._notes:
                 self.logger.warning(note)
         try:

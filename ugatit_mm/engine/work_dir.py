@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -80,7 +81,12 @@ def has_logged(work_dir: PathLike) -> bool:
 
 
 def claim(
-    work_dir: PathLike, resume: bool, load_from: PathLike | None, restart: bool, restarts: bool
+    work_dir: PathLike,
+    resume: bool,
+    load_from: PathLike | None,
+    restart: bool,
+    restarts: bool,
+    own: str = '',
 ) -> list[str]:
     """Lock a work dir for a training, if the training may start there.
 
@@ -90,6 +96,7 @@ def claim(
         load_from: A checkpoint, or weights to start from.
         restart: Set a training that is there aside.
         restarts: The launcher starts failed processes again: the work dir decides.
+        own: The folder that this start has there by now, see :func:`new_start`.
 
     Returns:
         Lines to log.
@@ -100,14 +107,19 @@ def claim(
     """
     notes = lock(work_dir)
     try:
-        return notes + _look(work_dir, resume, load_from, restart, restarts)
+        return notes + _look(work_dir, resume, load_from, restart, restarts, own)
     except BaseException:
         unlock(work_dir)
         raise
 
 
 def _look(
-    work_dir: PathLike, resume: bool, load_from: PathLike | None, restart: bool, restarts: bool
+    work_dir: PathLike,
+    resume: bool,
+    load_from: PathLike | None,
+    restart: bool,
+    restarts: bool,
+    own: str,
 ) -> list[str]:
     if restart and resume:
         raise WorkDirError('--resume goes on, --restart does not: give one of them')
@@ -129,7 +141,7 @@ def _look(
     if restarts or not (checkpoints or has_logged(work_dir)):
         return []
     if restart:
-        return [f'the training that was in {work_dir} is now in {set_aside(work_dir)}']
+        return [f'the training that was in {work_dir} is now in {set_aside(work_dir, own)}']
     if resume and load_from is not None and _belongs(load_from, work_dir, checkpoints):
         return []
     ways = '--restart sets it aside and starts a new one'
@@ -144,11 +156,11 @@ def _belongs(path: PathLike, work_dir: PathLike, checkpoints: list[Path]) -> boo
     return real in known or os.path.dirname(real) == os.path.realpath(work_dir)
 
 
-def set_aside(work_dir: PathLike) -> Path:
+def set_aside(work_dir: PathLike, own: str = '') -> Path:
     """Move a training into a folder of its own inside its work dir; return that folder.
 
     Checkpoints, logs, sheets, results and the report are moved, configs are copied. What is not of
-    a training stays.
+    a training stays, and so does the folder ``own`` of the start that asks for it.
 
     Raises:
         WorkDirError: Its checkpoints lie elsewhere, where the next training would write over them.
@@ -162,13 +174,37 @@ def set_aside(work_dir: PathLike) -> Path:
             )
     found = {path for pattern in FILES for path in folder.glob(pattern)}
     belongs = sorted(found.union(checkpoints_of(folder)))
-    belongs += [path for path in sorted(folder.iterdir()) if _is_start(path)]
+    belongs += [path for path in sorted(folder.iterdir()) if _is_start(path) and path.name != own]
     aside = _new_folder(folder)
     for path in belongs:
         os.rename(path, aside / path.name)
     for path in sorted(folder.glob('*.py')):
         shutil.copy2(path, aside / path.name)  # this start may have been given it
     return aside
+
+
+_started: set[str] = set()  # by this process
+
+
+def new_start(work_dir: PathLike, second: str) -> str:
+    """Make the folder of a start for its logs and sheets; return its name.
+
+    No other start there has that name, nor one of this process elsewhere: MMEngine keeps loggers
+    and visualisers by it, which write where they began.
+
+    Args:
+        work_dir: An existing folder.
+        second: When it starts, as MMEngine writes it.
+    """
+    number = 0
+    while True:
+        name = f'{second}_{number}' if number else second
+        if name not in _started:
+            with suppress(FileExistsError):
+                os.mkdir(os.path.join(work_dir, name))
+                _started.add(name)
+                return name
+        number += 1
 
 
 def _is_start(path: Path) -> bool:

@@ -144,8 +144,9 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     assert (aside / 'ugatit_custom.py').read_text() == before
 
 
-def test_a_start_has_a_name_that_no_other_has(tmp_path):
+def test_a_start_has_a_name_that_no_other_has(tmp_path, monkeypatch):
     """None of its work dir, and none of its process."""
+    monkeypatch.setattr(work_dir, '_started', set())
     second = '20260101_000000'
     for work in ('one', 'other'):
         (tmp_path / work / second).mkdir(parents=True)

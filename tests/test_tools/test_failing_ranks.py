@@ -157,6 +157,36 @@ def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     print(f'killed at iteration {done}:', resumed)
 
 
+AT_EXIT = """
+import atexit, os, runpy, sys
+from pathlib import Path
+
+def threads(when):
+    print(when, *(task.read_text() for task in Path('/proc/self/task').glob('*/comm')))
+
+atexit.register(threads, 'at the end:')  # the first to be registered is the last to be called
+import torch
+destroy = torch.distributed.destroy_process_group
+torch.distributed.destroy_process_group = lambda: (destroy(), threads('trained:'))
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.slow
+def test_no_thread_of_gloo_lives_when_python_ends(whole, tmp_path):
+    """One that does may kill a rank that has trained to the end."""
+    (tmp_path / 'at_exit.py').write_text(AT_EXIT)
+    words = [sys.executable, tmp_path / 'at_exit.py', ROOT / 'tools/train.py', 'ugatit_custom']
+    words += ['--launcher', 'pytorch', '--work-dir', tmp_path / 'work', *options(whole[0])]
+    rank = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1'}
+    env = ENV | rank | {'MASTER_PORT': free_port(), 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(list(map(str, words)), env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, trained, ended = re.split('trained:|at the end:', done.stdout)
+    assert 'gloo' in trained and 'gloo' not in ended
+
+
 @pytest.mark.slow
 def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd):
     """Two ranks with a picture each, resumed by one with two: the same steps, but for rounding."""

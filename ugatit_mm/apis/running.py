@@ -1,6 +1,8 @@
 """Training and testing from a config, as the tools, the demo and the tests do it."""
 
+import atexit
 import copy
+import gc
 import hashlib
 import os
 from collections.abc import Iterator
@@ -144,7 +146,9 @@ def _ranks(cfg: Config) -> Iterator[None]:
     """Join the ranks by gloo where there is no GPU: MMEngine's launcher would ask CUDA for devices.
 
     Who has joined leaves at the end. A process that ends in the group may be killed by gloo's
-    threads when its neighbour ends first.
+    threads when its neighbour ends first. So may one that has left, after all is written: the
+    threads live as long as the runner, whose parts refer to each other, and may want Python when it
+    is no more. They end in time when the runner is collected before.
     """
     joins = False
     if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
@@ -154,6 +158,7 @@ def _ranks(cfg: Config) -> Iterator[None]:
         seconds = cfg.env_cfg.dist_cfg.get('timeout')  # without it torch's own
         timeout = None if seconds is None else timedelta(seconds=seconds)
         torch.distributed.init_process_group('gloo', timeout=timeout)
+        atexit.register(gc.collect)
     try:
         yield
     finally:

@@ -76,10 +76,7 @@ class OneWay(UnpairedTranslation):
     def needed(self, target):
         return {'encoders': (other(target),), 'decoders': (target,)}
 
-    def styles(self, names, target):
-        seeds = [sum(name.encode()) for name in names]
-        rows = [torch.rand(1, 1, 1, 1, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.cat(rows)
+    style_shape = (1, 1, 1)
 
     def translate(self, image, target, *, heatmap=False, style=None):
         code = unwrap(self.encoders)[other(target)](image)
@@ -121,7 +118,11 @@ def test_validation_has_what_there_is_and_a_style_by_name():
     turned = {'inputs': {key: value.flip(0) for key, value in data['inputs'].items()}}
     twin = model.val_step({**turned, 'data_samples': again})
     assert torch.equal(out[0].fake_B, twin[1].fake_B) and torch.equal(out[1].fake_B, twin[0].fake_B)
-    assert not torch.equal(model.styles(['x'], 'B'), model.styles(['y'], 'B'))
+    x, y = model.styles(['x', 'y'], 'B')
+    assert torch.equal(model.styles(['y'], 'B'), y[None]) and not torch.equal(x, y)
+    assert not torch.equal(model.styles(['x'], 'B', seed=1), x[None])
+    with pytest.raises(ValueError, match='OneWay has no styles'):
+        model.style_of(images(), 'B')
 
 
 def test_metrics_take_the_direction_that_there_is():

@@ -5,11 +5,12 @@ from .preprocessor import TranslationPreprocessor
 from .registry import TRANSLATION_MODELS, translation_model
 from .step import Step
 from .unpaired import Attention, Plot, Translated, UnpairedTranslation
-from .wrappers import unwrap
+from .wrappers import AveragedParallel, unwrap
 
 __all__ = [
     'TRANSLATION_MODELS',
     'Attention',
+    'AveragedParallel',
     'Plot',
     'Step',
     'StepLog',

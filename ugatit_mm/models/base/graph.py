@@ -257,7 +257,8 @@ def _kind(
         for groups in [optim.optimizer.param_groups]
     )
     parameters = tuple((p.data_ptr(), p.requires_grad) for p in model.parameters())
-    return shapes, turns, options, parameters, model.training, tuple(model.loss_config.items())
+    losses = tuple(model.loss_config.items())
+    return shapes, turns, options, parameters, model.training, losses, model.phase
 
 
 @contextmanager

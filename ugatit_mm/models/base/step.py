@@ -1,10 +1,11 @@
 """One iteration of training: what stands around the algorithm of every model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
@@ -43,9 +44,10 @@ class Kept:
 class Step:
     """Turns, accumulation, precision, ranks, updates that are left out, log.
 
-    Distributed data parallel averages the gradients of what runs through its wrapper's ``forward``:
-    :meth:`forward` enters each part once for a backward pass. Everything else goes through
-    :func:`unwrap`.
+    Of several ranks, distributed data parallel averages the gradients of what runs through its
+    wrapper's ``forward``: :meth:`forward` enters each part once for a backward pass, and everything
+    else goes through :func:`unwrap`. A model that runs its parts in another way, within
+    :meth:`passes`, is wrapped by :class:`AveragedParallel`, and :meth:`update` averages.
 
     An update whose gradient is not finite is left out: weights, optimiser states and the buffers of
     its parts are what they were before it. The iteration's later updates are left out with it; one
@@ -60,8 +62,8 @@ class Step:
 
     Attributes:
         drawn: As given.
-        terms: Loss terms of each update that was computed, by its name.
-        taken: Of each update that was due, whether it was taken; 0-dim bool.
+        terms: Loss terms of each update that was computed, by its label.
+        taken: Of each update that was due, whether it was taken, by its label; 0-dim bool.
     """
 
     def __init__(
@@ -85,15 +87,32 @@ class Step:
         """
         module = getattr(self.model, part)
         name = next(name for name, parts in self.model.OPTIMIZED.items() if part in parts)
-        turn = self.model.is_turn(name, self.optims)
-        with self.optims[name].optim_context(module), torch.set_grad_enabled(turn):
+        with self.passes(name) as turn:
             return (module if turn else unwrap(module))(*inputs)
+
+    @contextmanager
+    def passes(self, name: str) -> Iterator[bool]:
+        """Forward passes for an optimiser's loss: its precision, gradients if it is its turn.
+
+        Args:
+            name: Of the optimiser wrapper, in the model's ``OPTIMIZED``.
+        """
+        turn = self.model.is_turn(name, self.optims)
+        with (
+            _contexts(self.optims[name], self.model.wrapped(name)),
+            torch.set_grad_enabled(turn),
+        ):
+            yield turn
 
     def update(
         self,
         name: str,
         compute: Callable[[], Loss],
         then: Callable[[Tensor], None] | None = None,
+        *,
+        label: str | None = None,
+        only: Sequence[str] | None = None,
+        retain_graph: bool = False,
     ) -> None:
         """Update the parts of an optimiser, if it is their turn.
 
@@ -101,23 +120,30 @@ class Step:
             name: Of the optimiser wrapper, in the model's ``OPTIMIZED``.
             compute: Gives the loss. All other parts are frozen until its backward pass is done.
             then: Called after an update that was due, with whether it was taken, 0-dim bool.
+            label: Of the update in the log, for another update by the same optimiser; ``name``.
+            only: Modules, named as in ``OPTIMIZED``, that learn; those of the optimiser.
+            retain_graph: Another backward pass goes through the graph of this one. It finds the
+                activations of before this update, and the weights of after it.
         """
         optim = self.optims[name]
-        if not self.model.is_turn(name, self.optims):
+        learning = None if only is None else self._learning(only)
+        if not self.model.is_turn(name, self.optims) or learning == []:
             return
-        parts = [getattr(self.model, part) for part in self.model.OPTIMIZED[name]]
+        label = label or name
+        parts = self.model.wrapped(name)
         kept = self.model.kept
         if optim._inner_count % optim._accumulative_counts == 0:
-            kept[name] = Kept([pair for part in parts for pair in copy_buffers(part)])
+            kept[label] = Kept([pair for part in parts for pair in copy_buffers(part)])
         allowed = self.allowed()
         if allowed is not None:
-            kept[name].allow(allowed)
+            kept[label].allow(allowed)
         with self._others_frozen(name):
             with _contexts(optim, parts):
-                loss, self.terms[name] = compute()
-            taken = update(optim, loss, kept[name].allowed)
+                loss, self.terms[label] = compute()
+            averaged = not any(map(is_model_wrapper, parts))
+            taken = update(optim, loss, kept[label].allowed, averaged, learning, retain_graph)
         if taken is not None:
-            self.taken[name] = taken
+            self.taken[label] = taken
         # Later updates run the parts of the earlier ones, too.
         for done, flag in self.taken.items():
             restore_buffers(kept[done].buffers, flag)
@@ -141,12 +167,19 @@ class Step:
         values = torch.empty(0) if vector is None else vector
         return StepLog(names, values, list(self.taken), pending)
 
+    def _learning(self, modules: Sequence[str]) -> list[nn.Parameter]:
+        """Parameters of modules that the config has not frozen."""
+        found = [p for module in modules for p in unwrap(self.model.part(module)).parameters()]
+        return [p for p in found if p.requires_grad]
+
     @contextmanager
     def _others_frozen(self, name: str) -> Iterator[None]:
-        own = self.model.OPTIMIZED[name]
-        others = [getattr(self.model, part) for part in self.model.PARTS if part not in own]
+        own = {id(p) for module in self.model.optimized(name) for p in module.parameters()}
+        parts = [getattr(self.model, part) for part in self.model.PARTS]
         # What the config has frozen is so already, and stays it.
-        learning = [p for part in others for p in part.parameters() if p.requires_grad]
+        learning = [
+            p for part in parts for p in part.parameters() if p.requires_grad and id(p) not in own
+        ]
         for parameter in learning:
             parameter.requires_grad = False
         try:

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -25,6 +25,7 @@ from .graph import StepGraphs, run_step
 from .images import check_img_size, check_size
 from .log import StepLog
 from .step import Kept, Step
+from .styles import named_noise
 from .wrappers import unwrap
 
 IMG_SIZE = 256
@@ -120,7 +121,7 @@ class UnpairedTranslation(BaseTranslationModel):
     TRANSLATES: ClassVar[tuple[str, ...]] = ('generators',)
     """The parts that translation needs; a slim file has only these."""
     OPTIMIZED: ClassVar[dict[str, tuple[str, ...]]]
-    """Name of each optimiser wrapper, and the parts that it updates."""
+    """Name of each optimiser wrapper, and the parts, or modules in them, that it updates."""
     PACED: ClassVar[tuple[str, ...]] = ('generators',)
     """Optimisers that wait for ``discriminator_steps`` and ``disc_init_steps``."""
     PACE: ClassVar[str] = 'discriminators'
@@ -263,6 +264,11 @@ class UnpairedTranslation(BaseTranslationModel):
         """Whether an iteration does nothing on the host that depends on those before it."""
         return True
 
+    @property
+    def phase(self) -> Hashable:
+        """What the launches of an iteration depend on beside turns, shapes and loss weights."""
+        return None
+
     def abandon(self) -> None:
         """Forget what an iteration that broke off has begun on the host."""
 
@@ -351,8 +357,10 @@ class UnpairedTranslation(BaseTranslationModel):
             f'model.{first}.in_channels': self.in_channels,
             f'model.{last}.out_channels': self.out_channels,
         }
-        for part in (part for part in self.PARTS if part not in self.TRANSLATES):
-            counts[f'model.{self.PARTS[part]}.in_channels'] = self._channels(part, 'in_channels')
+        for part, field in self.PARTS.items():
+            network = next(iter(unwrap(getattr(self, part)).values()))
+            if part not in self.TRANSLATES and hasattr(network, 'in_channels'):
+                counts[f'model.{field}.in_channels'] = network.in_channels
         if len(set(counts.values())) > 1:
             said = ', '.join(f'{field}={count}' for field, count in counts.items())
             raise ValueError(
@@ -402,9 +410,19 @@ class UnpairedTranslation(BaseTranslationModel):
                 f'{pipeline}, or model.generator.light=True'
             )
 
+    def part(self, name: str) -> nn.Module:
+        """A part, in its wrapper if it has one, or a module in it, such as ``'generators.A'``."""
+        part, _, inner = name.partition('.')
+        module = getattr(self, part)
+        return unwrap(module).get_submodule(inner) if inner else module
+
+    def wrapped(self, name: str) -> list[nn.Module]:
+        """The modules that an optimiser updates, in their wrappers."""
+        return [self.part(module) for module in self.OPTIMIZED[name]]
+
     def optimized(self, name: str) -> list[nn.Module]:
         """The modules that an optimiser updates."""
-        return [unwrap(getattr(self, part)) for part in self.OPTIMIZED[name]]
+        return [unwrap(module) for module in self.wrapped(name)]
 
     def training_state(self) -> Any:
         """What this rank has of its own beside weights, for exact resume.
@@ -516,17 +534,41 @@ class UnpairedTranslation(BaseTranslationModel):
         """
         return Translated(unwrap(self.generators)[target](image))
 
-    def styles(self, names: Sequence[str], target: str) -> Tensor | None:
+    @property
+    def style_shape(self) -> tuple[int, ...] | None:
+        """Shape of a style; ``None`` for a model whose translation has none."""
+        return None
+
+    def styles(self, names: Sequence[str], target: str, seed: int = 0) -> Tensor | None:
         """Styles for pictures outside of training, the same for a name wherever it is translated.
 
         Args:
             names: Of the pictures' files, without their folders.
             target: Letter of the domain to translate into.
+            seed: Of the draws: another one gives other styles.
 
         Returns:
-            A row for each picture; ``None`` for a model whose translation has no style.
+            From N(0, 1), (N, *style_shape), on the CPU; ``None`` for a model whose translation has
+            no style.
         """
-        return None
+        if self.style_shape is None:
+            return None
+        return torch.stack([named_noise(f'{seed} {name}', self.style_shape) for name in names])
+
+    def style_of(self, image: Tensor, target: str) -> Tensor:
+        """Read the style off pictures of the domain to translate into.
+
+        Args:
+            image: In [-1, 1], (N, C, H, W), of the domain ``target``.
+            target: Its letter.
+
+        Returns:
+            A row for each picture, as :meth:`styles` has it.
+
+        Raises:
+            ValueError: The model has no styles, or its weights cannot read them.
+        """
+        raise ValueError(f'{self.ROW} has no styles')
 
     def translation(
         self, image: Tensor, target_domain: str | None = None, *, style: Tensor | None = None

@@ -1,16 +1,25 @@
 """An update that is left out where its gradient is not finite, without a question to the host."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, all_reduce_params, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from ..layers.spectral_norm import SpectralNorm, join_vectors
 
 
-def update(optim: OptimWrapper, loss: Tensor, allowed: Tensor | None = None) -> Tensor | None:
+def update(
+    optim: OptimWrapper,
+    loss: Tensor,
+    allowed: Tensor | None = None,
+    average: bool = False,
+    learning: Sequence[Tensor] | None = None,
+    retain_graph: bool = False,
+) -> Tensor | None:
     """Make the backward pass and, where it is due, the update, if the gradient's norm is finite.
 
     Ranks decide alike without asking each other: a loss that is not finite makes its rank's whole
@@ -25,19 +34,29 @@ def update(optim: OptimWrapper, loss: Tensor, allowed: Tensor | None = None) -> 
         loss: The total, a scalar.
         allowed: Whether the updates of the iteration before this one were taken, 0-dim bool; with
             ``False`` this one is left out, too.
+        average: Take the mean gradient of all ranks; no wrapper of theirs has done it.
+        learning: Parameters that get a gradient; all that need one, if not given.
+        retain_graph: Another backward pass goes through the graph of this one, with the weights of
+            after the update.
 
     Returns:
         Whether the update was taken, 0-dim bool on the device; ``None`` while gradients accumulate.
     """
     loss = optim.scale_loss(loss)
     # The gradient to begin with is 1, or NaN where the loss is not finite.
-    optim.backward(loss, gradient=0 * loss.detach() + 1)
+    start = 0 * loss.detach() + 1
+    optim.backward(loss, gradient=start, inputs=learning, retain_graph=retain_graph)
     if not optim.should_update():
         return None
+    if average and get_world_size() > 1:
+        all_reduce_params(_gradients(optim.optimizer), op='mean')
     sound = has_finite_gradient(optim.optimizer, loss.device)
     if allowed is not None:
         sound = sound & allowed
-    taken = _step(optim, sound, loss, allowed)
+    # Torch refuses a backward pass through weights that have changed, unless it does not see it.
+    weights = [p for group in optim.optimizer.param_groups for p in group['params']]
+    with _unseen(weights) if retain_graph else nullcontext():
+        taken = _step(optim, sound, loss, allowed)
     optim.zero_grad()
     return taken
 
@@ -78,11 +97,20 @@ def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) 
 
     Finite gradients beyond 1e19 count as infinite too: Adam keeps their squares.
     """
-    parameters = (p for group in optimizer.param_groups for p in group['params'])
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = _gradients(optimizer)
     if not gradients:
         return torch.ones((), dtype=torch.bool, device=device)
     return torch.stack(torch._foreach_norm(gradients)).sum() < torch.inf  # not of NaN either
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    parameters = (p for group in optimizer.param_groups for p in group['params'])
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _unseen(weights: list[Tensor]) -> Any:
+    """A block in which weights change, and torch takes them for unchanged."""
+    return torch.autograd._unsafe_preserve_version_counter(tuple(weights))
 
 
 Buffers = list[tuple[Tensor, Tensor]]

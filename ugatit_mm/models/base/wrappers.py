@@ -1,9 +1,47 @@
-"""Modules inside and outside of MMEngine's distributed wrappers."""
+"""Modules inside and outside of distributed wrappers, and a wrapper of our own."""
 
+from itertools import chain
 from typing import Any
 
+import torch
+from mmagic.registry import MODEL_WRAPPERS
+from mmengine.device import get_device
+from mmengine.dist import broadcast
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from torch import nn
+
+
+@MODEL_WRAPPERS.register_module()
+class AveragedParallel(nn.Module):
+    """Ranks that train one model, whose steps average its gradients after each backward pass.
+
+    For models that run a part several times in a step, or go backwards through a graph twice:
+    DistributedDataParallel, which averages while it goes backwards, takes one pass for each.
+
+    Args:
+        module: An :class:`UnpairedTranslation`; all ranks get the first one's weights and buffers.
+        device_ids: As MMEngine's wrappers have it; not used.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: list[int] | None = None) -> None:
+        super().__init__()
+        self.module: Any = module.to(get_device())
+        with torch.no_grad():
+            for tensor in chain(module.parameters(), module.buffers()):
+                broadcast(tensor.data)
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> Any:
+        """The model's."""
+        return self.module.train_step(data, optim_wrapper)
+
+    def val_step(self, data: dict) -> list:
+        """The model's."""
+        return self.module.val_step(data)
+
+    def test_step(self, data: dict) -> list:
+        """The model's."""
+        return self.module.test_step(data)
 
 
 def unwrap(module: nn.Module) -> Any:

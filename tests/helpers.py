@@ -137,6 +137,15 @@ def recorded_checkpoint(numbers: Mapping, prefix: str) -> dict[str, dict[str, to
     return networks
 
 
+def as_before_0_4(tensor: torch.Tensor, _: int) -> tuple:
+    """How torch before 0.4 pickled a tensor."""
+    storage = torch.storage.TypedStorage(
+        wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True
+    )
+    place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+    return torch._utils._rebuild_tensor, (storage, *place)
+
+
 def as_arguments(options: dict) -> list[str]:
     """The options as words after ``--cfg-options``."""
     return [f'{key}={value}' for key, value in options.items()]

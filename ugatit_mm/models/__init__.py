@@ -2,7 +2,7 @@
 
 from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
-from .losses import CAMLoss
+from .losses import CAMLoss, VGG19Features
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     'UGATITDiscriminator',
     'UGATITGenerator',
     'UnpairedCycleGAN',
+    'VGG19Features',
 ]

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -151,13 +151,15 @@ def as_arguments(options: dict) -> list[str]:
     return [f'{key}={value}' for key, value in options.items()]
 
 
-def batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
+def batch(
+    size: int = 32, count: int = 1, seed: int = 0, pictures: Sequence[str] = ('A', 'B')
+) -> dict:
     """A batch as the data loader gives it: uint8, BGR (MMagic's default order)."""
     rng = torch.Generator().manual_seed(seed)
     return {
         'inputs': {
-            f'img_{domain}': torch.randint(0, 256, (count, 3, size, size), generator=rng).float()
-            for domain in 'AB'
+            f'img_{name}': torch.randint(0, 256, (count, 3, size, size), generator=rng).float()
+            for name in pictures
         }
     }
 

@@ -277,6 +277,12 @@ def _check_images(runner: Any) -> None:
         if not isinstance(inputs, dict):
             continue
         training = loop is runner.train_loop
+        missing = [f'img_{x}' for x in model.PICTURES if training and f'img_{x}' not in inputs]
+        if missing:
+            raise PreflightError(
+                f'{model.ROW} trains on {missing[0]}, which the training pipeline does not give: '
+                'name it in the keys of its PackInputs, and add the step that makes it'
+            )
         with refusing('' if training else 'validation: '):
             for key, image in inputs.items():
                 model.check_images(key.removeprefix('img_'), tuple(image.shape), training)

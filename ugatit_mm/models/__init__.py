@@ -1,5 +1,6 @@
 """Networks, layers, losses and models; importing this registers them with MMagic."""
 
+from .cartoongan import CartoonGAN, CartoonGANDiscriminator, CartoonGANGenerator
 from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss, VGG19Features
@@ -11,6 +12,9 @@ __all__ = [
     'UGATIT',
     'AdaLIN',
     'CAMLoss',
+    'CartoonGAN',
+    'CartoonGANDiscriminator',
+    'CartoonGANGenerator',
     'CycleGANDiscriminator',
     'CycleGANGenerator',
     'UGATITDiscriminator',

@@ -6,7 +6,8 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from cartoongan_helpers import NARROW, pixels, recorded, stand_in, torchs, written
+from cartoongan_helpers import NARROW, stand_in, torchs, written
+from cyclegan_helpers import pixels, recorded
 from helpers import as_before_0_4, load_tool
 from torch import nn
 

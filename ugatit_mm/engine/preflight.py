@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader
 
 from ..datasets import ImageReadError
+from ..datasets.img_size import CROPS
 from ..datasets.random_state import seeded
 from ..domains import other
 from ..evaluation import TransEvaluator, TransMetric
@@ -32,7 +33,8 @@ TOGETHER = (
     ('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
 LOOP = 'UGATITTrainLoop'
-SIZES = ('Crop', 'Resize', 'LoadRGBImage')  # steps that set the size of pictures
+SIZES = (*CROPS, 'Resize', 'LoadRGBImage')  # steps that set the size of pictures
+KEEP_SIZE = ('Flip', 'PackInputs', 'SmoothEdges')
 MMENGINE_LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
@@ -183,7 +185,7 @@ def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:
         size = step.get('crop_size')
         if size is None and isinstance(step.get('scale'), (tuple, list)):
             size = step['scale'][::-1]  # (width, height), MMCV's order
-        if size is None and 'scale' not in step and step.get('type') in ('Flip', 'PackInputs'):
+        if size is None and 'scale' not in step and step.get('type') in KEEP_SIZE:
             continue
         known = step.get('type') in SIZES and not step.get('keep_ratio')
         if known and isinstance(size, (tuple, list)) and [type(side) for side in size] == [int] * 2:

@@ -225,9 +225,9 @@ class CartoonGAN(UnpairedTranslation):
         vgg = model.get('vgg') or {}
         if vgg.get('weights') == RANDOM:
             said.append('VGG19 of random weights')
-        said += [
-            f'VGG19 {n} {vgg[n]}' for n in ('layer', 'input') if vgg.get(n, _VGG[n]) != _VGG[n]
-        ]
+        for name, usual in (('layer', 'conv4_4'), ('input', 'unit')):
+            if vgg.get(name, usual) != usual:
+                said.append(f'VGG19 {name} {vgg[name]}')
         losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
         for name, weight in cls.LOSS_WEIGHTS.items():
             if losses[name] != weight:

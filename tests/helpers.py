@@ -63,6 +63,18 @@ TINY_OF = {
         'model.discriminator.num_layers': 2,
         'model.pool_size': 2,
     },
+    'cartoongan': SHORT
+    | {
+        'load_size': None,  # nothing is cropped
+        'train_dataloader.batch_size': 1,
+        'model.generator.base_channels': 4,
+        'model.generator.num_blocks': 1,
+        'model.discriminator.base_channels': 4,
+        'model.vgg.weights': 'random',
+        'model.vgg.widths': (4, 6, 8, 12, 12),
+        'model.init_iters': 0,
+        'param_scheduler.milestones': [2, 3],
+    },
 }
 TINY = TINY_OF['ugatit']
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from cyclegan_helpers import recorded
 from helpers import batch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import vgg
 
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
@@ -99,3 +99,51 @@ def wrappers(model: torch.nn.Module, optimizer: dict | None = None, **fields):
 def three(size: int = 32, count: int = 2, seed: int = 0) -> dict:
     """A batch as the data loader gives it, with cartoons without clear edges."""
     return batch(size, count, seed, CartoonGAN.PICTURES)
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def plain_generator(n: int, blocks: int, reflect: bool, affine: bool) -> nn.Sequential:
+    """Of torch's own layers."""
+
+    def conv(width: int, out: int, side: int, stride: int = 1, outer: bool = False):
+        mode = 'reflect' if reflect and outer else 'zeros'
+        return nn.Conv2d(width, out, side, stride, side // 2, padding_mode=mode)
+
+    def norm(width: int):
+        return nn.InstanceNorm2d(width, affine=affine), nn.ReLU()
+
+    layers = [conv(3, n, 7, outer=True), *norm(n)]
+    for width in (n, 2 * n):
+        layers += [conv(width, 2 * width, 3, 2), conv(2 * width, 2 * width, 3), *norm(2 * width)]
+    for _ in range(blocks):
+        first, last = (conv(4 * n, 4 * n, 3, outer=True) for _ in range(2))
+        layers.append(Residual(first, *norm(4 * n), last, norm(4 * n)[0]))
+    for width in (2 * n, n):
+        up = nn.ConvTranspose2d(2 * width, width, 3, 2, 1, output_padding=1)
+        layers += [up, conv(width, width, 3), *norm(width)]
+    return nn.Sequential(*layers, conv(n, 3, 7, outer=True), nn.Tanh())
+
+
+def plain_discriminator(m: int, affine: bool) -> nn.Sequential:
+    """Of torch's own layers."""
+    layers = []
+    for width, out, stride, normed in (
+        (3, m, 1, False),
+        (m, 2 * m, 2, False),
+        (2 * m, 4 * m, 1, True),
+        (4 * m, 4 * m, 2, False),
+        (4 * m, 8 * m, 1, True),
+        (8 * m, 8 * m, 1, True),
+    ):
+        layers.append(nn.Conv2d(width, out, 3, stride, 1))
+        layers += [nn.InstanceNorm2d(out, affine=affine)] if normed else []
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers, nn.Conv2d(8 * m, 1, 3, 1, 1))

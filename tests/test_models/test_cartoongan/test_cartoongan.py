@@ -19,10 +19,12 @@ from cartoongan_helpers import (
     wrappers,
 )
 from cyclegan_helpers import fixtures, recorded
-from helpers import assert_same
+from helpers import TINY_OF, as_arguments, assert_same, load_tool, tiny_config
 from mmagic.structures import DataSample
 from mmengine import MessageHub
 
+from ugatit_mm.apis import run_training
+from ugatit_mm.engine import PreflightError
 from ugatit_mm.models import CartoonGAN
 from ugatit_mm.published import WeightsError
 
@@ -302,6 +304,22 @@ def test_only_training_needs_vgg(tmp_path, monkeypatch):
     model.eval().translation(images(model)['A'])
     with pytest.raises(WeightsError, match='no VGG19 weights: .*vgg19-dcbb9e9d.pth is not there'):
         wrappers(model)
+
+
+def test_what_a_training_lacks_is_said_at_its_start(data_root, tmp_path, capsys, monkeypatch):
+    """In a line, by the command."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    tiny = TINY_OF['cartoongan'] | {'data_root': str(data_root), 'model.vgg.weights': None}
+    train = load_tool('train').main
+    words = ['cartoongan_custom', '--work-dir', str(tmp_path / 'work'), '--cfg-options']
+    assert train([*words, *as_arguments(tiny)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: no VGG19 weights: ') and 'model.vgg.weights=FILE' in line
+    cfg = tiny_config(data_root, tmp_path / 'other', 'cartoongan')
+    cfg.train_dataloader.dataset.pipeline[-1]['keys'] = ['img_A', 'img_B']
+    said = '^CartoonGAN trains on img_B_smooth, which the training pipeline does not give: name it'
+    with pytest.raises(PreflightError, match=said):
+        run_training(cfg)
 
 
 def test_vgg_is_no_part_of_the_model():

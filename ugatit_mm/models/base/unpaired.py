@@ -756,6 +756,11 @@ class UnpairedTranslation(BaseTranslationModel):
         return model.get('img_size', IMG_SIZE)
 
     @classmethod
+    def lacks(cls, model: Mapping[str, Any]) -> str | None:
+        """What training needs beside pictures and does not find, and what to do; of a config."""
+        return None
+
+    @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
         """Words for what sets a config apart from the paper's, for the tables."""
         return []

@@ -11,9 +11,10 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
 from ...messages import check_choice
+from ...published import WeightsError
 from ..base import Step, UnpairedTranslation, translation_model, unwrap
 from ..losses import LossTerms, Mean
-from ..losses.vgg import RANDOM
+from ..losses.vgg import RANDOM, find_vgg19
 from .cartoongan_discriminator import CartoonGANDiscriminator, Discriminators
 from .cartoongan_generator import CartoonGANGenerator, Generators
 
@@ -28,7 +29,8 @@ class CartoonGAN(UnpairedTranslation):
     ``img_B_smooth`` of a batch (:class:`SmoothEdges`). As znxlwm/pytorch-CartoonGAN trains it; what
     the first author's program (FlyingGoblin/CartoonGAN) does differently are fields: 16 blocks,
     ``padding='reflect'``, ``affine=True``, ``adversarial='lsgan'``, ``vgg.input='caffe'``. Not of
-    it: its pool of 50 batches, biases that are set to 0, and the scale of its content gradient.
+    it: its pool of 50 batches, biases that are set to 0, VGG's pictures of 224 pixels, and the
+    scale of its content gradient.
 
     Args:
         generator: Config of the generator.
@@ -206,6 +208,17 @@ class CartoonGAN(UnpairedTranslation):
                 'affine': 'discriminators.B.convs.5.weight' in state,
             }
         return networks
+
+    @classmethod
+    def lacks(cls, model: Mapping[str, Any]) -> str | None:
+        """VGG19's weights, where they are not there."""
+        weights = (model.get('vgg') or {}).get('weights')
+        try:
+            if weights != RANDOM:
+                find_vgg19(weights)
+        except WeightsError as error:
+            return str(error)
+        return None
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:

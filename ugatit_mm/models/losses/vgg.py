@@ -148,8 +148,22 @@ class VGG19Features:
         return x
 
 
+def find_vgg19(weights: str | os.PathLike | None = None) -> Path:
+    """Return the file of :class:`VGG19Features`, which is not read.
+
+    Raises:
+        WeightsError: There is no such file.
+    """
+    about = f'{_download()}, or give the file by path: model.vgg.weights=FILE'
+    return find_weights('VGG19', weights, FILES, about)
+
+
+def _download() -> str:
+    return f'Download {URL} (575 MB, its SHA-256 begins with {SHA256}) into {cache_folder()}'
+
+
 def read_vgg19(weights: str | os.PathLike | None = None) -> tuple[dict[str, Tensor], Path, str]:
-    """Read a file of VGG19's weights, as :class:`VGG19Features` takes it.
+    """Read a file of VGG19's weights, as :class:`VGG19Features` takes them.
 
     Returns:
         Weights by torchvision's names, the file, and the SHA-256 of the whole file: of a slim one
@@ -160,14 +174,10 @@ def read_vgg19(weights: str | os.PathLike | None = None) -> tuple[dict[str, Tens
     """
     from ...converters.files import read_checkpoint  # it imports the models
 
-    folder = cache_folder()
-    again = f'Download {URL} (575 MB, its SHA-256 begins with {SHA256}) into {folder}'
-    file = find_weights(
-        'VGG19', weights, FILES, f'{again}, or give the file by path: model.vgg.weights=FILE'
-    )
+    file = find_vgg19(weights)
     named = _DIGITS.search(file.name)
     wanted = named[1] if named else SHA256
-    about = f'..., so this is not that VGG19, or it is damaged. {again}'
+    about = f'..., so this is not that VGG19, or it is damaged. {_download()}'
     if file.suffix == '.safetensors':
         content = read_checkpoint(file)
         digest = check_sha256(file, wanted, about, str(content['meta'].get('sha256')))

@@ -103,7 +103,7 @@ def test_file_to_the_picture_of_torchs_layers(tmp_path, capsys, monkeypatch, tor
             assert expected.std() > 0.02
 
 
-@pytest.mark.parametrize('name', ['generator_latest.pkl', 'G.pth', 'paprika.pth'])
+@pytest.mark.parametrize('name', ['generator_latest.pkl', 'G.pth'])
 def test_a_file_of_the_generator_only(tmp_path, name):
     states = official()
     torch.save({f'module.{key}': value for key, value in states['G'].items()}, tmp_path / name)

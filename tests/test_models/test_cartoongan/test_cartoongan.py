@@ -306,6 +306,7 @@ def test_only_training_needs_vgg(tmp_path, monkeypatch):
         wrappers(model)
 
 
+@pytest.mark.slow
 def test_what_a_training_lacks_is_said_at_its_start(data_root, tmp_path, capsys, monkeypatch):
     """In a line, by the command."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))

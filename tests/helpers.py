@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -62,6 +62,18 @@ TINY_OF = {
         'model.discriminator.base_channels': 4,
         'model.discriminator.num_layers': 2,
         'model.pool_size': 2,
+    },
+    'cartoongan': SHORT
+    | {
+        'load_size': None,  # nothing is cropped
+        'train_dataloader.batch_size': 1,
+        'model.generator.base_channels': 4,
+        'model.generator.num_blocks': 1,
+        'model.discriminator.base_channels': 4,
+        'model.vgg.weights': 'random',
+        'model.vgg.widths': (4, 6, 8, 12, 12),
+        'model.init_iters': 0,
+        'param_scheduler.milestones': [2, 3],
     },
 }
 TINY = TINY_OF['ugatit']
@@ -137,18 +149,29 @@ def recorded_checkpoint(numbers: Mapping, prefix: str) -> dict[str, dict[str, to
     return networks
 
 
+def as_before_0_4(tensor: torch.Tensor, _: int) -> tuple:
+    """How torch before 0.4 pickled a tensor."""
+    storage = torch.storage.TypedStorage(
+        wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True
+    )
+    place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+    return torch._utils._rebuild_tensor, (storage, *place)
+
+
 def as_arguments(options: dict) -> list[str]:
     """The options as words after ``--cfg-options``."""
     return [f'{key}={value}' for key, value in options.items()]
 
 
-def batch(size: int = 32, count: int = 1, seed: int = 0) -> dict:
+def batch(
+    size: int = 32, count: int = 1, seed: int = 0, pictures: Sequence[str] = ('A', 'B')
+) -> dict:
     """A batch as the data loader gives it: uint8, BGR (MMagic's default order)."""
     rng = torch.Generator().manual_seed(seed)
     return {
         'inputs': {
-            f'img_{domain}': torch.randint(0, 256, (count, 3, size, size), generator=rng).float()
-            for domain in 'AB'
+            f'img_{name}': torch.randint(0, 256, (count, 3, size, size), generator=rng).float()
+            for name in pictures
         }
     }
 

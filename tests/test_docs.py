@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cartoongan_helpers import tiny_cartoongan
 from cyclegan_helpers import tiny_cyclegan
 from helpers import (
     DATA,
@@ -28,16 +29,19 @@ from PIL import Image
 from skimage.data import chelsea
 
 from ugatit_mm import cli, web
+from ugatit_mm.converters import cartoongan as of_cartoongan
 from ugatit_mm.converters.cyclegan import to_official
 
 WORK = 'work_dirs/flowers'
 PAGES = ('quickstart', 'own_data', 'weights', 'inference', 'evaluation', 'export')
-# Not run here: tests/test_packaging.py installs, tests/test_tools/test_demo.py runs the demo.
+# Not run here: tests/test_packaging.py installs, tests/test_tools/test_demo.py runs the demo,
+# tests/test_models/test_losses/test_vgg.py makes a slim VGG19 of a file that is there.
 ELSEWHERE = (
     "pip install -e '.[web]'",
     "pip install -e '.[export]'",
     'ugatit doctor',
     'ugatit demo',
+    'python tools/model_converters/vgg19.py vgg19-dcbb9e9d.pth vgg19-dcbb9e9d.safetensors',
 )
 
 
@@ -81,6 +85,9 @@ def reader(tmp_path_factory, official):
     cyclegan.mkdir(parents=True)
     for network, weights in to_official(tiny_cyclegan().state_dict()).items():
         torch.save(weights, cyclegan / f'latest_net_{network}.pth')
+    torch.save(
+        of_cartoongan.to_official(tiny_cartoongan().state_dict())['G'], 'generator_latest.pkl'
+    )
     yield SimpleNamespace(read=[])
     os.chdir(here)
 

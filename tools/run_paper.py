@@ -100,6 +100,10 @@ class Run:
             )
         return None
 
+    def lacks_weights(self) -> str | None:
+        """Which weights of another network the training needs and does not find."""
+        return TRANSLATION_MODELS[self.model].lacks(self.cfg.model)
+
     def lacks_checkpoint(self) -> str | None:
         """Which checkpoint is missing of a training that has begun."""
         last = self.work_dir / 'last_checkpoint'
@@ -290,7 +294,7 @@ def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
     """Find out before days of training what would stop them.
 
     Returns:
-        What is missing of the data.
+        What is missing of data and weights.
 
     Raises:
         PlanError: A folder belongs to a run with other options.
@@ -302,7 +306,8 @@ def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
                 f'{run.work_dir} holds a run with other options ({stated}): give those, or another '
                 '--work-dir.'
             )
-    return [lacking for run in pending if (lacking := run.lacks_data())]
+    needed = [each for run in pending for each in (run.lacks_data(), run.lacks_weights())]
+    return [*dict.fromkeys(filter(None, needed))]
 
 
 def statement(run: Run, args: argparse.Namespace) -> dict:
@@ -340,7 +345,7 @@ def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> None:
     seconds = None
     for run in runs:
         seconds = seconds or seconds_per_iteration(run.work_dir)
-    if seconds is None and not args.no_probe:
+    if seconds is None and not args.no_probe and not runs[0].lacks_weights():
         seconds = probe(next((run for run in runs if not run.lacks_data()), runs[0]), args)
     if seconds is None:
         print(f'{model}: no estimate of time, nothing of it has run yet')

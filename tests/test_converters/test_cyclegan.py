@@ -16,7 +16,7 @@ from cyclegan_helpers import (
     tiny_cyclegan,
     with_weights,
 )
-from helpers import load_tool
+from helpers import as_before_0_4, load_tool
 
 from ugatit_mm.apis import load_model
 from ugatit_mm.converters import read_checkpoint
@@ -92,15 +92,6 @@ def test_official_folder_to_the_recorded_picture(tmp_path):
         np.testing.assert_allclose(image, record[f'step1_fake_{target}'], atol=1e-5, rtol=0)
     image = translate(tmp_path / 'ours.pth', 'B', pixels(record['step1_A'][:1]))
     np.testing.assert_allclose(image, record['forward_G_A'], atol=1e-5, rtol=0)
-
-
-def as_before_0_4(tensor: torch.Tensor, _: int) -> tuple:
-    """How torch before 0.4 pickled a tensor."""
-    storage = torch.storage.TypedStorage(
-        wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True
-    )
-    place = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-    return torch._utils._rebuild_tensor, (storage, *place)
 
 
 @pytest.mark.parametrize('torch_of', ['today', 'before 1.6', 'before 0.4'])

@@ -13,6 +13,7 @@ from ugatit_mm.apis import run_training
 from ugatit_mm.apis.arguments import apply_speed
 from ugatit_mm.converters import CheckpointError, read_checkpoint
 from ugatit_mm.engine.changes import go_on
+from ugatit_mm.engine.runner import plain_schedule
 
 ADAM = {'lr': 1e-4, 'betas': (0.5, 0.999), 'weight_decay': 1e-4}
 DECAY = {'type': 'LinearDecayLR', 'end': 40}
@@ -56,7 +57,10 @@ class Training:
 
     def state(self) -> tuple[dict, list[dict]]:
         return copy.deepcopy(
-            (self.wrapper.state_dict(), [each.state_dict() for each in self.schedules])
+            (
+                self.wrapper.state_dict(),
+                [plain_schedule(each.state_dict()) for each in self.schedules],  # as it is saved
+            )
         )
 
     def resume(self, of: 'Training', steps: int) -> list[str]:

@@ -43,10 +43,12 @@ class Row(NamedTuple):
         others: For each field of its networks and of itself another value than the tiny config's;
             an odd one takes further fields along.
         dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
+        training: Options of the trainings, which go through phases that single steps do not.
     """
 
     others: dict[str, Any]
     dead: tuple[str, ...] = ()
+    training: dict[str, Any] = {}
 
 
 ROWS = {
@@ -105,9 +107,32 @@ ROWS = {
         },
         dead=('.bias',),  # before instance norms
     ),
+    'cartoongan': Row(
+        others={
+            'generator.in_channels': 4,
+            'generator.out_channels': 4,
+            'generator.base_channels': 8,
+            'generator.num_blocks': 2,
+            'generator.padding': 'reflect',
+            'generator.affine': True,
+            'discriminator.in_channels': 4,
+            'discriminator.base_channels': 8,
+            'discriminator.affine': True,
+            'vgg': {'weights': 'random', 'widths': (4, 4, 4, 4, 4)},
+            'adversarial': 'lsgan',
+            'init_iters': 1,
+            'loss_config': {'content': 1.0},
+        },
+        # before instance norms
+        dead=('.conv.bias', '.conv1.bias', '.conv2.bias')
+        + tuple(f'.convs.{layer}.bias' for layer in (4, 9, 12)),
+        training={'model.init_iters': 3},  # a checkpoint is at 2
+    ),
 }
 # Fields of the base and of how things are computed, which have tests of their own.
 SHARED = {'generator', 'discriminator', 'with_cp', 'fields'}
+
+KINDS = {kind.NAME: kind for kind in TRANSLATION_MODELS.values()}
 
 every_model = pytest.mark.parametrize('name', list(ROWS))
 
@@ -133,6 +158,19 @@ def optimisers(model: UnpairedTranslation, **fields: Any):
     return UGATITOptimWrapperConstructor(wrappers)(model)
 
 
+def pictures(name: str, **fields: Any) -> dict:
+    """A batch of what the model trains on."""
+    return batch(pictures=KINDS[name].PICTURES, **fields)
+
+
+def there(name: str, modules: list[str]) -> list[str]:
+    """Modules of a model, of B and a part of it where they are of A and there is none."""
+    if 'A' in KINDS[name].TARGETS:
+        return modules
+    modules = ['generators.B.decoder' if each == 'generators.A' else each for each in modules]
+    return [each.replace('.A', '.B').replace('.red', '.blue') for each in modules]
+
+
 def at(iteration: int) -> None:
     MessageHub.get_current_instance().update_info('iter', iteration)
 
@@ -155,7 +193,7 @@ def trained(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
             write_images(folder / 'data')
-            cfg = config(name, folder / 'data')
+            cfg = config(name, folder / 'data', **ROWS[name].training)
             cfg.work_dir = str(folder / 'work')
             run_training(cfg)
             done[name] = folder / 'data', folder / 'work'
@@ -165,9 +203,8 @@ def trained(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
 
 
 def test_every_model_has_a_row():
-    kinds = TRANSLATION_MODELS.values()
-    assert {kind.NAME for kind in kinds} == ROWS.keys() == TINY_OF.keys()
-    assert len({kind.ROW for kind in kinds}) == len(ROWS)
+    assert KINDS.keys() == ROWS.keys() == TINY_OF.keys()
+    assert len({kind.ROW for kind in KINDS.values()}) == len(ROWS)
 
 
 @every_model
@@ -178,7 +215,7 @@ def test_passes_are_finite_and_every_parameter_gets_a_gradient(name: str):
         parameter.register_post_accumulate_grad_hook(
             lambda p, key=key: reached.update({key: p.grad.abs().max().item()})
         )
-    log = model.train_step(batch(), optimisers(model))
+    log = model.train_step(pictures(name), optimisers(model))
     assert log.not_finite == [] and all(math.isfinite(value) for value in log.values())
     assert log.updates == dict.fromkeys(model.OPTIMIZED, True) and not log.pending
     for key, _ in model.named_parameters():
@@ -191,19 +228,19 @@ def test_passes_are_finite_and_every_parameter_gets_a_gradient(name: str):
 
 
 def fields_of(name: str) -> set[str]:
-    kind = next(kind for kind in TRANSLATION_MODELS.values() if name == kind.NAME)
+    kind = KINDS[name]
     fields = set(inspect.signature(kind).parameters) - SHARED
     for part, network in kind.NETWORKS.items():
         fields |= {f'{part}.{each}' for each in set(inspect.signature(network).parameters) - SHARED}
     return fields
 
 
-def print_of(model: UnpairedTranslation) -> list:
+def print_of(name: str, model: UnpairedTranslation) -> list:
     """What tells two models apart: shapes, a translation, three steps."""
     shapes = sorted((key, tuple(value.shape)) for key, value in model.state_dict().items())
     steps, optim = [], optimisers(model.train())
     for seed in range(4):
-        steps.append(model.train_step(batch(seed=seed), optim))
+        steps.append(model.train_step(pictures(name, seed=seed), optim))
     return [shapes, steps]
 
 
@@ -224,7 +261,7 @@ def test_every_field_has_an_effect(name: str, field: str, plain: Callable):
     if field.endswith('img_size'):
         assert model.img_size == value
         return
-    assert print_of(model) != [shapes, steps]
+    assert print_of(name, model) != [shapes, steps]
 
 
 @pytest.fixture(scope='module')
@@ -233,7 +270,7 @@ def plain() -> Callable[[str], list]:
 
     def of(name: str) -> list:
         if name not in done:
-            done[name] = print_of(build(name))
+            done[name] = print_of(name, build(name))
         return done[name]
 
     return of
@@ -243,16 +280,16 @@ def plain() -> Callable[[str], list]:
 def test_an_update_that_is_not_finite_is_left_out(name: str):
     model = build(name).train()
     optim = optimisers(model)
-    model.train_step(batch(), optim)
+    model.train_step(pictures(name), optim)
     before = copy.deepcopy((model.state_dict(), optim.state_dict(), model.training_state()))
-    poison = batch(seed=1)
+    poison = pictures(name, seed=1)
     poison['inputs']['img_A'][0, 0, 0, 0] = math.nan
     log = model.train_step(poison, optim)
     first = next(iter(model.OPTIMIZED))
     assert log.updates == {first: False} and log.not_finite
     assert all(math.isfinite(value) for value in log.values())
     assert_same(before, (model.state_dict(), optim.state_dict(), model.training_state()))
-    log = model.train_step(batch(seed=2), optim)
+    log = model.train_step(pictures(name, seed=2), optim)
     assert all(log.updates.values()) and log.not_finite == []
 
 
@@ -291,14 +328,14 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
     optim = optimisers(model, **wrapper)
     for iteration in range(4):  # states of the optimisers are made, pools filled, kernels checked
         at(iteration)
-        model.train_step(batch(seed=iteration), optim).settle()
+        model.train_step(pictures(name, seed=iteration), optim).settle()
     assert model.steady
     torch.cuda.set_sync_debug_mode('error') if device == 'cuda' else None
     try:
         with NoQuestions():
             for iteration in range(4, 6):
                 at(iteration)
-                log = model.train_step(batch(seed=iteration), optim)
+                log = model.train_step(pictures(name, seed=iteration), optim)
                 assert not log.settled
     finally:
         torch.cuda.set_sync_debug_mode('default') if device == 'cuda' else None
@@ -319,6 +356,7 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
 @pytest.mark.parametrize('kind', ['Adam', pytest.param('LeanAdam', marks=pytest.mark.slow)])
 def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str):
     """Weights and buffers; everything else moves."""
+    frozen = there(name, frozen)
     model = build(name, {'frozen': frozen}).train()
     names = tuple(f'{each.replace("blue", "B")}.' for each in frozen)
     before, learned = copy.deepcopy(model.state_dict()), dict(model.named_parameters())
@@ -328,15 +366,16 @@ def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str
         optims = UGATITOptimWrapperConstructor(dict.fromkeys(model.OPTIMIZED, lean))(model)
     for step in range(2):
         at(step)
-        log = model.train_step(batch(seed=step), optims)
+        log = model.train_step(pictures(name, seed=step), optims)
         assert log.not_finite == []
     for key, value in model.state_dict().items():
         if key.startswith(names):
             assert torch.equal(value, before[key]), key
         elif key in learned and not key.endswith(ROWS[name].dead):
             assert not torch.equal(value, before[key]), key
-    whole = [part for part in model.OPTIMIZED if part in frozen]
-    assert log.updates == {part: True for part in model.OPTIMIZED if part not in whole}
+    assert log.updates == {part: True for part in model.OPTIMIZED if model.learns(part)}
+    whole = {each for each in frozen if each in model.OPTIMIZED}
+    assert whole.isdisjoint(log.updates)
     for key, parameter in model.named_parameters():
         assert parameter.requires_grad != key.startswith(names), key
         assert parameter.grad is None
@@ -344,9 +383,10 @@ def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str
 
 @every_model
 def test_frozen_names_that_are_not_there(name: str):
+    first = f'generators.{KINDS[name].TARGETS[0]}'
     for given, said in (
-        ('generators.A.encodr', "no part 'generators.A.encodr': is it generators.A.encoder?"),
-        ('critics', "no part 'critics': such as generators, generators.A"),
+        (f'{first}.encodr', f"no part '{first}.encodr': is it {first}.encoder?"),
+        ('critics', f"no part 'critics': such as generators, {first}"),
     ):
         with pytest.raises(ValueError, match=said):
             build(name, {'frozen': [given]})
@@ -360,8 +400,9 @@ def test_frozen_names_that_are_not_there(name: str):
 
 @every_model
 def test_a_slim_copy_of_a_model_with_frozen_parts(name: str):
-    model = build(name, {'frozen': ['generators.A.encoder', 'discriminators.A']})
-    for target in 'AB':
+    frozen = there(name, ['generators.A.encoder', 'discriminators.A'])
+    model = build(name, {'frozen': frozen})
+    for target in model.targets():
         slim = model.only(target).train().eval()
         assert torch.equal(
             slim.translation(image(), target), model.eval().translation(image(), target)
@@ -373,11 +414,11 @@ def test_nothing_moves_between_accumulated_batches(name: str):
     model = build(name).train()
     optim = optimisers(model, accumulative_counts=2)
     before = {key: value.clone() for key, value in model.named_parameters()}
-    log = model.train_step(batch(seed=0), optim)
+    log = model.train_step(pictures(name, seed=0), optim)
     assert log.pending and log.updates == {}
     assert all(torch.equal(before[key], value) for key, value in model.named_parameters())
     at(1)
-    log = model.train_step(batch(seed=1), optim)
+    log = model.train_step(pictures(name, seed=1), optim)
     assert not log.pending and log.updates == dict.fromkeys(model.OPTIMIZED, True)
     for part in model.PARTS:
         moved = [key for key in before if key.startswith(part)]
@@ -391,7 +432,7 @@ def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     part = tmp_path / 'part'
     part.mkdir()
     (part / 'iter_2.pth').write_bytes((work / 'iter_2.pth').read_bytes())
-    cfg = config(name, data)
+    cfg = config(name, data, **ROWS[name].training)
     cfg.work_dir, cfg.resume = str(part), True
     run_training(cfg)
     one, two = (read_checkpoint(folder / 'iter_4.pth') for folder in (work, part))
@@ -405,9 +446,10 @@ def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tm
     """Also where parts are frozen or set free on the way."""
     data, work = trained(name)
     whole, part, free = (tmp_path / each for each in ('whole', 'part', 'free'))
-    frozen = {'model.frozen': ['generators.A', 'discriminators.red']}
+    named = there(name, ['generators.A', 'discriminators.red'])
+    frozen = {'model.frozen': named}
     for folder, source, options in ((whole, None, frozen), (part, whole, frozen), (free, part, {})):
-        cfg = config(name, data, **options)
+        cfg = config(name, data, **ROWS[name].training, **options)
         cfg.work_dir, cfg.resume = str(folder), source is not None
         cfg.load_from = None if source else str(work / 'iter_4.pth')
         if source:
@@ -420,9 +462,9 @@ def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tm
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
         assert_same(one[key], two[key], key)
     for key, value in start['state_dict'].items():
-        same = key.startswith(('generators.A.', 'discriminators.A.'))
+        same = key.startswith(tuple(there(name, ['generators.A', 'discriminators.A'])))
         assert not same or torch.equal(value, one['state_dict'][key]), key
-    moved = 'generators.A.encoder.0.conv.weight'
+    moved = next(k for k in start['state_dict'] if k.startswith(named[0]) and k.endswith('.weight'))
     assert not torch.equal(three['state_dict'][moved], one['state_dict'][moved])
 
 
@@ -435,7 +477,8 @@ def test_the_tools_train_and_test(name: str, trained, tmp_path: Path):
     out = ['--out-dir', str(tmp_path / 'out'), '--sheet', '--kid', 'ColourHOGFeatures']
     more = ['--subset-size', '2', '--work-dir', str(tmp_path / 'test')]
     assert load_tool('test').main([*words, *out, *more]) == 0
-    for direction, count in (('red2blue', 3), ('blue2red', 2)):
+    directions = {'B': ('red2blue', 3), 'A': ('blue2red', 2)}
+    for direction, count in (directions[target] for target in KINDS[name].TARGETS):
         assert len(list((tmp_path / 'out' / direction).iterdir())) == count
         assert (tmp_path / 'out' / f'sheet_{direction}.png').is_file()
     assert (tmp_path / 'test' / 'results_iter_4.json').is_file()
@@ -523,7 +566,7 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     states = []
     for iteration in range(3):
         at(iteration)
-        wrapped.train_step(batch(seed=10 * dist.get_rank() + iteration), optim)
+        wrapped.train_step(pictures(name, seed=10 * dist.get_rank() + iteration), optim)
         states.append(copy.deepcopy(unwrap(wrapped).state_dict()))
     torch.save(states, folder / f'{dist.get_rank()}.pth')
     dist.destroy_process_group()
@@ -536,6 +579,7 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
         *((name, []) for name in ROWS),
         ('ugatit', ['generators.A', 'discriminators']),
         ('cyclegan', ['discriminators.B', 'generators.B.encoder']),
+        ('cartoongan', ['discriminators.B', 'generators.B.encoder']),
     ],
 )
 def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
@@ -544,7 +588,7 @@ def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     assert_same(first, second)
     model = build(name, {'frozen': frozen}).train()
-    samples = [batch(seed=10 * rank)['inputs'] for rank in (0, 1)]
+    samples = [pictures(name, seed=10 * rank)['inputs'] for rank in (0, 1)]
     both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     model.train_step({'inputs': both}, optimisers(model))
     for key, value in model.state_dict().items():

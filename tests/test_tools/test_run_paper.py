@@ -298,3 +298,39 @@ def test_several_processes_go_through_the_launchers(tmp_path, monkeypatch):
     assert (tmp_path / 'words').read_text() == 'config 4 --resume\n'
     assert module.call('test', ['config', 'checkpoint', '--kid', 'X'], 2) == 3
     assert (tmp_path / 'words').read_text() == 'config checkpoint 2 --kid X\n'
+
+
+def test_weights_of_other_networks_are_looked_for_first(
+    data_dir, tmp_path, tool, capsys, monkeypatch
+):
+    """Before the trainings of other models, and without a timing, which could not begin."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    words = ['--what', 'table3', '--models', 'cartoongan', '--datasets', 'selfie2anime']
+    words += ['--data-dir', str(data_dir), '--work-dir', str(tmp_path / 'work')]
+    words += ['--kid', 'ColourHOGFeatures']
+    assert tool.main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith('error: no VGG19 weights: ') and 'model.vgg.weights=FILE' in said
+    assert tool.main([*words, '--dry-run']) == 0
+    printed = capsys.readouterr().out
+    assert 'missing: no VGG19 weights: ' in printed and 'no estimate of time' in printed
+    assert tool.calls == []
+    options = ['--cfg-options', 'model.vgg.weights=random', 'model.vgg.widths=4,4,4,4,4']
+    assert tool.main([*words, '--dry-run', '--no-probe', *options]) == 0
+    assert 'missing' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_model_of_one_direction(data_dir, tmp_path, tool):
+    options = {k: v for k, v in TINY_OF['cartoongan'].items() if k != 'train_cfg.max_iters'}
+    words = ['--what', 'table3', '--models', 'cartoongan', '--datasets', 'selfie2anime']
+    words += ['--data-dir', str(data_dir), '--work-dir', str(tmp_path / 'work'), '--iters', '2']
+    words += ['--kid', 'ColourHOGFeatures', '--subset-size', '2', '--no-probe']
+    assert tool.main([*words, '--cfg-options', *as_arguments(options)]) == 0
+    folder = tmp_path / 'work' / 'cartoongan_selfie2anime'
+    figures = json.loads((folder / 'results_iter_2.json').read_text())['figures']
+    assert {figure['direction'] for figure in figures} == {'selfie2anime'}
+    table = (tmp_path / 'work' / 'table.md').read_text().splitlines()
+    ours = [line for line in table if line.startswith("| CartoonGAN, ours: znxlwm's recipe")]
+    assert len(ours) == 3 and all('VGG19 of random weights' in line for line in ours)
+    assert any(line.startswith('| CartoonGAN, paper | 15.85 ± 0.69 | -') for line in table)

@@ -13,20 +13,20 @@ from torch import Tensor
 from ..messages import printable
 from ..models.base import TRANSLATION_MODELS
 from ..provenance import update
-from . import cyclegan, pytorch, tensorflow
+from . import cartoongan, cyclegan, pytorch, tensorflow
 from .files import CheckpointError, naming, read_checkpoint
 from .official import Left, said
 
-PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM)
+PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM, cartoongan.PROGRAM)
 
 
 def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
     """Read a checkpoint, or a file of an official program, which is converted, and said.
 
     Args:
-        path: A file of ours; of the official PyTorch program of U-GAT-IT or of the official
-            CycleGAN program, with the names of the networks in it or in the file's own; or an
-            ``.npz`` of the variables of the official TensorFlow program of U-GAT-IT.
+        path: A file of ours; of a program of ``PROGRAMS``, with the names of the networks in it or
+            in the file's own; or an ``.npz`` of the variables of the official TensorFlow program of
+            U-GAT-IT.
         digest: See :func:`read_checkpoint`.
 
     Returns:

@@ -1,6 +1,7 @@
 """Data: loading images, unpaired folders, a resumable sampler, size and channels, demo images."""
 
 from .deep import apply_deep_range
+from .edges import SmoothEdges
 from .img_size import apply_channels, apply_img_size
 from .loading import IMAGE_SUFFIXES, ImageReadError, LoadRGBImage, decode_rgb, read_rgb
 from .sampler import PairIndex, UnpairedSampler
@@ -12,6 +13,7 @@ __all__ = [
     'ImageReadError',
     'LoadRGBImage',
     'PairIndex',
+    'SmoothEdges',
     'UGATITDataset',
     'UnpairedSampler',
     'apply_channels',

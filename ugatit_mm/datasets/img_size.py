@@ -9,6 +9,7 @@ from mmengine.config import Config
 from ..pixels import check_channels, sides_in_words, sides_of
 
 MARGIN = 30  # what the random crop takes off the shorter side, in the official PyTorch program
+CROPS = ('Crop', 'FixedCrop')  # of each key by itself, of all keys alike
 Sides = tuple[int, int]
 
 
@@ -18,9 +19,9 @@ def apply_img_size(cfg: Config) -> None:
     A Python config computes its pipelines before a child or a command line can change
     ``img_size``; this makes up for it, so that ``--cfg-options img_size=128``, or one line in a
     child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
-    ``scale``, with a later ``Crop`` goes to ``load_size``, any other, and every ``Crop``, to
-    ``img_size``; in the model each field named ``img_size`` is set. A config without ``img_size``,
-    or with None, is left alone.
+    ``scale``, with a later ``Crop`` or ``FixedCrop`` goes to ``load_size``, any other, and every
+    crop, to ``img_size``; in the model each field named ``img_size`` is set. A config without
+    ``img_size``, or with None, is left alone.
 
     Args:
         cfg: ``img_size`` is what the networks see, in pixels: the side of a square, or (height,
@@ -30,8 +31,8 @@ def apply_img_size(cfg: Config) -> None:
 
     Raises:
         TypeError: A size is neither an integer nor two of them.
-        ValueError: ``img_size`` is not positive, ``load_size`` is smaller, or no pipeline has a
-            step that sets a size.
+        ValueError: ``img_size`` is not positive, ``load_size`` is smaller, or set where nothing
+            crops, or no pipeline has a step that sets a size.
     """
     if cfg.get('img_size') is None:
         return
@@ -51,6 +52,11 @@ def apply_img_size(cfg: Config) -> None:
         raise ValueError(
             'img_size is set, but no pipeline of this config has a Resize or Crop step, or a '
             'LoadRGBImage with a scale.'
+        )
+    if cfg.get('load_size') is not None and load_size != img_size and not _crops(cfg):
+        raise ValueError(
+            f'load_size is {cfg.load_size}, but no pipeline of this config crops: leave it out, or '
+            'add a Crop.'
         )
     _set_fields(cfg.get('model'), img_size[0] if img_size[0] == img_size[1] else img_size)
 
@@ -119,13 +125,18 @@ def _load_size(value: object, img_size: Sides) -> Sides:
     return load_size
 
 
+def _crops(cfg: Config) -> bool:
+    steps = (step for pipeline in _pipelines(dict(cfg.items())) for step in pipeline)
+    return any(isinstance(step, dict) and step.get('type') in CROPS for step in steps)
+
+
 def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides) -> int:
     """Set the sizes of one pipeline; returns how many steps have one."""
     crop_follows = False
     count = 0
     for step in reversed(pipeline):
         kind = step.get('type') if isinstance(step, dict) else None
-        if kind == 'Crop':
+        if kind in CROPS:
             step['crop_size'] = img_size
             crop_follows = True
         elif kind == 'Resize' or (kind == 'LoadRGBImage' and step.get('scale')):

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader
 
 from ..datasets import ImageReadError
+from ..datasets.img_size import CROPS
 from ..datasets.random_state import seeded
 from ..domains import other
 from ..evaluation import TransEvaluator, TransMetric
@@ -32,7 +33,8 @@ TOGETHER = (
     ('test_dataloader', 'test_cfg', 'test_evaluator'),
 )
 LOOP = 'UGATITTrainLoop'
-SIZES = ('Crop', 'Resize', 'LoadRGBImage')  # steps that set the size of pictures
+SIZES = (*CROPS, 'Resize', 'LoadRGBImage')  # steps that set the size of pictures
+KEEP_SIZE = ('Flip', 'PackInputs', 'SmoothEdges')
 MMENGINE_LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
@@ -183,7 +185,7 @@ def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:
         size = step.get('crop_size')
         if size is None and isinstance(step.get('scale'), (tuple, list)):
             size = step['scale'][::-1]  # (width, height), MMCV's order
-        if size is None and 'scale' not in step and step.get('type') in ('Flip', 'PackInputs'):
+        if size is None and 'scale' not in step and step.get('type') in KEEP_SIZE:
             continue
         known = step.get('type') in SIZES and not step.get('keep_ratio')
         if known and isinstance(size, (tuple, list)) and [type(side) for side in size] == [int] * 2:
@@ -277,6 +279,12 @@ def _check_images(runner: Any) -> None:
         if not isinstance(inputs, dict):
             continue
         training = loop is runner.train_loop
+        missing = [f'img_{x}' for x in model.PICTURES if training and f'img_{x}' not in inputs]
+        if missing:
+            raise PreflightError(
+                f'{model.ROW} trains on {missing[0]}, which the training pipeline does not give: '
+                'name it in the keys of its PackInputs, and add the step that makes it'
+            )
         with refusing('' if training else 'validation: '):
             for key, image in inputs.items():
                 model.check_images(key.removeprefix('img_'), tuple(image.shape), training)

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -244,7 +245,7 @@ class UGATITRunner(CheckedRunner):
             checkpoint['optimizer'] = on_cpu(self.optim_wrapper.state_dict())
         if scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = {
-                name: [scheduler.state_dict() for scheduler in schedulers]
+                name: [plain_schedule(scheduler.state_dict()) for scheduler in schedulers]
                 for name, schedulers in self.param_schedulers.items()
             }
         return checkpoint
@@ -579,6 +580,13 @@ def gather_to_first(value: Any) -> list[Any]:
 def on_cpu(state: Any) -> Any:
     """Copy the tensors of nested lists and dicts to the CPU, where they are not there."""
     return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
+
+
+def plain_schedule(state: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's state as plain data: milestones are a ``Counter``, which a dict serves as."""
+    return {
+        key: dict(value) if isinstance(value, Counter) else value for key, value in state.items()
+    }
 
 
 def plain_hub(state: dict[str, Any]) -> dict[str, Any]:

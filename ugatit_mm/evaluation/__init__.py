@@ -1,7 +1,8 @@
 """Evaluation of translations."""
 
+from ..published import WeightsError
 from .evaluator import MetricError, TransEvaluator
-from .extractors import ColourHOGFeatures, InceptionFeatures, WeightsError
+from .extractors import ColourHOGFeatures, InceptionFeatures
 from .figures import Figure, Protocol
 from .folders import compare_folders, folder_features
 from .image_stats import colourfulness, edge_strength, gap_closed

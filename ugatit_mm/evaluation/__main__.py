@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from ..datasets.deep import add_deep_range
+from ..published import WeightsError
 from . import kid
-from .extractors import WeightsError
 from .figures import Protocol, table
 from .folders import compare_folders
 

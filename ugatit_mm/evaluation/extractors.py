@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from torch import Tensor
 from torch.nn import functional
 
-from ..provenance import sha256
+from ..published import cache_folder, check_sha256, find_weights
 
 # The network of 2015-12-05 that FID and KID are defined with, as torch-fidelity and pytorch-fid
 # publish it: one file under two names.
@@ -28,10 +28,6 @@ INCEPTION_FILES = (
 INCEPTION_URL = (
     'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/' + INCEPTION_FILES[0]
 )
-
-
-class WeightsError(RuntimeError):
-    """The weights of an extractor are missing or wrong; the message says what to do."""
 
 
 class Extractor(ABC):
@@ -142,27 +138,20 @@ class ColourHOGFeatures(Extractor):
 
 
 def _find_weights(path: str | os.PathLike | None) -> Path:
-    hub = Path(torch.hub.get_dir()) / 'checkpoints'
-    candidates = [hub / name for name in INCEPTION_FILES] if path is None else [Path(path)]
-    for file in candidates:
-        if file.is_file():
-            return file
-    raise WeightsError(
-        f'no Inception weights: {" or ".join(map(str, candidates))} is not there. Download\n'
-        f'  {INCEPTION_URL}\n'
+    about = (
+        f'Download\n  {INCEPTION_URL}\n'
         f'(91 MB, SHA-256 {INCEPTION_SHA256})\n'
-        f'into {hub}, or give the file by path: python -m ugatit_mm.evaluation --weights FILE, in '
-        "a config TransKID's extractor=dict(type='InceptionFeatures', weights=FILE). To measure "
-        'with something else, name it: ColourHOGFeatures needs no weights, and its figures are not '
-        'comparable to published ones.'
+        f'into {cache_folder()}, or give the file by path: python -m ugatit_mm.evaluation '
+        "--weights FILE, in a config TransKID's extractor=dict(type='InceptionFeatures', "
+        'weights=FILE). To measure with something else, name it: ColourHOGFeatures needs no '
+        'weights, and its figures are not comparable to published ones.'
     )
+    return find_weights('Inception', path, INCEPTION_FILES, about)
 
 
 def _check_sha256(file: Path) -> str:
-    digest = sha256(file)
-    if digest != INCEPTION_SHA256:
-        raise WeightsError(
-            f'{file}: SHA-256 is {digest} instead of {INCEPTION_SHA256}, so this is not the '
-            f'Inception that KID is defined with, or it is damaged. Download {INCEPTION_URL} again.'
-        )
-    return digest
+    about = (
+        ', so this is not the Inception that KID is defined with, or it is damaged. Download '
+        f'{INCEPTION_URL} again.'
+    )
+    return check_sha256(file, INCEPTION_SHA256, about)

@@ -111,7 +111,7 @@ def run(model, optims, count: int, first: int = 0, **fields) -> list[dict]:
         for optim in optims.values():
             for group in optim.optimizer.param_groups:
                 group['lr'] = 1e-3 * (1 - iteration / 100)  # a schedule
-        log = model.train_step(batch(seed=iteration, **fields), optims)
+        log = model.train_step(batch(seed=iteration, pictures=model.PICTURES, **fields), optims)
         logs.append((dict(log), log.updates, log.not_finite))
     return logs
 
@@ -137,6 +137,8 @@ def same_runs(one: list, two: list) -> None:
                 ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
                 ('ugatit', {'model.frozen': ['generators.A', 'discriminators.B']}, 1),
                 ('cyclegan', {'model.frozen': ['generators.A.encoder', 'discriminators.B']}, 1),
+                ('cartoongan', {'model.init_iters': 8}, 2),
+                ('cartoongan', {'model.init_iters': 8, 'model.frozen': ['discriminators']}, 2),
             )
         ),
     ],

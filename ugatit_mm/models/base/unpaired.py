@@ -142,7 +142,9 @@ class UnpairedTranslation(BaseTranslationModel):
     """Height and width of the images are multiples of it."""
     INTERPOLATION: ClassVar[str] = 'bilinear'
     """Pillow's filter that fits pictures to ``img_size``, as the pipelines of its configs do."""
-    EVEN_D_LOSS: ClassVar[float] = 0.5
+    PICTURES: ClassVar[tuple[str, ...]] = DOMAINS
+    """What a batch of training has, under ``img_X`` for each X."""
+    EVEN_D_LOSS: float = 0.5
     """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}
     """Limits of :meth:`signs`, by name."""
@@ -374,11 +376,12 @@ class UnpairedTranslation(BaseTranslationModel):
         """Raise a ValueError, with what to change, if the networks cannot take such images.
 
         Args:
-            domain: Their letter.
+            domain: Their letter, or another one of ``PICTURES``.
             shape: (C, H, W).
             training: By all parts; else by those that translate.
         """
         channels, height, width = shape
+        name = self.domain_names.get(domain, domain)
         pipeline = 'train_pipeline' if training else 'test_pipeline'
         for part, field in self.PARTS.items():
             if not training and part not in self.TRANSLATES:
@@ -386,14 +389,14 @@ class UnpairedTranslation(BaseTranslationModel):
             for network in unwrap(getattr(self, part)).values():
                 if (takes := getattr(network, 'in_channels', channels)) != channels:
                     raise ValueError(
-                        f'the pictures of {self.domain_names[domain]} have {channels} channels, '
+                        f'the pictures of {name} have {channels} channels, '
                         f'and model.{field}.in_channels is {takes}: set channels={takes} to read '
                         f'them so, or channels={channels} for networks that take them'
                     )
                 check_size(network, field, height, width)
         if height % self.STRIDE or width % self.STRIDE:
             raise ValueError(
-                f'the pictures of {self.domain_names[domain]} come as {height}x{width}: height and '
+                f'the pictures of {name} come as {height}x{width}: height and '
                 f'width must be multiples of {self.STRIDE} (img_size, or Crop and Resize of '
                 f'{pipeline})'
             )
@@ -404,7 +407,7 @@ class UnpairedTranslation(BaseTranslationModel):
                 if 'img_size' in inspect.signature(network).parameters
             ]
             raise ValueError(
-                f'the pictures of {self.domain_names[domain]} come as {height}x{width}, and these '
+                f'the pictures of {name} come as {height}x{width}, and these '
                 f'networks take {"{}x{}".format(*sides_of(self.img_size))} only: set '
                 f'"{(fields or ["model.img_size"])[0]}=({height},{width})", or Crop and Resize of '
                 f'{pipeline}, or model.generator.light=True'
@@ -751,6 +754,11 @@ class UnpairedTranslation(BaseTranslationModel):
     def size_of(cls, model: Mapping[str, Any]) -> int | tuple[int, int]:
         """What the model of a config fits pictures to: a square's side, or (height, width)."""
         return model.get('img_size', IMG_SIZE)
+
+    @classmethod
+    def lacks(cls, model: Mapping[str, Any]) -> str | None:
+        """What training needs beside pictures and does not find, and what to do; of a config."""
+        return None
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:

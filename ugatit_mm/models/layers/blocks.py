@@ -45,6 +45,7 @@ class ResBlock(nn.Module):
         norms: Two norms; those that are :class:`AdaLIN` take gamma and beta of the MLP.
         bias: Biases of the convolutions.
         pad: Padding of the result, for the layer that follows.
+        zeros: The convolutions pad zeros themselves, and the input comes as it is.
     """
 
     padding = reflection(1)  # of the convolutions, and so of the input
@@ -55,11 +56,14 @@ class ResBlock(nn.Module):
         norms: tuple[nn.Module, nn.Module],
         bias: bool,
         pad: Padding = padding,
+        zeros: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, bias=bias)
+        if zeros:
+            self.padding = NO_PADDING
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=int(zeros), bias=bias)
         self.norm1 = norms[0]
-        self.conv2 = nn.Conv2d(channels, channels, 3, bias=bias)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=int(zeros), bias=bias)
         self.norm2 = norms[1]
         self.pad = pad
 

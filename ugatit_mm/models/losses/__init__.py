@@ -3,5 +3,6 @@
 from .cam_loss import CAMLoss, cam_means
 from .lsgan_loss import lsgan_loss
 from .terms import LossTerms, Mean
+from .vgg import VGG19Features
 
-__all__ = ['CAMLoss', 'LossTerms', 'Mean', 'cam_means', 'lsgan_loss']
+__all__ = ['CAMLoss', 'LossTerms', 'Mean', 'VGG19Features', 'cam_means', 'lsgan_loss']

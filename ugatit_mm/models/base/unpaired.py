@@ -663,17 +663,20 @@ class UnpairedTranslation(BaseTranslationModel):
             columns['cycle'] = self.translate(out.image, other(target)).image[0]
         return columns
 
-    def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
+    def attention(
+        self, image: Tensor, target: str, style: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Translate an image, and show where the networks look meanwhile.
 
         Args:
             image: In [-1, 1], (1, C, H, W), of the other domain.
             target: Letter of the domain to translate into.
+            style: See :meth:`translate`.
 
         Returns:
             The translation, (1, C, H, W), and heatmaps (1, 1, h, w) by title.
         """
-        out = self.translate(image, target, heatmap=self.has_attention)
+        out = self.translate(image, target, heatmap=self.has_attention, style=style)
         return out.image, {} if out.heatmap is None else {'generator': out.heatmap}
 
     def signs(

@@ -222,9 +222,11 @@ class UGATIT(UnpairedTranslation):
         columns = super().columns(image, target)
         return {'source': columns.pop('source'), 'attention': Attention(None)} | columns
 
-    def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
+    def attention(
+        self, image: Tensor, target: str, style: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """As the paper's Figure 2: of the generator, the local and the global discriminator."""
-        fake, maps = super().attention(image, target)
+        fake, maps = super().attention(image, target, style)
         if self.discriminators is not None:
             judged = unwrap(self.discriminators)[target](fake)
             heatmaps = dict(zip(SCALES, (scale.heatmap for scale in judged), strict=True))

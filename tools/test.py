@@ -4,7 +4,15 @@ import argparse
 import os
 import sys
 
-from ugatit_mm.apis import add_kid, add_run_arguments, config_of, run_test
+from ugatit_mm.apis import (
+    StyleError,
+    add_kid,
+    add_run_arguments,
+    add_style_argument,
+    add_styles_argument,
+    config_of,
+    run_test,
+)
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import PreflightError
@@ -23,6 +31,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
+    add_style_argument(parser, 'seed 0, as the figures of the tables have it')
+    add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
     parser.add_argument(
         '--kid',
         nargs='?',
@@ -42,6 +52,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--subset-size needs --kid')
     if args.sheet and not args.out_dir:
         parser.error('--sheet needs --out-dir')
+    if args.styles and not args.out_dir:
+        parser.error('--styles needs --out-dir')
     return args
 
 
@@ -53,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         MetricError,
         OSError,
         PreflightError,
+        StyleError,
         TooFewImagesError,
         WeightsError,
     )
@@ -60,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         cfg = config_of(args)
         if args.kid:
             add_kid(cfg, args.kid, args.subset_size)
-        run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
+        run_test(cfg, args.checkpoint, args.out_dir, args.sheet, args.style, args.styles)
     except errors as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

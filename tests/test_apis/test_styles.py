@@ -1,17 +1,21 @@
 """Random styles, by name and seed or off a picture: one picture wherever it is translated."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import load_tool, tiny_config, write_images
+from mmagic.apis import MMagicInferencer
 from mmagic.structures import DataSample
+from mmengine.config import Config
 from PIL import Image
-from styled_model import write_photos, write_styled
+from styled_model import NETWORKS, write_photos, write_styled
 
 from ugatit_mm import cli
-from ugatit_mm.apis import Failure, UGATITInferencer
+from ugatit_mm.apis import Failure, UGATITInferencer, run_test
 from ugatit_mm.apis.styles import seed_or_path
 from ugatit_mm.apis.video import VideoError, translate_video
 from ugatit_mm.pixels import normalise, to_picture, to_uint8
@@ -106,7 +110,7 @@ def test_a_choice_that_cannot_be_is_a_line(weights, styled, photos, tmp_path):
         with pytest.raises(ValueError, match=said):
             inferencer(a, 'B', **given)
     slim = UGATITInferencer(write_styled(tmp_path / 's.pth', styled, slim=True), device='cpu')
-    with pytest.raises(ValueError, match='^these weights of Styled have no encoders of styles$'):
+    with pytest.raises(ValueError, match='^style: these weights of Styled have no encoders of'):
         slim(a, 'B', style=a)
     assert np.array_equal(slim(a, 'B')[0].image, by_seed(styled, a))
 
@@ -249,3 +253,104 @@ def test_a_video_has_one_style(weights, styled, tmp_path, monkeypatch):
     styles = styled.styles(['x', 'y'], 'B')
     with pytest.raises(VideoError, match=r'f\.avi: a video has one style, got 2'):
         next(translate_video(inferencer, tmp_path / 'f.avi', tmp_path / 'g.mp4', style=styles))
+
+
+@pytest.fixture
+def tested(styled, tmp_path) -> Config:
+    """Of a test of the model's weights."""
+    write_images(tmp_path / 'data', (32, 32))
+    cfg = tiny_config(tmp_path / 'data', tmp_path / 'work', 'cyclegan')
+    cfg.model = NETWORKS
+    cfg.optim_wrapper = dict(generators=dict(optimizer=dict(type='Adam', lr=1e-4)))
+    cfg.param_scheduler = None
+    return cfg
+
+
+def test_the_test_writes_styles_and_measures_the_first(
+    weights, styled, tested, tmp_path, capsys, monkeypatch
+):
+    """One path for pixels, of the test too; what was measured is said."""
+    data = tmp_path / 'data'
+    means = {}
+    for name, options in {
+        'plain': {},
+        'two': {'styles': 2},
+        'four': {'style': 4},
+        'lent': {'style': str(data / 'testB' / '1.png')},
+    }.items():
+        tested.work_dir = str(tmp_path / name)
+        means[name] = run_test(tested, weights, tmp_path / 'out' / name, **options)
+    assert means['plain'] == means['two'] != means['four']
+    for target, source in (('B', 'testA'), ('A', 'testB')):
+        folders = {name: tmp_path / 'out' / name / styled.direction(target) for name in means}
+        for file in sorted((data / source).iterdir()):
+            zero, one, four = (by_seed(styled, file, seed, target) for seed in (0, 1, 4))
+            with torch.no_grad():
+                style = styled.style_of(tensor(data / 'testB' / '1.png'), target)
+            for name, number, wanted in (
+                *(('plain', '', zero), ('two', '_1', zero), ('two', '_2', one)),
+                *(('four', '', four), ('lent', '', expected(styled, file, style, target))),
+            ):
+                found = folders[name] / f'{file.stem}{number}.png'
+                assert np.array_equal(pixels(found), wanted), found
+        count = len(list((data / source).iterdir()))
+        assert len(list(folders['two'].iterdir())) == 2 * count
+    said = {
+        name: json.loads((tmp_path / name / 'results_w.json').read_text())['style']
+        for name in means
+    }
+    drawn = "drawn by seed {} and the file's name"
+    zero, four = drawn.format(0), drawn.format(4)
+    assert said == {'plain': zero, 'two': zero, 'four': four, 'lent': 'of 1.png'}
+    assert f'Each picture is measured in one style: {four}' in capsys.readouterr().out
+
+
+def test_wrong_words_of_the_test_are_a_line(weights, styled, tested, tiny, tmp_path, capsys):
+    tested.dump(tmp_path / 'config.py')
+    words = [str(tmp_path / 'config.py'), weights, '--out-dir', str(tmp_path / 'out')]
+    for more, said in (
+        (['--styles', '0'], 'styles must be 1 or more, got 0'),
+        (['--style', 'none.png'], "style: 'none.png' does not exist: check the path."),
+        (['--style', 'none.png', '--styles', '2'], 'styles=2 are drawn by a seed, and a picture'),
+    ):
+        assert load_tool('test').main([*words, *more]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith('error: ') and said in error
+    with pytest.raises(SystemExit):
+        load_tool('test').main([*words[:2], '--styles', '2'])
+    assert '--styles needs --out-dir' in capsys.readouterr().err
+    slim = write_styled(tmp_path / 'slim.pth', styled, slim=True)
+    lender = str(tmp_path / 'data' / 'testB' / '1.png')
+    assert load_tool('test').main([words[0], slim, '--style', lender]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == 'error: style: these weights of Styled have no encoders of styles'
+
+
+def test_mmagics_inferencer(weights, styled, tested, photos, tmp_path):
+    """By name and seed 0; what is given holds for one call."""
+    tested.model.default_domain = 'B'
+    tested.dump(tmp_path / 'config.py')
+    editor = MMagicInferencer(
+        'unpaired_cyclegan',
+        model_config=str(tmp_path / 'config.py'),
+        model_ckpt=weights,
+        device='cpu',
+    )
+    a, out = photos / 'a.png', tmp_path / 'out.png'
+    with torch.no_grad():
+        lent = expected(styled, a, styled.style_of(tensor(photos / 'b.png'), 'B'))
+    for given, wanted in (
+        ({}, by_seed(styled, a)),
+        ({'extra_parameters': {'style': 3}}, by_seed(styled, a, 3)),
+        ({'extra_parameters': {'style': str(photos / 'b.png')}}, lent),
+        ({'extra_parameters': None}, by_seed(styled, a)),
+    ):
+        editor.infer(img=str(a), result_out_dir=str(out), **given)
+        assert np.array_equal(pixels(out), wanted)
+    for given, said in (
+        ({'styel': 3}, r"extra_parameters must be one of \['style', 'infer_with_grad'\], got 'sty"),
+        ({'style': 'none.png'}, "style: 'none.png' does not exist"),
+        ({'style': torch.zeros(2, 2, 1, 1)}, 'a picture has one style here, got 2'),
+    ):
+        with pytest.raises(ValueError, match=said):
+            editor.infer(img=str(a), extra_parameters=given)

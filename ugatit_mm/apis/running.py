@@ -5,6 +5,7 @@ import copy
 import gc
 import hashlib
 import os
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -26,7 +27,9 @@ from ..engine.work_dir import LOCK, WorkDirError, unlock
 from ..evaluation import MetricError
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
-from ..models.base import unwrap
+from ..models.base import StyleChoice, UnpairedTranslation, unwrap
+from .inferencer import TranslationInferencer
+from .styles import check_styles, choose_styles
 
 PathLike = str | os.PathLike
 
@@ -67,7 +70,12 @@ def run_training(cfg: Config) -> Runner:
 
 
 def run_test(
-    cfg: Config, checkpoint: PathLike, out_dir: PathLike | None = None, sheet: bool = False
+    cfg: Config,
+    checkpoint: PathLike,
+    out_dir: PathLike | None = None,
+    sheet: bool = False,
+    style: int | PathLike | None = None,
+    styles: int | None = None,
 ) -> dict[str, float]:
     """Translate the test set in both directions and compute the metrics.
 
@@ -80,6 +88,11 @@ def run_test(
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
+        style: Of a model with styles: the seed of each picture's own, drawn by it and the file's
+            name (0 if not given, the protocol of the paper's table); or a picture that lends its
+            style, read as one of the domain that is translated into.
+        styles: Styles that are written for each picture, of that seed and those after it. The
+            metrics are of the first.
 
     Returns:
         dict: The metrics.
@@ -91,6 +104,8 @@ def run_test(
         MetricError: A metric failed; the results of the others are written.
         TooFewImagesError: There are too few test pictures for a metric.
         ConfigError: A value of the config does not fit, or testing lacks one.
+        StyleError: The model has no styles, or the two do not fit together, or the picture of a
+            style cannot be read.
     """
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
@@ -114,10 +129,14 @@ def run_test(
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         tell_domains(model, content, os.fspath(checkpoint))
+        model.chosen = _chosen(model, cfg, checkpoint, style, styles)
         model.translate = Replay(model)
         meta = content.get('meta')
         meta = meta if isinstance(meta, dict) else {}
         results = results_of(cfg, checkpoint, meta, digest.hexdigest())
+        results['style'] = _in_words(model, style)
+        if results['style']:
+            runner.logger.info('Each picture is measured in one style: %s', results['style'])
         metrics = dict(runner.test())
         evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
         failed = getattr(evaluator, 'failed', {})
@@ -139,6 +158,31 @@ def run_test(
 def results_path(cfg: Config, checkpoint: PathLike) -> Path:
     """Where :func:`run_test` writes its results."""
     return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
+
+
+def _chosen(
+    model: UnpairedTranslation,
+    cfg: Config,
+    checkpoint: PathLike,
+    style: int | PathLike | None,
+    styles: int | None,
+) -> StyleChoice:
+    """The styles of a test; those of a picture are read by all parts that the file has."""
+    check_styles(model, style, styles)
+    if style is None or isinstance(style, int):
+        return choose_styles(model, style, styles, model.target())
+    reader = TranslationInferencer(checkpoint, cfg)
+    given = [reader.choose_styles(style, target_domain=target).given for target in model.targets()]
+    return StyleChoice(given=dict(ChainMap(*given)))
+
+
+def _in_words(model: UnpairedTranslation, style: int | PathLike | None) -> str | None:
+    """Which style was measured, for the results."""
+    if model.style_shape is None:
+        return None
+    if style is None or isinstance(style, int):
+        return f"drawn by seed {style or 0} and the file's name"
+    return f'of {Path(style).name}'
 
 
 @contextmanager

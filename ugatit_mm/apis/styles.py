@@ -17,6 +17,10 @@ from .sources import Failure, Picture, find_sources, read
 Style = int | Picture | Tensor | StyleChoice
 
 
+class StyleError(ValueError):
+    """A choice of styles that cannot be; the message says why."""
+
+
 def add_style_argument(parser: argparse.ArgumentParser, without: str) -> None:
     """Add ``--style``.
 
@@ -55,7 +59,7 @@ def seed_or_path(word: str) -> int | str:
 
 
 def check_styles(model: UnpairedTranslation, style: Style | None, styles: int | None) -> None:
-    """Raise a ValueError for a choice of styles that cannot be.
+    """Raise a StyleError for a choice of styles that cannot be.
 
     Args:
         model: The translation model.
@@ -66,20 +70,20 @@ def check_styles(model: UnpairedTranslation, style: Style | None, styles: int | 
         return
     if model.style_shape is None:
         if style is not None or styles is not None:
-            raise ValueError(f'{model.ROW} has no styles: leave out style and styles')
+            raise StyleError(f'{model.ROW} has no styles: leave out style and styles')
         return
     if styles is not None and styles < 1:
-        raise ValueError(f'styles must be 1 or more, got {styles}')
+        raise StyleError(f'styles must be 1 or more, got {styles}')
     if isinstance(style, (StyleChoice, Tensor)) and styles is not None:
-        raise ValueError('style says how many there are: leave out styles')
+        raise StyleError('style says how many there are: leave out styles')
     if isinstance(style, Tensor):
         if tuple(style.shape[1:]) != model.style_shape or not len(style):
-            raise ValueError(
+            raise StyleError(
                 f'the styles of this {model.ROW} are (N, {", ".join(map(str, model.style_shape))}),'
                 f' got {tuple(style.shape)}'
             )
     elif style is not None and not _is_seed(style) and (styles or 1) > 1:
-        raise ValueError(
+        raise StyleError(
             f'styles={styles} are drawn by a seed, and a picture has one style: leave out styles, '
             'or let style be a number'
         )
@@ -109,7 +113,7 @@ def choose_styles(
         allow_url: See :func:`find_sources`.
 
     Raises:
-        ValueError: The model has no styles, the two do not fit together, or the picture cannot be
+        StyleError: The model has no styles, the two do not fit together, or the picture cannot be
             read.
     """
     check_styles(model, style, styles)
@@ -136,11 +140,11 @@ def read_style(
         (1, *style_shape), on the CPU.
 
     Raises:
-        ValueError: As :func:`choose_styles`.
+        StyleError: As :func:`choose_styles`.
     """
     sources = list(find_sources(picture, allow_url))
     if len(sources) != 1:
-        raise ValueError(f'style {picture} is {len(sources)} pictures: name one')
+        raise StyleError(f'style {picture} is {len(sources)} pictures: name one')
     (source,) = sources
     try:
         if isinstance(source, Failure):
@@ -149,11 +153,14 @@ def read_style(
         fitted = fit(pixels, model.img_size, size, model.STRIDE, model.INTERPOLATION).image
     except (OSError, ValueError) as error:
         where = '' if isinstance(error, ImageReadError) else f' {source.name}'
-        raise ValueError(f'style{where}: {error}') from error
+        raise StyleError(f'style{where}: {error}') from error
     device = next(model.parameters()).device
     image = torch.from_numpy(np.stack([fitted])).to(device).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        return model.style_of(normalise(image.float()), target).cpu()
+    try:
+        with torch.no_grad():
+            return model.style_of(normalise(image.float()), target).cpu()
+    except ValueError as error:  # weights that cannot read it
+        raise StyleError(f'style: {error}') from error
 
 
 def _is_seed(style: Style) -> bool:

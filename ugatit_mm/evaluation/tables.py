@@ -91,6 +91,8 @@ class Results:
                 f'checkpoint {test["checkpoint"]["name"]}, '
                 f'SHA-256 {test["checkpoint"]["sha256"][:12]}'
             )
+            if test.get('style'):
+                line += f'; each picture in one style, {test["style"]}'
             for figure in [f for f in test['figures'] if f.protocol == 'kid_with_source']:
                 counts = ', '.join(f'{count} {what}' for what, count in figure.images.items())
                 line += f'; {figure.direction}: {counts} images'

@@ -12,6 +12,7 @@ from PIL import Image
 from ..domains import other
 from ..files import output_names, whole
 from ..models.base import unwrap
+from ..models.base.unpaired import fake_key
 from ..pixels import suffix_written, to_picture, write_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
@@ -25,6 +26,7 @@ class SaveTranslationsHook(Hook):
 
     The translation of ``testA/some/photo.jpg`` becomes ``OUT/selfie2anime/some/photo.png``. Files
     of one folder that differ in their suffix alone keep it: ``photo.jpg.png``, ``photo.bmp.png``.
+    Where the model's ``chosen`` is several styles they are ``photo_1.png``, ``photo_2.png``, ...
 
     Args:
         out_dir: Folder that receives a folder for each direction.
@@ -66,9 +68,12 @@ class SaveTranslationsHook(Hook):
                 if path in self.written:  # the shorter domain starts again
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # Another rank may write the same file: whole or not at all.
-                with whole(path, durable=False) as building:
-                    write_picture(to_picture(sample.get(f'fake_{target}')), building)
+                count = model.chosen.count
+                for k in range(1, count + 1):
+                    file = path.with_stem(f'{path.stem}_{k}') if count > 1 else path
+                    # Another rank may write the same file: whole or not at all.
+                    with whole(file, durable=False) as building:
+                        write_picture(to_picture(sample.get(fake_key(target, k))), building)
                 self.written.add(path)
 
     @master_only

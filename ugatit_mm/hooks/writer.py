@@ -32,12 +32,16 @@ class SaveTranslationsHook(Hook):
         out_dir: Folder that receives a folder for each direction.
         sheet: Write ``sheet_<direction>.png`` as well: the model's ``columns`` of the first images.
         num_images: Images in a sheet.
+        num_styles: Styles of each image in a sheet, of a model that has some.
     """
 
-    def __init__(self, out_dir: str, sheet: bool = False, num_images: int = 8) -> None:
+    def __init__(
+        self, out_dir: str, sheet: bool = False, num_images: int = 8, num_styles: int = 3
+    ) -> None:
         self.out_dir = Path(out_dir)
         self.sheet = sheet
         self.num_images = num_images
+        self.num_styles = num_styles
         self.written: set[Path] = set()
         self._names: dict[str, dict[str, str]] | None = None
 
@@ -86,5 +90,5 @@ class SaveTranslationsHook(Hook):
         for target in model.targets():
             if other(target) not in images:
                 continue
-            sheet = translation_sheet(model, images[other(target)], target)
+            sheet = translation_sheet(model, images[other(target)], target, self.num_styles)
             Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')

@@ -47,7 +47,8 @@ def attention_figure(
         picture: uint8, (h, w, C), of channels and a size that the networks take.
         target_domain: Letter or name; the model's default if ``None``.
         colour_map: One of ``COLOUR_MAPS``.
-        styles: Of a model that has styles, each (1, *style_shape); that of seed 0 if not given.
+        styles: Of a model that has styles, each (1, *style_shape); that of seed 0
+            and no name if not given.
 
     Returns:
         RGB, uint8, with a legend below where there is attention.
@@ -65,13 +66,16 @@ def attention_figure(
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
         pixels = normalise(image.float())
-        first, *others = styles or [model.styles([''], target)]
-        fake, maps = model.attention(pixels, target, first)
-        fakes = [fake, *(model.translate(pixels, target, style=style).image for style in others)]
+        if model.style_shape is None:
+            fake, maps = model.attention(pixels, target)
+            fakes = [fake]
+        else:
+            styles, maps = styles or [model.styles([''], target)], {}
+            fakes = [model.translate(pixels, target, style=style).image for style in styles]
     columns = {'source': displayed(picture)}
     for title, heatmap in maps.items():
         columns[f'attention: {title}'] = _colour(heatmap, picture.shape[:2], colour_map)
-    titles = [f'style {k}' for k in range(1, len(fakes) + 1)] if others else ['result']
+    titles = [f'style {k}' for k in range(1, len(fakes) + 1)] if len(fakes) > 1 else ['result']
     columns |= {title: to_rgb(each[0]) for title, each in zip(titles, fakes, strict=True)}
     zoom = max(1, -(-READABLE // picture.shape[1]))
     figure = make_sheet([list(columns.values())], list(columns), zoom)

@@ -647,39 +647,46 @@ class UnpairedTranslation(BaseTranslationModel):
 
     # ---------------------------------------------------------- what is shown
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
+    def columns(self, image: Tensor, target: str, styles: int = 3) -> dict[str, Tensor | Attention]:
         """What a sheet shows of a picture, by the column's title.
+
+        A model with styles has a column for each style, the same one for all pictures: ``style 1``
+        is the style of seed 0 and of no name, as in an exported file.
 
         Args:
             image: In [-1, 1], (C, H, W), of the other domain.
             target: Letter of the domain to translate into.
+            styles: Styles that are shown.
 
         Returns:
             Images (C, H, W) in [-1, 1], and :class:`Attention`.
         """
-        out = self.translate(image[None], target, heatmap=self.has_attention)
+        first, *others = StyleChoice(count=styles).of(self, [''], target)
+        out = self.translate(image[None], target, heatmap=self.has_attention, style=first)
         columns: dict[str, Tensor | Attention] = {'source': image}
         if self.has_attention:
             columns['attention'] = Attention(None if out.heatmap is None else out.heatmap[0])
+        if first is not None:
+            columns['style 1'] = out.image[0]
+            for k, style in enumerate(others, 2):
+                columns[f'style {k}'] = self.translate(image[None], target, style=style).image[0]
+            return columns
         columns['translation'] = out.image[0]
         if other(target) in self.targets():
             columns['cycle'] = self.translate(out.image, other(target)).image[0]
         return columns
 
-    def attention(
-        self, image: Tensor, target: str, style: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
         """Translate an image, and show where the networks look meanwhile.
 
         Args:
             image: In [-1, 1], (1, C, H, W), of the other domain.
             target: Letter of the domain to translate into.
-            style: See :meth:`translate`.
 
         Returns:
             The translation, (1, C, H, W), and heatmaps (1, 1, h, w) by title.
         """
-        out = self.translate(image, target, heatmap=self.has_attention, style=style)
+        out = self.translate(image, target, heatmap=self.has_attention)
         return out.image, {} if out.heatmap is None else {'generator': out.heatmap}
 
     def signs(

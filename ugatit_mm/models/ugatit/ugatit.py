@@ -217,16 +217,14 @@ class UGATIT(UnpairedTranslation):
             return super().translation(image, target_domain, style=style)
         return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
+    def columns(self, image: Tensor, target: str, styles: int = 0) -> dict[str, Tensor | Attention]:
         """Source, attention (white without CAM), translation, cycle."""
         columns = super().columns(image, target)
         return {'source': columns.pop('source'), 'attention': Attention(None)} | columns
 
-    def attention(
-        self, image: Tensor, target: str, style: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
         """As the paper's Figure 2: of the generator, the local and the global discriminator."""
-        fake, maps = super().attention(image, target, style)
+        fake, maps = super().attention(image, target)
         if self.discriminators is not None:
             judged = unwrap(self.discriminators)[target](fake)
             heatmaps = dict(zip(SCALES, (scale.heatmap for scale in judged), strict=True))

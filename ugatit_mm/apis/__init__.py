@@ -1,6 +1,7 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
 from .arguments import (
+    add_diversity,
     add_kid,
     add_options_argument,
     add_run_arguments,
@@ -23,6 +24,7 @@ __all__ = [
     'Translation',
     'TranslationInferencer',
     'UGATITInferencer',
+    'add_diversity',
     'add_kid',
     'add_options_argument',
     'add_run_arguments',

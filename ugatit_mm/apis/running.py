@@ -6,7 +6,7 @@ import gc
 import hashlib
 import os
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from mmagic.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
@@ -24,12 +25,12 @@ from ..engine.replay import Replay
 from ..engine.runner import to_train
 from ..engine.warm_start import tell_domains
 from ..engine.work_dir import LOCK, WorkDirError, unlock
-from ..evaluation import MetricError
+from ..evaluation import MetricError, StyleDiversity
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
 from ..models.base import StyleChoice, UnpairedTranslation, unwrap
 from .inferencer import TranslationInferencer
-from .styles import check_styles, choose_styles
+from .styles import StyleError, check_styles, choose_styles
 
 PathLike = str | os.PathLike
 
@@ -120,6 +121,7 @@ def run_test(
         cfg.visualizer.vis_backends = cfg.vis_backends = [dict(type='LocalVisBackend')]
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
+        hook['styles'] = styles or 1  # as many as are measured may be more
         cfg.custom_hooks.append(hook)
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
@@ -129,7 +131,8 @@ def run_test(
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         tell_domains(model, content, os.fspath(checkpoint))
-        model.chosen = _chosen(model, cfg, checkpoint, style, styles)
+        measured = runner.test_loop.evaluator.metrics
+        model.chosen = _chosen(model, cfg, checkpoint, style, styles, measured)
         model.translate = Replay(model)
         meta = content.get('meta')
         meta = meta if isinstance(meta, dict) else {}
@@ -166,10 +169,24 @@ def _chosen(
     checkpoint: PathLike,
     style: int | PathLike | None,
     styles: int | None,
+    metrics: Sequence[BaseMetric],
 ) -> StyleChoice:
-    """The styles of a test; those of a picture are read by all parts that the file has."""
+    """The styles of a test; that of a picture is read by all parts that the file has."""
     check_styles(model, style, styles)
-    if style is None or isinstance(style, int):
+    drawn = style is None or isinstance(style, int)
+    for metric in metrics:
+        if isinstance(metric, StyleDiversity):
+            if model.style_shape is None:
+                raise StyleError(
+                    f'{model.ROW} has no styles: leave out StyleDiversity, --diversity'
+                )
+            if not drawn:
+                raise StyleError(
+                    'StyleDiversity, --diversity is of styles that a seed draws: let '
+                    'style be a number'
+                )
+            styles = max(styles or 1, metric.styles)
+    if drawn:
         return choose_styles(model, style, styles, model.target())
     reader = TranslationInferencer(checkpoint, cfg)
     given = [reader.choose_styles(style, target_domain=target).given for target in model.targets()]

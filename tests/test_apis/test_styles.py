@@ -19,6 +19,7 @@ from ugatit_mm.apis import Failure, UGATITInferencer, run_test
 from ugatit_mm.apis.styles import seed_or_path
 from ugatit_mm.apis.video import VideoError, translate_video
 from ugatit_mm.converters import write_checkpoint
+from ugatit_mm.export import export_model, open_exported, verify
 from ugatit_mm.pixels import normalise, to_picture, to_uint8
 
 
@@ -351,3 +352,35 @@ def test_mmagics_inferencer(weights, styled, tested, photos, tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             editor.infer(img=str(a), extra_parameters=given)
+
+
+def test_a_file_has_the_style_that_is_asked_for(weights, styled, photos, tmp_path, capsys):
+    """Its picture is the one that is translated in that style, to the bit."""
+    a, b = photos / 'a.png', photos / 'b.png'
+    with torch.no_grad():
+        lent = styled.style_of(tensor(b), 'B')
+    named = styled.styles(['a.png'], 'B')
+    for style, wanted, said in (
+        (None, styled.styles([''], 'B'), 'seed 0'),
+        (3, styled.styles([''], 'B', 3), 'seed 3'),
+        (str(b), lent, 'of b.png'),
+        (named, named, 'given'),
+    ):
+        path = tmp_path / 'b.pt'
+        if isinstance(style, torch.Tensor):
+            meta = export_model(styled, 'B', path, 'torchscript', style=style)
+            assert len(list(verify(path, 'torchscript', styled, [], style))) == 1
+        else:
+            words = ['export', '--ckpt', weights, '--to', 'B', '--format', 'torchscript']
+            words += ['--check', str(a), '--out', str(path)]
+            assert cli.main([*words, *([] if style is None else ['--style', str(style)])]) == 0
+            assert f', style {said}' in capsys.readouterr().out
+        run, meta = open_exported(path, 'torchscript')
+        assert meta['style'] == said
+        (found,) = run(pixels(a)[None])
+        assert np.array_equal(found[0], expected(styled, a, wanted))
+    assert np.array_equal(found[0], by_seed(styled, a))  # as validation has the picture
+    with pytest.raises(ValueError, match='a file has one style, got 2'):
+        export_model(styled, 'B', path, 'torchscript', style=styled.styles(['x', 'y'], 'B'))
+    assert cli.main([*words, '--style', 'none.png']) == 1
+    assert capsys.readouterr().err.startswith("error: style: 'none.png' does not exist")

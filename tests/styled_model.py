@@ -1,6 +1,7 @@
 """A tiny model with styles, known to the package while a test uses it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,12 +124,12 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Styled:
     return MODELS.build(NETWORKS).eval()
 
 
-def write_styled(path: Path, model: Styled, slim: bool = False) -> str:
+def write_styled(path: Path, model: Styled, slim: bool = False, **fields: Any) -> str:
     """A file of its weights; slim, without what only reads styles."""
     state = model.state_dict()
     if slim:
         state = {k: v for k, v in state.items() if not k.startswith('style_encoders.')}
-    write_checkpoint(path, state, {'networks': NETWORKS})
+    write_checkpoint(path, state, {'networks': NETWORKS | fields})
     return str(path)
 
 

@@ -90,7 +90,7 @@ def test_weights_that_are_not_there_are_a_line(trunk, tmp_path, monkeypatch):
             StyleDiversity(given)
         said = str(error.value)
         assert 'no AlexNet weights: ' in said and f'{place}' in said
-        assert f' is not there. Download https://download.pytorch.org/models/alex' in said
+        assert ' is not there. Download https://download.pytorch.org/models/alex' in said
         assert f'into {folder}, or give the file by --lpips-weights FILE' in said
         assert '\n' not in said
     with pytest.raises(WeightsError, match=r'alexnet\.pth: SHA-256 is \w+ instead of 7be5be79, so'):

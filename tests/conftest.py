@@ -16,6 +16,7 @@ from helpers import DATA, ROOT, write_images
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from styled_model import Styled, registered
 
 import ugatit_mm  # noqa: F401, registers modules
 from ugatit_mm.kernels.support import SWITCH
@@ -111,6 +112,12 @@ def tiny() -> Callable[..., UGATIT]:
         return model
 
     return build
+
+
+@pytest.fixture
+def styled(monkeypatch: pytest.MonkeyPatch) -> Styled:
+    """A tiny model with random styles, registered until the test ends."""
+    return registered(monkeypatch)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from helpers import (
 )
 from PIL import Image
 from skimage.data import chelsea
+from styled_model import registered, write_styled
 
 from ugatit_mm import cli, web
 from ugatit_mm.converters import cartoongan as of_cartoongan
@@ -88,7 +89,10 @@ def reader(tmp_path_factory, official):
     torch.save(
         of_cartoongan.to_official(tiny_cartoongan().state_dict())['G'], 'generator_latest.pkl'
     )
-    yield SimpleNamespace(read=[])
+    with pytest.MonkeyPatch.context() as patch:
+        names = {'A': 'daisy', 'B': 'sunflower'}
+        write_styled(Path('munit.pth'), registered(patch), domains=names)  # in its place
+        yield SimpleNamespace(read=[])
     os.chdir(here)
 
 

@@ -4,7 +4,16 @@ import argparse
 import os
 import sys
 
-from ugatit_mm.apis import add_kid, add_run_arguments, config_of, run_test
+from ugatit_mm.apis import (
+    StyleError,
+    add_diversity,
+    add_kid,
+    add_run_arguments,
+    add_style_argument,
+    add_styles_argument,
+    config_of,
+    run_test,
+)
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
 from ugatit_mm.engine import PreflightError
@@ -23,6 +32,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
+    add_style_argument(parser, 'seed 0, as the figures of the tables have it')
+    add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
     parser.add_argument(
         '--kid',
         nargs='?',
@@ -36,12 +47,34 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         help='images in a subset of KID (50); where a test set has fewer, so many',
     )
+    parser.add_argument(
+        '--diversity',
+        nargs='?',
+        const=0,
+        type=int,
+        metavar='N',
+        help='of a model with random styles: the mean LPIPS distance between the styles k and k+1 '
+        'of a picture, of N styles (20: 19 pairs of each picture)',
+    )
+    parser.add_argument(
+        '--lpips-weights',
+        type=os.path.expanduser,
+        metavar='FILE',
+        help="AlexNet's weights for it, alexnet-owt-7be5be79.pth of torchvision, if not in torch's "
+        'cache',
+    )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     if args.subset_size and not args.kid:
         parser.error('--subset-size needs --kid')
+    if args.lpips_weights and args.diversity is None:
+        parser.error('--lpips-weights needs --diversity')
+    if args.diversity is not None and args.diversity not in (0, *range(2, 1001)):
+        parser.error(f'--diversity must be 2 to 1000 styles, got {args.diversity}')
     if args.sheet and not args.out_dir:
         parser.error('--sheet needs --out-dir')
+    if args.styles and not args.out_dir:
+        parser.error('--styles needs --out-dir')
     return args
 
 
@@ -53,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         MetricError,
         OSError,
         PreflightError,
+        StyleError,
         TooFewImagesError,
         WeightsError,
     )
@@ -60,7 +94,9 @@ def main(argv: list[str] | None = None) -> int:
         cfg = config_of(args)
         if args.kid:
             add_kid(cfg, args.kid, args.subset_size)
-        run_test(cfg, args.checkpoint, args.out_dir, args.sheet)
+        if args.diversity is not None:
+            add_diversity(cfg, args.lpips_weights, args.diversity or None)
+        run_test(cfg, args.checkpoint, args.out_dir, args.sheet, args.style, args.styles)
     except errors as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

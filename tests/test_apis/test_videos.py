@@ -31,7 +31,7 @@ TURNS = {
 class Mirror:
     """An inferencer that gives back what it is given."""
 
-    model = SimpleNamespace(in_channels=3)
+    model = SimpleNamespace(in_channels=3, style_shape=None)
 
     def iterate(self, frames: Iterable[np.ndarray], target: str | None) -> Iterator:
         for frame in frames:

@@ -214,7 +214,7 @@ def test_a_file_has_one_style(light, tmp_path, monkeypatch):
     def translate(image, target, *, heatmap=False, style=None):
         return Translated(image * style[:, :, None, None])
 
-    def styles(names, target):
+    def styles(names, target, seed):
         return torch.tensor([[0.5, -0.25, 1.0]]).repeat(len(names), 1)
 
     monkeypatch.setattr(light, 'styles', styles)

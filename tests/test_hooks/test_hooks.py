@@ -29,7 +29,7 @@ def test_names_that_cannot_be_told_apart_are_refused():
 
 
 def test_sheet_hook_refuses_what_it_cannot_do():
-    for fields in ({'interval': 0}, {'num_images': 0}):
+    for fields in ({'interval': 0}, {'num_images': 0}, {'num_styles': 0}):
         with pytest.raises(ValueError, match='must be 1 or more'):
             TranslationSheetHook(**fields)
 

@@ -511,6 +511,42 @@ def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
 
 
 @every_model
+def test_styles(name: str, trained, tmp_path: Path, capsys):
+    """By seed and name, or read off a picture; a model without styles refuses both."""
+    data, work = trained(name)
+    checkpoint = work / 'iter_4.pth'
+    model, _ = load_model(checkpoint, device='cpu')
+    target = model.targets()[-1]
+    source, lender = sorted((data / f'test{other(target)}').iterdir())[:2]
+    words = ['--ckpt', str(checkpoint), '--to', target, '--out', str(tmp_path), '--network-size']
+    words = ['translate', str(source), *words]
+    if model.style_shape is None:
+        assert cli.main([*words, '--styles', '2']) == 1
+        said = f'error: {model.ROW} has no styles: leave out style and styles\n'
+        assert capsys.readouterr().err == said
+        return
+    assert cli.main([*words, '--style', '3', '--styles', '2']) == 0
+    assert cli.main([*words, '--style', str(lender)]) == 0
+    inferencer, folder = (
+        UGATITInferencer(checkpoint, device='cpu'),
+        tmp_path / model.direction(target),
+    )
+    styles = [model.styles([source.name], target, seed) for seed in (3, 4)]
+    ways = {'_1': 3, '_2': styles[1], '': lender}
+    pictures = [np.asarray(Image.open(folder / f'{source.stem}{end}.png')) for end in ways]
+    for found, style in zip(pictures, ways.values(), strict=True):
+        (wanted,) = inferencer(source, target, style=style, restore=False)
+        assert np.array_equal(found, wanted.image)
+    assert not np.array_equal(*pictures[:2]) and not np.array_equal(*pictures[1:])
+    cfg = config(name, data)
+    cfg.work_dir = str(tmp_path / 'work')
+    run_test(cfg, checkpoint, tmp_path / 'test', style=3, styles=2)
+    for end, picture in zip(('_1', '_2'), pictures, strict=False):
+        file = tmp_path / 'test' / model.direction(target) / f'{source.stem}{end}.png'
+        assert np.array_equal(np.asarray(Image.open(file)), picture)
+
+
+@every_model
 def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Path):
     """The parts that translate, in float16; and bare weights, whose model is told by them."""
     _, work = trained(name)
@@ -539,7 +575,8 @@ def test_sheet(name: str):
     model = build(name).train()
     for target in model.targets():
         columns = list(model.columns(image()[0], target))
-        assert columns[0] == 'source' and 'translation' in columns
+        shown = 'translation' if model.style_shape is None else 'style 1'
+        assert columns[0] == 'source' and shown in columns
         sheet = translation_sheet(model, image().repeat(2, 1, 1, 1), target)
         assert sheet.shape == (20 + 2 * 132 + 4, len(columns) * 132 + 4, 3)
     assert model.training

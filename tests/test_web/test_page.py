@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from web_helpers import ABOUT, LIMITS, Server
+from styled_model import write_styled
+from web_helpers import ABOUT, LIMITS, Gated, Server, serving_page
 
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.pixels import resize
@@ -150,6 +151,29 @@ def test_upload_translate_overlay_save(visitor, server, picture):
     name, saved = visitor.saved('Save as shown')
     assert name == 'my.photo_sunflower_overlay.png'
     np.testing.assert_allclose(saved[..., :3], jet(heatmap), atol=1)
+
+
+def test_styles_where_the_model_has_them(chromium, visitor, styled, picture, tmp_path):
+    assert not visitor.page.locator('#style').is_visible()
+    assert not visitor.page.locator('[for=style]').is_visible()
+    visitor.choose(as_png(picture))
+    visitor.translate()
+    inferencer = Gated(write_styled(tmp_path / 'w.pth', styled))
+    with serving_page(inferencer, LIMITS) as server:
+        there = Visitor(chromium, server)
+        field = there.page.get_by_label('Style: another number, another style')
+        there.choose(as_png(picture))
+        for seed in (0, 7):
+            field.fill(str(seed))
+            there.translate('blue')
+            (expected,) = inferencer(picture, 'B', style=seed)
+            np.testing.assert_array_equal(there.pixels('#translation'), expected.image)
+        before = len(there.requests)
+        field.fill('1.5')  # the browser says what is wrong
+        there.page.get_by_role('button', name='Translate', exact=True).click()
+        assert not any('/translate' in url for url in there.requests[before:])
+        assert there.width() <= 1200 and there.errors == []
+        there.context.close()
 
 
 def test_direction_and_size(visitor, server, picture):

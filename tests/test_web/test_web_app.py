@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
-from web_helpers import ABOUT, LIMITS, Server, serving_page
+from styled_model import write_styled
+from web_helpers import ABOUT, LIMITS, Gated, Server, serving_page
 
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.apis.sizes import SIZE_MODES
@@ -142,6 +143,22 @@ def test_large_pictures_are_reduced_first(server):
         assert (result['width'], result['height']) == wanted
 
 
+def test_a_style_by_its_number(server, styled, tmp_path):
+    file = as_file(make_picture())
+    said = 'U-GAT-IT has no styles: leave out style and styles'
+    assert translate(server, file, 'to=B&style=1') == (400, said)
+    inferencer = Gated(write_styled(tmp_path / 'w.pth', styled))
+    with serving_page(inferencer, LIMITS) as other:
+        assert json.loads(other.client.get('/model')[2])['styles'] is True
+        for query, seed in (('to=B', 0), ('to=B&style=0', 0), ('to=A&style=12', 12)):
+            status, result = translate(other, file, query)
+            (expected,) = inferencer(make_picture(), query[3], style=seed)
+            assert status == 200 and np.array_equal(pixels(result['translation']), expected.image)
+        for word in ('', 'x', '1.5', '1' * 10, 'a.png', '%D9%A3'):
+            status, text = translate(other, file, f'to=B&style={word}')
+            assert (status, text) == (400, 'A style is a whole number, of up to nine digits.')
+
+
 def test_a_model_without_attention(server, monkeypatch):
     monkeypatch.setattr(server.inferencer.model, '_cam', False)
     assert json.loads(server.client.get('/model')[2])['attention'] is False
@@ -168,6 +185,7 @@ def test_what_the_page_is_told(server):
         'size_of_network': [32, 32],
         'sizes': list(SIZE_MODES),
         'attention': True,
+        'styles': False,
         'about': ABOUT,
         'examples': list(EXAMPLES),
         'upload': LIMITS.upload,

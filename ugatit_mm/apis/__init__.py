@@ -1,6 +1,7 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
 from .arguments import (
+    add_diversity,
     add_kid,
     add_options_argument,
     add_run_arguments,
@@ -13,18 +14,23 @@ from .loading import DEFAULT_WEIGHTS, load_model
 from .running import results_path, run_test, run_training
 from .sizes import SIZE_MODES
 from .sources import Failure
+from .styles import StyleError, add_style_argument, add_styles_argument
 
 __all__ = [
     'DEFAULT_WEIGHTS',
     'SIZE_MODES',
     'Failure',
+    'StyleError',
     'Translation',
     'TranslationInferencer',
     'UGATITInferencer',
+    'add_diversity',
     'add_kid',
     'add_options_argument',
     'add_run_arguments',
     'add_speed_arguments',
+    'add_style_argument',
+    'add_styles_argument',
     'add_to_mmagic_inferencer',
     'apply_speed',
     'config_of',

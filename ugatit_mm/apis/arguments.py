@@ -3,7 +3,8 @@
 import argparse
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
@@ -84,18 +85,37 @@ def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None
     Raises:
         ConfigError: There is no such extractor.
     """
+    with _metric(cfg, 'TransKID') as kid:
+        if (kid.get('extractor') or {}).get('type') != extractor:
+            kid['extractor'] = dict(type=extractor)
+        if subset_size is not None:
+            kid['subset_size'] = subset_size
+
+
+def add_diversity(
+    cfg: Config, weights: str | os.PathLike | None = None, styles: int | None = None
+) -> None:
+    """Let the test compute :class:`StyleDiversity`, whatever the config says of it.
+
+    Raises:
+        ConfigError: The config says something that does not fit.
+    """
+    with _metric(cfg, 'StyleDiversity') as diversity:
+        given = {'weights': weights and os.fspath(weights), 'styles': styles}
+        diversity |= {name: value for name, value in given.items() if value is not None}
+
+
+@contextmanager
+def _metric(cfg: Config, kind: str) -> Iterator[dict]:
+    """The fields of a metric of the test; it is added where it is not there."""
     evaluator = cfg.get('test_evaluator') or []
     inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
     metrics = evaluator['metrics'] if inside else evaluator
     metrics = [metrics] if isinstance(metrics, Mapping) else metrics
-    others = [metric for metric in metrics if metric['type'] != 'TransKID']
-    kid = next((dict(metric) for metric in metrics if metric['type'] == 'TransKID'), {})
-    kid['type'] = 'TransKID'
-    if (kid.get('extractor') or {}).get('type') != extractor:
-        kid['extractor'] = dict(type=extractor)
-    if subset_size is not None:
-        kid['subset_size'] = subset_size
-    metrics = [*others, kid]
+    fields = next((dict(metric) for metric in metrics if metric['type'] == kind), {})
+    fields['type'] = kind
+    yield fields
+    metrics = [*(metric for metric in metrics if metric['type'] != kind), fields]
     cfg.test_evaluator = {**evaluator, 'metrics': metrics} if inside else metrics
     check_config(cfg)
 

@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
+from torch import Tensor
 
 from ..converters import CheckpointError
 from ..datasets.deep import Range, check_deep_range
 from ..domains import other
 from ..engine.replay import Replay
+from ..models.base import StyleChoice
 from ..pixels import normalise, size_words, to_uint8
 from ..visualization import normalise_heatmap
 from .loading import load_model
 from .sizes import SIZE_MODES, Fitted, fit
 from .sources import Failure, Picture, Source, find_sources, read_with_alpha
+from .styles import Style, check_styles, choose_styles
 
 
 class Translation(NamedTuple):
@@ -33,6 +36,7 @@ class Translation(NamedTuple):
             asked for.
         alpha: The source's transparency, uint8, of the size of ``image``, where it is asked for
             and the source has it.
+        number: Which of its styles it has, from 1 on.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Translation(NamedTuple):
     image: np.ndarray
     heatmap: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    number: int = 1
 
 
 class TranslationInferencer:
@@ -109,6 +114,8 @@ class TranslationInferencer:
         return_heatmap: bool = False,
         return_alpha: bool = False,
         allow_url: bool = False,
+        style: Style | None = None,
+        styles: int | None = None,
     ) -> Iterator[Translation | Failure]:
         """Translate pictures one after the other, and go on past those that cannot be read.
 
@@ -122,42 +129,48 @@ class TranslationInferencer:
             return_heatmap: The attention too, of a model that has it.
             return_alpha: The source's transparency too, where it has some.
             allow_url: See :func:`find_sources`.
+            style: Of a model that has styles: the seed of each picture's own, drawn by it and the
+                file's name, 0 if not given; or a picture of the target domain, which lends its
+                style; or the styles to translate all pictures in, (N, *style_shape); or what
+                :meth:`choose_styles` gave.
+            styles: Styles for each picture; the k-th is that of the seed ``style + k - 1``.
 
         Yields:
-            A translation or a failure for each picture, in their order.
+            A translation for each style of a picture, or a failure, in the order of the pictures.
 
         Raises:
-            ValueError: An option is unknown, or one that the model does not have.
+            ValueError: An option is unknown, or one that the model does not have, or the picture
+                of a style cannot be read.
         """
-        self.check_options(target_domain, size, batch_size, return_heatmap)
+        self.check_options(target_domain, size, batch_size, return_heatmap, style, styles)
         target = self.model.target(target_domain)
+        chosen = self.choose_styles(style, styles, target, size, allow_url)
         prepared = self._prepare(find_sources(inputs, allow_url), size, target)
         while group := list(islice(prepared, batch_size)):
             good = [item for item in group if not isinstance(item, Failure)]
             images = [fitted.image for *_, fitted in good]
-            names = [source.name for source, *_ in good]
-            outputs = iter(self._run(images, names, target, return_heatmap))
+            names = [os.path.basename(source.name) for source, *_ in good]
+            outputs = [
+                self._run(images, drawn, target, return_heatmap)
+                for drawn in (chosen.of(self.model, names, target) if good else [])
+            ]
             for item in group:
                 if isinstance(item, Failure):
                     yield item
                     continue
                 source, picture, alpha, fitted = item
-                image, heatmap = next(outputs)
-                if heatmap is not None:
-                    heatmap = normalise_heatmap(heatmap, image.shape[:2])
-                if restore:
-                    # Where the window covers all, what is around it has no effect.
-                    size_of = (*picture.shape[:2], image.shape[2])
-                    around = picture if picture.shape == size_of else np.zeros(size_of, np.uint8)
-                    image = fitted.restore(image, around)
-                    if heatmap is not None:
-                        nothing = np.zeros(picture.shape[:2], np.float32)
-                        heatmap = fitted.restore(heatmap, nothing)
                 if not return_alpha:
                     alpha = None
                 elif alpha is not None and not restore:
                     alpha = self.fit(alpha[..., None], size).image[..., 0]
-                yield Translation(source.name, source.relative, picture, image, heatmap, alpha)
+                for number, (image, heatmap) in enumerate(map(next, outputs), 1):
+                    if heatmap is not None:
+                        heatmap = normalise_heatmap(heatmap, image.shape[:2])
+                    if restore:
+                        image, heatmap = _restored(picture, fitted, image, heatmap)
+                    yield Translation(
+                        source.name, source.relative, picture, image, heatmap, alpha, number
+                    )
 
     def check_options(
         self,
@@ -165,6 +178,8 @@ class TranslationInferencer:
         size: str,
         batch_size: int = 1,
         return_heatmap: bool = False,
+        style: Style | None = None,
+        styles: int | None = None,
     ) -> None:
         """Raise a ValueError for options that :meth:`iterate` does not take."""
         if size not in SIZE_MODES:
@@ -186,6 +201,7 @@ class TranslationInferencer:
             raise ValueError(
                 'these networks have no attention: leave out heatmap, overlay and figure'
             )
+        check_styles(self.model, style, styles)
         self.model.target(target_domain)
 
     def deep_range(self, target: str) -> Range | None:
@@ -195,6 +211,37 @@ class TranslationInferencer:
     def fit(self, picture: np.ndarray, size: str) -> Fitted:
         """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""
         return fit(picture, self.img_size, size, self.model.STRIDE, self.model.INTERPOLATION)
+
+    def choose_styles(
+        self,
+        style: Style | None = None,
+        styles: int | None = None,
+        target_domain: str | None = None,
+        size: str = 'resize',
+        allow_url: bool = False,
+    ) -> StyleChoice:
+        """Make what is said of styles into what ``style`` of :meth:`iterate` takes for each call.
+
+        Args:
+            style: See :meth:`iterate`; a picture is read here, once.
+            styles: Likewise.
+            target_domain: Likewise.
+            size: How that picture is fitted.
+            allow_url: See :func:`find_sources`.
+
+        Raises:
+            ValueError: The model has no styles, or the picture cannot be read.
+        """
+        target = self.model.target(target_domain)
+        return choose_styles(
+            self.model,
+            style,
+            styles,
+            target,
+            size=size,
+            deep_range=self.deep_ranges.get(target),
+            allow_url=allow_url,
+        )
 
     def _prepare(
         self, sources: Iterable[Source | Failure], size: str, target: str
@@ -214,7 +261,7 @@ class TranslationInferencer:
 
     @torch.inference_mode()
     def _run(
-        self, images: list[np.ndarray], names: list[str], target: str, return_heatmap: bool
+        self, images: list[np.ndarray], style: Tensor | None, target: str, return_heatmap: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Translate pictures that the network takes; those of one size in one batch."""
         device = next(self.model.parameters()).device
@@ -227,7 +274,7 @@ class TranslationInferencer:
                 pixels,
                 target,
                 heatmap=return_heatmap,
-                style=self.model.styles([os.path.basename(names[i]) for i in places], target),
+                style=None if style is None else style[places],
             )
             pictures = to_uint8(out.image).permute(0, 2, 3, 1).cpu().numpy()
             maps = [None] * len(places)
@@ -236,6 +283,18 @@ class TranslationInferencer:
             for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
                 results[place] = result
         return iter(results)
+
+
+def _restored(
+    picture: np.ndarray, fitted: Fitted, image: np.ndarray, heatmap: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A translation and its heatmap, of the size of its source."""
+    # Where the window covers all, what is around it has no effect.
+    size_of = (*picture.shape[:2], image.shape[2])
+    around = picture if picture.shape == size_of else np.zeros(size_of, np.uint8)
+    if heatmap is not None:
+        heatmap = fitted.restore(heatmap, np.zeros(picture.shape[:2], np.float32))
+    return fitted.restore(image, around), heatmap
 
 
 def _trained_ranges(meta: dict[str, Any], checkpoint: str | os.PathLike | None) -> dict[str, Range]:

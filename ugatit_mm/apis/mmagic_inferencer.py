@@ -3,7 +3,7 @@
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import torch
@@ -13,7 +13,7 @@ from mmagic.apis.inferencers.translation_inferencer import TranslationInferencer
 from mmagic.apis.mmagic_inferencer import MMagicInferencer
 from mmagic.registry import MODELS
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import configs_dir
 from ..files import identity, unused
@@ -21,6 +21,7 @@ from ..messages import check_choice
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 from .loading import load_model
 from .sources import Failure, Source, find_sources, names_file
+from .styles import StyleError, check_styles, choose_styles
 
 
 def add_to_mmagic_inferencer() -> None:
@@ -74,8 +75,26 @@ class Translating(TranslationInferencer):
 
     Weights are needed and must fit, those of discriminators aside. ``img`` is a path, a folder
     (with those below it), a pattern, or a list of them; ``result_out_dir`` the file of one result,
-    or a folder for any number. MMagic's own models go through as they did.
+    or a folder for any number. ``extra_parameters={'style': ...}``, of the constructor or of one
+    call, is a seed or the picture of a style, for models that have styles; without it, seed 0.
+    MMagic's own models go through as they did.
     """
+
+    extra_parameters: ClassVar[dict[str, Any]] = {'style': None}
+
+    def _init_extra_parameters(self, extra_parameters: dict | None) -> None:
+        if isinstance(self.model, UnpairedTranslation):
+            # MMagic's would write to the class, for all models.
+            own = self._checked(extra_parameters)
+            self.extra_parameters = type(self).extra_parameters | own
+        else:
+            super()._init_extra_parameters(extra_parameters)
+
+    def _checked(self, extra_parameters: dict | None) -> dict[str, Any]:
+        for name in (given := extra_parameters or {}):
+            check_choice('extra_parameters', name, ['style', 'infer_with_grad'])
+        check_styles(self.model, given.get('style'), None)
+        return given
 
     def _init_model(self, cfg: Config, ckpt: str | None, device: Any) -> nn.Module:
         if not issubclass(MODELS.get(cfg.model.type), UnpairedTranslation):
@@ -98,7 +117,7 @@ class Translating(TranslationInferencer):
 
         Raises:
             TypeError, ValueError: These are no paths, or their results cannot go to
-                ``result_out_dir``; before anything is translated.
+                ``result_out_dir``, or there is no such style; before anything is translated.
             OSError: There is no such picture (likewise), or it cannot be read.
         """
         if not isinstance(self.model, UnpairedTranslation):
@@ -106,14 +125,27 @@ class Translating(TranslationInferencer):
         inputs, out = kwargs.get('img'), kwargs.get('result_out_dir')
         sources = _sources(inputs)
         targets = _targets(sources, os.fspath(out)) if out else [''] * len(sources)
+        into = self.model.target()
+        words = self.extra_parameters | self._checked(kwargs.pop('extra_parameters', None))
+        chosen = choose_styles(self.model, words['style'], None, into)
+        if chosen.count > 1:
+            raise StyleError(f'a picture has one style here, got {chosen.count}')
         results, pictures = [], []
         for source, target in zip(sources, targets, strict=True):
+            (self._style,) = chosen.of(self.model, [os.path.basename(source.name)], into)
             words = kwargs | {'img': source.picture, 'result_out_dir': target}
             result, picture = super().base_call(**words)
             results.append(result)
             pictures.append(picture)
         one = isinstance(inputs, (str, os.PathLike)) and os.path.isfile(inputs)
         return results[0] if one else results, torch.cat(pictures)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Translate, of our models in the style of the picture."""
+        if not isinstance(self.model, UnpairedTranslation):
+            return super().forward(inputs)
+        words = {'test_mode': True, 'target_domain': self.target_domain}
+        return self.model(inputs, **words, style=self._style)['target']
 
 
 def _sources(inputs: Any) -> list[Source]:

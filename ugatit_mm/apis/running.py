@@ -5,7 +5,8 @@ import copy
 import gc
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from mmagic.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
@@ -23,10 +25,12 @@ from ..engine.replay import Replay
 from ..engine.runner import to_train
 from ..engine.warm_start import tell_domains
 from ..engine.work_dir import LOCK, WorkDirError, unlock
-from ..evaluation import MetricError
+from ..evaluation import MetricError, StyleDiversity
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
-from ..models.base import unwrap
+from ..models.base import StyleChoice, UnpairedTranslation, unwrap
+from .inferencer import TranslationInferencer
+from .styles import StyleError, check_styles, choose_styles
 
 PathLike = str | os.PathLike
 
@@ -67,7 +71,12 @@ def run_training(cfg: Config) -> Runner:
 
 
 def run_test(
-    cfg: Config, checkpoint: PathLike, out_dir: PathLike | None = None, sheet: bool = False
+    cfg: Config,
+    checkpoint: PathLike,
+    out_dir: PathLike | None = None,
+    sheet: bool = False,
+    style: int | PathLike | None = None,
+    styles: int | None = None,
 ) -> dict[str, float]:
     """Translate the test set in both directions and compute the metrics.
 
@@ -80,6 +89,11 @@ def run_test(
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
+        style: Of a model with styles: the seed of each picture's own, drawn by it and the file's
+            name (0 if not given, the protocol of the paper's table); or a picture that lends its
+            style, read as one of the domain that is translated into.
+        styles: Styles that are written for each picture, of that seed and those after it. The
+            metrics are of the first.
 
     Returns:
         dict: The metrics.
@@ -91,6 +105,8 @@ def run_test(
         MetricError: A metric failed; the results of the others are written.
         TooFewImagesError: There are too few test pictures for a metric.
         ConfigError: A value of the config does not fit, or testing lacks one.
+        StyleError: The model has no styles, or the two do not fit together, or the picture of a
+            style cannot be read.
     """
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
@@ -105,6 +121,7 @@ def run_test(
         cfg.visualizer.vis_backends = cfg.vis_backends = [dict(type='LocalVisBackend')]
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
+        hook['styles'] = styles or 1  # as many as are measured may be more
         cfg.custom_hooks.append(hook)
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
@@ -114,10 +131,15 @@ def run_test(
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         tell_domains(model, content, os.fspath(checkpoint))
+        measured = runner.test_loop.evaluator.metrics
+        model.chosen = _chosen(model, cfg, checkpoint, style, styles, measured)
         model.translate = Replay(model)
         meta = content.get('meta')
         meta = meta if isinstance(meta, dict) else {}
         results = results_of(cfg, checkpoint, meta, digest.hexdigest())
+        results['style'] = _in_words(model, style)
+        if results['style']:
+            runner.logger.info('Each picture is measured in one style: %s', results['style'])
         metrics = dict(runner.test())
         evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
         failed = getattr(evaluator, 'failed', {})
@@ -139,6 +161,45 @@ def run_test(
 def results_path(cfg: Config, checkpoint: PathLike) -> Path:
     """Where :func:`run_test` writes its results."""
     return Path(cfg.work_dir) / f'results_{Path(checkpoint).stem}.json'
+
+
+def _chosen(
+    model: UnpairedTranslation,
+    cfg: Config,
+    checkpoint: PathLike,
+    style: int | PathLike | None,
+    styles: int | None,
+    metrics: Sequence[BaseMetric],
+) -> StyleChoice:
+    """The styles of a test; that of a picture is read by all parts that the file has."""
+    check_styles(model, style, styles)
+    drawn = style is None or isinstance(style, int)
+    for metric in metrics:
+        if isinstance(metric, StyleDiversity):
+            if model.style_shape is None:
+                raise StyleError(
+                    f'{model.ROW} has no styles: leave out StyleDiversity, --diversity'
+                )
+            if not drawn:
+                raise StyleError(
+                    'StyleDiversity, --diversity is of styles that a seed draws: let '
+                    'style be a number'
+                )
+            styles = max(styles or 1, metric.styles)
+    if drawn:
+        return choose_styles(model, style, styles, model.target())
+    reader = TranslationInferencer(checkpoint, cfg)
+    given = [reader.choose_styles(style, target_domain=target).given for target in model.targets()]
+    return StyleChoice(given=dict(ChainMap(*given)))
+
+
+def _in_words(model: UnpairedTranslation, style: int | PathLike | None) -> str | None:
+    """Which style was measured, for the results."""
+    if model.style_shape is None:
+        return None
+    if style is None or isinstance(style, int):
+        return f"drawn by seed {style or 0} and the file's name"
+    return f'of {Path(style).name}'
 
 
 @contextmanager

@@ -8,23 +8,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from ..converters import CheckpointError
 from ..datasets.deep import add_deep_range
 from ..domains import DOMAINS, direction
 from ..files import identity, unused, whole
-from ..models.base import UnpairedTranslation
+from ..models.base import StyleChoice, UnpairedTranslation
 from ..pixels import displayed, resize, suffix_written, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
 from .inferencer import Translation, TranslationInferencer
 from .loading import add_weights_arguments
 from .sizes import SIZE_MODES
 from .sources import Failure, Source, find_sources, is_video, names_file
+from .styles import add_style_argument, add_styles_argument
 from .video import VideoError, count_frames, translate_video
 
 EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and what ends the names of their files
@@ -72,6 +74,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='write NAME_figure.png, too: source, attention, result, as the paper shows them',
     )
     parser.add_argument('--colour-map', choices=COLOUR_MAPS, default='jet', help='(%(default)s)')
+    add_style_argument(parser, 'seed 0; one style for all frames of a video')
+    add_styles_argument(parser, 'NAME_1.png ... NAME_N.png')
     parser.add_argument('--batch', type=int, default=1, help='pictures at a time (%(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (a GPU where there is one)')
     parser.add_argument(
@@ -91,19 +95,26 @@ def main(argv: list[str] | None = None) -> int:
             inferencer = TranslationInferencer(
                 args.ckpt, args.config, args.device, deep_range=args.deep_range
             )
-            attention = [name for name in EXTRAS if getattr(args, name)]
-            inferencer.check_options(args.to, args.size, args.batch, bool(attention))
+            wants = [name for name in EXTRAS if getattr(args, name)]
+            figure = [] if inferencer.model.style_shape is None else ['figure']  # of the styles
+            attention = bool(set(wants).difference(figure))
+            inferencer.check_options(
+                args.to, args.size, args.batch, attention, args.style, args.styles
+            )
             if args.ckpt is None:
                 print(f'Without --ckpt: {inferencer.meta["about"]}')
             where, targets, failures = plan(args, inferencer.model)
+            chosen = inferencer.choose_styles(
+                args.style, args.styles, args.to, args.size, args.allow_url
+            )
             total = len(targets) + len(failures)
             pictures = [pair for pair in targets if not is_video(pair[0].picture)]
             videos = [pair for pair in targets if is_video(pair[0].picture)]
-            if videos and (extra := [*attention, *(['alpha'] if args.alpha else [])]):
+            if videos and (extra := [*wants, *(['alpha'] if args.alpha else [])]):
                 print(f'Videos are written without --{" --".join(extra)}', file=sys.stderr)
             for failure in chain(
-                translate_pictures(inferencer, pictures, args),
-                translate_videos(inferencer, videos, args),
+                translate_pictures(inferencer, pictures, args, chosen),
+                translate_videos(inferencer, videos, args, chosen),
             ):
                 if failure is None:
                     done += 1
@@ -171,22 +182,24 @@ def plan(
     for letter in DOMAINS:  # what runs leave, in either direction
         results = Path(args.out, direction(model.domain_names, letter))
         sources = without_results(sources, args.inputs, results)
-    file = single_file(args.out, sources, suffix)
+    file = single_file(args.out, sources, suffix, args.styles or 1)
     folder = Path(args.out, model.direction(args.to))
-    kinds = ['', *(f'_{name}' for name in EXTRAS if getattr(args, name))]
     inputs = {identity(source.name) for source in sources} - {None}
+    lender = identity(args.style) if isinstance(args.style, str) else None
     targets, failures = [], []
     taken: set[str] = set()
     for source in sources:
         if isinstance(source, Failure):
             failures.append(source)
             continue
-        video = is_video(source.picture)
-        endings = ['.mp4'] if video else [suffix, *(f'{kind}.png' for kind in kinds[1:])]
-        target = file or folder / (unused(source.relative, taken, endings) + endings[0])
-        for path in [target] if video else [beside(target, kind) for kind in kinds]:
-            if identity(path) in inputs:
-                said = f'{path}, of its result, is to be translated itself: choose another --out'
+        end = '.mp4' if is_video(source.picture) else suffix
+        parts = parts_of(args, is_video(source.picture))
+        endings = [beside(Path(f'_{end}'), *part).name[1:] for part in parts]
+        target = file or folder / (unused(source.relative, taken, endings) + end)
+        for path in [beside(target, *part) for part in parts]:
+            if (there := identity(path)) is not None and there in (*inputs, lender):
+                what = 'to be translated itself' if there in inputs else 'the picture of --style'
+                said = f'{path}, of its result, is {what}: choose another --out'
                 failures.append(Failure(source.name, ValueError(said)))
                 break
         else:
@@ -211,7 +224,9 @@ def without_results(
     return kept
 
 
-def single_file(out: str, sources: list[Source | Failure], suffix: str = '.png') -> Path | None:
+def single_file(
+    out: str, sources: list[Source | Failure], suffix: str = '.png', styles: int = 1
+) -> Path | None:
     """The file that ``--out`` names; ``None`` if it is a folder.
 
     Raises:
@@ -228,6 +243,8 @@ def single_file(out: str, sources: list[Source | Failure], suffix: str = '.png')
         raise ValueError(
             f'--out {out} is one file, and {len(sources)} are to be translated: name a folder'
         )
+    if styles > 1:
+        raise ValueError(f'--out {out} is one file, and --styles {styles} are more: name a folder')
     kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', suffix)
     if path.suffix.lower() != wanted:
         raise ValueError(
@@ -237,14 +254,30 @@ def single_file(out: str, sources: list[Source | Failure], suffix: str = '.png')
     return path
 
 
-def beside(target: Path, kind: str) -> Path:
-    """The file of a picture's ``_heatmap`` and so on."""
+def parts_of(args: argparse.Namespace, video: bool) -> list[tuple[str, str]]:
+    """The files of a source, as numbers of styles and kinds for :func:`beside`."""
+    numbers = [number_of(k, args) for k in range(1, (args.styles or 1) + 1)]
+    kinds = [f'_{name}' for name in EXTRAS if getattr(args, name) and not video]
+    once = [('', kind) for kind in kinds if kind == '_figure']  # it shows all styles
+    return [(n, kind) for n in numbers for kind in ['', *kinds] if kind != '_figure'] + once
+
+
+def number_of(k: int, args: argparse.Namespace) -> str:
+    """What the names of the k-th style have; one of several only is told by its number."""
+    return f'_{k}' if (args.styles or 1) > 1 else ''
+
+
+def beside(target: Path, number: str, kind: str) -> Path:
+    """The file of a style, or a style's ``_heatmap`` and so on."""
     suffix = target.suffix if not kind or target.suffix.lower() == '.png' else '.png'
-    return target.with_name(f'{target.stem}{kind}{suffix}')
+    return target.with_name(f'{target.stem}{number}{kind}{suffix}')
 
 
 def translate_pictures(
-    inferencer: TranslationInferencer, targets: Targets, args: argparse.Namespace
+    inferencer: TranslationInferencer,
+    targets: Targets,
+    args: argparse.Namespace,
+    chosen: StyleChoice,
 ) -> Iterator[Failure | None]:
     """Write the results of pictures; yield for each what went wrong, if anything did."""
     results = inferencer.iterate(
@@ -256,26 +289,28 @@ def translate_pictures(
         return_heatmap=args.heatmap or args.overlay,
         return_alpha=args.alpha,
         allow_url=args.allow_url,
+        style=chosen,
     )
-    for (source, target), result in tqdm(
-        zip(targets, results, strict=True), total=len(targets), disable=None, unit='picture'
-    ):
-        failure = None
+    for source, target in tqdm(targets, disable=None, unit='picture'):
+        result = next(results)
         if isinstance(result, Failure):
-            failure = result
-        else:
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                for kind, picture in extras(inferencer, result, args).items():
-                    save(picture, beside(target, kind))
-            except OSError as error:  # a name too long with what is added to it, a full disk
-                failure = Failure(source.name, error)
+            yield result
+            continue
+        failure = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for each in [result, *islice(results, chosen.count - 1)]:
+                number = number_of(each.number, args)
+                for kind, picture in extras(each, args).items():
+                    save(picture, beside(target, number, kind))
+            if args.figure:
+                save(figure(inferencer, result, args, chosen), beside(target, '', '_figure'))
+        except OSError as error:  # a name too long with what is added to it, a full disk
+            failure = Failure(source.name, error)
         yield failure
 
 
-def extras(
-    inferencer: TranslationInferencer, result: Translation, args: argparse.Namespace
-) -> dict[str, np.ndarray]:
+def extras(result: Translation, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """The translation, and what is asked for beside it, by the end of the file's name."""
     pictures = {'': result.image}
     if result.alpha is not None:
@@ -287,52 +322,83 @@ def extras(
         pictures['_overlay'] = overlay(
             resize(displayed(result.source), *size), result.heatmap, args.colour_map
         )
-    if args.figure:
-        fitted = inferencer.fit(result.source, args.size)
-        pictures['_figure'] = attention_figure(
-            inferencer.model, fitted.image, args.to, args.colour_map
-        )
     return pictures
 
 
+def figure(
+    inferencer: TranslationInferencer,
+    result: Translation,
+    args: argparse.Namespace,
+    chosen: StyleChoice,
+) -> np.ndarray:
+    """Source, attention, and the result in each style."""
+    model = inferencer.model
+    styles = chosen.of(model, [os.path.basename(result.name)], model.target(args.to))
+    fitted = inferencer.fit(result.source, args.size)
+    return attention_figure(model, fitted.image, args.to, args.colour_map, styles)
+
+
 def translate_videos(
-    inferencer: TranslationInferencer, targets: Targets, args: argparse.Namespace
+    inferencer: TranslationInferencer,
+    targets: Targets,
+    args: argparse.Namespace,
+    chosen: StyleChoice,
 ) -> Iterator[Failure | None]:
     """Write the results of videos; yield for each what went wrong, if anything did."""
+    model = inferencer.model
     for source, target in targets:
-        done, total = 0, count_frames(source.name)
-        failure = None
-        frames = translate_video(
-            inferencer,
-            source.name,
-            target,
-            args.to,
-            batch_size=args.batch,
-            size=args.size,
-            restore=not args.network_size,
-        )
-        bar = tqdm(frames, desc=shown(source.name), total=total or None, disable=None, unit='frame')
+        name = os.path.basename(source.name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with closing(frames):
-                for number in bar:
-                    done = number
-            if done < total - 1 - total // 50:  # some containers only estimate
-                print(
-                    f'{shown(source.name)}: {done} frames can be read of about {total} that the '
-                    'file says it has: it may be cut off or damaged',
-                    file=sys.stderr,
-                )
+            for k, style in enumerate(chosen.of(model, [name], model.target(args.to)), 1):
+                file = beside(target, number_of(k, args), '')
+                translate_film(inferencer, source.name, file, args, style)
         except (OSError, VideoError) as error:
-            failure = Failure(source.name, error)
-        except KeyboardInterrupt:
-            of = f' of {total}' if total else ''
-            print(
-                f'{shown(source.name)}: stopped after {done}{of} frames, which are not kept',
-                file=sys.stderr,
-            )
-            raise
-        yield failure
+            yield Failure(source.name, error)
+        else:
+            yield None
+
+
+def translate_film(
+    inferencer: TranslationInferencer,
+    name: str,
+    target: Path,
+    args: argparse.Namespace,
+    style: Tensor | None,
+) -> None:
+    """Write the result of a video in a style.
+
+    Raises:
+        OSError, VideoError: See :func:`translate_video`.
+    """
+    done, total = 0, count_frames(name)
+    frames = translate_video(
+        inferencer,
+        name,
+        target,
+        args.to,
+        batch_size=args.batch,
+        size=args.size,
+        restore=not args.network_size,
+        style=style,
+    )
+    bar = tqdm(frames, desc=shown(name), total=total or None, disable=None, unit='frame')
+    try:
+        with closing(frames):
+            for number in bar:
+                done = number
+    except KeyboardInterrupt:
+        of = f' of {total}' if total else ''
+        print(
+            f'{shown(name)}: stopped after {done}{of} frames, which are not kept', file=sys.stderr
+        )
+        raise
+    if done < total - 1 - total // 50:  # some containers only estimate
+        print(
+            f'{shown(name)}: {done} frames can be read of about {total} that the file says it '
+            'has: it may be cut off or damaged',
+            file=sys.stderr,
+        )
 
 
 def shown(name: str) -> str:

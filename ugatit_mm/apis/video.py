@@ -15,6 +15,7 @@ import numpy as np
 from ..files import whole
 from ..pixels import displayed
 from .inferencer import UGATITInferencer
+from .styles import Style
 
 MAX_MOVIE = 1 << 26  # bytes that say where the frames of a video are
 
@@ -36,6 +37,8 @@ def translate_video(
     path: str | os.PathLike,
     target: str | os.PathLike,
     target_domain: str | None = None,
+    *,
+    style: Style | None = None,
     **options: Any,
 ) -> Iterator[int]:
     """Translate a video into one of the same frame rate and, unless ``restore=False``, size.
@@ -50,6 +53,7 @@ def translate_video(
         path: A video that OpenCV reads.
         target: File to write; it appears when it is whole, in the container of its suffix.
         target_domain: See :meth:`UGATITInferencer.iterate`.
+        style: Likewise; one for all frames, a seed with the video's name.
         options: Likewise.
 
     Yields:
@@ -67,6 +71,12 @@ def translate_video(
             f'{path}: the frames of a video are RGB, these networks take {channels} channels: '
             'translate pictures'
         )
+    if inferencer.model.style_shape is not None or style is not None:
+        model, to = inferencer.model, inferencer.model.target(target_domain)
+        styles = inferencer.choose_styles(style, None, to, options.get('size', 'resize'))
+        if styles.count > 1:
+            raise VideoError(f'{path}: a video has one style, got {styles.count}')
+        (options['style'],) = styles.of(model, [path.name], to)
     capture = cv2.VideoCapture(os.fspath(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # by the file's tag; off in OpenCV 4.11
     writer = None

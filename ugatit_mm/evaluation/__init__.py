@@ -1,6 +1,7 @@
 """Evaluation of translations."""
 
 from ..published import WeightsError
+from .diversity import StyleDiversity
 from .evaluator import MetricError, TransEvaluator
 from .extractors import ColourHOGFeatures, InceptionFeatures
 from .figures import Figure, Protocol
@@ -17,6 +18,7 @@ __all__ = [
     'InceptionFeatures',
     'MetricError',
     'Protocol',
+    'StyleDiversity',
     'TooFewImagesError',
     'TransEvaluator',
     'TransKID',

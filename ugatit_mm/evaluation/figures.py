@@ -17,7 +17,12 @@ PROTOCOLS = {
     'kid_blocks': "KID to the target, blocks in file order (the authors')",
     'kid_with_source': "mean of KID to target and to source, blocks (the authors' mean_KID)",
     'fid': 'FID to the target (biased upwards for few images)',
+    'lpips_diversity': 'LPIPS distance between two styles of a picture',
 }
+
+
+OF_PAPERS = ('inception', 'LPIPS 0.1, AlexNet')
+"""Features whose figures may be held against published ones."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def table(figures: list[Figure]) -> str:
         name, weights, resize = features
         lines += [
             f'Features: {name} (weights: {weights}; resize: {resize})'
-            + ('' if name == 'inception' else ". Not Inception's, so not comparable to papers"),
+            + ('' if name in OF_PAPERS else ". Not Inception's, so not comparable to papers"),
             '',
             '| direction | protocol | times 100 | raw | settings; ± is | images |',
             '|---|---|---|---|---|---|',
@@ -225,10 +230,12 @@ def table(figures: list[Figure]) -> str:
 def plus_minus(figure: Figure, times: int = 1) -> str:
     """A figure with its spread: two digits behind the point times 100, five raw.
 
-    FID is not multiplied: nobody prints it so.
+    FID and LPIPS are not multiplied: nobody prints them so.
     """
     if figure.protocol == 'fid':
         return f'{figure.value:.2f}' if times == 1 else '-'
+    if figure.protocol == 'lpips_diversity' and times != 1:
+        return '-'
     digits = 2 if times == 100 else 5
     text = f'{times * figure.value:.{digits}f}'
     if figure.spread is None or not math.isfinite(figure.spread):

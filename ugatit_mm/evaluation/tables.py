@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..converters.networks import kind_of
 from ..models.base import TRANSLATION_MODELS
 from ..pixels import size_words
+from .diversity import DIVERSITY
 from .figures import PROTOCOLS, Figure, plus_minus
 from .paper import DIRECTIONS, TABLE_1, TABLE_3
 from .results import read_results
@@ -46,6 +47,7 @@ class Results:
         tests.sort(key=lambda test: test['evaluated']['date'])
         self.cells: list[Cell] = []
         self.left_out: list[str] = []
+        self.diversity = [line for test in tests for line in _diversity(test)]
         for test in tests:
             try:
                 self.cells += _cells(test)
@@ -91,6 +93,8 @@ class Results:
                 f'checkpoint {test["checkpoint"]["name"]}, '
                 f'SHA-256 {test["checkpoint"]["sha256"][:12]}'
             )
+            if test.get('style'):
+                line += f'; each picture in one style, {test["style"]}'
             for figure in [f for f in test['figures'] if f.protocol == 'kid_with_source']:
                 counts = ', '.join(f'{count} {what}' for what, count in figure.images.items())
                 line += f'; {figure.direction}: {counts} images'
@@ -168,6 +172,9 @@ def table_3(results: Results) -> tuple[str, str]:
         if lines:
             blocks.append(_markdown(['model', *directions], lines))
     origins = results.origins(c for c in results.cells if c.row)
+    if results.diversity:
+        said = 'Diversity, the mean LPIPS distance between two styles of a picture; 0 is one style:'
+        origins = [said, '\n'.join(results.diversity), *origins]
     parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *origins]
     return '\n\n'.join(parts), _csv(rows)
 
@@ -217,6 +224,18 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
         Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure, test)
         for figure in test['figures']
         if figure.protocol in KIDS
+    ]
+
+
+def _diversity(test: dict[str, Any]) -> list[str]:
+    """A line for each direction whose styles were measured."""
+    return [
+        f'- {test["row"]}, {figure.direction}: {figure.value:.4f}'
+        + (f' ± {figure.spread:.4f}, the {figure.spread_kind}' if figure.spread is not None else '')
+        + f'; {figure.settings}, {figure.images["source"]} pictures; {_known(test["iterations"])} '
+        f'iterations, seed {_known(test["seed"])}; {figure.features}, {figure.weights}'
+        for figure in test['figures']
+        if figure.protocol == DIVERSITY
     ]
 
 

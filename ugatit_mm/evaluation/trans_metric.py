@@ -105,20 +105,29 @@ class TransMetric(BaseMetric):
         results: list[dict] = [{} for _ in data_samples]
         for result, sample in zip(results, data_samples, strict=True):
             for domain in DOMAINS:
-                path = sample.get(f'img_{domain}_path')
-                if path is None or (domain, path) in self._seen:
+                if (row := self.new_row(sample, domain)) is None:
                     continue
-                self._seen.add((domain, path))
-                named = direction(sample['domains'], other(domain))
-                result[domain] = {'path': path, 'direction': named}
+                result[domain] = row
                 for key, name in (('real', f'img_{domain}'), ('fake', f'fake_{other(domain)}')):
                     if name in sample:  # a model may have one direction only
-                        keys.append((result[domain], key))
+                        keys.append((row, key))
                         pictures.append(to_picture(sample[name]))
         measures = self.measure(pictures) if pictures else []
         for (row, key), measured in zip(keys, measures, strict=True):
             row[key] = measured
         self.results.extend(results)
+
+    def new_row(self, sample: Mapping[str, Any], domain: str) -> dict[str, Any] | None:
+        """Begin what is known of a sample's picture of a domain.
+
+        Returns:
+            ``path`` and ``direction``; ``None`` where there is no picture, or it has come before.
+        """
+        path = sample.get(f'img_{domain}_path')
+        if path is None or (domain, path) in self._seen:
+            return None
+        self._seen.add((domain, path))
+        return {'path': path, 'direction': direction(sample['domains'], other(domain))}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Summarise each direction."""

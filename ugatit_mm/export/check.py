@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..apis.sizes import fit
+from ..apis.styles import Style
 from ..models.base import UnpairedTranslation
 from ..pixels import normalise
 from .files import Runner, Translator, open_exported, open_in_opencv, outputs
@@ -51,7 +52,11 @@ def compare(
 
 
 def verify(
-    path: str | os.PathLike, format: str, model: UnpairedTranslation, pictures: Iterable[np.ndarray]
+    path: str | os.PathLike,
+    format: str,
+    model: UnpairedTranslation,
+    pictures: Iterable[np.ndarray],
+    style: Style | None = None,
 ) -> Iterator[str]:
     """Compare a file with the model that it was made of, and say what came out.
 
@@ -64,6 +69,7 @@ def verify(
         format: As there.
         model: As there, on the CPU.
         pictures: uint8, (H, W, C), of any size.
+        style: As there.
 
     Yields:
         A line for each kind.
@@ -75,7 +81,7 @@ def verify(
     """
     run, meta = open_exported(path, format)
     target = model.target(meta['target'])
-    network = Translator(model, target, meta['pixels'], meta['heatmap'] == 'yes')
+    network = Translator(model, target, meta['pixels'], meta['heatmap'] == 'yes', style=style)
     height, *rest = map(int, meta['img_size'].split('x'))
     width = rest[0] if rest else height
     runners = {'': run}

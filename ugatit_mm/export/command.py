@@ -9,6 +9,7 @@ import numpy as np
 
 from ..apis.loading import add_weights_arguments, load_model
 from ..apis.sources import Failure, find_sources, read
+from ..apis.styles import add_style_argument
 from ..converters import CheckpointError
 from ..files import whole
 from .check import verify
@@ -48,6 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='store_true',
         help='one picture of the one size at a time; OpenCV reads such a file, too (ONNX)',
     )
+    add_style_argument(parser, "seed 0, for no file's name: the one style of the exported file")
     parser.add_argument(
         '--check',
         nargs='+',
@@ -82,8 +84,9 @@ def main(argv: list[str] | None = None) -> int:
                 img_size=args.img_size and (args.img_size * 2)[:2],
                 opset=args.opset,
                 static=args.static,
+                style=args.style,
             )
-            for line in verify(building, args.format, model, pictures):
+            for line in verify(building, args.format, model, pictures, args.style):
                 print(f'compared with torch on {line}')
             size = building.stat().st_size
     except (CheckpointError, ImportError, OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..apis.styles import Style, StyleError, choose_styles
 from ..domains import other
 from ..files import whole
 from ..models.base import UnpairedTranslation
@@ -45,6 +46,7 @@ class Translator(nn.Module):
         pixels: ``'uint8'`` or ``'normalised'``, see :func:`export_model`.
         heatmap: Give the heatmap, too.
         half: The networks compute in float16.
+        style: See :func:`export_model`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Translator(nn.Module):
         pixels: str,
         heatmap: bool,
         half: bool = False,
+        style: Style | None = None,
     ) -> None:
         super().__init__()
         only = model.only(target)
@@ -62,14 +65,18 @@ class Translator(nn.Module):
         self.pixels = pixels
         self.heatmap = heatmap
         self.dtype = torch.float16 if half else torch.float32
-        style = model.styles([''], target)  # the file's one style, where a model needs any
-        self.register_buffer('style', None if style is None else style.to(self.dtype))
+        styles = choose_styles(model, style, None, target).of(model, [''], target)
+        if len(styles) != 1:
+            raise StyleError(f'a file has one style, got {len(styles)}')
+        self.register_buffer('style', None if styles[0] is None else styles[0].to(self.dtype))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Translate pixels (N, H, W, C) or (N, C, H, W); the heatmap is (N, 1, h, w)."""
         if self.pixels == 'uint8':  # only at both ends, as TensorRT has it
             x = normalise(x.float().permute(0, 3, 1, 2))
-        style = None if self.style is None else self.style.expand(len(x), *self.style.shape[1:])
+        style = None
+        if self.style is not None:  # x.size, not len: TorchScript keeps that as the number it was
+            style = self.style.expand(x.size(0), *self.style.shape[1:])
         image, heatmap = self.model.translate(
             x.to(self.dtype), self.target, heatmap=self.heatmap, style=style
         )
@@ -89,6 +96,7 @@ def export_model(
     img_size: int | Sequence[int] | None = None,
     opset: int | None = None,
     static: bool = False,
+    style: Style | None = None,
 ) -> dict[str, str]:
     """Write the generator of one direction as a file, whole or not at all.
 
@@ -111,6 +119,8 @@ def export_model(
             training if not given.
         opset: Version of ONNX's operators, 18 if not given.
         static: One picture of ``img_size`` at a time, by operators that OpenCV reads too; of ONNX.
+        style: The one style of the file, of a model that has styles: the seed that draws it, for no
+            name, 0 if not given; or a picture that lends its own; or itself, (1, *style_shape).
 
     Returns:
         What the file says of itself (ONNX: ``metadata_props``, TorchScript: ``ugatit.json``).
@@ -152,7 +162,9 @@ def export_model(
         'version': __version__,
         'commit': commit() or 'unknown',
     }
-    network = Translator(model, target, pixels, heatmap, half)
+    if model.style_shape is not None:
+        meta['style'] = _style_in_words(style)
+    network = Translator(model, target, pixels, heatmap, half, style)
     with whole(path) as building, torch.no_grad(), network.model.eager():
         if format == 'onnx':
             meta['opset'] = str(opset)
@@ -244,6 +256,12 @@ def _img_size(model: UnpairedTranslation, img_size: ImgSize | None) -> ImgSize:
             f'img_size: these networks take only {size_words(own)}, got {size_words(img_size)}'
         )
     return check_img_size(img_size, model.STRIDE)
+
+
+def _style_in_words(style: Style | None) -> str:
+    if style is None or isinstance(style, int):
+        return f'seed {style or 0}'
+    return f'of {os.path.basename(style)}' if isinstance(style, (str, os.PathLike)) else 'given'
 
 
 def _axes(pixels: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ..datasets.random_state import seeded
 from ..domains import DOMAINS, other
+from ..messages import check_counts
 from ..models.base import unwrap
 from ..visualization import translation_sheet
 
@@ -28,17 +29,19 @@ class TranslationSheetHook(Hook):
     Args:
         interval: Iterations between two sheets.
         num_images: Images of each domain.
+        num_styles: Styles of each image, of a model that has some.
+
+    Raises:
+        ValueError: One is below 1.
     """
 
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, interval: int = 1000, num_images: int = 4) -> None:
-        if interval < 1 or num_images < 1:
-            raise ValueError(
-                f'interval and num_images must be 1 or more, got {interval}, {num_images}'
-            )
+    def __init__(self, interval: int = 1000, num_images: int = 4, num_styles: int = 3) -> None:
+        check_counts(interval=interval, num_images=num_images, num_styles=num_styles)
         self.interval = interval
         self.num_images = num_images
+        self.num_styles = num_styles
         self._images: dict[str, Tensor] | None = None
 
     @master_only
@@ -56,7 +59,7 @@ class TranslationSheetHook(Hook):
             images = self._shown(runner, model).get(other(target))
             if images is None:  # a test set of one domain
                 continue
-            sheet = translation_sheet(model, images, target)
+            sheet = translation_sheet(model, images, target, self.num_styles)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
 
     def _shown(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from PIL import Image
 from ..domains import other
 from ..files import output_names, whole
 from ..models.base import unwrap
+from ..models.base.unpaired import fake_key
 from ..pixels import suffix_written, to_picture, write_picture
 from ..visualization import translation_sheet
 from .sheets import first_images
@@ -25,17 +26,29 @@ class SaveTranslationsHook(Hook):
 
     The translation of ``testA/some/photo.jpg`` becomes ``OUT/selfie2anime/some/photo.png``. Files
     of one folder that differ in their suffix alone keep it: ``photo.jpg.png``, ``photo.bmp.png``.
+    Of several styles they are ``photo_1.png``, ``photo_2.png``, ...
 
     Args:
         out_dir: Folder that receives a folder for each direction.
         sheet: Write ``sheet_<direction>.png`` as well: the model's ``columns`` of the first images.
         num_images: Images in a sheet.
+        num_styles: Styles of each image in a sheet, of a model that has some.
+        styles: Styles that are written, of those that the model's ``chosen`` has.
     """
 
-    def __init__(self, out_dir: str, sheet: bool = False, num_images: int = 8) -> None:
+    def __init__(
+        self,
+        out_dir: str,
+        sheet: bool = False,
+        num_images: int = 8,
+        num_styles: int = 3,
+        styles: int = 1,
+    ) -> None:
         self.out_dir = Path(out_dir)
         self.sheet = sheet
         self.num_images = num_images
+        self.num_styles = num_styles
+        self.styles = styles
         self.written: set[Path] = set()
         self._names: dict[str, dict[str, str]] | None = None
 
@@ -66,9 +79,11 @@ class SaveTranslationsHook(Hook):
                 if path in self.written:  # the shorter domain starts again
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # Another rank may write the same file: whole or not at all.
-                with whole(path, durable=False) as building:
-                    write_picture(to_picture(sample.get(f'fake_{target}')), building)
+                for k in range(1, self.styles + 1):
+                    file = path.with_stem(f'{path.stem}_{k}') if self.styles > 1 else path
+                    # Another rank may write the same file: whole or not at all.
+                    with whole(file, durable=False) as building:
+                        write_picture(to_picture(sample.get(fake_key(target, k))), building)
                 self.written.add(path)
 
     @master_only
@@ -81,5 +96,5 @@ class SaveTranslationsHook(Hook):
         for target in model.targets():
             if other(target) not in images:
                 continue
-            sheet = translation_sheet(model, images[other(target)], target)
+            sheet = translation_sheet(model, images[other(target)], target, self.num_styles)
             Image.fromarray(sheet).save(self.out_dir / f'sheet_{model.direction(target)}.png')

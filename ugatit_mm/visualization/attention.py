@@ -1,6 +1,6 @@
 """Where the networks look: heatmaps, and the paper's Figure 2 for any image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,18 +33,22 @@ def attention_figure(
     picture: np.ndarray,
     target_domain: str | None,
     colour_map: str = 'jet',
+    styles: Sequence[Tensor | None] = (),
 ) -> np.ndarray:
     """Show what the networks look at while they translate an image (the paper's Figure 2).
 
     Columns: the source; the attention that the model has (:meth:`UnpairedTranslation.attention`;
     of U-GAT-IT the generator's, and that of the target domain's local and global discriminator,
-    which look at the translation); the translation. Nothing of the model is changed.
+    which look at the translation); the translation, or that in each of several styles. Nothing of
+    the model is changed.
 
     Args:
         model: The translation model, in any mode.
         picture: uint8, (h, w, C), of channels and a size that the networks take.
         target_domain: Letter or name; the model's default if ``None``.
         colour_map: One of ``COLOUR_MAPS``.
+        styles: Of a model that has styles, each (1, *style_shape); that of seed 0
+            and no name if not given.
 
     Returns:
         RGB, uint8, with a legend below where there is attention.
@@ -61,14 +65,21 @@ def attention_figure(
     device = next(model.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
     with _evaluating(model):
-        fake, maps = model.attention(normalise(image.float()), target)
+        pixels = normalise(image.float())
+        if model.style_shape is None:
+            fake, maps = model.attention(pixels, target)
+            fakes = [fake]
+        else:
+            styles, maps = styles or [model.styles([''], target)], {}
+            fakes = [model.translate(pixels, target, style=style).image for style in styles]
     columns = {'source': displayed(picture)}
     for title, heatmap in maps.items():
         columns[f'attention: {title}'] = _colour(heatmap, picture.shape[:2], colour_map)
-    columns['result'] = to_rgb(fake[0])
+    titles = [f'style {k}' for k in range(1, len(fakes) + 1)] if len(fakes) > 1 else ['result']
+    columns |= {title: to_rgb(each[0]) for title, each in zip(titles, fakes, strict=True)}
     zoom = max(1, -(-READABLE // picture.shape[1]))
     figure = make_sheet([list(columns.values())], list(columns), zoom)
-    return add_legend(figure, colour_map) if len(columns) > 2 else figure
+    return add_legend(figure, colour_map) if maps else figure
 
 
 def _colour(heatmap: Tensor, size: tuple[int, int], colour_map: str) -> np.ndarray:

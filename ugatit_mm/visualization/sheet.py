@@ -26,7 +26,7 @@ def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
 
 @torch.no_grad()
 def translation_sheet(
-    model: 'UnpairedTranslation', images: Tensor, target_domain: str
+    model: 'UnpairedTranslation', images: Tensor, target_domain: str, styles: int = 3
 ) -> np.ndarray:
     """Show what the model makes of some images, in evaluation mode and without gradients.
 
@@ -34,6 +34,7 @@ def translation_sheet(
         model: The translation model; its mode is restored.
         images: In [-1, 1], (N, C, H, W), of the other domain.
         target_domain: Letter or name.
+        styles: Styles that are shown, of a model that has some.
 
     Returns:
         A sheet with a row for each image: what the model's ``columns`` has. RGB, uint8.
@@ -43,7 +44,7 @@ def translation_sheet(
     try:
         target = model.target(target_domain)
         # One at a time: a sheet must not need more memory than a step.
-        rows = [_row(model.columns(image, target), image.shape[1:]) for image in images]
+        rows = [_row(model.columns(image, target, styles), image.shape[1:]) for image in images]
     finally:
         model.train(training)
     zoom = max(1, READABLE // images.shape[-1])

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -118,6 +119,7 @@ class _Pages:
                 'size_of_network': sides_of(self.inferencer.img_size),  # height, width
                 'sizes': [mode for mode in SIZE_MODES if model.takes_any_size or mode != 'keep'],
                 'attention': model.has_attention,
+                'styles': model.style_shape is not None,
                 'about': about if isinstance(about, str) else None,
                 'examples': list(self.examples),
                 'upload': self.limits.upload,
@@ -133,6 +135,8 @@ class _Pages:
     async def translate(self, request: Request) -> Response:
         """``POST /translate?to=LETTER&size=MODE`` with a picture's file as its body.
 
+        ``&style=SEED``, of a model that has styles, is one style for all pictures.
+
         Answers JSON: ``translation`` and ``heatmap`` (grey, [0, 1] is 0 to 255; null without
         attention) are PNGs in base64, ``source`` is what was translated, for show, as JPEG; all
         are of ``width`` times ``height``, and the file's picture was of ``original``, [width,
@@ -143,8 +147,12 @@ class _Pages:
         targets = self.inferencer.model.targets()
         if target not in targets:
             raise HTTPException(400, f'"to" must be one of {", ".join(targets)}.')
+        style = request.query_params.get('style')
+        if style is not None and not re.fullmatch('-?[0-9]{1,9}', style):
+            raise HTTPException(400, 'A style is a whole number, of up to nine digits.')
+        options = {'size': size, 'style': None if style is None else int(style)}
         try:
-            self.inferencer.check_options(target, size)
+            self.inferencer.check_options(target, **options)
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         kind = request.headers.get('content-type', '').split(';')[0].strip().lower()
@@ -153,7 +161,7 @@ class _Pages:
         try:
             async with self._upload(request) as data, self._turn(request):
                 loop = asyncio.get_running_loop()
-                answer = await loop.run_in_executor(self.worker, self._work, data, target, size)
+                answer = await loop.run_in_executor(self.worker, self._work, data, target, options)
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         return Response(answer, media_type='application/json')
@@ -233,7 +241,7 @@ class _Pages:
             {'Retry-After': str(seconds)},
         )
 
-    def _work(self, data: bytes, target: str, size: str) -> bytes:
+    def _work(self, data: bytes, target: str, options: dict) -> bytes:
         """From a file to the answer's JSON."""
         start = time.perf_counter()
         picture = self._decode(data, target)
@@ -242,7 +250,7 @@ class _Pages:
             picture = resize(picture, *(max(1, round(scale * side)) for side in original))
         try:
             attention = self.inferencer.model.has_attention
-            (result,) = self.inferencer(picture, target, size=size, return_heatmap=attention)
+            (result,) = self.inferencer(picture, target, return_heatmap=attention, **options)
         except (MemoryError, RuntimeError, ValueError) as error:  # of memory, of the weights
             print(f'error: {type(error).__name__}: {error}', file=sys.stderr)
             raise HTTPException(

@@ -21,6 +21,7 @@ from ugatit_mm.models.base import (
     UnpairedTranslation,
     unwrap,
 )
+from ugatit_mm.pixels import to_rgb
 from ugatit_mm.visualization import attention_figure, translation_sheet
 
 
@@ -142,8 +143,17 @@ def test_metrics_take_the_direction_that_there_is():
 
 def test_sheets_and_figures_have_the_columns_that_there_are():
     model = OneWay()
+    assert list(model.columns(images()[0], 'B', 1)) == ['source', 'style 1']
+    sheet = translation_sheet(model, images(3), 'B', 2)
+    assert sheet.shape == (20 + 3 * 132 + 4, 3 * 132 + 4, 3)
+    for row, image in enumerate(images(3)):
+        for k in (1, 2):  # the same style in all rows, and the file's first
+            style = model.styles([''], 'B', k - 1)
+            made = to_rgb(model.translate(image[None], 'B', style=style).image[0])
+            x, y = 4 + 132 * k, 24 + 132 * row
+            assert (sheet[y : y + 128 : 4, x : x + 128 : 4] == made).all()
+    model.style_shape = None
     assert list(model.columns(images()[0], 'B')) == ['source', 'translation']
-    assert translation_sheet(model, images(3), 'B').shape == (20 + 3 * 132 + 4, 2 * 132 + 4, 3)
     picture = (images()[0].permute(1, 2, 0).numpy() * 100 + 100).clip(0, 255).astype('uint8')
     assert attention_figure(model, picture, None).shape[1] == 2 * (5 * 32 + 4) + 4
 

@@ -4,6 +4,7 @@ from .log import StepLog
 from .preprocessor import TranslationPreprocessor
 from .registry import TRANSLATION_MODELS, translation_model
 from .step import Step
+from .styles import StyleChoice
 from .unpaired import Attention, Plot, Translated, UnpairedTranslation
 from .wrappers import AveragedParallel, unwrap
 
@@ -14,6 +15,7 @@ __all__ = [
     'Plot',
     'Step',
     'StepLog',
+    'StyleChoice',
     'Translated',
     'TranslationPreprocessor',
     'UnpairedTranslation',

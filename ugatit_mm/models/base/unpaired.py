@@ -25,7 +25,7 @@ from .graph import StepGraphs, run_step
 from .images import check_img_size, check_size
 from .log import StepLog
 from .step import Kept, Step
-from .styles import named_noise
+from .styles import StyleChoice, named_noise
 from .wrappers import unwrap
 
 IMG_SIZE = 256
@@ -199,6 +199,7 @@ class UnpairedTranslation(BaseTranslationModel):
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
+        self.chosen = StyleChoice()  # of validation and tests
 
     @classmethod
     def check_targets(cls, targets: Sequence[str] | None) -> list[str]:
@@ -616,7 +617,8 @@ class UnpairedTranslation(BaseTranslationModel):
 
         Returns:
             A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
-            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (C, H, W). Its metainfo
+            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (C, H, W). In further
+            styles, where ``chosen`` asks for them, they are ``fake_A_2`` and so on. Its metainfo
             ``domains`` holds the names of the domains.
         """
         data = self.data_preprocessor(data, False)
@@ -629,8 +631,9 @@ class UnpairedTranslation(BaseTranslationModel):
             if (target := other(source)) in self.targets():
                 paths = [sample.metainfo.get(f'img_{source}_path', '') for sample in samples]
                 names = [os.path.basename(path) for path in paths]
-                style = self.styles(names, target)
-                pictures[f'fake_{target}'] = self.translate(images, target, style=style).image
+                for k, style in enumerate(self.chosen.of(self, names, target), 1):
+                    key = fake_key(target, k)
+                    pictures[key] = self.translate(images, target, style=style).image
             for key, batch in pictures.items():
                 for sample, picture in zip(samples, _to_mmagic(batch), strict=True):
                     sample.set_tensor_data({key: picture})
@@ -644,20 +647,30 @@ class UnpairedTranslation(BaseTranslationModel):
 
     # ---------------------------------------------------------- what is shown
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
+    def columns(self, image: Tensor, target: str, styles: int = 3) -> dict[str, Tensor | Attention]:
         """What a sheet shows of a picture, by the column's title.
+
+        A model with styles has a column for each style, the same one for all pictures: ``style 1``
+        is the style of seed 0 and of no name, as in an exported file.
 
         Args:
             image: In [-1, 1], (C, H, W), of the other domain.
             target: Letter of the domain to translate into.
+            styles: Styles that are shown.
 
         Returns:
             Images (C, H, W) in [-1, 1], and :class:`Attention`.
         """
-        out = self.translate(image[None], target, heatmap=self.has_attention)
+        first, *others = StyleChoice(count=styles).of(self, [''], target)
+        out = self.translate(image[None], target, heatmap=self.has_attention, style=first)
         columns: dict[str, Tensor | Attention] = {'source': image}
         if self.has_attention:
             columns['attention'] = Attention(None if out.heatmap is None else out.heatmap[0])
+        if first is not None:
+            columns['style 1'] = out.image[0]
+            for k, style in enumerate(others, 2):
+                columns[f'style {k}'] = self.translate(image[None], target, style=style).image[0]
+            return columns
         columns['translation'] = out.image[0]
         if other(target) in self.targets():
             columns['cycle'] = self.translate(out.image, other(target)).image[0]
@@ -778,6 +791,11 @@ def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: 
             wrapped = f'{prefix}{part}.module.'
             if key.startswith(wrapped):
                 state[f'{prefix}{part}.{key[len(wrapped) :]}'] = state.pop(key)
+
+
+def fake_key(target: str, k: int) -> str:
+    """Where :meth:`UnpairedTranslation.val_step` has the translation in the k-th style."""
+    return f'fake_{target}' if k == 1 else f'fake_{target}_{k}'
 
 
 def _to_bgr(images: Tensor) -> Tensor:

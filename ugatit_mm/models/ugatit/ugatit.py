@@ -217,7 +217,7 @@ class UGATIT(UnpairedTranslation):
             return super().translation(image, target_domain, style=style)
         return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
-    def columns(self, image: Tensor, target: str) -> dict[str, Tensor | Attention]:
+    def columns(self, image: Tensor, target: str, styles: int = 0) -> dict[str, Tensor | Attention]:
         """Source, attention (white without CAM), translation, cycle."""
         columns = super().columns(image, target)
         return {'source': columns.pop('source'), 'attention': Attention(None)} | columns

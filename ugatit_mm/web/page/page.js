@@ -142,7 +142,8 @@ async function translate(event) {
   busy(true);
   say('Translating…');
   try {
-    const response = await answer(`/translate?to=${to}&size=${$('size').value}`, {
+    const style = model.styles ? `&style=${$('style').value}` : '';
+    const response = await answer(`/translate?to=${to}&size=${$('size').value}${style}`, {
       method: 'POST',
       headers: { 'Content-Type': type },
       body: picture,
@@ -253,6 +254,8 @@ function fillIn() {
   $('about').textContent = model.about;
   $('about').hidden = !model.about;
   $('attention').hidden = !model.attention;
+  document.querySelector('[for=style]').hidden = $('style').hidden = !model.styles;
+  $('style').disabled = !model.styles; // a field that nobody sees is not checked
   for (const [letter, from, to] of directions) {
     const label = document.createElement('label');
     const input = document.createElement('input');

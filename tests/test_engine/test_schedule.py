@@ -35,6 +35,19 @@ def test_steps_of_the_tensorflow_program():
     assert seen[-1] == pytest.approx(1e-4 / 50)
 
 
+@pytest.mark.parametrize('total', [150, 400, 30])
+def test_a_short_run_has_the_rates_of_a_long_one(total):
+    """Of an epoch of 1334 iterations it would never see the second, and keep its rate."""
+    seen = rates(total, constant=0.495, interval=1334)
+    step = max(1, total // 100)
+    for i, rate in enumerate(seen):
+        at = step * (i // step)
+        assert rate == pytest.approx(1e-4 * min(1, (total - at) / (total * 0.505)))
+    assert seen[-1] < 4e-6 * max(1, 100 / total)
+    whole = rates(2000, constant=0.495, interval=10)  # 200 epochs: as it says
+    assert whole[1990] == whole[1999] != whole[1989]
+
+
 def test_constant_share():
     seen = rates(100, constant=0.9)
     assert seen[90] == pytest.approx(1e-4) and seen[95] == pytest.approx(0.5e-4)

@@ -6,6 +6,8 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch.optim import Optimizer
 
+FEWEST = 100  # steps of a training, those of the TensorFlow program
+
 
 @PARAM_SCHEDULERS.register_module()
 class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
@@ -19,7 +21,8 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         end: Iterations N; the runner fills in ``train_cfg.max_iters``.
         constant: Share of the iterations at the full rate.
         interval: Iterations between two changes: 1 as the paper and the PyTorch program; 10,000
-            gives the TensorFlow program's steps of an epoch.
+            gives the TensorFlow program's steps of an epoch. A hundredth of N at most: a training
+            that is shorter than its config says has as many steps, not the epochs of its data.
         last_step: As in MMEngine's schedulers.
         by_epoch: Must be ``False``, in the config too, so that the runner fills ``end`` in
             iterations.
@@ -52,6 +55,7 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         )
 
     def _get_value(self) -> list[float]:
-        step = self.interval * (self.last_step // self.interval)
+        interval = min(self.interval, max(1, self.end // FEWEST))
+        step = interval * (self.last_step // interval)
         factor = min(1.0, (self.end - step) / (self.end * (1 - self.constant)))
         return [base * factor for base in self.base_values]

@@ -12,9 +12,8 @@ from mmengine.optim import OptimWrapperDict
 from official import official_order
 from torch import Tensor
 
-from ugatit_mm.apis import apply_speed
+from ugatit_mm.apis import apply_speed, width_options
 from ugatit_mm.config import load_config
-from ugatit_mm.converters.networks import kind_of
 from ugatit_mm.models.base import TRANSLATION_MODELS
 
 KNOWN = sorted(model.NAME for model in TRANSLATION_MODELS.values())
@@ -79,11 +78,7 @@ def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) ->
         base_channels: Channels of each network's first convolution.
         more: Options by their keys.
     """
-    options = {'img_size': img_size}
-    model = config_of(case.model).model
-    for part in kind_of(model).NETWORKS:
-        if 'base_channels' in (model.get(part) or {}):
-            options[f'model.{part}.base_channels'] = base_channels
+    options = {'img_size': img_size} | width_options(config_of(case.model), base_channels)
     if case.variant:
         options['model.generator.light'] = case.variant == 'light'
     return config_of(case.model, options | more)

@@ -8,6 +8,7 @@ from .arguments import (
     add_speed_arguments,
     apply_speed,
     config_of,
+    width_options,
 )
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
@@ -38,6 +39,7 @@ __all__ = [
     'results_path',
     'run_test',
     'run_training',
+    'width_options',
 ]
 
 

@@ -120,6 +120,15 @@ def _metric(cfg: Config, kind: str) -> Iterator[dict]:
     check_config(cfg)
 
 
+def width_options(cfg: Config, base_channels: int) -> dict[str, int]:
+    """Options that make the first convolution of each network of a model so wide."""
+    return {
+        f'model.{part}.base_channels': base_channels
+        for part in kind_of(cfg.model).NETWORKS
+        if 'base_channels' in (cfg.model.get(part) or {})
+    }
+
+
 AMP_REPLACES = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune')
 

@@ -81,6 +81,7 @@ def with_metrics(
     figures: list[Figure],
     failed: dict[str, str],
     directions: list[str],
+    untranslated: list[Figure] | None = None,
 ) -> dict[str, Any]:
     """Add what a test found to what :func:`results_of` gathered.
 
@@ -90,6 +91,7 @@ def with_metrics(
         figures: Those with a protocol.
         failed: What went wrong, by the class of a metric that is left out.
         directions: Those that were tested; without test pictures of a domain it is one.
+        untranslated: The figures of the source pictures in place of the translations.
 
     Returns:
         dict: ``results`` with these, by their names.
@@ -99,6 +101,7 @@ def with_metrics(
         'directions': directions,
         'metrics': metrics,
         'figures': [figure.to_dict() for figure in figures],
+        'untranslated': [figure.to_dict() for figure in untranslated or ()],
         'failed': failed,
     }
 
@@ -127,7 +130,11 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )
-        return results | {'figures': [Figure.from_dict(entry) for entry in results['figures']]}
+        results.setdefault('untranslated', [])  # not there before
+        return results | {
+            key: [Figure.from_dict(entry) for entry in results[key]]
+            for key in ('figures', 'untranslated')
+        }
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ResultsError(
             f'{path} holds no results of tools/test.py ({type(error).__name__}: {error})'

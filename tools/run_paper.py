@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ugatit_mm.apis import add_run_arguments, config_of, results_path, width_options
 from ugatit_mm.config import config_names, data_set, load_config
 from ugatit_mm.datasets.preparation.layout import FOLDERS
+from ugatit_mm.engine import length_options
 from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor
@@ -48,6 +49,10 @@ class PlanError(ValueError):
     """The runs cannot be started; the message says why and what to do."""
 
 
+class ProbeError(RuntimeError):
+    """The iterations that were to be timed failed; it was said why."""
+
+
 @dataclass
 class Run:
     """One training and its test.
@@ -56,13 +61,15 @@ class Run:
         config: Name of the config.
         options: Words after ``--cfg-options``.
         work_dir: Folder of the run.
-        width: Channels of each network's first convolution, if not the config's.
+        iters: Iterations, if not the config's; phases and schedule follow.
+        width: Channels of the first convolution, if not the config's.
         last: Words that win over all before them.
     """
 
     config: str
     options: list[str]
     work_dir: Path
+    iters: int | None = None
     width: int | None = None
     last: list[str] = field(default_factory=list)
 
@@ -72,10 +79,12 @@ class Run:
         Raises:
             PlanError: The config cannot be loaded with them.
         """
+        found = {}
+        if self.iters is not None:
+            found |= length_options(self.load(), self.iters)
         if self.width is not None:
-            widths = width_options(self.load(), self.width)
-            self.options += [f'{key}={value}' for key, value in widths.items()]
-        self.options += self.last
+            found |= width_options(self.load(), self.width)
+        self.options += [f'{key}={value}' for key, value in found.items()] + self.last
 
     def load(self) -> Config:
         """Resolve the config.
@@ -212,13 +221,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--iters',
         type=int,
-        help="of each run (its config's, as its program counts: iterations or epochs)",
+        help='of each run, phases and schedule in proportion (those of its config, iterations or '
+        'epochs as its program counts)',
     )
     parser.add_argument(
         '--light', action='store_true', help='light generators, of models with such'
     )
     parser.add_argument(
-        '--base-channels', type=int, help="of each network's first convolution (its config's)"
+        '--base-channels',
+        type=int,
+        help="of the first convolution, all networks in proportion (its config's)",
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
@@ -322,8 +334,7 @@ def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
     Raises:
         PlanError: The only model has none, or a config does not take the options.
     """
-    common = [] if args.iters is None else [f'train_cfg.max_iters={args.iters}']
-    common += [f'randomness.seed={args.seed}']
+    common = [f'randomness.seed={args.seed}']
     if args.what == 'ablation':
         common += ['model.generator.light=True'] * args.light
         wanted = [
@@ -354,6 +365,7 @@ def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
             config,
             [*common, f'data_root={data_root(args, name)}'],
             work_dir / Path(config).name,
+            args.iters,
             args.base_channels,
             [*args.cfg_options, *own[model]],
         )
@@ -431,7 +443,17 @@ def describe(
     if not left:
         return
     models = dict.fromkeys(run.model for run in pending)
-    hours = [estimate(name, [run for run in pending if run.model == name], args) for name in models]
+    hours = []
+    for name in models:
+        try:
+            hours.append(estimate(name, [run for run in pending if run.model == name], args))
+        except ProbeError:
+            if len(models) == 1:
+                raise SystemExit(
+                    'error: the timing failed, see above; nothing was started'
+                ) from None
+            print(f'{name}: the timing failed, see above')
+            hours.append(None)
     if len(hours) > 1 and None not in hours:
         print(f'estimate of time, all: {cost(sum(hours), args)}', flush=True)
 
@@ -498,7 +520,7 @@ def probe(run: Run, args: argparse.Namespace) -> float | None:
             options.append(f'data_root={data}')
         words = [run.config, '--restart', '--work-dir', str(folder), '--cfg-options', *options]
         if call('train', words, args.gpus) != 0:
-            raise SystemExit('error: the timing failed, see above; nothing was started')
+            raise ProbeError
     return seconds_per_iteration(folder)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 
-from ugatit_mm.engine import LinearDecayLR
+from ugatit_mm.engine import LinearDecayLR, length_options
 
 
 def rates(total: int, **fields) -> list[float]:
@@ -82,3 +83,26 @@ def test_state_goes_on_where_it_stopped():
 def test_errors(fields, said):
     with pytest.raises(ValueError, match=said):
         rates(10, **fields)
+
+
+def test_what_counts_iterations_follows_a_training_of_another_length():
+    cfg = Config(
+        {
+            'train_cfg': {'max_iters': 11_000},
+            'model': {'init_iters': 1_000, 'switch_iters': 0, 'pool_size': 50},
+            'param_scheduler': {
+                'type': 'MultiStepLR',
+                'by_epoch': False,
+                'milestones': [6_000, 8_500],
+                'gamma': 0.1,
+            },
+        }
+    )
+    expected = {'train_cfg.max_iters': 1_100, 'model.init_iters': 100}
+    assert length_options(cfg, 1_100) == expected | {'param_scheduler.milestones': [600, 850]}
+    cfg.param_scheduler = [
+        {'type': 'StepLR', 'by_epoch': False, 'step_size': 2_000},
+        {'type': 'StepLR', 'by_epoch': True, 'step_size': 3},
+    ]
+    assert length_options(cfg, 1_100) == expected | {'param_scheduler.0.step_size': 200}
+    assert length_options(cfg, 1)['param_scheduler.0.step_size'] == 1

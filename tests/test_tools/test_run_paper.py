@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
 
+from ugatit_mm.apis import width_options
+from ugatit_mm.config import load_config
 from ugatit_mm.evaluation.paper import TABLE_1
 from ugatit_mm.evaluation.runs import methods_of
 from ugatit_mm.user_study import collect
@@ -192,6 +194,24 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
     assert 'error: no Inception weights' in capsys.readouterr().err
 
 
+def test_a_timing_that_fails_stops_only_its_model(data_dir, tmp_path, tool, capsys, monkeypatch):
+    def probe(run, args):
+        if run.model == 'UGATIT':
+            raise tool.ProbeError
+        return 36.0
+
+    monkeypatch.setattr(tool, 'probe', probe)
+    arguments = ['--datasets', 'cat2dog', '--dry-run', *words(data_dir, 'table3', tmp_path)]
+    arguments = [word for word in arguments if word != '--no-probe']
+    arguments[arguments.index('--cfg-options') :] = []
+    assert tool.main([*arguments, '--models', 'ugatit', 'cyclegan']) == 0
+    printed = capsys.readouterr().out
+    assert 'UGATIT: the timing failed, see above' in printed
+    assert 'UnpairedCycleGAN: at 36 s' in printed and 'estimate of time, all' not in printed
+    with pytest.raises(SystemExit, match='nothing was started'):
+        tool.main([*arguments, '--models', 'ugatit'])
+
+
 @pytest.mark.slow
 def test_time_is_measured_without_the_data(tmp_path, tool, capsys):
     arguments = words(tmp_path / 'none', 'table3', tmp_path / 'work')
@@ -323,6 +343,12 @@ def test_options_of_all_models_and_of_one(data_dir, tmp_path, tool, capsys):
         parts = run.cfg.model.generator, run.cfg.model.discriminator
         assert [part.base_channels for part in parts] == [6, 6] and run.cfg.img_size == 64
         assert run.cfg.model.domains == {'A': 'red', 'B': 'blue'}
+    # In proportion to the first network's.
+    cfg = load_config('ugatit_custom', {'model.discriminator.base_channels': 128})
+    assert set(width_options(cfg, 6).items()) == {
+        ('model.generator.base_channels', 6),
+        ('model.discriminator.base_channels', 12),
+    }
     everyone = tool.parse_args(['--what', 'table3', '--models', 'all'])
     assert everyone.models == tool.MODELS
     for wrong, said in (

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapperDict
 from official import official_order
 from torch import Tensor
 
-from ugatit_mm.apis import apply_speed, width_options
+from ugatit_mm.apis import apply_speed, width_options, widths_of
 from ugatit_mm.config import load_config
 from ugatit_mm.models.base import TRANSLATION_MODELS
 
@@ -69,13 +69,18 @@ def config_of(model: str, options: dict[str, Any] | None = None) -> Config:
     return load_config(f'{model}_selfie2anime', options)
 
 
+def width_of(model: str) -> int:
+    """Channels of the first convolution of a model's first network, as its program has them."""
+    return next(iter(widths_of(config_of(model)).values()))
+
+
 def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) -> Config:
     """A model's config at a size and width.
 
     Args:
         case: What.
         img_size: Side of the images in pixels.
-        base_channels: Channels of each network's first convolution.
+        base_channels: See :func:`width_options`.
         more: Options by their keys.
     """
     options = {'img_size': img_size} | width_options(config_of(case.model), base_channels)

@@ -41,6 +41,7 @@ from building import (
     of_same_width,
     period_of,
     repeated,
+    width_of,
 )
 from torch import Tensor
 from torch.nn.modules.module import (
@@ -390,7 +391,8 @@ def table_of_profile(events: list[tuple[str, str, float]], rows: int) -> str:
 def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callable[[], Any]:
     """The step that the arguments ask for."""
     options = {'model.recipe': args.recipe} if args.recipe else {}
-    cfg = of_same_width(case, args.img_size, args.base_channels, **options)
+    width = args.base_channels or width_of(case.model)
+    cfg = of_same_width(case, args.img_size, width, **options)
     apply_speed(cfg, amp=args.amp, lean=args.lean)
     return build_step(cfg, pictures(args.img_size, args.batch, device))
 
@@ -445,7 +447,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--lean', action='store_true')
     parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
     parser.add_argument('--img-size', type=int, default=256)
-    parser.add_argument('--base-channels', type=int, help='4 on a CPU, 64 on a GPU')
+    parser.add_argument('--base-channels', type=int, help="4 on a CPU, the model's own on a GPU")
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
     parser.add_argument('--rows', type=int, default=25, help='of a table')
@@ -462,7 +464,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         )
     if args.official and args.recipe:
         parser.error('--official chooses the recipe by itself: leave --recipe out')
-    args.base_channels = args.base_channels or (64 if on_gpu else 4)
+    if not on_gpu:
+        args.base_channels = args.base_channels or 4
     return args
 
 
@@ -476,7 +479,8 @@ def main(argv: list[str] | None = None) -> int:
     for each in cases_of(args.model, args.variant):
         words = [*each, args.recipe, args.amp or 'float32']
         words += ['lean'] * args.lean + ['plain'] * args.plain
-        words += [f'{args.base_channels} channels, {args.img_size} px, batch {args.batch}']
+        width = args.base_channels or width_of(each.model)
+        words += [f'{width} channels, {args.img_size} px, batch {args.batch}']
         case = ', '.join(word for word in words if word)
         with kernel_switch(not args.plain):
             step = build(args, each, device)
@@ -508,14 +512,15 @@ def compare(args: argparse.Namespace, device: torch.device) -> int:
     print(f'| model | official order | {setting} | ratio |', '|---|---|---|---|', sep='\n')
     over, rows = [], []
     for case in cases_of(args.model, args.variant):
+        width = args.base_channels or width_of(case.model)
         found = of_both(
-            *(case, args.img_size, args.base_channels, device, args.plain),
+            *(case, args.img_size, width, device, args.plain),
             amp=args.amp,
             lean=args.lean,
         )
         name = ', '.join(filter(None, case))
         print(f'| {name} | {found[0]:g} | {found[1]:g} | {found[1] / found[0]:.2f} |', flush=True)
-        said = f'{name}, {args.base_channels} channels, {args.img_size} px, batch 1'
+        said = f'{name}, {width} channels, {args.img_size} px, batch 1'
         for who, value in zip(('official order', setting), found, strict=True):
             rows.append(Row('launches', said, f'{who}, {device.type}', 'launches', value, 'a step'))
         over += [name] * bool(args.max and found[1] > args.max)

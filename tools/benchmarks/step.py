@@ -24,6 +24,7 @@ from building import (
     config_of,
     period_of,
     repeated,
+    width_of,
 )
 from launches import of_both
 from torch.utils.flop_counter import FlopCounterMode
@@ -187,7 +188,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
     )
     parser.add_argument('--img-size', type=int, default=256)
-    parser.add_argument('--base-channels', type=int, default=64)
+    parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
     parser.add_argument('--rounds', type=int, default=2)
@@ -225,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = compare(case, args, device)
         if args.launches:
             # On a CPU the width costs time only.
-            width = args.base_channels if device.type == 'cuda' else 4
+            width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
             launches = of_both(case, args.img_size, width, device, amp='bfloat16')
             for setting, value in zip((BASELINE, 'bfloat16'), launches, strict=True):
                 rows.append(Row('step', rows[0].case, setting, 'launches', value, 'a step'))
@@ -243,6 +244,7 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
     warm_up = 5 if device.type == 'cuda' else 1  # a graph is captured meanwhile
     names = args.settings or default_settings(device, args.compile)
     names = [name for name in names if suits(case, SETTINGS[name])]
+    width = args.base_channels or width_of(case.model)
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
     images = {
@@ -252,11 +254,11 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
 
     def builder(name: str) -> Callable:
         if name == BASELINE:
-            return build_official(case, images, args.base_channels)
+            return build_official(case, images, width)
         speed = dict(SETTINGS[name])
         recipe = speed.pop('recipe', None)
         options = {'model.recipe': recipe} if recipe else {}
-        return build_ours(case, images, args.base_channels, options, **speed)
+        return build_ours(case, images, width, options, **speed)
 
     results = {name: Measured() for name in [BASELINE, *names]}
     for _ in range(args.rounds):
@@ -269,7 +271,7 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
             period = period_of(case.model)
             measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
             print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
-    said = f'{case}, {args.base_channels} channels, {args.img_size} px, batch {args.batch}'
+    said = f'{case}, {width} channels, {args.img_size} px, batch {args.batch}'
     rows = rows_of(said, results, peaks)
     print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
     print(f'\n{said}\n\n{table(results, rows)}\n')

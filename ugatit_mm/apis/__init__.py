@@ -9,6 +9,7 @@ from .arguments import (
     apply_speed,
     config_of,
     width_options,
+    widths_of,
 )
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
@@ -40,6 +41,7 @@ __all__ = [
     'run_test',
     'run_training',
     'width_options',
+    'widths_of',
 ]
 
 

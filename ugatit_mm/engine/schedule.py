@@ -1,6 +1,9 @@
-"""The learning rate over training."""
+"""The learning rate over training, and trainings of another length."""
+
+from typing import Any
 
 from mmagic.registry import PARAM_SCHEDULERS
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -59,3 +62,30 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         step = interval * (self.last_step // interval)
         factor = min(1.0, (self.end - step) / (self.end * (1 - self.constant)))
         return [base * factor for base in self.base_values]
+
+
+def length_options(cfg: Config, iterations: int) -> dict[str, Any]:
+    """Options that make a training so long, with all that counts its iterations in proportion.
+
+    That are the model's phases (fields whose names end in ``_iters``) and the steps of MMEngine's
+    schedules; :class:`LinearDecayLR` follows by itself.
+
+    Args:
+        cfg: Of a training.
+        iterations: Of the other one.
+    """
+    options: dict[str, Any] = {'train_cfg.max_iters': iterations}
+    share = iterations / cfg.train_cfg.get('max_iters', iterations)
+    found = {f'model.{key}': value for key, value in cfg.model.items() if key.endswith('_iters')}
+    schedules = cfg.get('param_scheduler') or []
+    single = isinstance(schedules, dict)
+    for number, schedule in enumerate([schedules] if single else schedules):
+        if not schedule.get('by_epoch', True):
+            name = 'param_scheduler' if single else f'param_scheduler.{number}'
+            found |= {f'{name}.{key}': schedule.get(key) for key in ('step_size', 'milestones')}
+    for key, value in found.items():
+        if isinstance(value, int) and value:
+            options[key] = max(1, round(value * share))
+        elif isinstance(value, (list, tuple)):
+            options[key] = [max(1, round(each * share)) for each in value]
+    return options

@@ -40,9 +40,9 @@ def results_of(
     Returns:
         dict: ``config`` (name), ``row`` (the model in the paper's tables), ``domains``, ``model``
         (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
-        ``img_size``, ``iterations``, ``seed``, ``trained`` (see :class:`ProvenanceHook`; what the
-        checkpoint does not tell is ``None``), ``checkpoint`` (name and SHA-256), ``evaluated``
-        (:func:`provenance` and date).
+        ``img_size``, ``batch_size`` (pairs), ``iterations``, ``seed``, ``trained`` (see
+        :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
+        (name and SHA-256), ``evaluated`` (:func:`provenance` and date).
 
     Raises:
         ValueError: The config is of no model that is registered.
@@ -61,6 +61,7 @@ def results_of(
         },
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
         'img_size': kind.size_of(model),
+        'batch_size': (cfg.get('train_dataloader') or {}).get('batch_size', 1),
         'iterations': meta.get('iter'),
         'seed': meta.get('seed'),
         'trained': meta.get('provenance'),
@@ -130,7 +131,7 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )
-        results.setdefault('untranslated', [])  # not there before
+        results = {'batch_size': 1, 'untranslated': [], **results}  # which were not there before
         return results | {
             key: [Figure.from_dict(entry) for entry in results[key]]
             for key in ('figures', 'untranslated')

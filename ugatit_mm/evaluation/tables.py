@@ -345,7 +345,8 @@ def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:
 
 def _run(test: dict[str, Any], figure: Figure) -> list[str]:
     """How long and from which seed it was trained, what it was measured with if not Inception."""
-    words = [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
+    pairs = f' of {test["batch_size"]} pairs' if test['batch_size'] > 1 else ''
+    words = [f'{_known(test["iterations"])} iterations{pairs}', f'seed {_known(test["seed"])}']
     return [*words, *_measured(figure)]
 
 

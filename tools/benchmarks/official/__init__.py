@@ -5,6 +5,7 @@ purpose: plain torch.nn parts, work that the mathematics does not need is done w
 does it, and the weights carry the official names. Each has a class ``OfficialOrder`` with
 
 - ``OfficialOrder(img_size, base_channels, device)``: networks, optimisers, what else it remembers;
+  the width is that of the network that sees the picture first, others keep their proportion to it;
 - ``step(real_A, real_B)``: an iteration of the main phase of its training; images are RGB in
   [-1, 1], (N, 3, H, W); returns the loss terms, 0-dim tensors without gradient;
 - ``PERIOD``, where iterations differ: after so many they repeat (1 if it is not there);

@@ -482,7 +482,9 @@ def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> float | N
 
 def cost(hours: float, args: argparse.Namespace) -> str:
     """Time and price in words."""
-    said = f'{hours:.1f} hours ({hours / 24:.1f} days)'
+    said = (
+        f'{hours:.1f} hours ({hours / 24:.1f} days)' if hours >= 1 else f'{60 * hours:.0f} minutes'
+    )
     if args.gpus > 1:
         said += f', {hours * args.gpus:.1f} GPU-hours'
     if args.price is not None:

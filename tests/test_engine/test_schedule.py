@@ -106,3 +106,6 @@ def test_what_counts_iterations_follows_a_training_of_another_length():
     ]
     assert length_options(cfg, 1_100) == expected | {'param_scheduler.0.step_size': 200}
     assert length_options(cfg, 1)['param_scheduler.0.step_size'] == 1
+    # Where a training stops before its decay ends, the share stays.
+    cfg.param_scheduler = {'type': 'LinearDecayLR', 'by_epoch': False, 'end': 13_200, 'begin': 0}
+    assert length_options(cfg, 1_100) == expected | {'param_scheduler.end': 1_320}

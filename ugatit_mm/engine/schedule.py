@@ -9,6 +9,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch.optim import Optimizer
 
+COUNTED = ('begin', 'end', 'step_size', 'milestones')  # fields of schedules, in iterations
 FEWEST = 100  # steps of a training, those of the TensorFlow program
 
 
@@ -67,8 +68,8 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
 def length_options(cfg: Config, iterations: int) -> dict[str, Any]:
     """Options that make a training so long, with all that counts its iterations in proportion.
 
-    That are the model's phases (fields whose names end in ``_iters``) and the steps of MMEngine's
-    schedules; :class:`LinearDecayLR` follows by itself.
+    That are the model's phases (fields whose names end in ``_iters``) and the schedules' steps,
+    beginnings and ends; :class:`LinearDecayLR`'s interval follows by itself.
 
     Args:
         cfg: Of a training.
@@ -82,7 +83,7 @@ def length_options(cfg: Config, iterations: int) -> dict[str, Any]:
     for number, schedule in enumerate([schedules] if single else schedules):
         if not schedule.get('by_epoch', True):
             name = 'param_scheduler' if single else f'param_scheduler.{number}'
-            found |= {f'{name}.{key}': schedule.get(key) for key in ('step_size', 'milestones')}
+            found |= {f'{name}.{key}': schedule[key] for key in COUNTED if key in schedule}
     for key, value in found.items():
         if isinstance(value, int) and value:
             options[key] = max(1, round(value * share))

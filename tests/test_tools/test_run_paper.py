@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -210,6 +212,21 @@ def test_a_timing_that_fails_stops_only_its_model(data_dir, tmp_path, tool, caps
     assert 'UnpairedCycleGAN: at 36 s' in printed and 'estimate of time, all' not in printed
     with pytest.raises(SystemExit, match='nothing was started'):
         tool.main([*arguments, '--models', 'ugatit'])
+
+
+def test_the_command_of_the_results_fits_every_model(tmp_path, tool):
+    """Of docs/results.md: each model's config takes its options."""
+    text = (ROOT / 'docs' / 'results.md').read_text().replace('\\\n', ' ')
+    (command,) = re.findall(r'^python tools/run_paper\.py (.*--models all .*)$', text, re.M)
+    words = shlex.split(command)
+    named = [words[i + 1] for i, word in enumerate(words) if word == '--model-options']
+    if missing := set(named) - set(tool.MODELS):
+        pytest.skip(f'not registered: {sorted(missing)}')
+    runs = tool.plan(tool.parse_args(words), tmp_path)
+    assert len(runs) == len(tool.MODELS)
+    for run in runs:
+        size = run.cfg.model.get('img_size') or run.cfg.model.generator.img_size
+        assert (run.iterations, size) == (3000, 64), run.config
 
 
 @pytest.mark.slow

@@ -74,6 +74,11 @@ def width_of(model: str) -> int:
     return next(iter(widths_of(config_of(model)).values()))
 
 
+def batch_of(model: str) -> int:
+    """Pairs of pictures in a step of a model, as its program has them."""
+    return config_of(model).train_dataloader.batch_size
+
+
 def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) -> Config:
     """A model's config at a size and width.
 

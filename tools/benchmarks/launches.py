@@ -34,6 +34,7 @@ from bench import Row, append_rows
 from building import (
     Case,
     add_model_arguments,
+    batch_of,
     build_official,
     build_ours,
     build_step,
@@ -394,7 +395,8 @@ def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callabl
     width = args.base_channels or width_of(case.model)
     cfg = of_same_width(case, args.img_size, width, **options)
     apply_speed(cfg, amp=args.amp, lean=args.lean)
-    return build_step(cfg, pictures(args.img_size, args.batch, device))
+    batch = args.batch or batch_of(case.model)
+    return build_step(cfg, pictures(args.img_size, batch, device))
 
 
 def pictures(img_size: int, batch: int, device: torch.device) -> dict[str, Tensor]:
@@ -408,6 +410,7 @@ def of_both(
     case: Case,
     img_size: int,
     base_channels: int,
+    batch: int,
     device: torch.device,
     plain: bool = False,
     **speed: Any,
@@ -418,11 +421,12 @@ def of_both(
         case: What.
         img_size: Side of the pictures, random ones.
         base_channels: The number does not depend on it.
+        batch: Pairs of pictures.
         device: On a CPU launches are counted, on a GPU the profiler tells.
         plain: Ours without our kernels.
         speed: Of ours, a setting of :func:`apply_speed`.
     """
-    images = pictures(img_size, 1, device)
+    images = pictures(img_size, batch, device)
     period = period_of(case.model)
 
     def launches_of(step: Callable) -> float:
@@ -448,7 +452,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
     parser.add_argument('--img-size', type=int, default=256)
     parser.add_argument('--base-channels', type=int, help="4 on a CPU, the model's own on a GPU")
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
     parser.add_argument('--rows', type=int, default=25, help='of a table')
     parser.add_argument('--max', type=int, metavar='N', help='fail if a step has more launches')
@@ -480,7 +484,8 @@ def main(argv: list[str] | None = None) -> int:
         words = [*each, args.recipe, args.amp or 'float32']
         words += ['lean'] * args.lean + ['plain'] * args.plain
         width = args.base_channels or width_of(each.model)
-        words += [f'{width} channels, {args.img_size} px, batch {args.batch}']
+        batch = args.batch or batch_of(each.model)
+        words += [f'{width} channels, {args.img_size} px, batch {batch}']
         case = ', '.join(word for word in words if word)
         with kernel_switch(not args.plain):
             step = build(args, each, device)
@@ -513,14 +518,12 @@ def compare(args: argparse.Namespace, device: torch.device) -> int:
     over, rows = [], []
     for case in cases_of(args.model, args.variant):
         width = args.base_channels or width_of(case.model)
-        found = of_both(
-            *(case, args.img_size, width, device, args.plain),
-            amp=args.amp,
-            lean=args.lean,
-        )
+        batch = args.batch or batch_of(case.model)
+        size = args.img_size, width, batch
+        found = of_both(case, *size, device, args.plain, amp=args.amp, lean=args.lean)
         name = ', '.join(filter(None, case))
         print(f'| {name} | {found[0]:g} | {found[1]:g} | {found[1] / found[0]:.2f} |', flush=True)
-        said = f'{name}, {width} channels, {args.img_size} px, batch 1'
+        said = f'{name}, {width} channels, {args.img_size} px, batch {batch}'
         for who, value in zip(('official order', setting), found, strict=True):
             rows.append(Row('launches', said, f'{who}, {device.type}', 'launches', value, 'a step'))
         over += [name] * bool(args.max and found[1] > args.max)

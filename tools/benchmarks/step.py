@@ -18,6 +18,7 @@ from bench import PeakMemory, Row, add_arguments, append_rows, release, seconds
 from building import (
     Case,
     add_model_arguments,
+    batch_of,
     build_official,
     build_ours,
     cases_of,
@@ -189,7 +190,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--img-size', type=int, default=256)
     parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
     parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -227,7 +228,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.launches:
             # On a CPU the width costs time only.
             width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
-            launches = of_both(case, args.img_size, width, device, amp='bfloat16')
+            size = args.img_size, width, args.batch or batch_of(case.model)
+            launches = of_both(case, *size, device, amp='bfloat16')
             for setting, value in zip((BASELINE, 'bfloat16'), launches, strict=True):
                 rows.append(Row('step', rows[0].case, setting, 'launches', value, 'a step'))
         summary.add(case, rows)
@@ -247,9 +249,9 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
     width = args.base_channels or width_of(case.model)
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
+    batch = args.batch or batch_of(case.model)
     images = {
-        k: torch.rand(args.batch, 3, args.img_size, args.img_size, device=device) * 2 - 1
-        for k in 'AB'
+        k: torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1 for k in 'AB'
     }
 
     def builder(name: str) -> Callable:
@@ -271,7 +273,7 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
             period = period_of(case.model)
             measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
             print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
-    said = f'{case}, {width} channels, {args.img_size} px, batch {args.batch}'
+    said = f'{case}, {width} channels, {args.img_size} px, batch {batch}'
     rows = rows_of(said, results, peaks)
     print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
     print(f'\n{said}\n\n{table(results, rows)}\n')

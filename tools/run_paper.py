@@ -308,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('interrupted; the same command goes on', file=sys.stderr)
         return 130
-    write_table(args, [run.results for run in runs if run.is_done(features)], work_dir)
+    write_table(args, [run for run in runs if run.is_done(features)], work_dir)
     for run in failed:
         print(f'error: {run.config} failed, see above and {run.work_dir}', file=sys.stderr)
     return 1 if failed else 0
@@ -592,10 +592,16 @@ def call(tool: str, words: list[str], processes: int) -> int:
     return status
 
 
-def write_table(args: argparse.Namespace, files: list[Path], work_dir: Path) -> None:
-    """Write the table of what is done so far, beside the runs."""
+def write_table(args: argparse.Namespace, done: list[Run], work_dir: Path) -> None:
+    """Write the table of what is done so far, and how long it took, beside the runs."""
     make = table_1 if args.what == 'ablation' else table_own if args.data_root else table_3
-    markdown, table = make(Results(files))
+    markdown, table = make(Results([run.results for run in done]))
+    times = {run.config: seconds_per_iteration(run.work_dir) for run in done}
+    if lines := [
+        f'- {config}: {seconds:.3g} s an iteration' for config, seconds in times.items() if seconds
+    ]:
+        said = 'Time of training, the median of the later half of what was logged:'
+        markdown += '\n\n' + '\n'.join([said, '', *lines])
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / 'table.md').write_text(markdown + '\n')
     (work_dir / 'table.csv').write_text(table)

@@ -95,7 +95,8 @@ def test_models_stand_beside_their_official_orders(tmp_path, capsys):
     assert 0 < ours < official
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith('| cyclegan |')]
     speed = found['float32', 'speed', 'x official order']
-    assert line.startswith(f'| cyclegan | float32 | {speed:.2f} | ')
+    assert line.startswith('| cyclegan | float32 | ')
+    assert float(line.split(' | ')[2]) == pytest.approx(speed, abs=0.01)
     assert f' | {official:g} → {ours:g} | ' in line and line.count('not measured') == 3
 
 

@@ -298,8 +298,9 @@ def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsy
     # What was measured with other resizing has a row of its own; all stand before the models.
     sources = f'source images, not translated: 32 px, {{}}, {features}; target'
     assert [row[0] for row in rows[2:8:3]] == [sources.format(x) for x in ('bicubic', 'bilinear')]
-    assert [row[0].split(':')[0] for row in rows[8::3]] == ['U-GAT-IT, ours', 'CycleGAN, ours']
-    assert 'Features: colour_hog (no weights' in table and len(rows) == 14
+    assert [row[0].split(':')[0] for row in rows[8:14:3]] == ['U-GAT-IT, ours', 'CycleGAN, ours']
+    assert all(row[1:] == ['not trained', 'not trained'] for row in rows[14:])
+    assert 'Features: colour_hog (no weights' in table and len(rows) == 14 + len(tool.MODELS) - 2
     tool.calls.clear()
     assert tool.main(arguments) == 0 and tool.calls == []
     (translated,) = tmp_path.glob('work/ugatit_custom/translations/red2blue/0.png')

@@ -87,8 +87,7 @@ if [ -n "$models" ]; then
 elif [ -n "$rehearsed" ]; then
     part 'parity and resume' 0 "$python" $bench/parity.py kernels steps resume --quick "${rows[@]}"
     part launches 0 "$python" $bench/launches.py --variant light --plain --img-size 96 --rows 5 "${rows[@]}"
-    part 'a step' 0 "$python" $bench/step.py --quick --steps 1 --settings float32 bfloat16 \
-        --model all "${rows[@]}"
+    part 'a step' 0 "$python" $bench/step.py --quick --steps 1 --settings float32 bfloat16 "${rows[@]}"
     part translations 0 "$python" $bench/translate.py --quick --rounds 1 "${rows[@]}"
 else
     # The first part of a kind waits for Triton, which compiles some 120 kernels for a minute or two;

@@ -94,6 +94,7 @@ FORWARD = ['2'.join(domains) for domains in PAPER]
 DIRECTIONS = FORWARD + ['2'.join(reversed(domains)) for domains in PAPER]
 # What begins the names of a model's configs for the ten directions. A model adds its row.
 BEGINNINGS = {
+    'aggan': ['baselines/aggan_'],
     'ugatit': ['ugatit_', 'light/ugatit_light_'],
     'cyclegan': ['baselines/cyclegan_'],
     'cartoongan': ['baselines/cartoongan_'],

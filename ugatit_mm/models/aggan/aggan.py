@@ -390,8 +390,12 @@ class AGGAN(UnpairedTranslation):
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for what sets a config apart from the official horse2zebra, for the tables."""
-        said = []
+        """Words for the tables: the settings, and what sets a config apart from them.
+
+        U-GAT-IT's paper does not say how it trained AGGAN: those of the official horse2zebra are
+        taken for all data, with pictures that are paired and augmented anew in each epoch.
+        """
+        said = ['settings of its horse2zebra', 'pairs drawn anew']
         widths = [model[field]['base_channels'] for field in cls.NETWORKS]
         if widths != [32, 32, 64]:
             said.append('{}, {} and {} channels'.format(*widths))

@@ -45,8 +45,8 @@ class Row(NamedTuple):
             an odd one takes further fields along.
         dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
         training: Options of the trainings, which go through phases that single steps do not.
-        noisy: Share of a parameter's elements, at most, whose gradient is so near 0 that Adam makes
-            another step of it where sums are added in another order.
+        noisy: Share of all weights, at most, whose gradient is so near 0 that Adam makes another
+            step of it where sums are added in another order.
     """
 
     others: dict[str, Any]
@@ -114,7 +114,7 @@ ROWS = {
         },
         # before instance norms
         dead=('conv.bias', 'conv1.bias', 'conv2.bias', *(f'.convs.{i}.bias' for i in range(4))),
-        noisy=0.05,  # of updates that follow another one
+        noisy=0.01,  # an update meets the noise of the one before it
     ),
     'cyclegan': Row(
         others={
@@ -654,7 +654,9 @@ def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     samples = [pictures(name, seed=10 * rank)['inputs'] for rank in (0, 1)]
     both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     model.train_step({'inputs': both}, optimisers(model))
-    for key, value in model.state_dict().items():
-        if not key.endswith('.bias'):  # before a norm: noise, which Adam makes steps of
-            off = (first[0][key] - value).abs() > 2e-4
-            assert off.float().mean() <= ROWS[name].noisy, key
+    off = [
+        ((first[0][key] - value).abs() > 2e-4).flatten()
+        for key, value in model.state_dict().items()
+        if not key.endswith('.bias')  # before a norm: noise, which Adam makes steps of
+    ]
+    assert torch.cat(off).float().mean() <= ROWS[name].noisy

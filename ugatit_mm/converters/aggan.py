@@ -19,6 +19,7 @@ from ..messages import listed, printable
 from .official import MOMENTS, OTHER, Left
 from .tensorflow import SLOT
 
+NAME = 'the official AGGAN program'
 SCOPE = 'Model'
 # g_A makes B of A; its mask is of the attention network that looks at A.
 NETWORKS = {
@@ -29,7 +30,7 @@ NETWORKS = {
     'd_A': 'discriminators.A',
     'd_B': 'discriminators.B',
 }
-UNUSED = 'norm that nothing uses'
+UNUSED = 'unused norm variable'
 MAX_BLOCKS = 64
 _PARTS = {
     'Conv/weights': 'weight',
@@ -55,6 +56,13 @@ def _places(network: str) -> dict[str, tuple[str, str | None]]:
         for i in (1, 2):
             places[f'r{block + 1}/c{i}'] = (f'{inner}.conv{i}', f'{inner}.norm{i}')
     return {**places, 'c6': ('decoder.2', None)}
+
+
+def signed(variables: Mapping[str, np.ndarray]) -> bool:
+    """Whether variables are of this program: it has attention networks."""
+    return any(
+        (found := _VARIABLE.fullmatch(name)) and found[1].endswith('ae') for name in variables
+    )
 
 
 def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], Left]:

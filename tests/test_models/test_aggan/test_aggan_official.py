@@ -198,7 +198,7 @@ def key_of(variable: str) -> str | None:
 
 def check_deltas(run: str, after: int, moved: dict) -> None:
     state, left = from_variables(recorded(f'aggan_delta_{run}_after{after}.npz'))
-    assert state.keys() == moved.keys() and len(left['norm that nothing uses']) == 12
+    assert state.keys() == moved.keys() and len(left['unused norm variable']) == 12
     off = {key: (1e-4 * value - moved[key]).abs() for key, value in state.items()}
     shares = {}
     for part in ('generators', 'attentions', 'discriminators'):

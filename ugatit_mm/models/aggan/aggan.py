@@ -354,20 +354,19 @@ class AGGAN(UnpairedTranslation):
         Args:
             state: Weights; those of one direction or of the discriminators may be absent.
         """
-        targets = [x for x in DOMAINS if f'attentions.{other(x)}.encoder.0.conv.weight' in state]
-        if not targets:
+        firsts = {
+            x: [f'{part}.encoder.0.conv.weight' for part in _direction(x)] for x in DOMAINS
+        }
+        targets = [x for x in DOMAINS if any(key in state for key in firsts[x])]
+        if not targets or not any(key.startswith('attentions.') for key in state):
             raise ValueError('there is no attention network')
-        target = targets[0]
-        generator = f'generators.{target}'
-        first = state.get(f'{generator}.encoder.0.conv.weight')
-        if first is None:
-            raise ValueError(f'there is no {generator}')
-        blocks = {key.split('.')[3] for key in state if key.startswith(f'{generator}.blocks.')}
-        attention = f'attentions.{other(target)}'
-        of_mask = state[f'{attention}.encoder.0.conv.weight']
+        generator, attention = _direction(targets[0])
         decoder = [f'{attention}.decoder.{i}.weight' for i in ('0.conv', '1.conv', '2')]
-        if missing := [key for key in decoder if key not in state]:
+        needed = [*(key for x in targets for key in firsts[x]), *decoder]
+        if missing := [key for key in needed if key not in state]:
             raise ValueError(f'there is no {missing[0]}')
+        first, of_mask = (state[key] for key in firsts[targets[0]])
+        blocks = {key.split('.')[3] for key in state if key.startswith(f'{generator}.blocks.')}
         networks: dict[str, Any] = {
             'type': cls.__name__,
             'generator': {
@@ -383,7 +382,7 @@ class AGGAN(UnpairedTranslation):
         }
         if len(targets) < len(DOMAINS):
             networks['targets'] = targets
-        if (judge := state.get(f'discriminators.{target}.convs.0.weight')) is not None:
+        if (judge := state.get(f'discriminators.{targets[0]}.convs.0.weight')) is not None:
             sizes = {'in_channels': judge.size(1), 'base_channels': judge.size(0)}
             networks['discriminator'] = sizes
         return networks
@@ -413,6 +412,11 @@ class AGGAN(UnpairedTranslation):
             if losses[name] != weight:
                 said.append(f'{name} loss {losses[name]:g}')
         return said
+
+
+def _direction(target: str) -> tuple[str, str]:
+    """Names of the generator into a domain, and of the attention network that goes with it."""
+    return f'generators.{target}', f'attentions.{other(target)}'
 
 
 def composed(

@@ -33,7 +33,7 @@ def images(seed: int, size: int = 32) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize('switch', [0, 2, 99])
 def test_losses_and_weights_are_ours(switch):
-    """Over four iterations, with full pools and across the switch; in float64 to the last digits."""
+    """Over four iterations in float64, with full pools and across the switch."""
     model = shown(tiny_aggan(pool_size=2, switch_iters=switch)).double()
     plain = official(model)
     plain.networks.double()

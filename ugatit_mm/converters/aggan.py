@@ -81,7 +81,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
     """
     state: dict[str, Tensor] = {}
     left: Left = {}
-    unknown = []
+    unknown: list[str] = []
     places = {network: _places(network) for network in NETWORKS}
     for name, value in variables.items():
         if any(SLOT.fullmatch(word) for word in name.partition(':')[0].split('/')):

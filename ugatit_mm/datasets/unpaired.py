@@ -277,7 +277,8 @@ class AlikePipeline(Compose):
             for key, other in zip(keys, reversed(keys), strict=True)
         }
         self.pack = Compose([pack])
-        self.transforms = [t for each in (*self.of_key.values(), self.pack) for t in each.transforms]
+        parts = (*self.of_key.values(), self.pack)
+        self.transforms = [step for part in parts for step in part.transforms]
 
     def __call__(self, data: dict) -> dict | None:
         """Run the steps for each picture from the same random state, then pack."""

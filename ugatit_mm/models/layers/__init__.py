@@ -3,7 +3,15 @@
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .blocks import ConvNorm, ResBlock, run_layers
 from .cam import CAM
-from .conv import ImageConv2d, PatchConv2d, UpConv2d, convolve, without_bias
+from .conv import (
+    ImageConv2d,
+    PatchConv2d,
+    SameConv2d,
+    SameConvTranspose2d,
+    UpConv2d,
+    convolve,
+    without_bias,
+)
 from .linear import JointLinear, average, joint_gradients, linears
 from .padding import NO_PADDING, Padding, pad, reflection, repad, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
@@ -22,6 +30,8 @@ __all__ = [
     'Padding',
     'PatchConv2d',
     'ResBlock',
+    'SameConv2d',
+    'SameConvTranspose2d',
     'SpectralNorm',
     'UpConv2d',
     'average',

@@ -100,8 +100,6 @@ def test_a_model_of_any_channels(name: str, channels: int):
     assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), displayed(wanted))
     sheet, picture = translation_sheet(model, image, 'B'), np.uint8(source.permute(1, 2, 0))
     assert np.array_equal(sheet[24 : 24 + 128 : 4, 4 : 4 + 128 : 4], displayed(picture))
-    if style is not None:
-        return
     figure = attention_figure(model, picture, 'B')
     assert np.array_equal(figure[24 : 24 + 160 : 5, -164:-4:5], displayed(wanted))
 

@@ -13,11 +13,16 @@ from torch import Tensor
 from ..messages import printable
 from ..models.base import TRANSLATION_MODELS
 from ..provenance import update
-from . import aggan, cartoongan, cyclegan, pytorch, tensorflow
+from . import aggan, cartoongan, cyclegan, munit, pytorch, tensorflow
 from .files import CheckpointError, naming, read_checkpoint
 from .official import Left, said
 
-PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM, cartoongan.PROGRAM)
+PROGRAMS = (
+    pytorch.PROGRAM,
+    cyclegan.PROGRAM,
+    cartoongan.PROGRAM,
+    *munit.PROGRAMS.values(),
+)
 
 
 def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
@@ -76,6 +81,8 @@ def _converter(path: Path) -> str | None:
     if path.is_dir():
         if any(path.glob('*_net_G*')):
             return cyclegan.PROGRAM.tool
+        if any(path.glob('gen_*.pt')):
+            return munit.tool_of(path)
         return tensorflow.TOOL if any(path.glob('*.index')) else None
     return tensorflow.TOOL if tensorflow.prefix_of(path) is not None else None
 

@@ -5,13 +5,17 @@ from .cartoongan import CartoonGAN, CartoonGANDiscriminator, CartoonGANGenerator
 from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss, VGG19Features
+from .munit import MUNIT, MUNITDecoder, MUNITDiscriminator, MUNITEncoder, MUNITStyleEncoder
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
+from .unit import UNIT, UNITDecoder
 
 __all__ = [
     'AGGAN',
     'CAM',
     'LIN',
+    'MUNIT',
     'UGATIT',
+    'UNIT',
     'AGGANAttention',
     'AGGANDiscriminator',
     'AGGANGenerator',
@@ -22,8 +26,13 @@ __all__ = [
     'CartoonGANGenerator',
     'CycleGANDiscriminator',
     'CycleGANGenerator',
+    'MUNITDecoder',
+    'MUNITDiscriminator',
+    'MUNITEncoder',
+    'MUNITStyleEncoder',
     'UGATITDiscriminator',
     'UGATITGenerator',
+    'UNITDecoder',
     'UnpairedCycleGAN',
     'VGG19Features',
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...messages import check_choice
 from ..layers import raw_weight
 
-INITS = ('normal', 'default')
+INITS = ('normal', 'default', 'kaiming')
 
 
 def init_networks(module: nn.Module, init: str) -> None:
@@ -18,7 +18,8 @@ def init_networks(module: nn.Module, init: str) -> None:
         module: A network.
         init: ``'normal'``: N(0, 0.02) and biases 0 (U-GAT-IT's paper, section 5.1, and its
             TensorFlow program; CycleGAN's program); ``'default'``: what PyTorch's layers draw by
-            themselves (U-GAT-IT's PyTorch program).
+            themselves (U-GAT-IT's PyTorch program); ``'kaiming'``: N(0, 2 / fan_in) and biases 0
+            (the generators of MUNIT's program).
     """
     check_choice('init', init, INITS)
     for layer in module.modules():
@@ -32,7 +33,10 @@ def init_networks(module: nn.Module, init: str) -> None:
                     bound = kernel[0].numel() ** -0.5
                     nn.init.uniform_(layer.bias, -bound, bound)
             else:
-                nn.init.normal_(kernel, 0.0, 0.02)
+                if init == 'kaiming':
+                    nn.init.kaiming_normal_(kernel)
+                else:
+                    nn.init.normal_(kernel, 0.0, 0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 

@@ -13,6 +13,7 @@ from .conv import (
     without_bias,
 )
 from .linear import JointLinear, average, joint_gradients, linears
+from .munit_norms import AdaIN, LayerNorm
 from .padding import NO_PADDING, Padding, pad, reflection, repad, replication
 from .spectral_norm import SpectralNorm, raw_weight, spectral_norm
 from .uses import shared, uses_of
@@ -21,12 +22,14 @@ __all__ = [
     'CAM',
     'LIN',
     'NO_PADDING',
+    'AdaIN',
     'AdaLIN',
     'ConvNorm',
     'GroupNorm',
     'ImageConv2d',
     'InstanceNorm',
     'JointLinear',
+    'LayerNorm',
     'Padding',
     'PatchConv2d',
     'ResBlock',

@@ -55,6 +55,15 @@ TINY_OF = {
         'model.discriminator.base_channels': 4,
         'model.discriminator.num_layers': (5, 4),
     },
+    'aggan': SHORT
+    | {
+        'model.generator.base_channels': 4,
+        'model.generator.num_blocks': 1,
+        'model.attention.base_channels': 4,
+        'model.discriminator.base_channels': 4,
+        'model.pool_size': 2,
+        'model.switch_iters': 3,
+    },
     'cyclegan': SHORT
     | {
         'model.generator.base_channels': 4,
@@ -62,6 +71,26 @@ TINY_OF = {
         'model.discriminator.base_channels': 4,
         'model.discriminator.num_layers': 2,
         'model.pool_size': 2,
+    },
+    'unit': SHORT
+    | {
+        'model.encoder.base_channels': 4,
+        'model.encoder.num_blocks': 1,
+        'model.generator.base_channels': 4,
+        'model.generator.num_blocks': 1,
+        'model.discriminator.base_channels': 4,
+        'model.discriminator.num_layers': 2,
+    },
+    'munit': SHORT
+    | {
+        'model.encoder.base_channels': 4,
+        'model.encoder.num_blocks': 1,
+        'model.style_encoder.base_channels': 4,
+        'model.generator.base_channels': 4,
+        'model.generator.num_blocks': 1,
+        'model.generator.mlp_channels': 8,
+        'model.discriminator.base_channels': 4,
+        'model.discriminator.num_layers': 2,
     },
     'cartoongan': SHORT
     | {

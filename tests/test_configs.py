@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from helpers import ROOT, TINY_OF, batch
-from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, RUNNERS
+from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS, RUNNERS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -96,7 +96,10 @@ DIRECTIONS = FORWARD + ['2'.join(reversed(domains)) for domains in PAPER]
 BEGINNINGS = {
     'ugatit': ['ugatit_', 'light/ugatit_light_'],
     'cyclegan': ['baselines/cyclegan_'],
+    'aggan': ['baselines/aggan_'],
     'cartoongan': ['baselines/cartoongan_'],
+    'unit': ['baselines/unit_'],
+    'munit': ['baselines/munit_'],
 }
 MODEL_OF = {model.NAME: model for model in TRANSLATION_MODELS.values()}
 ABLATIONS = [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
@@ -132,6 +135,7 @@ def test_a_direction_is_a_few_lines_that_repeat_no_fact(name):
     lines = [line for line in text.splitlines() if line and not line.startswith('#')]
     assert len(lines) <= 5
     of_the_data = {str(count) for counts in PAPER.values() for count in counts} | {'data/'}
+    of_the_data.remove('100')  # also epochs
     assert not any(fact in line for fact in of_the_data for line in lines)
 
 
@@ -150,9 +154,10 @@ def test_what_most_trainings_share(name):
             (['img_B'], 0.5),
         ]
         loads = [step for step in pipeline if step['type'] == 'LoadRGBImage']
+        side = 256 if loads[0].get('keep_ratio') else 286
         assert [(step['key'], step['scale']) for step in loads] == [
-            ('img_A', (286, 286)),
-            ('img_B', (286, 286)),
+            ('img_A', (side, side)),
+            ('img_B', (side, side)),
         ]
         assert {step['type']: step for step in pipeline}['Crop']['crop_size'] == (256, 256)
         for loader in (cfg.val_dataloader, cfg.test_dataloader):
@@ -290,6 +295,104 @@ def test_settings_of_cartoongan():
         assert (discriminator.base_channels, cfg.model.adversarial) == (32, 'bce')
         vgg = cfg.model.vgg
         assert (vgg.layer, vgg.input, vgg.weights) == ('conv4_4', 'unit', None)
+
+
+@pytest.mark.parametrize('name', directions_of('aggan'))
+def test_settings_of_aggan(name):
+    """The authors' settings of horse2zebra."""
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        direction = name.removeprefix('baselines/aggan_')
+        epochs_200 = EPOCHS_200.get(direction) or EPOCHS_200['2'.join(direction.split('2')[::-1])]
+        epoch = epochs_200 // 200
+        assert cfg.train_cfg.max_iters == 100 * epoch
+        assert cfg.param_scheduler == dict(
+            type='LinearDecayLR', by_epoch=False, constant=0.5, interval=epoch
+        )
+        names = ['generator_B', 'discriminator_B', 'generator_A', 'discriminator_A']
+        assert [name for name in cfg.optim_wrapper if name != 'constructor'] == names
+        for place, wrapper in enumerate(names, 1):
+            assert cfg.optim_wrapper[wrapper].optimizer == {
+                'type': 'TFAdam',
+                'lr': 1e-4,
+                'betas': (0.5, 0.999),
+                'fused': True,
+                'of': 4,
+                'place': place,
+            }
+        model = cfg.model
+        assert model.switch_iters == 30 * epoch and model.threshold == 0.1
+        assert model.loss_config == {'gan': 1, 'cycle': 10} and model.pool_size == 50
+        assert (model.generator.base_channels, model.generator.num_blocks) == (32, 9)
+        assert (model.attention.base_channels, model.attention.decoder_kernels) == (32, (1, 1, 1))
+        assert model.discriminator.base_channels == 64
+        assert [step.get('interpolation') for step in loads_of(cfg)] == [None] * 6  # bilinear
+        assert cfg.model_wrapper_cfg == {'type': 'AveragedParallel'}
+
+
+def test_learning_rates_of_aggan():
+    """At each epoch e of 100: 1, then 1 - (e - 50) / 50."""
+    cfg = load_config('aggan_horse2zebra')
+    settings = dict(cfg.param_scheduler)
+    assert settings.pop('type') == 'LinearDecayLR'
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = LinearDecayLR(optimizer, end=cfg.train_cfg.max_iters, **settings)
+    optimizer.step()
+    rates = {}
+    for iteration in range(cfg.train_cfg.max_iters):
+        rates.setdefault(iteration // 1334, set()).add(optimizer.param_groups[0]['lr'])
+        schedule.step()
+    assert {len(of_an_epoch) for of_an_epoch in rates.values()} == {1}
+    wanted = {e: min(1, 1 - (e - 50) / 50) for e in range(100)}
+    assert {e: min(of_an_epoch) for e, of_an_epoch in rates.items()} == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize('name', [*directions_of('unit'), *directions_of('munit')])
+def test_settings_of_unit_and_munit(name):
+    """What all files of the authors' program have for 256 px."""
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        assert cfg.train_cfg.max_iters == 1_000_000
+        assert cfg.param_scheduler == dict(
+            type='StepLR', by_epoch=False, step_size=100_000, gamma=0.5
+        )
+        for wrapper in ('generators', 'discriminators'):
+            assert cfg.optim_wrapper[wrapper].optimizer == {
+                'type': 'Adam',
+                'lr': 1e-4,
+                'betas': (0.5, 0.999),
+                'weight_decay': 1e-4,
+                'fused': True,
+            }
+        assert cfg.model_wrapper_cfg == {'type': 'AveragedParallel'}
+        model = cfg.model
+        assert {
+            (model[k].base_channels, model[k].num_blocks) for k in ('encoder', 'generator')
+        } == {(64, 4)}
+        judge = model.discriminator
+        assert (judge.base_channels, judge.num_layers, judge.num_scales) == (64, 4, 3)
+        if 'munit' in name:
+            weights = {'recon_x': 10, 'recon_s': 1, 'recon_c': 1, 'cycle': 0}
+            assert (model.style_encoder.style_dim, model.generator.mlp_channels) == (8, 256)
+        else:
+            weights = {'recon_x': 10, 'kl': 0.01, 'cycle': 10, 'kl_cycle': 0.01}
+        assert model.loss_config == {'gan': 1, **weights, 'perceptual': 0}
+        assert model.gan_type == 'lsgan'
+        assert [step.get('keep_ratio') for step in loads_of(cfg)] == [True] * 2 + [None] * 4
+        assert [step.get('interpolation') for step in loads_of(cfg)] == [None] * 6  # bilinear
+
+
+def test_learning_rates_of_munit():
+    """Halved every 100,000 updates; the authors' program does so an update earlier."""
+    settings = dict(load_config('munit_custom').param_scheduler) | {'step_size': 3}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
+    schedule = PARAM_SCHEDULERS.build(settings | {'optimizer': optimizer})
+    optimizer.step()
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]['lr'])
+        schedule.step()
+    assert rates == pytest.approx([1e-4 * 0.5 ** (i // 3) for i in range(12)])
+    official = [1e-4 * 0.5 ** (i // 3) for i in range(1, 13)]  # recorded: schedule.npz
+    assert rates[1:] == pytest.approx(official[:-1])
 
 
 @pytest.mark.parametrize('name', OF_THE_PAPER)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from aggan_helpers import tiny_aggan
 from cartoongan_helpers import tiny_cartoongan
 from cyclegan_helpers import tiny_cyclegan
 from helpers import (
@@ -25,12 +26,15 @@ from helpers import (
     twins,
     write_images,
 )
+from munit_helpers import MUNIT, tiny
 from PIL import Image
 from skimage.data import chelsea
 from styled_model import registered, write_styled
 
 from ugatit_mm import cli, web
 from ugatit_mm.converters import cartoongan as of_cartoongan
+from ugatit_mm.converters import munit
+from ugatit_mm.converters.aggan import to_variables
 from ugatit_mm.converters.cyclegan import to_official
 
 WORK = 'work_dirs/flowers'
@@ -79,6 +83,7 @@ def reader(tmp_path_factory, official):
     film.release()
     with np.load(DATA / 'official_tensorflow.npz') as numbers:
         np.savez('variables.npz', **twins(numbers, 'full.var/'))
+    np.savez('aggan_variables.npz', **to_variables(tiny_aggan().state_dict()))
     networks = recorded_checkpoint(official, 'light.weights.')
     torch.save(networks, 'official.pt')
     torch.save(networks['genA2B'], 'generator.pt')
@@ -86,6 +91,9 @@ def reader(tmp_path_factory, official):
     cyclegan.mkdir(parents=True)
     for network, weights in to_official(tiny_cyclegan().state_dict()).items():
         torch.save(weights, cyclegan / f'latest_net_{network}.pth')
+    munit.write_networks(
+        folder / 'checkpoints' / 'edges2shoes', munit.to_official(tiny(MUNIT).state_dict(), 'MUNIT')
+    )
     torch.save(
         of_cartoongan.to_official(tiny_cartoongan().state_dict())['G'], 'generator_latest.pkl'
     )

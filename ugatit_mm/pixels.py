@@ -159,3 +159,18 @@ def resize(
         return np.stack(bands, 2)
     image = Image.fromarray(picture)
     return np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))
+
+
+def covering(scale: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The smallest size of a picture's own proportions that covers another one.
+
+    Of a square that is the shorter side at its side, as torchvision's ``Resize`` has it.
+
+    Args:
+        scale: (width, height) to cover.
+        size: Of the picture, likewise.
+    """
+    width, height = size
+    if scale[0] * height >= scale[1] * width:
+        return scale[0], max(scale[1], scale[0] * height // width)
+    return max(scale[0], scale[1] * width // height), scale[1]

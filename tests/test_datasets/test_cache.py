@@ -173,3 +173,15 @@ def test_a_full_disk_leaves_nothing_behind(picture, tmp_path, monkeypatch):
 def test_cache_needs_resized_local_pictures(data_root, tmp_path, fields):
     with pytest.raises(ValueError, match=r'cache keeps what .* has resized.*LoadRGBImage\('):
         dataset_of(data_root, tmp_path, **fields)
+
+
+def test_pictures_in_their_own_proportions(picture, tmp_path, decoded):
+    """Of 11 x 9 pixels; what covers 8 x 8 is another file than 8 x 8."""
+    cache = PictureCache(tmp_path / 'cache')
+    square = load(picture, cache, scale=(8, 8))
+    for _ in range(2):
+        kept = load(picture, cache, scale=(8, 8), keep_ratio=True)
+        assert (square.shape, kept.shape) == ((8, 8, 3), (8, 9, 3))
+    assert len(decoded) == 2 and len(list((tmp_path / 'cache').iterdir())) == 2
+    whole = Image.open(picture).resize((9, 8), Image.Resampling.BILINEAR)
+    assert np.array_equal(kept, np.asarray(whole))

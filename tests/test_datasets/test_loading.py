@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from ugatit_mm.apis.sources import read
 from ugatit_mm.datasets import ImageReadError, LoadRGBImage, decode_rgb, read_rgb
-from ugatit_mm.pixels import INTERPOLATIONS, normalise
+from ugatit_mm.pixels import INTERPOLATIONS, covering, normalise
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -770,3 +770,18 @@ def test_tiffs_that_are_not_read_are_described(data, what):
 def test_other_files_are_named(start, what):
     with pytest.raises(ImageReadError, match=rf"^'x' is {re.escape(what)}"):
         decode_rgb(start + bytes(90), 'x')
+
+
+@pytest.mark.parametrize(
+    ('scale', 'size', 'found'),
+    [
+        ((256, 256), (640, 480), (341, 256)),  # the longer side rounded down, as torchvision
+        ((256, 256), (480, 640), (256, 341)),
+        ((256, 256), (100, 100), (256, 256)),
+        ((128, 64), (100, 100), (128, 128)),
+        ((128, 64), (300, 100), (192, 64)),
+        ((8, 8), (1, 1000), (8, 8000)),
+    ],
+)
+def test_the_smallest_size_that_covers_another(scale, size, found):
+    assert covering(scale, size) == found

@@ -268,6 +268,46 @@ def test_a_rectangle_from_the_command_line(options, load):
     assert tuple(cfg.model.generator.img_size) == (64, 128)
 
 
+@pytest.mark.parametrize(('options', 'scale'), [({}, (128, 64)), ({'load_size': 80}, (160, 80))])
+def test_sizes_that_keep_the_proportions(options, scale):
+    """Without load_size the crop takes off what a picture has more than the size."""
+    cfg = Config.fromfile(CONFIG.with_name('unpaired_256_kept.py'))
+    loads = cfg.train_dataloader.dataset.pipeline[:2]
+    assert [(step.scale, step.keep_ratio) for step in loads] == [((256, 256), True)] * 2
+    cfg.merge_from_dict({'img_size': (64, 128)} | options)
+    apply_img_size(cfg)
+    steps = cfg.train_dataloader.dataset.pipeline
+    assert [tuple(step.scale) for step in steps[:2]] == 2 * [scale]
+    assert tuple(steps[4].crop_size) == (64, 128)
+    assert [tuple(step.scale) for step in cfg.test_pipeline[:2]] == 2 * [(128, 64)]
+
+
+def test_pictures_in_their_own_proportions(data_root):
+    """Resized to the shorter side, flipped at most, and cut along the longer side only."""
+    cfg = Config.fromfile(CONFIG.with_name('unpaired_256_kept.py'))
+    cfg.img_size = 18
+    cfg.train_dataloader.dataset.data_root = str(data_root)
+    apply_img_size(cfg)
+    dataset = UGATITDataset(str(data_root), cfg.train_dataloader.dataset.pipeline)
+    seen = set()
+    for seed in range(40):
+        sample = dataset[PairIndex(0, 0, seed)]
+        image = sample['inputs']['img_A'].numpy().transpose(1, 2, 0)
+        path = sample['data_samples'].metainfo['img_A_path']
+        whole = Image.open(path)
+        assert whole.size == (40, 30)
+        whole = np.asarray(whole.resize((24, 18), Image.Resampling.BILINEAR))
+        hits = [
+            (flip, x)
+            for flip, picture in ((False, whole), (True, whole[:, ::-1]))
+            for x in range(7)
+            if np.array_equal(picture[:, x : x + 18], image)
+        ]
+        assert len(hits) == 1
+        seen.update(hits)
+    assert {flip for flip, _ in seen} == {False, True} and len({x for _, x in seen}) > 4
+
+
 def test_both_sides_alike_are_a_square():
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict({'img_size': (64, 64), 'model.generator': {'img_size': 256}})

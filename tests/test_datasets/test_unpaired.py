@@ -251,3 +251,32 @@ def test_a_test_set_of_one_domain(tmp_path):
     shutil.rmtree(tmp_path / 'trainB')
     with pytest.raises(FileNotFoundError, match='trainB.* does not exist'):
         UGATITDataset(tmp_path, steps)
+
+
+@pytest.mark.parametrize('cached', [False, True])
+def test_both_pictures_may_be_augmented_alike(data_root, tmp_path, cached):
+    """The same picture in both domains comes out the same, and not where the draws differ."""
+    for index in range(3):
+        shutil.copy(data_root / 'trainA' / f'{index}.png', data_root / 'trainB')
+    init_default_scope('mmagic')
+    keys = ['img_A', 'img_B']
+    pipeline = [
+        *(dict(type='LoadRGBImage', key=key, scale=(24, 24)) for key in keys),
+        *(dict(type='Flip', keys=[key], flip_ratio=0.5, direction='horizontal') for key in keys),
+        dict(type='Crop', keys=keys, crop_size=(12, 12)),
+        dict(type='PackInputs', keys=keys, meta_keys=['img_A_path', 'img_B_path']),
+    ]
+    fields = {'cache': tmp_path / 'cache'} if cached else {}
+
+    def samples(**more) -> list[list]:
+        dataset = UGATITDataset(data_root, pipeline, **fields, **more)
+        found = [dataset[PairIndex(i % 3, i % 3, i)] for i in range(12)]
+        assert [*found[0]['inputs']] == keys
+        return [[sample['inputs'][key].numpy() for key in keys] for sample in found]
+
+    alike, apart = samples(shared_augmentation=True), samples()
+    assert all(np.array_equal(a, b) for a, b in alike)
+    assert not all(np.array_equal(a, b) for a, b in apart)
+    again = samples(shared_augmentation=True)
+    assert all(np.array_equal(one[0], two[0]) for one, two in zip(alike, again, strict=True))
+    assert len({a.tobytes() for a, _ in alike}) > 6  # drawn for each sample

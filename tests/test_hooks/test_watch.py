@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from aggan_helpers import tiny_aggan
 from helpers import batch
 from mmengine.config import Config
 
@@ -188,3 +189,11 @@ def test_other_ranks_look_at_nothing(tiny, monkeypatch):
     sitting = Sitting(tiny())
     assert sitting.look({'loss_gan_d_A': 0.0}, looks=3) == []
     assert not sitting.hook._losses and not sitting.hook._pictures
+
+
+def test_a_model_of_other_optimisers_and_signs():
+    """The option is that of the domain's own optimiser; a limit of the model's own is heard."""
+    losses = {'loss_gan_d_A': 0.006, 'loss_gan_d_B': 0.25}  # of one term each
+    said = Sitting(tiny_aggan(), mask=0.6).look(losses, looks=3)
+    assert any('a lower optim_wrapper.discriminator_A.optimizer.lr.' in line for line in said)
+    assert any('the mask of A2B has been nearly 0 (mean 0.5' in line for line in said)

@@ -153,6 +153,10 @@ CASES = {
     },
     'smoothed': {'options': Norm(smoothing=0.1, padding=reflection(1))},
     'unbiased': {'options': Norm(unbiased=True, slope=0.2)},
+    'eps on the deviation': {
+        'kind': 'lin',
+        'options': Norm(eps=0.1, unbiased=True, slope=0.0, eps_on_std=True),
+    },
 }
 for name in ('contiguous', 'channels last'):
     for dtype in (torch.float32, torch.bfloat16, torch.float16):

@@ -1,5 +1,6 @@
 """Every model with pictures of one to eight channels, and with rectangles, end to end."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,14 @@ def batch(
     return {'inputs': images, 'data_samples': [DataSample(metainfo=orders)]}
 
 
-def by_hand(model: UnpairedTranslation, picture: np.ndarray, target: str) -> np.ndarray:
+def by_hand(
+    model: UnpairedTranslation, picture: np.ndarray, target: str, name: str = ''
+) -> np.ndarray:
     """What the model makes of a picture of the size that it takes, (H, W, C)."""
     with torch.no_grad():
         pixels = normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
-        return to_uint8(model.translate(pixels, target).image)[0].permute(1, 2, 0).numpy()
+        out = model.translate(pixels, target, style=model.styles([name], target))
+        return to_uint8(out.image)[0].permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize('channels', [1, 2, 4, 8])
@@ -90,7 +94,8 @@ def test_a_model_of_any_channels(name: str, channels: int):
     wanted = by_hand(model, source.permute(1, 2, 0).numpy().astype(np.uint8), 'B')
     assert torch.equal(swap_colours(sample.fake_B), torch.from_numpy(wanted).permute(2, 0, 1))
     image = normalise(source.float())[None]
-    seen = model.forward_test(image, 'B')  # MMagic's, who shows three
+    style = model.styles([''], 'B')
+    seen = model.forward_test(image, 'B', style=style)  # MMagic's, who shows three
     assert seen['source'].shape == (1, 3, 32, 32)
     assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), displayed(wanted))
     sheet, picture = translation_sheet(model, image, 'B'), np.uint8(source.permute(1, 2, 0))
@@ -115,10 +120,14 @@ def test_titles_say_which_channels_are_shown(name: str, monkeypatch):
 
 @every_model
 def test_channels_that_differ_cannot_train(name: str):
-    model = build(name, **{'model.generator.out_channels': 4, 'model.discriminator.in_channels': 4})
+    kind = type(build(name))
+    first, last = (kind.PARTS[kind.TRANSLATES[place]] for place in (0, -1))
+    made = inspect.signature(kind.NETWORKS[last]).parameters
+    field = 'out_channels' if 'out_channels' in made else 'in_channels'  # of both
+    model = build(name, **{f'model.{last}.{field}': 4, 'model.discriminator.in_channels': 4})
     message = (
-        r'one number of channels for both domains, got model\.generator\.in_channels=3, '
-        r'model\.generator\.out_channels=4, model\.discriminator\.in_channels=4: give channels=N'
+        rf'one number of channels for both domains, got model\.{first}\.in_channels=3, '
+        rf'model\.{last}\.out_channels=4, model\.discriminator\.in_channels=4: give channels=N'
     )
     with pytest.raises(ValueError, match=message):
         optimisers(model)
@@ -206,12 +215,14 @@ def test_from_training_to_export(name: str, channels: int, size: tuple[int, int]
 
     model, meta = load_model(checkpoint, device='cpu')
     assert len(sheets) == len(model.targets())
-    assert meta['networks']['generator']['in_channels'] == channels
+    first = model.PARTS[model.TRANSLATES[0]]
+    assert meta['networks'][first]['in_channels'] == channels
     assert model.img_size == (size[0] if size[0] == size[1] else size)
     suffix = '.png' if channels < 5 else '.tif'
     source = data / 'testA' / f'0{suffix}'
     picture = read_raw(source, channels)
-    wanted = by_hand(model, resize(picture, *size, model.INTERPOLATION), 'B')
+    fitted = resize(picture, *size, model.INTERPOLATION)
+    wanted = by_hand(model, fitted, 'B', source.name)
     assert np.array_equal(read_raw(out / 'red2blue' / source.name, channels), wanted)
     translated = tmp_path / 'translated'
     words = ['--ckpt', str(checkpoint), '--to', 'blue', '--out', str(translated)]
@@ -228,8 +239,8 @@ def test_from_training_to_export(name: str, channels: int, size: tuple[int, int]
     assert exported['channels'] == f'{channels} to {channels}'
     list(verify(tmp_path / 'b.pt', 'torchscript', model, [picture]))
     run, _ = open_exported(tmp_path / 'b.pt', 'torchscript')
-    (image,) = run(resize(picture, *size, model.INTERPOLATION)[None])
-    assert np.abs(image[0].astype(int) - wanted).max() <= 1
+    (image,) = run(fitted[None])
+    assert np.abs(image[0].astype(int) - by_hand(model, fitted, 'B')).max() <= 1
 
 
 def read_raw(path: Path, channels: int) -> np.ndarray:

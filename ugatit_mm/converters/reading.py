@@ -13,11 +13,16 @@ from torch import Tensor
 from ..messages import printable
 from ..models.base import TRANSLATION_MODELS
 from ..provenance import update
-from . import cartoongan, cyclegan, pytorch, tensorflow
+from . import aggan, cartoongan, cyclegan, munit, pytorch, tensorflow
 from .files import CheckpointError, naming, read_checkpoint
 from .official import Left, said
 
-PROGRAMS = (pytorch.PROGRAM, cyclegan.PROGRAM, cartoongan.PROGRAM)
+PROGRAMS = (
+    pytorch.PROGRAM,
+    cyclegan.PROGRAM,
+    cartoongan.PROGRAM,
+    *munit.PROGRAMS.values(),
+)
 
 
 def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
     Args:
         path: A file of ours; of a program of ``PROGRAMS``, with the names of the networks in it or
             in the file's own; or an ``.npz`` of the variables of the official TensorFlow program of
-            U-GAT-IT.
+            U-GAT-IT, or of AGGAN's.
         digest: See :func:`read_checkpoint`.
 
     Returns:
@@ -41,9 +46,10 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
         variables = tensorflow.read_variables(path)
         if digest is not None:
             update(digest, path)
+        of_arrays = aggan if aggan.signed(variables) else tensorflow
         with naming(path):
-            state, left = tensorflow.from_variables(variables)
-        return _converted(path, tensorflow.NAME, state, left)
+            state, left = of_arrays.from_variables(variables)
+        return _converted(path, of_arrays.NAME, state, left)
     if (tool := _converter(Path(path))) is not None:
         name = printable(shlex.quote(os.fspath(path)), 1000)
         raise CheckpointError(
@@ -75,6 +81,8 @@ def _converter(path: Path) -> str | None:
     if path.is_dir():
         if any(path.glob('*_net_G*')):
             return cyclegan.PROGRAM.tool
+        if any(path.glob('gen_*.pt')):
+            return munit.tool_of(path)
         return tensorflow.TOOL if any(path.glob('*.index')) else None
     return tensorflow.TOOL if tensorflow.prefix_of(path) is not None else None
 

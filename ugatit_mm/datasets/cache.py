@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 
 from ..files import whole
+from ..pixels import covering
 from .deep import Range
 
 Picture = tuple[np.ndarray, tuple[int, int, int]]
@@ -43,6 +44,7 @@ class PictureCache:
         background: tuple[int, int, int],
         interpolation: str,
         deep_range: Range | None,
+        keep_ratio: bool,
         channels: int,
         decode: Callable[[str], Picture],
     ) -> Picture:
@@ -50,10 +52,11 @@ class PictureCache:
 
         Args:
             path: A local file.
-            scale: (width, height) that ``decode`` resizes to.
+            scale: (width, height) that ``decode`` resizes to, or covers.
             background: Colour that ``decode`` shows behind transparent pixels.
             interpolation: Filter that ``decode`` resizes by.
             deep_range: Values that ``decode`` takes for black and white in deep pictures.
+            keep_ratio: Whether it covers it.
             channels: Of the picture.
             decode: Called where the picture is not in the folder.
 
@@ -65,22 +68,23 @@ class PictureCache:
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return decode(path)  # which says what is wrong
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
-        made = (scale, background, interpolation, deep_range, channels)
+        made: tuple = (scale, background, interpolation, deep_range, channels)
+        made += (keep_ratio,) if keep_ratio else ()
         key = repr((origin, *made, PIL.__version__))
         file = self.folder / hashlib.sha256(key.encode()).hexdigest()
-        width, height = scale
         try:
             data = np.fromfile(file, np.uint8)
         except OSError:  # not there; anything worse, writing will tell
             data = np.empty(0, np.uint8)
         header = 2 * _HEADER.itemsize
+        rows, columns = data[:header].view(_HEADER).tolist() if data.size > header else (1, 1)
+        width, height = covering(scale, (columns, rows)) if keep_ratio else scale
         if (
             data.size != header + channels * width * height
         ):  # absent, or cut by a crash of the machine
             picture, shape = decode(path)
             self._write(file, np.array(shape[:2], _HEADER).tobytes() + picture.tobytes())
             return picture, shape
-        rows, columns = data[:header].view(_HEADER).tolist()
         return data[header:].reshape(height, width, channels), (rows, columns, channels)
 
     def _write(self, file: Path, data: bytes) -> None:

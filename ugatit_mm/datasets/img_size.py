@@ -20,8 +20,10 @@ def apply_img_size(cfg: Config) -> None:
     ``img_size``; this makes up for it, so that ``--cfg-options img_size=128``, or one line in a
     child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
     ``scale``, with a later ``Crop`` or ``FixedCrop`` goes to ``load_size``, any other, and every
-    crop, to ``img_size``; in the model each field named ``img_size`` is set. A config without
-    ``img_size``, or with None, is left alone.
+    crop, to ``img_size``; one that keeps the picture's proportions (``keep_ratio``) goes to
+    ``img_size`` where there is no ``load_size``, and the crop takes off what the picture has more.
+    In the model each field named ``img_size`` is set. A config without ``img_size``, or with None,
+    is left alone.
 
     Args:
         cfg: ``img_size`` is what the networks see, in pixels: the side of a square, or (height,
@@ -45,8 +47,10 @@ def apply_img_size(cfg: Config) -> None:
             f'load_size ({sides_in_words(load_size)}) must be at least img_size '
             f'({sides_in_words(img_size)}), or None for img_size + 30.'
         )
+    kept_size = img_size if cfg.get('load_size') is None else load_size
     steps = [
-        _set_pipeline(pipeline, img_size, load_size) for pipeline in _pipelines(dict(cfg.items()))
+        _set_pipeline(pipeline, img_size, load_size, kept_size)
+        for pipeline in _pipelines(dict(cfg.items()))
     ]
     if not any(steps):
         raise ValueError(
@@ -130,7 +134,7 @@ def _crops(cfg: Config) -> bool:
     return any(isinstance(step, dict) and step.get('type') in CROPS for step in steps)
 
 
-def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides) -> int:
+def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides, kept_size: Sides) -> int:
     """Set the sizes of one pipeline; returns how many steps have one."""
     crop_follows = False
     count = 0
@@ -140,7 +144,8 @@ def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides) -> int:
             step['crop_size'] = img_size
             crop_follows = True
         elif kind == 'Resize' or (kind == 'LoadRGBImage' and step.get('scale')):
-            height, width = load_size if crop_follows else img_size
+            before_crop = kept_size if step.get('keep_ratio') else load_size
+            height, width = before_crop if crop_follows else img_size
             step['scale'] = (width, height)  # MMCV's order
         else:
             continue

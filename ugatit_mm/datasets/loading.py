@@ -27,7 +27,7 @@ from mmengine.logging import print_log
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..messages import check_choice
-from ..pixels import INTERPOLATIONS, check_channels, resize
+from ..pixels import INTERPOLATIONS, check_channels, covering, resize
 from .bands import BandsError, count_bands, read_bands
 from .cache import PictureCache
 from .deep import (
@@ -198,9 +198,10 @@ def _decode(
     scale: tuple[int, int] | None = None,
     interpolation: str = 'bilinear',
     deep_range: Range | None = None,
+    keep_ratio: bool = False,
     channels: int = 3,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Pixels, resized to ``scale`` (width, height), and the shape before that.
+    """Pixels, resized to ``scale`` (width, height) or to what covers it, and the shape before that.
 
     See :func:`decode_with_alpha`, with any background.
     """
@@ -209,6 +210,8 @@ def _decode(
         if pixels is None:
             pixels = _decode_alpha(picture, name, background, channels, deep_range)
         size = pixels.shape[1::-1] if scale is None else scale
+        if keep_ratio:
+            size = covering(size, pixels.shape[1::-1])
         return resize(pixels, size[1], size[0], interpolation), pixels.shape
     with _converted(picture, name, background, deep_range) as (to_rgb, _):
         rgb = to_rgb()
@@ -216,7 +219,8 @@ def _decode(
         if channels == 1:
             rgb = rgb.convert('L')
         if scale is not None:
-            rgb = rgb.resize(scale, INTERPOLATIONS[interpolation])
+            size = covering(scale, rgb.size) if keep_ratio else scale
+            rgb = rgb.resize(size, INTERPOLATIONS[interpolation])
         return _as_array(rgb), shape
 
 
@@ -381,6 +385,8 @@ class LoadRGBImage(BaseTransform):
         deep_range: The values (low, high) that are black and white in pictures of more than 8 bits,
             see :func:`decode_rgb`; None for the whole range of the file.
         channels: Of the picture, 1 to 8; see :func:`decode_with_alpha`.
+        keep_ratio: Keep the picture's proportions: resize to the smallest size that covers
+            ``scale``, for a crop after it.
 
     Attributes:
         cache: Where resized pictures are kept and looked for, None for nowhere; see
@@ -402,6 +408,7 @@ class LoadRGBImage(BaseTransform):
         interpolation: str = 'bilinear',
         deep_range: Range | None = None,
         channels: int = 3,
+        keep_ratio: bool = False,
     ) -> None:
         check_choice('interpolation', interpolation, INTERPOLATIONS)
         self.key = key
@@ -411,6 +418,7 @@ class LoadRGBImage(BaseTransform):
         self.interpolation = interpolation
         self.deep_range = check_deep_range(deep_range)
         self.channels = check_channels(channels)
+        self.keep_ratio = keep_ratio
         self.cache: PictureCache | None = None
         self._looks = _LOOKS if deep_range is None else 0
 
@@ -425,7 +433,8 @@ class LoadRGBImage(BaseTransform):
             image, shape = self._decode(name)
         else:
             fields = (self.scale, self.background, self.interpolation, self.deep_range)
-            image, shape = self.cache.get(name, *fields, self.channels, self._decode)
+            more = (self.keep_ratio, self.channels)
+            image, shape = self.cache.get(name, *fields, *more, self._decode)
         results[self.key] = image
         results[f'ori_{self.key}_shape'] = shape
         results[f'{self.key}_channel_order'] = 'RGB'
@@ -445,14 +454,14 @@ class LoadRGBImage(BaseTransform):
             self._looks -= 1
             tell_of_narrow(data, path, partial(print_log, logger='current', level=logging.WARNING))
         fields = (self.background, self.scale, self.interpolation, self.deep_range)
-        return _decode(data, path, *fields, self.channels)
+        return _decode(data, path, *fields, self.keep_ratio, self.channels)
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(key={self.key!r}, background={self.background}, '
             f'backend_args={self.backend_args}, scale={self.scale}, '
             f'interpolation={self.interpolation!r}, deep_range={self.deep_range}, '
-            f'channels={self.channels})'
+            f'channels={self.channels}, keep_ratio={self.keep_ratio})'
         )
 
 

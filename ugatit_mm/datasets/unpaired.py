@@ -67,6 +67,8 @@ class UGATITDataset(UnpairedImageDataset):
             :class:`BadPicturesHook`), and training ends when more than half of a folder was found
             bad. In testing a bad file always ends the run: figures over fewer files than were
             given would pass for figures over all.
+        shared_augmentation: Random steps of the pipeline draw the same for both pictures of a
+            sample, as AGGAN's program flips and crops them.
 
     Raises:
         FileNotFoundError: ``data_root`` or a folder is missing (in testing, both).
@@ -87,6 +89,7 @@ class UGATITDataset(UnpairedImageDataset):
         seed: int | None = None,
         cache: str | os.PathLike | None = None,
         on_error: str = 'stop',
+        shared_augmentation: bool = False,
     ) -> None:
         if domain_a == domain_b:
             raise ValueError(f"domain_a and domain_b must differ, both are '{domain_a}'.")
@@ -112,6 +115,8 @@ class UGATITDataset(UnpairedImageDataset):
         if 0 in (self.len_a, self.len_b):
             absent = self.domain_b if self.len_a else self.domain_a
             self.pipeline = Compose(without_key(pipeline, f'img_{absent}'))
+        elif shared_augmentation:
+            self.pipeline = AlikePipeline(pipeline, (f'img_{domain_a}', f'img_{domain_b}'))
         if cache is not None:
             self._keep_pictures(cache)
         self.bad_pictures: BadPictures | None = None
@@ -255,6 +260,34 @@ class UGATITDataset(UnpairedImageDataset):
             f'in any sub-folders ({" ".join(IMAGE_SUFFIXES)}, upper or lower case). '
             f'data_root is {self.data_root!r}; {found}.{without}'
         )
+
+
+class AlikePipeline(Compose):
+    """A pipeline whose random steps draw the same for both pictures of a sample.
+
+    Args:
+        pipeline: Configs of steps; the last one packs both pictures.
+        keys: Of the pictures.
+    """
+
+    def __init__(self, pipeline: Sequence[dict | Callable], keys: tuple[str, str]) -> None:
+        *steps, pack = pipeline
+        self.of_key = {
+            key: Compose(without_key(steps, other))
+            for key, other in zip(keys, reversed(keys), strict=True)
+        }
+        self.pack = Compose([pack])
+        parts = (*self.of_key.values(), self.pack)
+        self.transforms = [step for part in parts for step in part.transforms]
+
+    def __call__(self, data: dict) -> dict | None:
+        """Run the steps for each picture from the same random state, then pack."""
+        seed = int(np.random.randint(2**32, dtype=np.int64))
+        results: dict = {}
+        for key, steps in self.of_key.items():
+            with seeded(seed):
+                results |= steps({f'{key}_path': data[f'{key}_path']})
+        return self.pack(results)
 
 
 def without_key(pipeline: Sequence[dict | Callable], key: str) -> list[dict | Callable]:

@@ -6,6 +6,7 @@ from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .preflight import PreflightError
 from .runner import UGATITRunner
 from .schedule import LinearDecayLR, length_options
+from .tf_adam import TFAdam
 from .work_dir import WorkDirError
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     'LeanAdam',
     'LinearDecayLR',
     'PreflightError',
+    'TFAdam',
     'UGATITOptimWrapperConstructor',
     'UGATITRunner',
     'UGATITTrainLoop',

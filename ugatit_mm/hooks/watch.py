@@ -120,12 +120,13 @@ class WatchHook(LateHook):
             mean = sum(values) / len(values) / terms if values else math.inf
             mean *= 0.5 / model.EVEN_D_LOSS
             if mean < self.limits['d_loss']:
+                judging = _optimiser_of(model, f'discriminators.{domain}')
                 signs['d_loss', domain] = (
                     f'the discriminators of {model.domain_names[domain]} have told real from '
                     f'translated pictures without mistakes (loss {mean:.2g} a term; 0.5 is a '
                     "coin's toss), so the generator into that domain gets little to learn from. "
                     'If the sheets get no better: an earlier checkpoint, more pictures, or a lower '
-                    'optim_wrapper.discriminators.optimizer.lr.'
+                    f'optim_wrapper.{judging}.optimizer.lr.'
                 )
         for total in ('loss_d', 'loss_g'):
             values = self._losses.get(total, [])
@@ -175,3 +176,11 @@ class WatchHook(LateHook):
                         'loss_config.cycle ties the translation to its source.'
                     )
         return signs | model.signs({**model.SIGNS, **self.own}, heatmaps)
+
+
+def _optimiser_of(model: UnpairedTranslation, module: str) -> str:
+    """Name of the optimiser that updates a module; ``'*'`` where none does it as a whole."""
+    for name, modules in model.OPTIMIZED.items():
+        if any(f'{module}.'.startswith(f'{each}.') for each in modules):
+            return name
+    return '*'

@@ -49,6 +49,7 @@ from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 # sample, slices times channels, that one program then merges.
 PROGRAMS = 1024
 MERGED = 1 << 13
+TINY = 1e-12  # a standard deviation of 0, as a divisor
 
 
 class Norm(NamedTuple):
@@ -60,6 +61,7 @@ class Norm(NamedTuple):
         smoothing: Subtracted from rho, the result clipped to [0, 1]; 0 leaves rho as it is.
         slope: Of the activation below 0: 1 none, 0 ReLU.
         padding: P.
+        eps_on_std: Add eps to the layer's standard deviation, not to its variance.
     """
 
     eps: float = 1e-5
@@ -67,6 +69,7 @@ class Norm(NamedTuple):
     smoothing: float = 0.0
     slope: float = 1.0
     padding: Padding = NO_PADDING
+    eps_on_std: bool = False
 
 
 class Factors(NamedTuple):
@@ -94,7 +97,7 @@ class Numbers(NamedTuple):
         shift: Added.
         inv_i: ``1 / sqrt(v_I + eps)``.
         offset: ``m_I + b`` less its mean over C; ``None`` without rho, as ``inv_l``.
-        inv_l: ``1 / sqrt(v_L + eps)``, (N, 1).
+        inv_l: ``1 / sqrt(v_L + eps)``, or ``1 / (sqrt(v_L) + eps)``, (N, 1).
     """
 
     mean: Tensor
@@ -117,6 +120,18 @@ def smoothed(rho: Tensor, smoothing: float) -> Tensor:
     return (rho - smoothing).clamp(0, 1) if smoothing else rho
 
 
+def inverse_std(var: Tensor, norm: Norm) -> Tensor:
+    """What the layer's statistics divide by, inverted."""
+    return 1 / (var.sqrt() + norm.eps) if norm.eps_on_std else torch.rsqrt(var + norm.eps)
+
+
+def _steepness(inv_l: Tensor, norm: Norm) -> Tensor:
+    """-2 times the derivative of :func:`inverse_std` by the variance."""
+    if norm.eps_on_std:
+        return inv_l**2 / (1 / inv_l - norm.eps).clamp_min(TINY)
+    return inv_l**3
+
+
 def numbers_of(mean: Tensor, var: Tensor, count: int, factors: Factors, norm: Norm) -> Numbers:
     """Fold the statistics and the factors into ``scale * (x - m_I) + shift``.
 
@@ -135,7 +150,7 @@ def numbers_of(mean: Tensor, var: Tensor, count: int, factors: Factors, norm: No
         shifted = mean if bias is None else mean + bias
         offset = shifted - shifted.mean(1, keepdim=True)
         var_l = (var + offset.square()).mean(1, keepdim=True)
-        inv_l = torch.rsqrt(factor_l * var_l + norm.eps)
+        inv_l = inverse_std(factor_l * var_l, norm)
         rho = smoothed(rho, norm.smoothing)
         layer = (1 - rho) * inv_l
         scale, shift = rho * inv_i + layer, layer * offset
@@ -197,7 +212,7 @@ def _coefficients(
         layer = (1 - used) * inv_l
         # v_L is the mean over C of v_I + offset^2.
         grad_var_l = (one * (1 - used) * (s2 + s1 * offset)).sum(1, keepdim=True)
-        grad_var_l = -0.5 * factor_l * inv_l**3 * grad_var_l / s1.size(1)
+        grad_var_l = -0.5 * factor_l * _steepness(inv_l, norm) * grad_var_l / s1.size(1)
         grad_var = grad_var * used + grad_var_l
         grad_offset = one * layer * s1 + 2 * grad_var_l * offset
         grad_bias = grad_offset - grad_offset.mean(1, keepdim=True)
@@ -285,6 +300,7 @@ def triton_normalise(
         norm.eps,
         *variance_factors(height * width, channels, norm.unbiased),
         SMOOTHING=norm.smoothing,
+        EPS_ON_STD=norm.eps_on_std,
         **_merging(channels, slices),
     )
 
@@ -369,8 +385,10 @@ def triton_gradients(
         slices,
         _sample_stride(factors.gamma),
         float(height * width),
+        norm.eps,
         *variance_factors(height * width, channels, norm.unbiased),
         SMOOTHING=norm.smoothing,
+        EPS_ON_STD=norm.eps_on_std,
         SHARED=factors.gamma is not None and factors.gamma.size(0) == 1,
         **_merging(channels, slices),
     )
@@ -520,6 +538,7 @@ def _numbers_kernel(
     factor_i,
     factor_l,
     SMOOTHING: tl.constexpr,
+    EPS_ON_STD: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_S: tl.constexpr,
 ):
@@ -553,7 +572,10 @@ def _numbers_kernel(
             shifted += tl.load(bias + line, mask=known, other=0.0).to(tl.float32)
         offset = tl.where(known, shifted - tl.sum(shifted, 1, keep_dims=True) / channels, 0.0)
         variance_l = tl.sum(variance + offset * offset, 1, keep_dims=True) / channels
-        inv_l = tl.rsqrt(factor_l * variance_l + eps)
+        if EPS_ON_STD:
+            inv_l = 1 / (tl.sqrt(factor_l * variance_l) + eps)
+        else:
+            inv_l = tl.rsqrt(factor_l * variance_l + eps)
         used, _ = _smoothed(rho, line, channels, SMOOTHING)
         layer = (1 - used) * inv_l
         scale = used * inv_i + layer
@@ -769,9 +791,11 @@ def _coefficients_kernel(
     slices,
     gamma_n,
     pixels,
+    eps,
     factor_i,
     factor_l,
     SMOOTHING: tl.constexpr,
+    EPS_ON_STD: tl.constexpr,
     SHARED: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_S: tl.constexpr,
@@ -812,8 +836,11 @@ def _coefficients_kernel(
             layer = (1 - used) * inv_layer
             # v_L is the mean over C of v_I + offset^2; other channels have a gradient of 0.
             grad_var_l = tl.sum(one * (1 - used) * (s2 + s1 * distance), 1, keep_dims=True)
-            cube = inv_layer * inv_layer * inv_layer
-            grad_var_l = -0.5 * factor_l * cube * grad_var_l / channels
+            if EPS_ON_STD:
+                steep = inv_layer * inv_layer / tl.maximum(1 / inv_layer - eps, 1e-12)
+            else:
+                steep = inv_layer * inv_layer * inv_layer
+            grad_var_l = -0.5 * factor_l * steep * grad_var_l / channels
             grad_var = grad_var * used + grad_var_l
             grad_offset = one * layer * s1 + 2 * grad_var_l * distance
             centred = grad_offset - tl.sum(grad_offset, 1, keep_dims=True) / channels
@@ -918,6 +945,7 @@ KINDS = (
     (Norm(slope=0.2, unbiased=True, padding=Padding(1, 2, 1, 2)), False, True),
     (Norm(smoothing=0.1, slope=0.0, padding=reflection(1)), True, True),
     (Norm(unbiased=True, padding=replication()), True, True),
+    (Norm(unbiased=True, slope=0.0, eps_on_std=True), True, True),
 )
 
 

@@ -1,15 +1,24 @@
 """Networks, layers, losses and models; importing this registers them with MMagic."""
 
+from .aggan import AGGAN, AGGANAttention, AGGANDiscriminator, AGGANGenerator
 from .cartoongan import CartoonGAN, CartoonGANDiscriminator, CartoonGANGenerator
 from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss, VGG19Features
+from .munit import MUNIT, MUNITDecoder, MUNITDiscriminator, MUNITEncoder, MUNITStyleEncoder
 from .ugatit import UGATIT, UGATITDiscriminator, UGATITGenerator
+from .unit import UNIT, UNITDecoder
 
 __all__ = [
+    'AGGAN',
     'CAM',
     'LIN',
+    'MUNIT',
     'UGATIT',
+    'UNIT',
+    'AGGANAttention',
+    'AGGANDiscriminator',
+    'AGGANGenerator',
     'AdaLIN',
     'CAMLoss',
     'CartoonGAN',
@@ -17,8 +26,13 @@ __all__ = [
     'CartoonGANGenerator',
     'CycleGANDiscriminator',
     'CycleGANGenerator',
+    'MUNITDecoder',
+    'MUNITDiscriminator',
+    'MUNITEncoder',
+    'MUNITStyleEncoder',
     'UGATITDiscriminator',
     'UGATITGenerator',
+    'UNITDecoder',
     'UnpairedCycleGAN',
     'VGG19Features',
 ]

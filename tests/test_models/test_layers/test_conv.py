@@ -6,7 +6,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from ugatit_mm.kernels.shuffle import plain_quarters
-from ugatit_mm.models.layers import PatchConv2d, UpConv2d, spectral_norm, without_bias
+from ugatit_mm.models.layers import (
+    InstanceNorm,
+    PatchConv2d,
+    ResBlock,
+    SameConv2d,
+    SameConvTranspose2d,
+    UpConv2d,
+    spectral_norm,
+    without_bias,
+)
 from ugatit_mm.models.layers.padding import Padding, pad, reflection, repad, replication
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -132,3 +141,61 @@ def test_another_padding():
     assert repad(padded, reflection(1), reflection(1)) is padded
     assert torch.equal(repad(padded, reflection(1), replication()), pad(x, replication()))
     assert torch.equal(repad(padded, reflection(1), Padding()), x)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('size', [(2, 2), (6, 10)])
+def test_tensorflows_same_is_zeros_after_the_map(size, layout):
+    torch.manual_seed(0)
+    conv = SameConv2d(3, 4).double().to(memory_format=layout)
+    x = torch.randn(2, 3, *size, dtype=torch.float64).contiguous(memory_format=layout)
+
+    def plain(x):
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), conv.weight, conv.bias, stride=2)
+
+    ours = run(conv, x, conv)
+    assert ours[0].shape == (2, 4, size[0] // 2, size[1] // 2)
+    for got, expected in zip(ours, run(plain, x, conv), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(without_bias(conv, x) + conv.bias.view(-1, 1, 1), ours[0])
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_the_transposed_one_is_its_gradient(layout):
+    torch.manual_seed(0)
+    up, down = SameConvTranspose2d(3, 4).double().to(memory_format=layout), SameConv2d(4, 3)
+    down = down.double()
+    down.weight.data, down.bias.data = up.weight.detach(), torch.zeros(3).double()
+    y = torch.randn(2, 3, 3, 5, dtype=torch.float64).contiguous(memory_format=layout)
+    x = torch.randn(2, 4, 6, 10, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(down(x), x, y)
+    torch.testing.assert_close(without_bias(up, y), expected)
+    torch.testing.assert_close(up(y), expected + up.bias.view(-1, 1, 1))
+    for got, wanted in zip(
+        run(up, y, up),
+        run(lambda y: F.conv_transpose2d(y, up.weight, up.bias, 2)[..., :-1, :-1], y, up),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize('zeros', [True, False])
+def test_a_block_that_ends_with_a_relu(zeros):
+    torch.manual_seed(0)
+    norms = (InstanceNorm(3, affine=True), InstanceNorm(3, affine=True))
+    block = ResBlock(3, norms, True, Padding(), zeros=zeros, relu=True)
+    x, mode = torch.randn(2, 3, 4, 6), 'constant' if zeros else 'reflect'
+
+    def plain(x):
+        y = x
+        for conv, norm in ((block.conv1, norms[0]), (block.conv2, norms[1])):
+            y = F.conv2d(F.pad(y, (1, 1, 1, 1), mode=mode), conv.weight, conv.bias)
+            y = F.instance_norm(y, weight=norm.weight, bias=norm.bias)
+            y = y.relu() if conv is block.conv1 else y
+        return (x + y).relu()
+
+    def ours(x):
+        return block(x if zeros else pad(x, reflection(1)))
+
+    for got, expected in zip(run(ours, x, block), run(plain, x, block), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)

@@ -240,6 +240,8 @@ def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:
         or up.size(0) != 4 * first.size(0)
     ):
         raise ValueError(f'{prefix[:-1]} has no decoder of transposed convolutions')
+    if f'{prefix}encoder.0.norm.weight' in state:
+        raise ValueError(f'{prefix[:-1]} has norms with a scale')
     blocks = {key.split('.')[3] for key in state if key.startswith(f'{prefix}blocks.')}
     return {
         'in_channels': first.size(1),

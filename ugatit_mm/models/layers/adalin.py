@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from ...kernels.norm import Factors, Norm, numbers_of, smoothed
+from ...kernels.norm import Factors, Norm, inverse_std, numbers_of, smoothed
 from ...kernels.shuffle import plain_pad
 from .fused_norm import InstanceLayerNorm
 from .padding import NO_PADDING, Padding
@@ -57,7 +57,7 @@ def plain_instance_layer_norm(
     var_i, mean_i = torch.var_mean(features, (2, 3), correction=correction, keepdim=True)
     var_l, mean_l = torch.var_mean(features, (1, 2, 3), correction=correction, keepdim=True)
     weight_i = rho * torch.rsqrt(var_i + norm.eps)
-    weight_l = (1 - rho) * torch.rsqrt(var_l + norm.eps)
+    weight_l = (1 - rho) * inverse_std(var_l, norm)
     scale, shift = weight_i + weight_l, weight_l * (mean_i - mean_l)
     if gamma is not None and beta is not None:
         scale, shift = gamma * scale, gamma * shift + beta

@@ -46,6 +46,7 @@ class ResBlock(nn.Module):
         bias: Biases of the convolutions.
         pad: Padding of the result, for the layer that follows.
         zeros: The convolutions pad zeros themselves, and the input comes as it is.
+        relu: A ReLU after the sum.
     """
 
     padding = reflection(1)  # of the convolutions, and so of the input
@@ -57,6 +58,7 @@ class ResBlock(nn.Module):
         bias: bool,
         pad: Padding = padding,
         zeros: bool = False,
+        relu: bool = False,
     ) -> None:
         super().__init__()
         if zeros:
@@ -66,10 +68,12 @@ class ResBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=int(zeros), bias=bias)
         self.norm2 = norms[1]
         self.pad = pad
+        self.relu = relu
 
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
         """Map (N, C, H + 2, W + 2), padded by reflection, to (N, C, H, W) padded by ``pad``.
 
+        With ``zeros`` the input is (N, C, H, W).
         ``style`` is gamma and beta of the first norm and those of the second, or nothing.
         """
         first, second = style[: len(style) // 2], style[len(style) // 2 :]
@@ -77,7 +81,8 @@ class ResBlock(nn.Module):
         out = self.norm1(out, *first, bias=self.conv1.bias, slope=0.0, pad=self.padding)
         out = without_bias(self.conv2, out)
         residual = repad(x, self.padding, self.pad)
-        return self.norm2(out, *second, bias=self.conv2.bias, pad=self.pad, residual=residual)
+        out = self.norm2(out, *second, bias=self.conv2.bias, pad=self.pad, residual=residual)
+        return out.relu_() if self.relu else out
 
 
 def run_layers(

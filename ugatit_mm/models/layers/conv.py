@@ -15,12 +15,12 @@ from ...kernels.shuffle import (
     separated,
 )
 from .activation import IDENTITY, TANH, Activation, bias_act, product_type, takes_bias
-from .padding import NO_PADDING, Padding
+from .padding import NO_PADDING, Padding, repad
 
 
 def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """Convolve (N, C_in, H, W) and leave the bias to the norm that follows."""
-    if isinstance(conv, UpConv2d):
+    if isinstance(conv, (UpConv2d, SameConv2d, SameConvTranspose2d)):
         return conv.without_bias(x)
     padding: Any = conv.padding
     if isinstance(conv, nn.ConvTranspose2d):
@@ -76,6 +76,60 @@ class UpConv2d(nn.Conv2d):
         """As the official programs compute it, of (N, C_in, H, W); the tests' reference."""
         x = F.interpolate(x, scale_factor=2, mode='nearest')
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), self.weight, self.bias)
+
+
+class SameConv2d(nn.Conv2d):
+    """3x3, stride 2, padded as TensorFlow's ``SAME``: zeros after the map, none before it.
+
+    For even sides, which it halves. Convolved with two lines of zeros all round, whose first
+    results are left out: no padded copy of the map is written.
+
+    Args:
+        in_channels: Channels of the features.
+        out_channels: Channels of the result.
+    """
+
+    cut = Padding(left=1, top=1)
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride=2, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C_in, 2 H, 2 W) to (N, C_out, H, W)."""
+        return with_bias(self, x)
+
+    def without_bias(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, less the bias."""
+        return repad(F.conv2d(x, self.weight, None, 2, 2), self.cut, NO_PADDING)
+
+
+class SameConvTranspose2d(nn.ConvTranspose2d):
+    """Transposed 3x3 convolution of stride 2, cut as TensorFlow's ``SAME``: the gradient of
+    :class:`SameConv2d`.
+
+    Args:
+        in_channels: Channels of the features.
+        out_channels: Channels of the result.
+    """
+
+    cut = Padding(right=1, bottom=1)
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (N, C_in, H, W) to (N, C_out, 2 H, 2 W)."""
+        return with_bias(self, x)
+
+    def without_bias(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, less the bias."""
+        return repad(F.conv_transpose2d(x, self.weight, None, 2), self.cut, NO_PADDING)
+
+
+def with_bias(conv: SameConv2d | SameConvTranspose2d, x: Tensor) -> Tensor:
+    """Convolve and add the bias."""
+    out = conv.without_bias(x)
+    return out if conv.bias is None else out + conv.bias[:, None, None]
 
 
 class QuarterKernels(torch.autograd.Function):

@@ -4,6 +4,7 @@
 # others; then the script ends with 1 and says which.
 #   benchmarks/gpu.sh             on a GPU
 #   benchmarks/gpu.sh --compile   compiled settings too: many minutes more
+#   benchmarks/gpu.sh --models    instead: a step of every model beside its official order
 #   benchmarks/gpu.sh --rehearse  everything on the CPU, tiny, in three minutes; no rows are kept
 #   PYTHON=python ROWS=FILE       the interpreter, and another file for the rows
 set -uo pipefail
@@ -17,17 +18,19 @@ kept=${ROWS:-benchmarks/results.csv}
 total=600 # seconds for all parts
 patient=  # whether a part may take all that is left of them
 rehearsed=
+models=
 compile=()
 case ${1:-} in
     '') ;;
     --compile) compile=(--compile) total=1800 patient=1 ;;
+    --models) models=1 patient=1 ;;
     --rehearse)
         rehearsed=1 total=900 patient=1 kept=${ROWS:-/dev/null}
         # As on a machine without a GPU. Tiny networks: a second thread costs more than it brings.
         export CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1
         ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 2
         ;;
 esac
@@ -78,7 +81,10 @@ print(*(f"{key}: {value}" for key, value in provenance().items()), sep="\n")
 print("python:", platform.python_version(), "numpy:", numpy.__version__, "triton:", found)
 print("cuDNN:", torch.backends.cudnn.version(), "NCCL:", torch.cuda.is_available() and torch.cuda.nccl.version())
 '
-if [ -n "$rehearsed" ]; then
+if [ -n "$models" ]; then
+    part 'a step of every model' 0 "$python" $bench/step.py --model all --rounds 1 --steps 6 --launches \
+        --settings float32 'float32, graph' 'bfloat16, graph' "${rows[@]}"
+elif [ -n "$rehearsed" ]; then
     part 'parity and resume' 0 "$python" $bench/parity.py kernels steps resume --quick "${rows[@]}"
     part launches 0 "$python" $bench/launches.py --variant light --plain --img-size 96 --rows 5 "${rows[@]}"
     part 'a step' 0 "$python" $bench/step.py --quick --steps 1 --settings float32 bfloat16 "${rows[@]}"
@@ -96,7 +102,7 @@ else
     part launches 60 "$python" $bench/launches.py --amp --rows 15 "${rows[@]}"
     part resume 90 "$python" $bench/parity.py resume
 fi
-part 'a rank' 90 bash -c rank
+[ -n "$models" ] || part 'a rank' 90 bash -c rank
 
 if [ -f "$work/rows.csv" ]; then
     [ -s "$kept" ] || head -n 1 "$work/rows.csv" >"$kept"

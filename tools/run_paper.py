@@ -1,4 +1,4 @@
-"""Train and measure what a table of the paper takes, and write the table.
+"""Train and measure what a table of the paper takes, or the same on own data, and write the table.
 
 The same command goes on where it stopped: what is done is skipped, what was interrupted is resumed.
 """
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,21 +22,24 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ugatit_mm.apis import add_run_arguments, config_of, results_path
-from ugatit_mm.config import config_names, data_set
+from ugatit_mm.apis import add_run_arguments, config_of, results_path, width_options
+from ugatit_mm.config import config_names, data_set, load_config
 from ugatit_mm.datasets.preparation.layout import FOLDERS
+from ugatit_mm.engine import length_options
 from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
 from ugatit_mm.evaluation.results import ResultsError, read_results
-from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.evaluation.runs import STATED, TRANSLATIONS, described
+from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 from ugatit_mm.models.base import TRANSLATION_MODELS
 from ugatit_mm.visualization import read_scalars
 
 TOOLS = Path(__file__).resolve().parent
 DATASETS = DIRECTIONS[:5]
 MODELS = sorted(model.NAME for model in TRANSLATION_MODELS.values())
+CUSTOM = 'custom'  # ends the name of a model's config for own data
 PROBE = 20  # iterations that are timed, the first half of them left out
 PROBE_OF_NOISE = 4  # the same where the data is missing
 NOISE = 4  # pictures of a domain then
@@ -44,6 +47,10 @@ NOISE = 4  # pictures of a domain then
 
 class PlanError(ValueError):
     """The runs cannot be started; the message says why and what to do."""
+
+
+class ProbeError(RuntimeError):
+    """The iterations that were to be timed failed; it was said why."""
 
 
 @dataclass
@@ -54,20 +61,50 @@ class Run:
         config: Name of the config.
         options: Words after ``--cfg-options``.
         work_dir: Folder of the run.
+        iters: Iterations, if not the config's; phases and schedule follow.
+        width: Channels of the first convolution, if not the config's.
+        last: Words that win over all before them.
     """
 
     config: str
     options: list[str]
     work_dir: Path
+    iters: int | None = None
+    width: int | None = None
+    last: list[str] = field(default_factory=list)
 
-    @cached_property
-    def cfg(self) -> Config:
-        """The resolved config."""
+    def __post_init__(self) -> None:
+        """Bring all options together.
+
+        Raises:
+            PlanError: The config cannot be loaded with them.
+        """
+        found = {}
+        if self.iters is not None:
+            found |= length_options(self.load(), self.iters)
+        if self.width is not None:
+            found |= width_options(self.load(), self.width)
+        self.options += [f'{key}={value}' for key, value in found.items()] + self.last
+
+    def load(self) -> Config:
+        """Resolve the config.
+
+        Raises:
+            PlanError: It cannot be.
+        """
         parser = argparse.ArgumentParser()
         parser.add_argument('config')
         add_run_arguments(parser)
         words = [self.config, '--work-dir', str(self.work_dir), '--cfg-options', *self.options]
-        return config_of(parser.parse_args(words))
+        try:
+            return config_of(parser.parse_args(words))
+        except ValueError as error:
+            raise PlanError(f'{self.config}: {error}') from error
+
+    @cached_property
+    def cfg(self) -> Config:
+        """The resolved config."""
+        return self.load()
 
     @property
     def model(self) -> str:
@@ -85,6 +122,10 @@ class Run:
     def results(self) -> Path:
         return results_path(self.cfg, self.checkpoint)
 
+    @property
+    def translations(self) -> Path:
+        return self.work_dir / TRANSLATIONS
+
     def trained(self) -> int:
         """Iterations that the last checkpoint has."""
         checkpoints = checkpoints_of(self.work_dir)
@@ -96,7 +137,8 @@ class Run:
         if folders := [name for name in FOLDERS if not (root / name).is_dir()]:
             return (
                 f'{self.config}: no folder {", ".join(folders)} in {root}. Prepare the data with '
-                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets.'
+                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets; own '
+                'pictures go into these four folders of --data-root.'
             )
         return None
 
@@ -127,28 +169,31 @@ class Run:
         return size, written if kept < 1 else min(kept, written)
 
     def is_done(self, features: str) -> bool:
-        """Whether it was trained to the end and measured with these features."""
+        """Whether it was trained to the end and measured with these features, and translated."""
         if not self.results.is_file():
             return False
         try:
-            figures = read_results(self.results)['figures']
+            results = read_results(self.results)
         except ResultsError:
             return False
-        return any(figure.features == features for figure in figures)
+        translated = all((self.translations / name).is_dir() for name in results['directions'])
+        return translated and any(each.features == features for each in results['figures'])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog='Example: tools/run_paper.py --what table3 --models ugatit cyclegan --gpus 4',
+        epilog='Examples: tools/run_paper.py --what table3 --models all --gpus 4; on own pictures '
+        'tools/run_paper.py --what table3 --models all --data-root flowers --domains daisy '
+        'sunflower --iters 20000',
     )
     parser.add_argument('--what', choices=['table3', 'ablation'], required=True)
     parser.add_argument(
         '--models',
         nargs='+',
-        choices=MODELS,
+        choices=[*MODELS, 'all'],
         metavar='NAME',
-        help=f'for table3, some of {", ".join(MODELS)} (ugatit)',
+        help=f'for table3, some of {", ".join(MODELS)}, or all (ugatit)',
     )
     parser.add_argument(
         '--datasets',
@@ -164,14 +209,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default='data',
         help='folder of the data sets (%(default)s)',
     )
-    parser.add_argument('--iters', type=int, help="of each run (its config's, as in the papers)")
+    parser.add_argument(
+        '--data-root',
+        type=os.path.expanduser,
+        metavar='DIR',
+        help='own data in place of the data sets: trainA, trainB, testA, testB in one folder',
+    )
+    parser.add_argument(
+        '--domains', nargs=2, metavar=('A', 'B'), help='names of the two domains of own data'
+    )
+    parser.add_argument(
+        '--iters',
+        type=int,
+        help='of each run, phases and schedule in proportion (those of its config, iterations or '
+        'epochs as its program counts)',
+    )
     parser.add_argument(
         '--light', action='store_true', help='light generators, of models with such'
+    )
+    parser.add_argument(
+        '--base-channels',
+        type=int,
+        help="of the first convolution, all networks in proportion (its config's)",
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument(
-        '--work-dir', type=os.path.expanduser, help='folder of the runs (work_dirs/paper/WHAT)'
+        '--work-dir',
+        type=os.path.expanduser,
+        help='folder of the runs (work_dirs/paper/WHAT, of own data work_dirs/paper/A2B)',
     )
     parser.add_argument(
         '--kid', default='InceptionFeatures', help='extractor of the figures (%(default)s)'
@@ -187,21 +253,38 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for all runs'
     )
+    parser.add_argument(
+        '--model-options',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'KEY=VALUE'),
+        help='for the runs of one model; may be given for several',
+    )
     args = parser.parse_args(argv)
-    if (args.datasets or args.models) and args.what == 'ablation':
+    if (args.datasets or args.models or args.data_root) and args.what == 'ablation':
         parser.error(
-            '--models and --datasets are for table3: the ablation is of ugatit on selfie2anime '
-            '(other data by --cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
+            '--models, --datasets and --data-root are for table3: the ablation is of ugatit on '
+            'selfie2anime (other data by --cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
         )
-    for name in ('iters', 'gpus'):
+    if bool(args.data_root) != bool(args.domains) or (args.data_root and args.datasets):
+        parser.error('own data are --data-root DIR and --domains A B, without --datasets')
+    args.models = MODELS if 'all' in (args.models or ()) else args.models or ['ugatit']
+    for name, *words in args.model_options:
+        if name not in args.models:
+            parser.error(f'--model-options {name}: the models are {", ".join(args.models)}')
+        if not words:
+            parser.error(f'--model-options {name}: give KEY=VALUE')
+    for name in ('iters', 'gpus', 'base_channels'):
         if (number := getattr(args, name)) is not None and number < 1:
-            parser.error(f'--{name} must be 1 or more')
+            parser.error(f'--{name.replace("_", "-")} must be 1 or more')
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    work_dir = Path(args.work_dir or f'work_dirs/paper/{args.what}')
+    table = '2'.join(args.domains) if args.domains else args.what
+    work_dir = Path(args.work_dir or f'work_dirs/paper/{table}')
     try:
         features, missing = name_of_features(args.kid)
         runs = plan(args, work_dir)
@@ -225,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('interrupted; the same command goes on', file=sys.stderr)
         return 130
-    write_table(args.what, [run.results for run in runs if run.is_done(features)], work_dir)
+    write_table(args, [run for run in runs if run.is_done(features)], work_dir)
     for run in failed:
         print(f'error: {run.config} failed, see above and {run.work_dir}', file=sys.stderr)
     return 1 if failed else 0
@@ -246,28 +329,47 @@ def name_of_features(extractor: str) -> tuple[str, list[str]]:
 def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
     """List the runs of a table.
 
+    Of several models, those that have no config for a data set are left out, and it is said.
+
     Raises:
-        PlanError: A model has no config for a data set.
+        PlanError: The only model has none, or a config does not take the options.
     """
-    common = [] if args.iters is None else [f'train_cfg.max_iters={args.iters}']
-    common += [f'randomness.seed={args.seed}']
-    last = args.cfg_options
+    common = [f'randomness.seed={args.seed}']
     if args.what == 'ablation':
-        last = ['model.generator.light=True'] * args.light + last
-        configs = {f'ablation/ugatit_{row}_selfie2anime': 'selfie2anime' for row in TABLE_1}
+        common += ['model.generator.light=True'] * args.light
+        wanted = [
+            ('ugatit', f'ablation/ugatit_{row}_selfie2anime', 'selfie2anime') for row in TABLE_1
+        ]
+    elif args.data_root:
+        common += [f'domains.{letter}={name}' for letter, name in zip('AB', args.domains)]
+        wanted = [(model, config_for(model, CUSTOM, False), CUSTOM) for model in args.models]
     else:
-        configs = {
-            config_for(model, name, args.light): name
-            for model in args.models or ['ugatit']
-            for name in args.datasets or DATASETS
-        }
+        wanted = []
+        for model in args.models:
+            for name in args.datasets or DATASETS:
+                try:
+                    wanted.append((model, config_for(model, name, args.light), name))
+                except PlanError as error:
+                    if len(args.models) == 1:
+                        raise
+                    print(f'left out: {error}')
+    own = {name: [] for name in args.models}
+    if args.light and args.data_root:  # one config for light and full
+        for model, config, _ in wanted:
+            if 'light' in load_config(config).model.get('generator', {}):
+                own[model].append('model.generator.light=True')
+    for name, *words in args.model_options:
+        own[name] += words
     return [
         Run(
             config,
-            [*common, f'data_root={data_root(args, name)}', *last],
+            [*common, f'data_root={data_root(args, name)}'],
             work_dir / Path(config).name,
+            args.iters,
+            args.base_channels,
+            [*args.cfg_options, *own[model]],
         )
-        for config, name in configs.items()
+        for model, config, name in wanted
     ]
 
 
@@ -286,7 +388,9 @@ def config_for(model: str, name: str, light: bool) -> str:
 
 
 def data_root(args: argparse.Namespace, name: str) -> Path:
-    """Where a data set is below ``--data-dir``."""
+    """Where a data set is: below ``--data-dir``, or what ``--data-root`` says."""
+    if name == CUSTOM:
+        return Path(args.data_root)
     return Path(args.data_dir) / Path(data_set(name).data_root).name
 
 
@@ -300,8 +404,8 @@ def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
         PlanError: A folder belongs to a run with other options.
     """
     for run in pending:
-        stated = run.work_dir / 'run_paper.json'
-        if stated.is_file() and json.loads(stated.read_text()) != statement(run, args):
+        stated = run.work_dir / STATED
+        if stated.is_file() and not statement(run, args).items() <= of_file(stated).items():
             raise PlanError(
                 f'{run.work_dir} holds a run with other options ({stated}): give those, or another '
                 '--work-dir.'
@@ -313,6 +417,14 @@ def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
 def statement(run: Run, args: argparse.Namespace) -> dict:
     """What must be the same for a run to go on."""
     return {'config': run.config, 'options': run.options, 'processes': args.gpus}
+
+
+def of_file(stated: Path) -> dict:
+    """What a run's file says; nothing, if it is damaged."""
+    try:
+        return dict(json.loads(stated.read_text()))
+    except (TypeError, ValueError):
+        return {}
 
 
 def describe(
@@ -330,12 +442,24 @@ def describe(
         print(f'missing: {" ".join(each.split())}')
     if not left:
         return
-    for model in dict.fromkeys(run.model for run in pending):
-        estimate(model, [run for run in pending if run.model == model], args)
+    models = dict.fromkeys(run.model for run in pending)
+    hours = []
+    for name in models:
+        try:
+            hours.append(estimate(name, [run for run in pending if run.model == name], args))
+        except ProbeError:
+            if len(models) == 1:
+                raise SystemExit(
+                    'error: the timing failed, see above; nothing was started'
+                ) from None
+            print(f'{name}: the timing failed, see above')
+            hours.append(None)
+    if len(hours) > 1 and None not in hours:
+        print(f'estimate of time, all: {cost(sum(hours), args)}', flush=True)
 
 
-def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> None:
-    """Print what the runs of a model take."""
+def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> float | None:
+    """Print what the runs of a model take; their hours, if it is known."""
     size, kept = runs[0].bytes_on_disk()
     print(
         f'estimate of size, {model}: {size / 1e9:.2g} GB a checkpoint, {kept} of them kept: '
@@ -349,15 +473,23 @@ def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> None:
         seconds = probe(next((run for run in runs if not run.lacks_data()), runs[0]), args)
     if seconds is None:
         print(f'{model}: no estimate of time, nothing of it has run yet')
-        return
+        return None
     hours = sum(run.iterations - run.trained() for run in runs) * seconds / 3600
     said = f'estimate of time, {model}: at {seconds:.3g} s an iteration: '
-    said += f'{hours:.1f} hours ({hours / 24:.1f} days)'
+    print(f'{said}{cost(hours, args)}; the tests come on top', flush=True)
+    return hours
+
+
+def cost(hours: float, args: argparse.Namespace) -> str:
+    """Time and price in words."""
+    said = (
+        f'{hours:.1f} hours ({hours / 24:.1f} days)' if hours >= 1 else f'{60 * hours:.0f} minutes'
+    )
     if args.gpus > 1:
         said += f', {hours * args.gpus:.1f} GPU-hours'
     if args.price is not None:
         said += f', price {hours * args.gpus * args.price:.2f}'
-    print(f'{said}; the tests come on top', flush=True)
+    return said
 
 
 def seconds_per_iteration(work_dir: Path) -> float | None:
@@ -390,7 +522,7 @@ def probe(run: Run, args: argparse.Namespace) -> float | None:
             options.append(f'data_root={data}')
         words = [run.config, '--restart', '--work-dir', str(folder), '--cfg-options', *options]
         if call('train', words, args.gpus) != 0:
-            raise SystemExit('error: the timing failed, see above; nothing was started')
+            raise ProbeError
     return seconds_per_iteration(folder)
 
 
@@ -411,8 +543,8 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
         KeyboardInterrupt: The training was interrupted; it has saved a checkpoint.
     """
     run.work_dir.mkdir(parents=True, exist_ok=True)
-    stated = run.work_dir / 'run_paper.json'
-    stated.write_text(json.dumps(statement(run, args), indent=1) + '\n')
+    stated = run.work_dir / STATED
+    stated.write_text(json.dumps(statement(run, args) | described(run.cfg), indent=1) + '\n')
     options = ['--work-dir', str(run.work_dir), '--cfg-options', *run.options]
     if run.trained() < run.iterations:
         # What was killed before its first checkpoint has left logs.
@@ -421,6 +553,7 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
         if status:
             return False
     words = [run.config, str(run.checkpoint), '--kid', args.kid]
+    words += ['--out-dir', str(run.translations)]
     if args.subset_size:
         words += ['--subset-size', str(args.subset_size)]
     return call('test', [*words, *options], args.gpus) == 0
@@ -459,10 +592,16 @@ def call(tool: str, words: list[str], processes: int) -> int:
     return status
 
 
-def write_table(what: str, files: list[Path], work_dir: Path) -> None:
-    """Write the table of what is done so far, beside the runs."""
-    make = table_1 if what == 'ablation' else table_3
-    markdown, table = make(Results(files))
+def write_table(args: argparse.Namespace, done: list[Run], work_dir: Path) -> None:
+    """Write the table of what is done so far, and how long it took, beside the runs."""
+    make = table_1 if args.what == 'ablation' else table_own if args.data_root else table_3
+    markdown, table = make(Results([run.results for run in done]))
+    times = {run.config: seconds_per_iteration(run.work_dir) for run in done}
+    if lines := [
+        f'- {config}: {seconds:.3g} s an iteration' for config, seconds in times.items() if seconds
+    ]:
+        said = 'Time of training, the median of the later half of what was logged:'
+        markdown += '\n\n' + '\n'.join([said, '', *lines])
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / 'table.md').write_text(markdown + '\n')
     (work_dir / 'table.csv').write_text(table)

@@ -5,6 +5,8 @@ import csv
 import os
 import sys
 
+from ugatit_mm.evaluation.runs import add_run, methods_of
+
 QUESTION = 'Which result is the best translation of the source?'
 
 
@@ -15,6 +17,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'each choice is stored at once, and who comes back goes on where they stopped. '
         'A result belongs to the source of the same name, whatever its suffix.',
         usage='%(prog)s SOURCES METHOD=DIR METHOD=DIR… [options]\n'
+        '       %(prog)s --run DIR [--dataset DIRECTION] [options]\n'
         '       %(prog)s --report DB [DB …] [--csv FILE]',
     )
     parser.add_argument('sources', nargs='?', metavar='SOURCES', help='folder of source pictures')
@@ -27,9 +30,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default='study.sqlite',
         help='votes go here (default: %(default)s)',
     )
-    parser.add_argument(
-        '--dataset', default='study', help="the table's column (default: %(default)s)"
-    )
+    add_run(parser, "the table's column (study)")
     parser.add_argument(
         '--question',
         default=QUESTION,
@@ -58,8 +59,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
     if args.report and args.sources:
         parser.error('--report takes databases alone, no SOURCES')
-    if not args.report and not args.sources:
-        parser.error('give SOURCES and METHOD=DIR, or --report DB')
+    if args.run and (args.sources or args.report):
+        parser.error('--run has SOURCES and METHOD=DIR by itself')
+    if not (args.report or args.run or args.sources):
+        parser.error('give SOURCES and METHOD=DIR, or --run DIR, or --report DB')
     if args.csv and not args.report:
         parser.error('--csv needs --report')
     if not 0 <= args.port < 2**16:
@@ -84,8 +87,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.report:
             report(args.report, args.csv, args.seed)
         else:
+            if args.run:
+                args.dataset, args.sources, args.methods = methods_of(args.run, args.dataset)
             study = collect(
-                *(args.sources, args.methods, args.dataset, args.question),
+                *(args.sources, args.methods, args.dataset or 'study', args.question),
                 *(args.seed, args.per_person),
             )
             print(f'{len(study.sources)} sources, each with {len(study.methods)} results')

@@ -14,7 +14,7 @@ from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
 from ugatit_mm.evaluation.figures import Figure
 from ugatit_mm.evaluation.results import read_results, results_of, with_metrics, write_results
-from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
 
 
@@ -278,6 +278,55 @@ def test_other_data_get_columns_of_their_own(tmp_path: Path):
     markdown, _ = table_3(Results([tmp_path]))
     assert rows(markdown)[-5] == ['model', 'daisy2sunflower']
     assert rows(markdown)[-3][1] == '30.00 ± 3.00'
+
+
+def test_the_sources_stand_before_the_models(tmp_path: Path):
+    """As wide as the tests that they are of; the later one counts."""
+    path = write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07, 'dog2cat': 0.08})
+    content = json.loads(path.read_text())
+    content['untranslated'] = content['figures']
+    content['batch_size'] = 8
+    path.write_text(json.dumps(content))
+    write(tmp_path, 'baselines/cyclegan_cat2dog', {'cat2dog': 0.07})  # without such
+    markdown, table = table_3(Results([tmp_path]))
+    first, second = blocks(markdown)
+    assert first[2][0] == 'source images, not translated: 256 px, bilinear; target'
+    assert first[2][1:] == ['-', '-', '7.00 ± 0.70', '-', '-']
+    assert [row[0].split('; ')[1] for row in first[2:5]] == [
+        'target',
+        'target, blocks',
+        'with source',
+    ]
+    assert first[5][0] == 'U-GAT-IT, paper' and second[2][3] == '8.00 ± 0.80'
+    assert '1,000,000 iterations of 8 pairs, seed 3; target' in first[6][0]
+    assert 'Features: inception (weights file).' in markdown
+    lines = list(csv.DictReader(io.StringIO(table)))
+    (cell,) = (
+        x
+        for x in lines
+        if (x['model'], x['direction'], x['protocol'])
+        == ('source images, not translated', 'cat2dog', 'kid')
+    )
+    assert (float(cell['ours_x100']), cell['paper_x100']) == (pytest.approx(7), '')
+
+
+def test_own_data_have_a_table_without_the_papers(stub, tmp_path: Path, monkeypatch):
+    """Every model there is, also one that was not trained; a one-way model has no way back."""
+    monkeypatch.setattr(Stub, 'TARGETS', ('B',))
+    write(tmp_path, 'ugatit_custom', {'a2b': 0.07, 'b2a': 0.08})
+    write(tmp_path, stub_config(both=1e-4, content=1e-4), {'a2b': 0.06})
+    markdown, table = table_own(Results([tmp_path]))
+    (rows_of_table,) = blocks(markdown)
+    got = {row[0].split(':')[0]: row[1:] for row in reversed(rows_of_table)}
+    assert got['model'] == ['a2b', 'b2a'] and 'paper' not in ''.join(got)
+    assert got['U-GAT-IT, ours'] == ['7.00 ± 0.70', '8.00 ± 0.80']
+    assert got['MUNIT, ours'] == ['6.00 ± 0.60', '-']
+    assert got['CycleGAN, ours'] == ['not trained', 'not trained']
+    assert markdown.startswith('## Translation models, a2b and b2a\n\nKID times 100')
+    assert 'The paper' not in markdown and '- MUNIT, None on cat2dog' in markdown
+    assert {row['table'] for row in csv.DictReader(io.StringIO(table))} == {'3'}
+    nothing = table_own(Results([]))
+    assert 'nothing measured yet' in nothing[0] and len(nothing[1].splitlines()) == 1
 
 
 def test_the_tool_without_results_says_not_trained(tmp_path: Path, capsys):

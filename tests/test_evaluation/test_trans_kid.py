@@ -97,6 +97,14 @@ def test_figures_of_both_directions(domains):
         assert got[f'{direction}/means_kid_with_source'] == pytest.approx(both.value)
         assert got[f'{direction}/means_kid_with_source_stderr'] == pytest.approx(both.spread)
         assert got[f'{direction}/means_fid'] == pytest.approx(kid.fid(f, t))
+        copies = {x.protocol: x.value for x in metric.untranslated if x.direction == direction}
+        alone = kid.mean_with_source(kid.kid_blocks(s, t, 4), kid.kid_blocks(s, s, 4))
+        assert copies == {
+            'kid': pytest.approx(kid.kid(s, t, 4, 5).value),
+            'kid_blocks': pytest.approx(kid.kid_blocks(s, t, 4).value),
+            'kid_with_source': pytest.approx(alone.value),
+            'fid': pytest.approx(kid.fid(s, t)),
+        }
     assert len(got) == 14
     counts = {(f.direction, f.protocol): f.images for f in metric.figures}
     assert counts['cat2dog', 'kid'] == {'fake': 7, 'target': 5}

@@ -1,6 +1,7 @@
 """The benchmarks of the step and of translation: what they compare, what they write."""
 
 import csv
+import inspect
 import math
 import os
 import subprocess
@@ -17,6 +18,8 @@ step = load_tool('benchmarks/step')
 translate = load_tool('benchmarks/translate')
 parity = load_tool('benchmarks/parity')
 soak = load_tool('benchmarks/soak')
+OfficialOrder = translate.OfficialOrder
+official_order = load_tool('benchmarks/building').official_order
 SMALL = ['--variant', 'light', '--img-size', '96', '--base-channels', '4', '--rounds', '1']
 
 
@@ -40,9 +43,9 @@ def test_settings_are_the_flags_of_the_training_tool():
 def test_step_compares_the_same_mathematics():
     """With the official weights in ours, the first step's losses are the same."""
     torch.manual_seed(0)
-    official = step.OfficialOrder(True, 96, base_channels=4)
+    official = OfficialOrder(96, base_channels=4, light=True)
     images = {k: torch.randint(0, 256, (1, 3, 96, 96)) / 127.5 - 1 for k in 'AB'}
-    ours = step.build_ours(True, images, {'base_channels': 4})
+    ours = step.build_ours(step.Case('ugatit', 'light'), images, 4)
     model = ours.model
     model.load_state_dict(from_official(official.state_dict()))
     log, theirs = ours(), official.step(images['A'], images['B'])
@@ -81,9 +84,34 @@ def test_step_writes_ratios_of_one_run(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_models_stand_beside_their_official_orders(tmp_path, capsys):
+    out = tmp_path / 'results.csv'
+    words = [*SMALL, '--model', 'cyclegan', '--steps', '1', '--settings', 'float32', '--launches']
+    assert step.main([*words, '--out', str(out)]) == 0
+    found = {(r['setting'], r['quantity'], r['unit']): float(r['value']) for r in rows(out)}
+    assert {row['case'] for row in rows(out)} == {'cyclegan, 4 channels, 96 px, batch 1'}
+    assert found['float32', 'peak memory', 'x official order'] > 0
+    official, ours = (found[name, 'launches', 'a step'] for name in ('official order', 'bfloat16'))
+    assert 0 < ours < official
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith('| cyclegan |')]
+    speed = found['float32', 'speed', 'x official order']
+    assert line.startswith('| cyclegan | float32 | ')
+    assert float(line.split(' | ')[2]) == pytest.approx(speed, abs=0.01)
+    assert f' | {official:g} → {ours:g} | ' in line and line.count('not measured') == 3
+
+
+def test_every_model_has_an_official_order():
+    for case in step.cases_of(['all'], ['full']):
+        named = inspect.signature(official_order(case.model)).parameters
+        assert list(named)[:3] == ['img_size', 'base_channels', 'device'], case
+    with pytest.raises(ValueError, match=r'add tools/benchmarks/official/pix2pix\.py'):
+        official_order('pix2pix')
+
+
+@pytest.mark.slow
 def test_translate_gives_the_official_images(tmp_path):
     torch.manual_seed(0)
-    official = step.OfficialOrder(True, 96, base_channels=4)
+    official = OfficialOrder(96, base_channels=4, light=True)
     image = torch.rand(1, 3, 96, 96) * 2 - 1
     with torch.no_grad():
         ways = translate.settings(official, True, image, False, {'base_channels': 4})

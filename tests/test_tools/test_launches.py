@@ -132,7 +132,7 @@ def test_phases_of_a_step():
         ['--variant', 'light', '--plain', '--device', 'cpu', '--img-size', '96']
     )
     with launches.kernel_switch(False):
-        found = count(launches.build(args, 'light', torch.device('cpu')))
+        found = count(launches.build(args, launches.Case('ugatit', 'light'), torch.device('cpu')))
     phases = {name: operators for name, operators, *_ in found.by(0)}
     assert set(phases) == {
         launches.ELSEWHERE,
@@ -184,6 +184,22 @@ def test_too_many_launches_fail(capsys):
     said = capsys.readouterr()
     assert 'cyclegan, float32, plain, 4 channels, 32 px, batch 1: more than 10' in said.err
     assert '| phase | operators | Triton launches | launches | kernels on a GPU' in said.out
+
+
+def test_models_are_counted_beside_their_official_orders(tmp_path, capsys):
+    words = ['--model', 'cyclegan', '--device', 'cpu', '--plain', '--img-size', '32', '--official']
+    assert launches.main([*words, '--max', '10', '--out', str(tmp_path / 'rows.csv')]) == 1
+    said = capsys.readouterr()
+    (line,) = [line for line in said.out.splitlines() if line.startswith('| cyclegan |')]
+    official, ours, ratio = map(float, line.strip('| ').split(' | ')[1:])
+    # The plain formulas of ours are more operators than torch's own layers.
+    assert 1000 < official < ours and ratio == pytest.approx(ours / official, abs=0.01)
+    assert said.err == 'cyclegan: more than 10 launches\n'
+    found = (tmp_path / 'rows.csv').read_text().splitlines()
+    assert len(found) == 3
+    assert found[2].endswith(f',"float32, plain, cpu",launches,{ours:.4g},a step')
+    with pytest.raises(SystemExit):
+        launches.main([*words, '--recipe', 'pytorch'])
 
 
 def test_what_a_profile_says():

@@ -1,4 +1,4 @@
-"""The benchmarks' baseline against the recorded numbers of the official PyTorch program."""
+"""U-GAT-IT's baseline against the recorded numbers of the official PyTorch program."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import load_tool, recorded_checkpoint
 
-OfficialOrder = load_tool('benchmarks/official_order').OfficialOrder
+OfficialOrder = load_tool('benchmarks/official/ugatit').OfficialOrder
 
 
 def images(recorded: np.ndarray) -> torch.Tensor:
@@ -26,7 +26,7 @@ def flat(weights: dict) -> dict[str, torch.Tensor]:
 def build(weights: dict, light: bool, img_size: int) -> OfficialOrder:
     """The official weights under their official names, loaded strictly."""
     base_channels = len(weights['genA2B']['DownBlock.1.weight'])
-    baseline = OfficialOrder(light, img_size, base_channels)
+    baseline = OfficialOrder(img_size, base_channels, light=light)
     baseline.load_state_dict(weights)
     return baseline
 
@@ -122,7 +122,7 @@ def test_reference_training_steps(reference):
 def test_step_spares_no_work():
     """What the official order computes twice or in vain is computed: else ratios flatter us."""
     torch.manual_seed(0)
-    baseline = OfficialOrder(True, 96, base_channels=2, num_blocks=1)
+    baseline = OfficialOrder(96, base_channels=2, light=True, num_blocks=1)
     calls: Counter = Counter()
     for name, network in baseline.networks.items():
         network.register_forward_pre_hook(
@@ -147,7 +147,7 @@ def test_step_spares_no_work():
 
 def test_rho_is_clipped_after_the_step():
     torch.manual_seed(0)
-    baseline = OfficialOrder(True, 96, base_channels=2, num_blocks=1)
+    baseline = OfficialOrder(96, base_channels=2, light=True, num_blocks=1)
     rhos = [p for name, p in baseline.networks.named_parameters() if name.endswith('rho')]
     assert len(rhos) == 2 * (2 + 2)
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_rho_is_clipped_after_the_step():
 
 def test_start_and_wrong_input():
     torch.manual_seed(0)
-    baseline = OfficialOrder(False, 32, base_channels=2, num_blocks=1)
+    baseline = OfficialOrder(32, base_channels=2, num_blocks=1)
     state = baseline.state_dict()
     assert state['genA2B']['FC.0.weight'].shape == (8, 8 * 8 * 8)
     assert (state['genB2A']['UpBlock1_1.norm2.rho'] == 0.9).all()
@@ -169,7 +169,7 @@ def test_start_and_wrong_input():
     first = state['genA2B']['DownBlock.1.weight']
     assert 0.9 < first.abs().max().item() * (3 * 7 * 7) ** 0.5 <= 1
     with pytest.raises(ValueError, match='multiple of 4, not 30'):
-        OfficialOrder(True, 30)
+        OfficialOrder(30)
     with pytest.raises(ValueError, match='disLB'):
         baseline.load_state_dict({'genA2B': state['genA2B']})
     del state['genA2B']['gamma.weight']

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,7 +14,11 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
 
+from ugatit_mm.apis import width_options
+from ugatit_mm.config import load_config
 from ugatit_mm.evaluation.paper import TABLE_1
+from ugatit_mm.evaluation.runs import methods_of
+from ugatit_mm.user_study import collect
 
 OPTIONS = {key: value for key, value in TINY.items() if key != 'train_cfg.max_iters'} | {
     'model.generator.norm_groups': 4
@@ -93,7 +99,7 @@ def test_table_3_goes_on_where_it_stopped(data_dir, tmp_path, tool, capsys):
     ]
     assert logged == [1, 2, 3, 4]  # trained once each
     table = (tmp_path / 'work' / 'table.md').read_text()
-    ours = [line.split(' | ') for line in table.splitlines() if '; target |' in line]
+    ours = [x.split(' | ') for x in table.splitlines() if ', ours: ' in x and '; target |' in x]
     assert [cell != 'not trained' for cell in ours[0][1:4]] == [False, True, True]
     assert [cell != 'not trained' for cell in ours[1][1:4]] == [False, True, True]
 
@@ -190,6 +196,39 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
     assert 'error: no Inception weights' in capsys.readouterr().err
 
 
+def test_a_timing_that_fails_stops_only_its_model(data_dir, tmp_path, tool, capsys, monkeypatch):
+    def probe(run, args):
+        if run.model == 'UGATIT':
+            raise tool.ProbeError
+        return 36.0
+
+    monkeypatch.setattr(tool, 'probe', probe)
+    arguments = ['--datasets', 'cat2dog', '--dry-run', *words(data_dir, 'table3', tmp_path)]
+    arguments = [word for word in arguments if word != '--no-probe']
+    arguments[arguments.index('--cfg-options') :] = []
+    assert tool.main([*arguments, '--models', 'ugatit', 'cyclegan']) == 0
+    printed = capsys.readouterr().out
+    assert 'UGATIT: the timing failed, see above' in printed
+    assert 'UnpairedCycleGAN: at 36 s' in printed and 'estimate of time, all' not in printed
+    with pytest.raises(SystemExit, match='nothing was started'):
+        tool.main([*arguments, '--models', 'ugatit'])
+
+
+def test_the_command_of_the_results_fits_every_model(tmp_path, tool):
+    """Of docs/results.md: each model's config takes its options."""
+    text = (ROOT / 'docs' / 'results.md').read_text().replace('\\\n', ' ')
+    (command,) = re.findall(r'^python tools/run_paper\.py (.*--models all .*)$', text, re.M)
+    words = shlex.split(command)
+    named = [words[i + 1] for i, word in enumerate(words) if word == '--model-options']
+    if missing := set(named) - set(tool.MODELS):
+        pytest.skip(f'not registered: {sorted(missing)}')
+    runs = tool.plan(tool.parse_args(words), tmp_path)
+    assert len(runs) == len(tool.MODELS)
+    for run in runs:
+        size = run.cfg.model.get('img_size') or run.cfg.model.generator.img_size
+        assert (run.iterations, size) == (3000, 64), run.config
+
+
 @pytest.mark.slow
 def test_time_is_measured_without_the_data(tmp_path, tool, capsys):
     arguments = words(tmp_path / 'none', 'table3', tmp_path / 'work')
@@ -229,29 +268,120 @@ def test_the_runs_of_two_models(data_dir, tmp_path, tool, capsys, monkeypatch):
         tool.config_for('cyclegan', 'cat2mouse', light=True)
 
 
-def test_another_model_is_trained_and_measured(data_dir, tmp_path, tool):
-    options = {key: value for key, value in TINY_OF['cyclegan'].items() if 'max_iters' not in key}
-    assert (
-        tool.main(
-            [
-                *('--what', 'table3', '--models', 'cyclegan', '--datasets', 'horse2zebra'),
-                *(
-                    '--data-dir',
-                    str(data_dir),
-                    '--work-dir',
-                    str(tmp_path / 'work'),
-                    '--iters',
-                    '2',
-                ),
-                *('--kid', 'ColourHOGFeatures', '--subset-size', '2', '--no-probe'),
-                *('--cfg-options', *as_arguments(options)),
-            ]
-        )
-        == 0
-    )
-    assert tool.calls == [(name, 'baselines/cyclegan_horse2zebra') for name in ('train', 'test')]
-    results = tmp_path / 'work' / 'cyclegan_horse2zebra' / 'results_iter_2.json'
-    assert json.loads(results.read_text())['iterations'] == 2
+def of_own_data(data_dir: Path, work_dir: Path, *models: str) -> list[str]:
+    """Words for tiny runs on one's own pictures, of two iterations."""
+    words = ['--what', 'table3', '--models', *models, '--data-root', str(data_dir / 'cat2dog')]
+    words += ['--domains', 'red', 'blue', '--work-dir', str(work_dir), '--iters', '2']
+    words += ['--kid', 'ColourHOGFeatures', '--subset-size', '2', '--no-probe', '--light']
+    for model in models:
+        tiny = {key: value for key, value in TINY_OF[model].items() if 'max_iters' not in key}
+        words += ['--model-options', model, *as_arguments(tiny)]
+    return words
+
+
+def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsys):
+    """Two models by one command; table, sheet and study take its folder."""
+    work = tmp_path / 'work'
+    arguments = of_own_data(data_dir, work, 'cyclegan', 'ugatit')
+    assert tool.main(arguments) == 0
+    configs = ('baselines/cyclegan_custom', 'ugatit_custom')
+    assert tool.calls == [(name, config) for config in configs for name in ('train', 'test')]
+    said = json.loads((work / 'ugatit_custom' / 'run_paper.json').read_text())
+    assert said['row'] == 'U-GAT-IT' and 'model.generator.light=True' in said['options']
+    assert said['sources']['blue2red'] == str(data_dir / 'cat2dog' / 'testB')
+    results = json.loads((work / 'cyclegan_custom' / 'results_iter_2.json').read_text())
+    assert results['iterations'] == 2 and len(results['untranslated']) == 8
+    table = (work / 'table.md').read_text()
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines() if line[:1] == '|']
+    features = "colour_hog features, not Inception's"
+    assert rows[0] == ['model', 'red2blue', 'blue2red'] and 'paper' not in rows[2][0]
+    # What was measured with other resizing has a row of its own; all stand before the models.
+    sources = f'source images, not translated: 32 px, {{}}, {features}; target'
+    assert [row[0] for row in rows[2:8:3]] == [sources.format(x) for x in ('bicubic', 'bilinear')]
+    assert [row[0].split(':')[0] for row in rows[8:14:3]] == ['U-GAT-IT, ours', 'CycleGAN, ours']
+    assert all(row[1:] == ['not trained', 'not trained'] for row in rows[14:])
+    assert 'Features: colour_hog (no weights' in table and len(rows) == 14 + len(tool.MODELS) - 2
+    tool.calls.clear()
+    assert tool.main(arguments) == 0 and tool.calls == []
+    (translated,) = tmp_path.glob('work/ugatit_custom/translations/red2blue/0.png')
+    capsys.readouterr()
+
+    sheet = str(tmp_path / 'sheet.png')
+    compare = load_tool('analysis/compare_folders')
+    assert compare.main(['--run', str(work), '--size', '32', '--out', sheet]) == 0
+    assert capsys.readouterr().out == f'{sheet}: 3 sources\n'
+    found = methods_of(work, 'blue2red')
+    assert list(found.results) == ['U-GAT-IT', 'CycleGAN']
+    study = collect(found.sources, found.results, found.direction, 'Which?')
+    assert len(study.sources) == 2 and study.dataset == 'blue2red'
+    assert load_tool('analysis/paper_table').main(['--own', str(work)]) == 0
+    times = '\n\nTime of training, '
+    assert capsys.readouterr().out == table[: table.index(times)] + '\n\n'
+    assert re.search(r'\n- ugatit_custom: [\d.]+ s an iteration\n$', table)
+    for wrong, name in (
+        (['--run', str(work), '--dataset', 'cat2dog'], 'there are red2blue, blue2red'),
+        (['--run', str(tmp_path / 'none')], 'holds no trainings'),
+    ):
+        for each in (compare, load_tool('user_study')):
+            assert each.main(wrong) == 1
+            assert name in capsys.readouterr().err
+    shutil.rmtree(translated.parent)
+    assert compare.main(['--run', str(work)]) == 1
+    assert 'the same tools/run_paper.py goes on with it' in capsys.readouterr().err
+    assert tool.main(arguments) == 0 and tool.calls == [('test', 'ugatit_custom')]
+    assert translated.is_file()
+
+
+def test_what_a_model_has_no_config_for_is_left_out(data_dir, tmp_path, tool, capsys, monkeypatch):
+    known = tool.config_names()
+    fewer = {name: path for name, path in known.items() if 'cyclegan_cat2dog' not in name}
+    monkeypatch.setattr(tool, 'config_names', lambda: fewer)
+    arguments = ['--datasets', 'cat2dog', 'horse2zebra', '--dry-run', '--iters', '100']
+    arguments += ['--what', 'table3', '--data-dir', str(data_dir), '--kid', 'ColourHOGFeatures']
+    arguments += ['--work-dir', str(tmp_path), '--price', '2']
+    monkeypatch.setattr(tool, 'probe', lambda run, args: 36.0)
+    assert tool.main([*arguments, '--models', 'cyclegan', 'ugatit']) == 0
+    printed = capsys.readouterr().out
+    assert 'left out: no config cyclegan_cat2dog among' in printed
+    assert '0 of 3 runs are done; 300 iterations are left' in printed
+    said = 'estimate of time, all: 3.0 hours (0.1 days), price 6.00'
+    assert said in printed.splitlines()
+    assert tool.main([*arguments, '--models', 'cyclegan']) == 1
+    assert 'error: no config cyclegan_cat2dog' in capsys.readouterr().err
+
+
+def test_options_of_all_models_and_of_one(data_dir, tmp_path, tool, capsys):
+    words = of_own_data(data_dir, tmp_path, 'ugatit', 'cyclegan')
+    args = tool.parse_args([*words, '--base-channels', '6', '--cfg-options', 'img_size=64'])
+    ugatit = tool.plan(args, tmp_path)[0]
+    # Those of one model win over those of all, and these over the width.
+    assert ugatit.cfg.img_size == 32 and ugatit.cfg.model.generator.base_channels == 4
+    gone = ('base_channels', 'img_size', 'load_size')
+    words = [word for word in words if not any(name in word for name in gone)]
+    words += ['--base-channels', '6', '--cfg-options', 'img_size=64']
+    for run in tool.plan(tool.parse_args(words), tmp_path):
+        parts = run.cfg.model.generator, run.cfg.model.discriminator
+        assert [part.base_channels for part in parts] == [6, 6] and run.cfg.img_size == 64
+        assert run.cfg.model.domains == {'A': 'red', 'B': 'blue'}
+    # In proportion to the first network's.
+    cfg = load_config('ugatit_custom', {'model.discriminator.base_channels': 128})
+    assert set(width_options(cfg, 6).items()) == {
+        ('model.generator.base_channels', 6),
+        ('model.discriminator.base_channels', 12),
+    }
+    everyone = tool.parse_args(['--what', 'table3', '--models', 'all'])
+    assert everyone.models == tool.MODELS
+    for wrong, said in (
+        (['--datasets', 'cat2dog'], 'without --datasets'),
+        (['--model-options', 'ugatit'], 'give KEY=VALUE'),
+        (['--model-options', 'unknown', 'x=1'], 'the models are ugatit, cyclegan'),
+        (['--base-channels', '0'], '--base-channels must be 1 or more'),
+    ):
+        with pytest.raises(SystemExit):
+            tool.parse_args([*words, *wrong])
+        assert said in capsys.readouterr().err
+    assert tool.main([*words, '--model-options', 'cyclegan', 'model.generator.norm=in']) == 1
+    assert 'error: baselines/cyclegan_custom: ' in capsys.readouterr().err
 
 
 @pytest.mark.slow

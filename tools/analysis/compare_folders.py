@@ -1,6 +1,8 @@
 """A sheet of several methods' results, as the paper's Figure 4.
 
-`python tools/analysis/compare_folders.py SOURCES ours=DIR cyclegan=DIR --out sheet.png`
+`python tools/analysis/compare_folders.py SOURCES ours=DIR cyclegan=DIR --out sheet.png`, or of the
+models that tools/run_paper.py trained `compare_folders.py --run work_dirs/paper/table3 --dataset
+horse2zebra`
 """
 
 import argparse
@@ -15,6 +17,7 @@ from PIL import Image, ImageOps
 
 from ugatit_mm.datasets.deep import Range, add_deep_range
 from ugatit_mm.datasets.loading import find_images, read_rgb
+from ugatit_mm.evaluation.runs import add_run, methods_of
 from ugatit_mm.files import output_names
 from ugatit_mm.visualization import make_sheet
 
@@ -23,12 +26,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Lay the results of several methods beside their sources: a row for each '
         'source, a column for each method. A result belongs to the source of the same path below '
-        'its folder, whatever its suffix.'
+        'its folder, whatever its suffix.',
+        usage='%(prog)s SOURCES METHOD=DIR [METHOD=DIR …] [options]\n'
+        '       %(prog)s --run DIR [--dataset DIRECTION] [options]',
     )
-    parser.add_argument('sources', metavar='SOURCES', help='folder of source pictures')
+    parser.add_argument('sources', nargs='?', metavar='SOURCES', help='folder of source pictures')
     parser.add_argument(
-        'methods', nargs='+', metavar='METHOD=DIR', help="a method's name, folder of its results"
+        'methods', nargs='*', metavar='METHOD=DIR', help="a method's name, folder of its results"
     )
+    add_run(parser)
     parser.add_argument('--out', type=os.path.expanduser, default='sheet.png', help='(%(default)s)')
     parser.add_argument(
         '--names', nargs='+', metavar='NAME', help='these sources, by path without suffix'
@@ -42,6 +48,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_deep_range(parser)
     parser.add_argument('--size', type=int, default=256, help='side in pixels (%(default)s)')
     args = parser.parse_intermixed_args(argv)
+    if bool(args.run) == bool(args.methods):
+        parser.error('give SOURCES and METHOD=DIR, or --run DIR')
     methods = {}
     for word in args.methods:
         name, _, folder = word.partition('=')
@@ -59,6 +67,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        if args.run:
+            args.dataset, args.sources, args.methods = methods_of(args.run, args.dataset)
         rows = match(args.sources, args.methods, args.names, args.count)
         pages = [rows[i : i + args.rows] for i in range(0, len(rows), args.rows)]
         for number, page in enumerate(pages, 1):

@@ -1,11 +1,11 @@
-"""Write the paper's Tables 1 and 3 with our figures beside its own."""
+"""Write the paper's Tables 1 and 3 with our figures beside its own; --own: Table 3 of own data."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from ugatit_mm.evaluation.results import ResultsError
-from ugatit_mm.evaluation.tables import Results, table_1, table_3
+from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -16,7 +16,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('results', nargs='*', help='results_*.json, or folders of them')
     parser.add_argument(
-        '--out-dir', help='write table1.md, table1.csv, table3.md, table3.csv here, too'
+        '--own', action='store_true', help="of own data only, without the paper's figures"
+    )
+    parser.add_argument(
+        '--out-dir',
+        help='write table1.md, table1.csv, table3.md, table3.csv (own.md, own.csv) here, too',
     )
     return parser.parse_args(argv)
 
@@ -28,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     except (FileNotFoundError, ResultsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    for name, make in (('table1', table_1), ('table3', table_3)):
+    tables = {'own': table_own} if args.own else {'table1': table_1, 'table3': table_3}
+    for name, make in tables.items():
         markdown, table = make(results)
         print(markdown, end='\n\n')
         if args.out_dir:

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import ctypes
 import gc
+import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import: launches are counted
 
 from ugatit_mm.provenance import provenance
 

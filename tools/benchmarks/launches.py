@@ -2,7 +2,8 @@
 
 `python tools/benchmarks/launches.py` counts torch's operators that are more than a view or an
 allocation, and the launches of our Triton kernels. The number does not depend on the width, so four
-channels are enough. `--plain` counts the formulas without Triton; `--max N` fails above N.
+channels are enough. `--plain` counts the formulas without Triton; `--max N` fails above N;
+`--model all --official` counts every model's step and its official order's.
 
 A GPU runs somewhat other numbers of kernels than the operators that are counted here: a
 convolution's backward pass is one operator and two or three kernels, a bias one kernel more, an
@@ -29,6 +30,20 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from bench import Row, append_rows
+from building import (
+    Case,
+    add_model_arguments,
+    batch_of,
+    build_official,
+    build_ours,
+    build_step,
+    cases_of,
+    of_same_width,
+    period_of,
+    repeated,
+    width_of,
+)
 from torch import Tensor
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -40,13 +55,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-if not torch.cuda.is_available():
-    os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import
-from bench import Row, append_rows
-from step import build_step
-
 from ugatit_mm.apis import apply_speed
-from ugatit_mm.config import load_config
 from ugatit_mm.kernels import support
 from ugatit_mm.models.base.step import Step
 
@@ -380,41 +389,70 @@ def table_of_profile(events: list[tuple[str, str, float]], rows: int) -> str:
 # -- command -------------------------------------------------------------------------------------
 
 
-def build(args: argparse.Namespace, variant: str | None, device: torch.device) -> Callable[[], Any]:
+def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callable[[], Any]:
     """The step that the arguments ask for."""
-    options: dict[str, Any] = {}
-    if variant is not None:
-        options['model.generator.light'] = variant == 'light'
-    if args.recipe:
-        options['model.recipe'] = args.recipe
-    for part in ('generator', 'discriminator'):
-        options[f'model.{part}.base_channels'] = args.base_channels
-    cfg = load_config(f'{args.model}_selfie2anime', options | {'img_size': args.img_size})
+    options = {'model.recipe': args.recipe} if args.recipe else {}
+    width = args.base_channels or width_of(case.model)
+    cfg = of_same_width(case, args.img_size, width, **options)
     apply_speed(cfg, amp=args.amp, lean=args.lean)
+    batch = args.batch or batch_of(case.model)
+    return build_step(cfg, pictures(args.img_size, batch, device))
+
+
+def pictures(img_size: int, batch: int, device: torch.device) -> dict[str, Tensor]:
+    """Random ones of both domains, in [-1, 1]."""
     torch.manual_seed(0)
-    shape = (args.batch, 3, args.img_size, args.img_size)
-    images = {domain: torch.rand(shape, device=device) * 2 - 1 for domain in 'AB'}
-    return build_step(cfg, images)
+    shape = (batch, 3, img_size, img_size)
+    return {domain: torch.rand(shape, device=device) * 2 - 1 for domain in 'AB'}
 
 
-def variants_of(model: str, asked: list[str]) -> list[str | None]:
-    """The variants that are asked for; of a model that has none, itself."""
-    return asked if 'light' in load_config(f'{model}_selfie2anime').model.generator else [None]
+def of_both(
+    case: Case,
+    img_size: int,
+    base_channels: int,
+    batch: int,
+    device: torch.device,
+    plain: bool = False,
+    **speed: Any,
+) -> tuple[float, float]:
+    """Launches of an iteration, the official order's and ours, on average over their period.
+
+    Args:
+        case: What.
+        img_size: Side of the pictures, random ones.
+        base_channels: The number does not depend on it.
+        batch: Pairs of pictures.
+        device: On a CPU launches are counted, on a GPU the profiler tells.
+        plain: Ours without our kernels.
+        speed: Of ours, a setting of :func:`apply_speed`.
+    """
+    images = pictures(img_size, batch, device)
+    period = period_of(case.model)
+
+    def launches_of(step: Callable) -> float:
+        whole = repeated(step, period)
+        return (len(profile(whole)) if device.type == 'cuda' else count(whole).total) / period
+
+    with kernel_switch(not plain):
+        official = launches_of(build_official(case, images, base_channels))
+        return official, launches_of(build_ours(case, images, base_channels, **speed))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='ugatit', help='its configs begin with this name')
+    add_model_arguments(parser)
     parser.add_argument(
-        '--variant', nargs='+', choices=['light', 'full'], default=['light', 'full']
+        '--official',
+        action='store_true',
+        help="a table of the models: the official order's launches beside ours of its mathematics",
     )
     parser.add_argument('--recipe', choices=['tensorflow', 'pytorch'], help="default: the config's")
     parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'])
     parser.add_argument('--lean', action='store_true')
     parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
     parser.add_argument('--img-size', type=int, default=256)
-    parser.add_argument('--base-channels', type=int, help='4 on a CPU, 64 on a GPU')
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--base-channels', type=int, help="4 on a CPU, the model's own on a GPU")
+    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
     parser.add_argument('--rows', type=int, default=25, help='of a table')
     parser.add_argument('--max', type=int, metavar='N', help='fail if a step has more launches')
@@ -428,43 +466,76 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             'on a CPU the kernels need Triton and its interpreter: install triton and set '
             'TRITON_INTERPRET=1, or count the formulas by --plain'
         )
-    args.base_channels = args.base_channels or (64 if on_gpu else 4)
+    if args.official and args.recipe:
+        parser.error('--official chooses the recipe by itself: leave --recipe out')
+    if not on_gpu:
+        args.base_channels = args.base_channels or 4
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     device = torch.device(args.device)
+    if args.official:
+        return compare(args, device)
     found: dict[str, Any] = {}
     rows: list[Row] = []
-    for variant in variants_of(args.model, args.variant):
-        words = [args.model, variant, args.recipe, args.amp or 'float32']
+    for each in cases_of(args.model, args.variant):
+        words = [*each, args.recipe, args.amp or 'float32']
         words += ['lean'] * args.lean + ['plain'] * args.plain
-        words += [f'{args.base_channels} channels, {args.img_size} px, batch {args.batch}']
+        width = args.base_channels or width_of(each.model)
+        batch = args.batch or batch_of(each.model)
+        words += [f'{width} channels, {args.img_size} px, batch {batch}']
         case = ', '.join(word for word in words if word)
         with kernel_switch(not args.plain):
-            step = build(args, variant, device)
+            step = build(args, each, device)
             if device.type == 'cuda':
-                number, told, tables = of_gpu(step, args)
+                number, seen, tables = of_gpu(step, args)
             else:
-                number, told, tables = of_cpu(step, args)
-        found[case] = {'launches': number, **told}
+                number, seen, tables = of_cpu(step, args)
+        found[case] = {'launches': number, **seen}
         rows += [
             Row('launches', case, device.type, name, value, 'a step')
             for name, value in found[case].items()
             if isinstance(value, (int, float))
         ]
         if not args.json:
-            said = ', '.join(f'{value} {name}' for name, value in told.items() if name != 'phases')
+            said = ', '.join(f'{value} {name}' for name, value in seen.items() if name != 'phases')
             print(f'{case}: {number} launches a step ({said})')
             print(tables, end='\n\n', flush=True)
     if args.json:
         print(json.dumps(found, indent=1))
     if args.out:
         append_rows(rows, args.out)
-    over = [case for case, told in found.items() if args.max and told['launches'] > args.max]
-    for case in over:
-        print(f'{case}: more than {args.max} launches', file=sys.stderr)
+    return told([x for x, seen in found.items() if args.max and seen['launches'] > args.max], args)
+
+
+def compare(args: argparse.Namespace, device: torch.device) -> int:
+    """Print a table of the models, and append its rows; the exit status."""
+    words = [args.amp or 'float32', *['lean'] * args.lean, *['plain'] * args.plain]
+    setting = ', '.join(words)
+    print(f'| model | official order | {setting} | ratio |', '|---|---|---|---|', sep='\n')
+    over, rows = [], []
+    for case in cases_of(args.model, args.variant):
+        width = args.base_channels or width_of(case.model)
+        batch = args.batch or batch_of(case.model)
+        size = args.img_size, width, batch
+        found = of_both(case, *size, device, args.plain, amp=args.amp, lean=args.lean)
+        name = ', '.join(filter(None, case))
+        print(f'| {name} | {found[0]:g} | {found[1]:g} | {found[1] / found[0]:.2f} |', flush=True)
+        said = f'{name}, {width} channels, {args.img_size} px, batch {batch}'
+        for who, value in zip(('official order', setting), found, strict=True):
+            rows.append(Row('launches', said, f'{who}, {device.type}', 'launches', value, 'a step'))
+        over += [name] * bool(args.max and found[1] > args.max)
+    if args.out:
+        append_rows(rows, args.out)
+    return told(over, args)
+
+
+def told(over: list[str], args: argparse.Namespace) -> int:
+    """Say what has too many launches; the exit status."""
+    for name in over:
+        print(f'{name}: more than {args.max} launches', file=sys.stderr)
     return int(bool(over))
 
 

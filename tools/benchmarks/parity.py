@@ -17,11 +17,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import
 from bench import Row, add_arguments, append_rows, seconds
-from step import Training, build_ours
+from building import Case, Training, build_ours
 
 from ugatit_mm.converters import read_checkpoint
 from ugatit_mm.datasets.demo_data import make_demo_data
@@ -93,18 +90,18 @@ def compare_steps(args: argparse.Namespace, light: bool) -> tuple[list[Row], boo
     torch.manual_seed(0)
     shape = (1, 3, args.img_size, args.img_size)
     images = {domain: torch.rand(shape) * 2 - 1 for domain in 'AB'}
-    widths = {'base_channels': args.base_channels}
-    first = build_ours(light, images, widths)
+    variant = Case('ugatit', 'light' if light else 'full')
+    first = build_ours(variant, images, args.base_channels)
     weights = {name: value.clone() for name, value in first.model.state_dict().items()}
     with kernels(False):
         expected = losses(first)
-    case = f'{"light" if light else "full"}, {args.base_channels} channels, {args.img_size} px'
+    case = f'{variant}, {args.base_channels} channels, {args.img_size} px'
     rows, good = [], True
     there = {domain: image.to(device) for domain, image in images.items()}
     found: dict[str, Losses] = {}
     for name, (own, options) in settings(device).items():
         with kernels(own):
-            step = build_ours(light, there, widths, **options)
+            step = build_ours(variant, there, args.base_channels, **options)
             step.model.load_state_dict(weights)
             found[name] = losses(step)
         worst = worst_of(found[name], expected)

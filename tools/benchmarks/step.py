@@ -1,6 +1,7 @@
 """A training step in each setting, in turns, against a plain restatement of the official order.
 
-`python tools/benchmarks/step.py` times both variants at 256 px, batch 1; `--quick` a small one.
+`python tools/benchmarks/step.py` times both variants of U-GAT-IT at 256 px, batch 1; `--quick` a
+small one; `--model all --launches` every model, and counts what either side launches.
 Each setting is built, warmed up, timed and taken down before the next, so that its peak memory is
 its own, and the rounds go over all settings again. Times are the fastest of all rounds: what other
 programs do on the machine only ever adds to them.
@@ -10,19 +11,24 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from bench import PeakMemory, Row, add_arguments, append_rows, release, seconds
-from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapperDict
-from official_order import OfficialOrder
-from torch import Tensor
+from building import (
+    Case,
+    add_model_arguments,
+    batch_of,
+    build_official,
+    build_ours,
+    cases_of,
+    config_of,
+    period_of,
+    repeated,
+    width_of,
+)
+from launches import of_both
 from torch.utils.flop_counter import FlopCounterMode
-
-from ugatit_mm.apis import apply_speed
-from ugatit_mm.config import load_config
 
 BASELINE = 'official order'
 # Names of settings: what to give to apply_speed, that is to tools/train.py, and the recipe.
@@ -49,75 +55,39 @@ class Measured:
 
     times: list[float] = field(default_factory=list)
     peak: int | None = None
-    flop: int = 0
-
-
-@dataclass
-class Training:
-    """A training's step: a call makes it."""
-
-    model: BaseModel
-    optim: OptimWrapperDict
-    batch: dict
-
-    def __call__(self) -> dict:
-        """Make a step, return the loss terms."""
-        return self.model.train_step(self.batch, self.optim)
-
-
-def build_official(light: bool, images: dict[str, Tensor], widths: dict) -> Callable[[], object]:
-    """Return the official step."""
-    device = images['A'].device
-    with device:
-        step = OfficialOrder(light, images['A'].size(2), device=device, **widths).step
-    return lambda: step(images['A'], images['B'])
-
-
-def build_ours(
-    light: bool, images: dict[str, Tensor], widths: dict, recipe: str = 'pytorch', **speed: object
-) -> Training:
-    """Return our step, from the config, in a setting of :func:`apply_speed`."""
-    size = images['A'].size(2)
-    options = {'img_size': size, 'model.recipe': recipe, 'model.generator.light': light}
-    for part in ('generator', 'discriminator'):
-        options[f'model.{part}.base_channels'] = widths['base_channels']
-    cfg = load_config('ugatit_selfie2anime', options)
-    apply_speed(cfg, **{'graph': False, **speed})
-    return build_step(cfg, images)
-
-
-def build_step(cfg: Config, images: dict[str, Tensor]) -> Training:
-    """Return the step of a config with networks of its own, which are built on the device.
-
-    Args:
-        cfg: Of a training.
-        images: By domain, RGB in [-1, 1], (N, 3, H, W).
-    """
-    device = images['A'].device
-    with device:  # weights drawn on a CPU take half a minute of a full model
-        model: BaseModel = MODELS.build(cfg.model)
-        model.to(device).train().init_weights()
-    constructor = cfg.optim_wrapper.pop('constructor')
-    build = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)
-    optim = build(cfg.optim_wrapper)(model)
-    # As the data loader gives it: uint8, BGR.
-    pixels = {f'img_{k}': (v.flip(1) + 1).mul(127.5).round().byte() for k, v in images.items()}
-    return Training(model, optim, {'inputs': pixels})
+    flop: float = 0
 
 
 def measure(
-    build: Callable[[], Callable], steps: int, warm_up: int, device: torch.device, into: Measured
+    build: Callable[[], Callable],
+    steps: int,
+    warm_up: int,
+    device: torch.device,
+    into: Measured,
+    period: int = 1,
 ) -> None:
-    """Build a setting, warm it up, time it, take it down."""
+    """Build a setting, warm it up, time it, take it down.
+
+    Args:
+        build: Gives the step.
+        steps: That are timed.
+        warm_up: That are not.
+        device: Where it runs.
+        into: Receives what is seen; of a step, on average over the period.
+        period: Steps that differ, which are timed together.
+    """
     with PeakMemory(device) as peak:
         step = build()
-        for _ in range(warm_up):
-            step()
-        into.times += [seconds(step, device) for _ in range(steps)]
+        if device.type == 'cuda' and hasattr(step, 'settle'):
+            step.settle()
+        whole = repeated(step, period)
+        for _ in range(-(-warm_up // period)):
+            whole()
+        into.times += [seconds(whole, device) / period for _ in range(-(-steps // period))]
     into.peak = peak.bytes
     if not into.flop:
-        into.flop = count_flop(step)
-    del step
+        into.flop = count_flop(whole) / period
+    del step, whole
     release()
 
 
@@ -214,20 +184,21 @@ def table(results: dict[str, Measured], rows: list[Row]) -> str:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument(
-        '--variant', nargs='+', choices=['light', 'full'], default=['light', 'full']
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
     )
     parser.add_argument('--img-size', type=int, default=256)
-    parser.add_argument('--base-channels', type=int, default=64)
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
+    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
     parser.add_argument('--rounds', type=int, default=2)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
         '--compile', action='store_true', help='on a GPU the compiled settings too: minutes more'
+    )
+    parser.add_argument(
+        '--launches', action='store_true', help='count what a step launches, too, on both sides'
     )
     parser.add_argument(
         '--profile', metavar='SETTING', choices=list(SETTINGS), help='profile it too'
@@ -251,44 +222,118 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device(args.device)
     if args.quick:
         args.variant, args.img_size, args.rounds, args.base_channels = ['light'], 128, 1, 8
-    widths = {'base_channels': args.base_channels}
+    summary = Summary(device)
+    for case in cases_of(args.model, args.variant):
+        rows = compare(case, args, device)
+        if args.launches:
+            # On a CPU the width costs time only.
+            width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
+            size = args.img_size, width, args.batch or batch_of(case.model)
+            launches = of_both(case, *size, device, amp='bfloat16')
+            for setting, value in zip((BASELINE, 'bfloat16'), launches, strict=True):
+                rows.append(Row('step', rows[0].case, setting, 'launches', value, 'a step'))
+        summary.add(case, rows)
+        if not args.no_write:
+            append_rows(rows, args.out)
+    if len(summary.lines) > 1 or args.launches:
+        print(summary)
+    return 0
+
+
+def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[Row]:
+    """Measure the settings of a model beside its official order, and print their table."""
     steps = args.steps or (20 if device.type == 'cuda' else 2)
     warm_up = 5 if device.type == 'cuda' else 1  # a graph is captured meanwhile
     names = args.settings or default_settings(device, args.compile)
+    names = [name for name in names if suits(case, SETTINGS[name])]
+    width = args.base_channels or width_of(case.model)
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
-    for variant in args.variant:
-        light = variant == 'light'
-        images = {
-            k: torch.rand(args.batch, 3, args.img_size, args.img_size, device=device) * 2 - 1
-            for k in 'AB'
+    batch = args.batch or batch_of(case.model)
+    images = {
+        k: torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1 for k in 'AB'
+    }
+
+    def builder(name: str) -> Callable:
+        if name == BASELINE:
+            return build_official(case, images, width)
+        speed = dict(SETTINGS[name])
+        recipe = speed.pop('recipe', None)
+        options = {'model.recipe': recipe} if recipe else {}
+        return build_ours(case, images, width, options, **speed)
+
+    results = {name: Measured() for name in [BASELINE, *names]}
+    for _ in range(args.rounds):
+        # As the times: the best of all rounds.
+        peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind])) for kind in kinds}
+        for name, seen in results.items():
+            # The official program leaves cuDNN's search off; our configs turn it on.
+            torch.backends.cudnn.benchmark = name != BASELINE
+            before = len(seen.times)
+            period = period_of(case.model)
+            measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
+            print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
+    said = f'{case}, {width} channels, {args.img_size} px, batch {batch}'
+    rows = rows_of(said, results, peaks)
+    print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
+    print(f'\n{said}\n\n{table(results, rows)}\n')
+    if args.profile:
+        print(profile(lambda: builder(args.profile), device))
+    return rows
+
+
+def suits(case: Case, setting: dict[str, Any]) -> bool:
+    """Whether a model has what a setting sets."""
+    return 'recipe' not in setting or 'recipe' in config_of(case.model).model
+
+
+class Summary:
+    """A line for each model: ours at its fastest beside the official order.
+
+    Args:
+        device: Where it was measured. The other kind's cells say that they were not.
+    """
+
+    COLUMNS = ('speed', 'peak memory', 'launches')
+    KINDS = {'cpu': 'CPU', 'cuda': 'GPU'}
+
+    def __init__(self, device: torch.device) -> None:
+        self.kind = device.type
+        self.lines: list[str] = []
+
+    def add(self, case: Case, rows: list[Row]) -> None:
+        """Add a model's rows."""
+        same = [row for row in rows if 'recipe' not in SETTINGS.get(row.setting, {'recipe': ''})]
+        fastest = max((row for row in same if row.quantity == 'speed'), key=lambda row: row.value)
+        found = {
+            row.quantity: f'{row.value:.2f}'
+            for row in same
+            if row.setting == fastest.setting and row.unit == f'x {BASELINE}'
         }
+        if launched := [f'{row.value:g}' for row in rows if row.quantity == 'launches']:
+            found['launches'] = ' → '.join(launched)
+        cells = [
+            found.get(name, '-') if kind == self.kind else 'not measured'
+            for kind in self.KINDS
+            for name in self.COLUMNS
+        ]
+        name = ', '.join(filter(None, case))
+        self.lines.append(f'| {" | ".join([name, fastest.setting, *cells])} |')
 
-        def builder(name: str, light: bool = light, images: dict = images) -> Callable:
-            if name == BASELINE:
-                return build_official(light, images, widths)
-            return build_ours(light, images, widths, **SETTINGS[name])
-
-        results = {name: Measured() for name in [BASELINE, *names]}
-        for _ in range(args.rounds):
-            # As the times: the best of all rounds.
-            peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind])) for kind in kinds}
-            for name, seen in results.items():
-                # The official program leaves cuDNN's search off; our configs turn it on.
-                torch.backends.cudnn.benchmark = name != BASELINE
-                measure(lambda name=name: builder(name), steps, warm_up, device, seen)
-                print(f'{variant}: {name}: {min(seen.times[-steps:]):.4f} s', flush=True)
-        case = f'{variant}, {args.base_channels} channels, {args.img_size} px, batch {args.batch}'
-        rows = rows_of(case, results, peaks)
-        print(
-            '\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items())
+    def __str__(self) -> str:
+        """A table in Markdown."""
+        header = [f'{kind}: {name}' for kind in self.KINDS.values() for name in self.COLUMNS]
+        header = ['model', 'fastest setting', *header]
+        return '\n'.join(
+            [
+                'Ours, x the official order at the same width; launches: official → ours in '
+                'bfloat16. benchmarks/gpu.sh --models measures on a GPU.',
+                '',
+                f'| {" | ".join(header)} |',
+                '|---' * len(header) + '|',
+                *self.lines,
+            ]
         )
-        print(f'\n{case}\n\n{table(results, rows)}\n')
-        if not args.no_write:
-            append_rows(rows, args.out)
-        if args.profile:
-            print(profile(lambda: builder(args.profile), device))
-    return 0
 
 
 if __name__ == '__main__':

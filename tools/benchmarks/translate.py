@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from bench import Row, add_arguments, append_rows, seconds
-from official_order import OfficialOrder
+from official.ugatit import OfficialOrder
 from torch import Tensor
 
 from ugatit_mm.converters.pytorch import from_official
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     for variant in args.variant:
         light = variant == 'light'
         with device:
-            official = OfficialOrder(light, args.img_size, device=device, **widths)
+            official = OfficialOrder(args.img_size, device=device, light=light, **widths)
         for batch in args.batch or ([1, 32] if on_gpu else [1]):
             image = torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1
             ways = settings(official, light, image, args.compile, widths)

@@ -8,6 +8,8 @@ from .arguments import (
     add_speed_arguments,
     apply_speed,
     config_of,
+    width_options,
+    widths_of,
 )
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
@@ -38,6 +40,8 @@ __all__ = [
     'results_path',
     'run_test',
     'run_training',
+    'width_options',
+    'widths_of',
 ]
 
 

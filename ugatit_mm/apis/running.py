@@ -144,14 +144,18 @@ def run_test(
         evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
         failed = getattr(evaluator, 'failed', {})
         if is_main_process():
-            figures = [
-                figure
-                for metric in evaluator.metrics
-                if type(metric).__name__ not in failed
-                for figure in getattr(metric, 'figures', ())
-            ]
+            figures, untranslated = (
+                [
+                    figure
+                    for metric in evaluator.metrics
+                    if type(metric).__name__ not in failed
+                    for figure in getattr(metric, name, ())
+                ]
+                for name in ('figures', 'untranslated')
+            )
             directions = tested_directions(model, images_of(runner.test_dataloader.dataset))
-            write_results(path, with_metrics(results, metrics, figures, failed, directions))
+            found = with_metrics(results, metrics, figures, failed, directions, untranslated)
+            write_results(path, found)
     if failed:
         said = '; '.join(f'{name} failed: {why}' for name, why in failed.items())
         raise MetricError(f'{said} (everything else is in {path})')

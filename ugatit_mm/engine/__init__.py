@@ -5,7 +5,7 @@ from .loop import UGATITTrainLoop
 from .optim import AutocastOptimWrapper, UGATITOptimWrapperConstructor
 from .preflight import PreflightError
 from .runner import UGATITRunner
-from .schedule import LinearDecayLR
+from .schedule import LinearDecayLR, length_options
 from .tf_adam import TFAdam
 from .work_dir import WorkDirError
 
@@ -19,4 +19,5 @@ __all__ = [
     'UGATITRunner',
     'UGATITTrainLoop',
     'WorkDirError',
+    'length_options',
 ]

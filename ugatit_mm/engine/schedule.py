@@ -1,10 +1,16 @@
-"""The learning rate over training."""
+"""The learning rate over training, and trainings of another length."""
+
+from typing import Any
 
 from mmagic.registry import PARAM_SCHEDULERS
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch.optim import Optimizer
+
+COUNTED = ('begin', 'end', 'step_size', 'milestones')  # fields of schedules, in iterations
+FEWEST = 100  # steps of a training, those of the TensorFlow program
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -19,7 +25,8 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         end: Iterations N; the runner fills in ``train_cfg.max_iters``.
         constant: Share of the iterations at the full rate.
         interval: Iterations between two changes: 1 as the paper and the PyTorch program; 10,000
-            gives the TensorFlow program's steps of an epoch.
+            gives the TensorFlow program's steps of an epoch. A hundredth of N at most: a training
+            that is shorter than its config says has as many steps, not the epochs of its data.
         last_step: As in MMEngine's schedulers.
         by_epoch: Must be ``False``, in the config too, so that the runner fills ``end`` in
             iterations.
@@ -52,6 +59,34 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         )
 
     def _get_value(self) -> list[float]:
-        step = self.interval * (self.last_step // self.interval)
+        interval = min(self.interval, max(1, self.end // FEWEST))
+        step = interval * (self.last_step // interval)
         factor = min(1.0, (self.end - step) / (self.end * (1 - self.constant)))
         return [base * factor for base in self.base_values]
+
+
+def length_options(cfg: Config, iterations: int) -> dict[str, Any]:
+    """Options that make a training so long, with all that counts its iterations in proportion.
+
+    That are the model's phases (fields whose names end in ``_iters``) and the schedules' steps,
+    beginnings and ends; :class:`LinearDecayLR`'s interval follows by itself.
+
+    Args:
+        cfg: Of a training.
+        iterations: Of the other one.
+    """
+    options: dict[str, Any] = {'train_cfg.max_iters': iterations}
+    share = iterations / cfg.train_cfg.get('max_iters', iterations)
+    found = {f'model.{key}': value for key, value in cfg.model.items() if key.endswith('_iters')}
+    schedules = cfg.get('param_scheduler') or []
+    single = isinstance(schedules, dict)
+    for number, schedule in enumerate([schedules] if single else schedules):
+        if not schedule.get('by_epoch', True):
+            name = 'param_scheduler' if single else f'param_scheduler.{number}'
+            found |= {f'{name}.{key}': schedule[key] for key in COUNTED if key in schedule}
+    for key, value in found.items():
+        if isinstance(value, int) and value:
+            options[key] = max(1, round(value * share))
+        elif isinstance(value, (list, tuple)):
+            options[key] = [max(1, round(each * share)) for each in value]
+    return options

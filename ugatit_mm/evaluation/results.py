@@ -40,9 +40,9 @@ def results_of(
     Returns:
         dict: ``config`` (name), ``row`` (the model in the paper's tables), ``domains``, ``model``
         (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
-        ``img_size``, ``iterations``, ``seed``, ``trained`` (see :class:`ProvenanceHook`; what the
-        checkpoint does not tell is ``None``), ``checkpoint`` (name and SHA-256), ``evaluated``
-        (:func:`provenance` and date).
+        ``img_size``, ``batch_size`` (pairs), ``iterations``, ``seed``, ``trained`` (see
+        :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
+        (name and SHA-256), ``evaluated`` (:func:`provenance` and date).
 
     Raises:
         ValueError: The config is of no model that is registered.
@@ -61,6 +61,7 @@ def results_of(
         },
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
         'img_size': kind.size_of(model),
+        'batch_size': (cfg.get('train_dataloader') or {}).get('batch_size', 1),
         'iterations': meta.get('iter'),
         'seed': meta.get('seed'),
         'trained': meta.get('provenance'),
@@ -81,6 +82,7 @@ def with_metrics(
     figures: list[Figure],
     failed: dict[str, str],
     directions: list[str],
+    untranslated: list[Figure] | None = None,
 ) -> dict[str, Any]:
     """Add what a test found to what :func:`results_of` gathered.
 
@@ -90,6 +92,7 @@ def with_metrics(
         figures: Those with a protocol.
         failed: What went wrong, by the class of a metric that is left out.
         directions: Those that were tested; without test pictures of a domain it is one.
+        untranslated: The figures of the source pictures in place of the translations.
 
     Returns:
         dict: ``results`` with these, by their names.
@@ -99,6 +102,7 @@ def with_metrics(
         'directions': directions,
         'metrics': metrics,
         'figures': [figure.to_dict() for figure in figures],
+        'untranslated': [figure.to_dict() for figure in untranslated or ()],
         'failed': failed,
     }
 
@@ -127,7 +131,11 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )
-        return results | {'figures': [Figure.from_dict(entry) for entry in results['figures']]}
+        results = {'batch_size': 1, 'untranslated': [], **results}  # which were not there before
+        return results | {
+            key: [Figure.from_dict(entry) for entry in results[key]]
+            for key in ('figures', 'untranslated')
+        }
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ResultsError(
             f'{path} holds no results of tools/test.py ({type(error).__name__}: {error})'

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3 with our figures beside its own."""
+"""The paper's Tables 1 and 3 with our figures beside its own, and the same on own data."""
 
 import csv
 import io
@@ -18,6 +18,8 @@ from .results import read_results
 
 KIDS = ('kid', 'kid_blocks', 'kid_with_source')
 NOT_TRAINED = 'not trained'
+INCEPTION = 'inception'
+SOURCES = 'source images, not translated'
 
 
 class Cell(NamedTuple):
@@ -47,10 +49,14 @@ class Results:
         tests.sort(key=lambda test: test['evaluated']['date'])
         self.cells: list[Cell] = []
         self.left_out: list[str] = []
+        self._sources: dict[tuple[str, str, str], Figure] = {}
         self.diversity = [line for test in tests for line in _diversity(test)]
         for test in tests:
             try:
                 self.cells += _cells(test)
+                for figure in test['untranslated']:
+                    key = (_seen_as(test, figure), figure.direction, figure.protocol)
+                    self._sources[key] = figure
             except ValueError as error:
                 self.left_out.append(f'- {test["config"]}, {test["evaluated"]["date"]}: {error}')
 
@@ -62,6 +68,24 @@ class Results:
         """
         wanted = (c.variant for c in self.cells if (c.row == row if row else c.ablation))
         return list(dict.fromkeys(wanted))
+
+    def sources(self, directions: Sequence[str]) -> list[str]:
+        """Sizes and features, in words, with which untranslated sources were measured."""
+        return list(dict.fromkeys(key[0] for key in self._sources if key[1] in directions))
+
+    def of_sources(self, words: str, direction: str, protocol: str) -> Figure | None:
+        """The figure of the sources in place of translations; ``None`` where nothing was tested."""
+        return self._sources.get((words, direction, protocol))
+
+    def features(self) -> str:
+        """What the figures of Table 3 were made with, in words."""
+        used = dict.fromkeys((c.figure.features, c.figure.weights) for c in self.cells if c.row)
+        named = [
+            f'{name} ({"no weights" if weights == "none" else f"weights {weights}"}'
+            f'{"" if name == INCEPTION else _NOT_INCEPTION})'
+            for name, weights in used
+        ]
+        return f'Features: {"; ".join(named)}.' if named else 'Features: nothing was measured yet.'
 
     def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Figure | None:
         """The figure of a cell of Table 3; ``None`` where nothing was trained."""
@@ -144,39 +168,87 @@ def table_3(results: Results) -> tuple[str, str]:
     Returns:
         Markdown, and CSV with a line for each cell.
     """
-    of_ours = dict.fromkeys(model.ROW for model in TRANSLATION_MODELS.values())
-    measured = dict.fromkeys(c.figure.direction for c in results.cells if c.row)
-    others = [direction for direction in measured if direction not in DIRECTIONS]
-    blocks, rows = [], []
-    for directions in (DIRECTIONS[:5], DIRECTIONS[5:], others):
-        lines = []
-        for model in TABLE_3 | of_ours:
-            paper = TABLE_3.get(model, {})
-            if known := paper.keys() & set(directions):
-                lines.append([f'{model}, paper', *(_pair(paper.get(d)) for d in directions)])
-            if model not in of_ours:
-                continue
-            variants = [v for v in results.variants(model) if _has(results, model, v, directions)]
-            if known and not variants:
-                lines.append([f'{model}, ours', *[NOT_TRAINED] * len(directions)])
-                rows += [_csv_row(3, model, '', d, '', paper, None) for d in directions]
-            for variant in variants:
-                for protocol in KIDS:
-                    figures = [results.of_row(model, variant, d, protocol) for d in directions]
-                    name = f'{model}, ours: {variant}; {_SHORT[protocol]}'
-                    lines.append([name, *(_cell(figure) for figure in figures)])
-                    rows += [
-                        _csv_row(3, model, variant, d, protocol, paper, figure)
-                        for d, figure in zip(directions, figures, strict=True)
-                    ]
-        if lines:
-            blocks.append(_markdown(['model', *directions], lines))
-    origins = results.origins(c for c in results.cells if c.row)
-    if results.diversity:
-        said = 'Diversity, the mean LPIPS distance between two styles of a picture; 0 is one style:'
-        origins = [said, '\n'.join(results.diversity), *origins]
-    parts = ['## Table 3, five data sets in both directions', _LEGEND, *blocks, *origins]
+    rows: list[dict[str, object]] = []
+    blocks = [_block(results, some, rows) for some in (DIRECTIONS[:5], DIRECTIONS[5:])]
+    blocks.append(_block(results, _of_other_data(results), rows))
+    parts = ['## Table 3, five data sets in both directions', _LEGEND, results.features()]
+    parts += [*filter(None, blocks), *_diversities(results)]
+    parts += results.origins(c for c in results.cells if c.row)
     return '\n\n'.join(parts), _csv(rows)
+
+
+def table_own(results: Results) -> tuple[str, str]:
+    """Table 3 of own data, without the paper's figures: every model there is.
+
+    Returns:
+        As :func:`table_3`.
+    """
+    directions = _of_other_data(results)
+    rows: list[dict[str, object]] = []
+    block = _block(results, directions, rows, own=True)
+    title = f'## Translation models, {" and ".join(directions) or "nothing measured yet"}'
+    parts = [title, _LEGEND_OWN, results.features(), *filter(None, [block])]
+    parts += _diversities(results)
+    parts += results.origins(c for c in results.cells if c.figure.direction in directions)
+    return '\n\n'.join(parts), _csv(rows)
+
+
+def _of_other_data(results: Results) -> list[str]:
+    """Directions that were measured and are not in the paper."""
+    measured = dict.fromkeys(c.figure.direction for c in results.cells if c.row)
+    return [direction for direction in measured if direction not in DIRECTIONS]
+
+
+def _block(
+    results: Results,
+    directions: Sequence[str],
+    rows: list[dict[str, object]],
+    own: bool = False,
+) -> str:
+    """A table of some directions: the sources as they are, then each model.
+
+    Args:
+        results: What there is of ours.
+        directions: The columns.
+        rows: Receives the lines of the CSV.
+        own: With the models that were not trained and stand in no table of the paper.
+
+    Returns:
+        Markdown; empty for no direction or no line.
+    """
+    lines = []
+    for words in results.sources(directions):
+        for protocol in KIDS:
+            figures = [results.of_sources(words, d, protocol) for d in directions]
+            name = f'{SOURCES}: {words}; {_SHORT[protocol]}'
+            lines.append([name, *(_cell(figure, '-') for figure in figures)])
+            rows += [
+                _csv_row(3, SOURCES, words, d, protocol, {}, figure)
+                for d, figure in zip(directions, figures, strict=True)
+            ]
+    of_ours = {model.ROW: model for model in TRANSLATION_MODELS.values()}
+    for model in dict.fromkeys([*TABLE_3, *of_ours]):
+        paper = TABLE_3.get(model, {})
+        known = bool(paper.keys() & set(directions))
+        if known:
+            lines.append([f'{model}, paper', *(_pair(paper.get(d)) for d in directions)])
+        if model not in of_ours:
+            continue
+        variants = [v for v in results.variants(model) if _has(results, model, v, directions)]
+        if not variants and directions and (known or own):
+            lines.append([f'{model}, ours', *[NOT_TRAINED] * len(directions)])
+            rows += [_csv_row(3, model, '', d, '', paper, None) for d in directions]
+        missing = NOT_TRAINED if len(of_ours[model].TARGETS) > 1 else '-'  # there is no way back
+        for variant in variants:
+            for protocol in KIDS:
+                figures = [results.of_row(model, variant, d, protocol) for d in directions]
+                name = f'{model}, ours: {variant}; {_SHORT[protocol]}'
+                lines.append([name, *(_cell(figure, missing) for figure in figures)])
+                rows += [
+                    _csv_row(3, model, variant, d, protocol, paper, figure)
+                    for d, figure in zip(directions, figures, strict=True)
+                ]
+    return _markdown(['model', *directions], lines) if lines else ''
 
 
 _SHORT = {'kid': 'target', 'kid_blocks': 'target, blocks', 'kid_with_source': 'with source'}
@@ -185,11 +257,17 @@ _SPREAD = {
     'kid_blocks': '± is the standard error over the blocks',
     'kid_with_source': '± is the mean of the two standard errors',
 }
+_PROTOCOLS = '\n'.join(f'- {_SHORT[key]}: {PROTOCOLS[key]}; {_SPREAD[key]}' for key in KIDS)
 _LEGEND = (
     'KID times 100, lower is better. The paper does not state its protocol; most likely it is the '
     'mean with the source, on which an untranslated copy scores well. Ours, each on its own:\n\n'
-    + '\n'.join(f'- {_SHORT[key]}: {PROTOCOLS[key]}; {_SPREAD[key]}' for key in KIDS)
+    + _PROTOCOLS
 )
+_LEGEND_OWN = (
+    'KID times 100, lower is better. "With source" rewards an untranslated copy, as the row of the '
+    f'sources shows: it must not stand alone. Each on its own:\n\n{_PROTOCOLS}'
+)
+_NOT_INCEPTION = ", not Inception's: comparable to no paper"
 
 
 def _files(path: Path) -> list[Path]:
@@ -227,6 +305,12 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     ]
 
 
+def _diversities(results: Results) -> list[str]:
+    """Paragraphs about styles, where they were measured."""
+    said = 'Diversity, the mean LPIPS distance between two styles of a picture; 0 is one style:'
+    return [said, '\n'.join(results.diversity)] if results.diversity else []
+
+
 def _diversity(test: dict[str, Any]) -> list[str]:
     """A line for each direction whose styles were measured."""
     return [
@@ -237,6 +321,17 @@ def _diversity(test: dict[str, Any]) -> list[str]:
         for figure in test['figures']
         if figure.protocol == DIVERSITY
     ]
+
+
+def _seen_as(test: dict[str, Any], figure: Figure) -> str:
+    """How the pictures of a test were fitted and measured, in words."""
+    words = [size_words(test['img_size']), kind_of(test['model']).INTERPOLATION]
+    return ', '.join([*words, *_measured(figure)])
+
+
+def _measured(figure: Figure) -> list[str]:
+    """What a figure was made with, if not with Inception."""
+    return [] if figure.features == INCEPTION else [f"{figure.features} features, not Inception's"]
 
 
 def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:
@@ -250,10 +345,9 @@ def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:
 
 def _run(test: dict[str, Any], figure: Figure) -> list[str]:
     """How long and from which seed it was trained, what it was measured with if not Inception."""
-    words = [f'{_known(test["iterations"])} iterations', f'seed {_known(test["seed"])}']
-    if figure.features != 'inception':
-        words.append(f"{figure.features} features, not Inception's")
-    return words
+    pairs = f' of {test["batch_size"]} pairs' if test['batch_size'] > 1 else ''
+    words = [f'{_known(test["iterations"])} iterations{pairs}', f'seed {_known(test["seed"])}']
+    return [*words, *_measured(figure)]
 
 
 def _has(results: Results, row: str, variant: str, directions: Sequence[str]) -> bool:
@@ -283,8 +377,8 @@ def _pair(pair: tuple[float, float] | None) -> str:
     return '-' if pair is None else f'{pair[0]:.2f} ± {pair[1]:.2f}'
 
 
-def _cell(figure: Figure | None) -> str:
-    return NOT_TRAINED if figure is None else plus_minus(figure, 100)
+def _cell(figure: Figure | None, missing: str = NOT_TRAINED) -> str:
+    return missing if figure is None else plus_minus(figure, 100)
 
 
 def _csv_row(
@@ -316,7 +410,8 @@ def _csv_row(
 
 def _csv(rows: list[dict[str, object]]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator='\n')
+    header = _csv_row(0, '', '', '', '', {}, None)
+    writer = csv.DictWriter(stream, list(header), lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()

@@ -24,7 +24,8 @@ class TransKID(TransMetric):
     ``kid_with_source_stderr``, their mean with the distance to the source
     (:func:`kid.mean_with_source`); ``A2B/fid``. With another extractor than Inception its name
     comes first (``A2B/colour_hog_kid``). :attr:`figures` holds them with all that belongs to them,
-    and a table of it is logged.
+    and a table of it is logged. :attr:`untranslated` holds the same figures of the sources in place
+    of the translations: what a model gets that does nothing.
 
     The images are those that the networks see and give, after the pipeline's resize, as uint8. The
     extractors know RGB: grey pictures come as grey in three channels, others are refused.
@@ -62,6 +63,7 @@ class TransKID(TransMetric):
         self.extractor = build_extractor(extractor)
         self.protocol = Protocol(subset_size, num_subsets, block_size, seed)
         self.figures: list[Figure] = []
+        self.untranslated: list[Figure] = []
         self._sizes: set[str] = set()
 
     def check_channels(self, channels: int) -> None:
@@ -113,7 +115,7 @@ class TransKID(TransMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the figures of both directions, and log their table."""
-        self.figures = []
+        self.figures, self.untranslated = [], []
         computed = super().compute_metrics(results)
         MMLogger.get_current_instance().info('\n' + table(self.figures))
         return computed
@@ -131,4 +133,7 @@ class TransKID(TransMetric):
         resize = f'pipeline to {", ".join(sorted(self._sizes))}'
         figures = self.protocol.measure(direction, self.extractor, fake, target, real, resize)
         self.figures += figures
+        self.untranslated += self.protocol.measure(
+            direction, self.extractor, real, target, real, resize
+        )
         return metrics(figures)

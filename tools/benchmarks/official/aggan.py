@@ -155,6 +155,8 @@ class OfficialOrder:
         second: The second phase: threshold, no norms in the discriminators, attention as it is.
     """
 
+    OPTIONS = {'model.switch_iters': 1_000_000_000}  # ours in the first phase, too
+
     def __init__(
         self,
         img_size: int = 256,

@@ -217,21 +217,23 @@ class OfficialOrder:
     The learning rate stays at 1e-4, as in the first half of the official training.
 
     Args:
-        light: The light variant.
         img_size: Side of the images in pixels, a multiple of 4; the global discriminator, so a
             step, needs at least 96.
         base_channels: Channels of each network's first convolution.
-        num_blocks: Residual blocks of a generator's encoder, and of its decoder.
         device: Where the networks live.
+        light: The light variant.
+        num_blocks: Residual blocks of a generator's encoder, and of its decoder.
     """
+
+    OPTIONS = {'model.recipe': 'pytorch'}
 
     def __init__(
         self,
-        light: bool,
         img_size: int = 256,
         base_channels: int = 64,
-        num_blocks: int = 4,
         device: torch.device | str = 'cpu',
+        light: bool = False,
+        num_blocks: int = 4,
     ) -> None:
         if img_size % 4:
             raise ValueError(f'img_size must be a multiple of 4, not {img_size}')

@@ -1,0 +1,31 @@
+"""The official programs' networks and training steps, restated plainly: the baselines.
+
+One module for each model, named as its configs begin. It stands apart from ``ugatit_mm`` on
+purpose: plain torch.nn parts, work that the mathematics does not need is done where the program
+does it, and the weights carry the official names. Each has a class ``OfficialOrder`` with
+
+- ``OfficialOrder(img_size, base_channels, device)``: networks, optimisers, what else it remembers;
+  the width is that of the network that sees the picture first, others keep their proportion to it;
+- ``step(real_A, real_B)``: an iteration of the main phase of its training; images are RGB in
+  [-1, 1], (N, 3, H, W); returns the loss terms, 0-dim tensors without gradient;
+- ``PERIOD``, where iterations differ: after so many they repeat (1 if it is not there);
+- ``OPTIONS``, where our configs differ: options of ours that are the same mathematics.
+"""
+
+from importlib import import_module
+
+
+def official_order(model: str) -> type:
+    """Return the class of a model, by the model's ``NAME``.
+
+    Raises:
+        ValueError: Nobody has restated its program.
+    """
+    try:
+        return import_module(f'.{model}', __name__).OfficialOrder
+    except ModuleNotFoundError as error:
+        if error.name != f'{__name__}.{model}':
+            raise
+        raise ValueError(
+            f'no official order of {model}: add tools/benchmarks/official/{model}.py'
+        ) from None

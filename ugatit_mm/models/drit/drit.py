@@ -250,10 +250,10 @@ class DRIT(UnpairedTranslation):
         channels = unwrap(self.encoders)['A'].content_channels
         size = (1, channels, images.size(2) // 4, images.size(3) // 4)
         whole, device = self.phase, images.device
-        drawn = {'noise': torch.randn(4 if whole else 2, *size, device=device)}
+        drawn = {'noise': torch.randn((4 if whole else 2, *size), device=device)}
         if whole:
             rows = len(self.drawn_styles)
-            drawn['styles'] = torch.randn(rows, 1, self.style_dim, device=device)
+            drawn['styles'] = torch.randn((rows, 1, self.style_dim), device=device)
         return drawn
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:

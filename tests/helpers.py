@@ -104,8 +104,21 @@ TINY_OF = {
         'model.init_iters': 0,
         'param_scheduler.milestones': [2, 3],
     },
+    'drit': SHORT
+    | {
+        'model.encoder.base_channels': 2,
+        'model.attribute_encoder.base_channels': 2,
+        'model.generator.base_channels': 2,
+        'model.discriminator.base_channels': 2,
+        'model.discriminator.num_layers': 3,
+        'model.content_discriminator.base_channels': 2,
+        'model.content_discriminator.num_layers': 1,
+        'model.d_iter': 1,  # everything learns at once
+    },
 }
 TINY = TINY_OF['ugatit']
+# What :func:`batch` takes for a model of these that trains on another one.
+BATCH_OF = {'drit': {'count': 2}}
 
 
 def tiny_config(root: str | Path, work: Path, name: str = 'ugatit', **options: Any) -> Config:

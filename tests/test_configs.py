@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import ROOT, TINY_OF, batch
+from helpers import BATCH_OF, ROOT, TINY_OF, batch
 from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS, RUNNERS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -23,6 +23,7 @@ from ugatit_mm.config import (
 )
 from ugatit_mm.engine import LinearDecayLR, UGATITOptimWrapperConstructor
 from ugatit_mm.evaluation.paper import TABLE_3
+from ugatit_mm.models import DRIT
 from ugatit_mm.models.base import TRANSLATION_MODELS
 
 CONFIGS = sorted(
@@ -63,7 +64,8 @@ def test_builds_and_trains_at_tiny_width(path):
     model.init_weights()
     wrapper = dict(cfg.optim_wrapper)
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop('constructor'))
-    log = model.train_step(batch(pictures=model.PICTURES), constructor(wrapper)(model))
+    data = batch(pictures=model.PICTURES, **BATCH_OF.get(model.NAME, {}))
+    log = model.train_step(data, constructor(wrapper)(model))
     assert {'loss_d', 'loss_g'} <= log.keys()
     assert all(torch.tensor(value).isfinite() for value in log.values())
 
@@ -100,8 +102,16 @@ BEGINNINGS = {
     'cartoongan': ['baselines/cartoongan_'],
     'unit': ['baselines/unit_'],
     'munit': ['baselines/munit_'],
+    'drit': ['baselines/drit_'],
 }
 MODEL_OF = {model.NAME: model for model in TRANSLATION_MODELS.values()}
+# Sizes of a training's pictures, before the crop and of it, and its batch; others have the first.
+SIZES = {
+    'ugatit': (286, 256, 1),
+    'unit': (256, 256, 1),
+    'munit': (256, 256, 1),
+    'drit': (256, 216, 2),
+}
 ABLATIONS = [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
 CARTOON = 'baselines/cartoongan_selfie2anime'
 DEMOS = {'demo/ugatit_demo', 'demo/ugatit_daisy2sunflower'}
@@ -143,7 +153,8 @@ def test_a_direction_is_a_few_lines_that_repeat_no_fact(name):
 def test_what_most_trainings_share(name):
     """Batch size, random flips and crops, in the resolved config, also without our loader."""
     for cfg in (load_config(name), Config.fromfile(find_config(name))):
-        assert cfg.train_dataloader.batch_size == 1
+        load_size, crop_size, batch_size = SIZES.get(name_of(Path(name)), SIZES['ugatit'])
+        assert cfg.train_dataloader.batch_size == batch_size
         for wrapper in cfg.optim_wrapper.values():
             if isinstance(wrapper, dict):
                 assert wrapper.get('accumulative_counts', 1) == 1
@@ -154,12 +165,12 @@ def test_what_most_trainings_share(name):
             (['img_B'], 0.5),
         ]
         loads = [step for step in pipeline if step['type'] == 'LoadRGBImage']
-        side = 256 if loads[0].get('keep_ratio') else 286
         assert [(step['key'], step['scale']) for step in loads] == [
-            ('img_A', (side, side)),
-            ('img_B', (side, side)),
+            ('img_A', (load_size,) * 2),
+            ('img_B', (load_size,) * 2),
         ]
-        assert {step['type']: step for step in pipeline}['Crop']['crop_size'] == (256, 256)
+        crop = {step['type']: step for step in pipeline}['Crop']
+        assert crop['crop_size'] == (crop_size,) * 2
         for loader in (cfg.val_dataloader, cfg.test_dataloader):
             steps = {step['type']: step for step in loader.dataset.pipeline}
             assert steps['LoadRGBImage']['scale'] == (256, 256) and 'Flip' not in steps
@@ -239,6 +250,71 @@ def test_settings_of_cyclegan(name):
         assert (discriminator.base_channels, discriminator.num_layers) == (64, 3)
         assert [step.interpolation for step in loads_of(cfg)] == ['bicubic'] * 6
         assert 'rho' not in cfg.default_hooks
+
+
+# Concatenation or not, iterations, those of them that train everything, and of an epoch, by the
+# table of the reference. The official program stops at 500,000.
+DRITS = {
+    'selfie2anime': (False, 1_496_480, 500_000, 1700),
+    'horse2zebra': (True, 1200 * 667, 267_600, 667),
+    'cat2dog': (False, 1200 * 682, 273_600, 682),
+    'photo2portrait': (False, 1_499_072, 500_000, 3226),
+    'photo2vangogh': (True, 1_499_523, 500_000, 3143),
+}
+
+
+@pytest.mark.parametrize('name', directions_of('drit'))
+def test_settings_of_drit(name):
+    """The authors' options, and what the reference proposes where the paper leaves them open."""
+    direction = name.removeprefix('baselines/drit_')
+    row = DRITS.get(direction) or DRITS['2'.join(direction.split('2')[::-1])]
+    concat, iterations, full, epoch = row
+    for cfg in (load_config(name), Config.fromfile(find_config(name))):
+        model = cfg.model
+        assert model.generator.concat is model.attribute_encoder.concat is concat
+        assert cfg.train_cfg.max_iters == iterations
+        assert cfg.param_scheduler == dict(
+            type='LinearDecayLR',
+            by_epoch=False,
+            constant=600 / 1201,
+            end=1201 * epoch,
+            interval=epoch,
+        )
+        rates = {'discriminators': 1e-4, 'content_discriminator': 4e-5, 'generators': 1e-4}
+        for wrapper, rate in rates.items():
+            assert cfg.optim_wrapper[wrapper].optimizer == {
+                'type': 'Adam',
+                'lr': rate,
+                'betas': (0.5, 0.999),
+                'weight_decay': 1e-4,
+                'fused': True,
+            }
+        widths = {field: model[field].base_channels for field in model if field in DRIT.NETWORKS}
+        assert widths == dict.fromkeys(DRIT.NETWORKS, 64)
+        losses = {'cycle': 10, 'recon': 10, 'latent': 10, 'kl': 0.01, 'kl_content': 0.01}
+        assert model.loss_config == {'gan': 1, 'content': 1, 'mode_seeking': 0, **losses}
+        assert (model.d_iter, model.second_pass, model.content_max_norm) == (3, 'stale', 5)
+        assert cfg.model_wrapper_cfg == {'type': 'AveragedParallel'}
+        assert [step.interpolation for step in loads_of(cfg)] == ['bicubic'] * 6
+        assert 'without mode seeking' in DRIT.variant(model)
+    tiny = MODELS.build(load_config(name, TINY['drit'] | {'model.d_iter': 3}).model)
+    turns = [tiny.trains_all(iteration) for iteration in range(epoch)]
+    epochs, rest = divmod(iterations, epoch)
+    assert epochs * sum(turns) + sum(turns[:rest]) == full
+    assert tiny.trains_all(iterations - 1)
+
+
+def test_learning_rates_of_drit():
+    """Epoch e, from 0 on, has 1 - max(0, e - 600) / 601 of the rate."""
+    settings = dict(load_config('drit_horse2zebra').param_scheduler) | {'interval': 2, 'end': 2402}
+    assert settings.pop('type') == 'LinearDecayLR'
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = LinearDecayLR(optimizer, **settings)
+    optimizer.step()
+    for iteration in range(2400):
+        expected = 1 - max(0, iteration // 2 - 600) / 601
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(expected)
+        schedule.step()
 
 
 def test_learning_rates_of_cyclegan():

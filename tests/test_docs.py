@@ -16,6 +16,7 @@ import torch
 from aggan_helpers import tiny_aggan
 from cartoongan_helpers import tiny_cartoongan
 from cyclegan_helpers import tiny_cyclegan
+from drit_helpers import tiny_drit
 from helpers import (
     DATA,
     ROOT,
@@ -33,6 +34,7 @@ from styled_model import registered, write_styled
 
 from ugatit_mm import cli, web
 from ugatit_mm.converters import cartoongan as of_cartoongan
+from ugatit_mm.converters import drit as of_drit
 from ugatit_mm.converters import munit
 from ugatit_mm.converters.aggan import to_variables
 from ugatit_mm.converters.cyclegan import to_official
@@ -97,6 +99,8 @@ def reader(tmp_path_factory, official):
     torch.save(
         of_cartoongan.to_official(tiny_cartoongan().state_dict())['G'], 'generator_latest.pkl'
     )
+    drit = of_drit.to_official(tiny_drit().state_dict())
+    torch.save(drit, folder / 'checkpoints' / 'cat2dog_00099.pth')
     with pytest.MonkeyPatch.context() as patch:
         names = {'A': 'daisy', 'B': 'sunflower'}
         write_styled(Path('munit.pth'), registered(patch), domains=names)  # in its place

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, as_arguments, assert_same_weights, load_tool, tiny_config, write_images
+from helpers import (
+    TINY,
+    TINY_OF,
+    as_arguments,
+    assert_same_weights,
+    load_tool,
+    tiny_config,
+    write_images,
+)
 from mmagic.registry import MODELS
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import init_default_scope
@@ -218,6 +226,7 @@ def test_what_counts_epochs_is_refused(ready):
         ('ugatit', 8, (7, 5), None, 96),
         ('cyclegan', 16, 3, 'num_layers=2', 24),
         ('cyclegan', 128, 6, 'num_layers=5', 192),
+        ('drit', 48, 4, 'num_layers=3', 64),
     ],
 )
 def test_sizes_that_discriminators_do_not_take(name, side, layers, option, smallest):
@@ -254,6 +263,31 @@ def test_a_size_is_refused_before_anything_is_built(data_root, tmp_path: Path, c
         '"model.discriminator.num_layers=(5,4)" or img_size=48\n'
     )
     assert not out and not work.exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (
+            {'img_size': 64, 'load_size': None, 'model.content_discriminator.num_layers': 4},
+            'images of 64x64 are too small for the content_discriminator, which needs 212: '
+            '--cfg-options "model.content_discriminator.num_layers=2" or img_size=212',
+        ),
+        (
+            {'train_dataloader.batch_size': 1},
+            'train_dataloader.batch_size=1: DRIT trains on batches of 2 pictures of each domain '
+            'only, set it to 2',
+        ),
+    ],
+    ids=['size', 'batch'],
+)
+def test_what_drit_does_not_train_on(options, said, data_root, tmp_path: Path, capfd):
+    options = as_arguments({**TINY_OF['drit'], 'data_root': data_root, **options})
+    words = ['drit_custom', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
+    assert load_tool('train').main(words) == 1
+    out, err = capfd.readouterr()
+    assert err == f'error: {said}\n'
+    assert not out and not (tmp_path / 'work').exists()
 
 
 def test_the_size_is_that_of_the_training_pipeline():

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from helpers import (
+    BATCH_OF,
     TINY_OF,
     assert_same,
     batch,
@@ -43,12 +44,13 @@ class Row(NamedTuple):
 
     Attributes:
         others: For each field of its networks and of itself another value than the tiny config's;
-            an odd one takes further fields along.
+            an odd one takes further fields along, named whole where they are of another part.
         dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
         inner: Name of a module in each generator.
         training: Options of the trainings, which go through phases that single steps do not.
         noisy: Share of all weights, at most, whose gradient is so near 0 that Adam makes another
             step of it where sums are added in another order.
+        again: Labels of further updates, and the optimiser of each.
     """
 
     others: dict[str, Any]
@@ -56,12 +58,19 @@ class Row(NamedTuple):
     inner: str = 'encoder'
     training: dict[str, Any] = {}
     noisy: float = 0.0
+    again: dict[str, str] = {}
 
 
 # Biases of UNIT's and MUNIT's convolutions that an instance norm takes off.
 BEFORE_NORMS = tuple(
     f'.{name}.bias' for name in (*(f'layers.{i}.conv' for i in range(3)), 'conv1', 'conv2')
 )
+# Widths that DRIT's networks share.
+DRIT_WIDTHS = {
+    f'{part}.base_channels': 4 for part in ('encoder', 'generator', 'content_discriminator')
+}
+DRIT_STYLES = {f'{part}.style_dim': 4 for part in ('attribute_encoder', 'generator')}
+FEATURE_WISE = {f'{part}.concat': False for part in ('attribute_encoder', 'generator')}
 ROWS = {
     'ugatit': Row(
         others={
@@ -200,6 +209,39 @@ ROWS = {
         + tuple(f'.convs.{layer}.bias' for layer in (4, 9, 12)),
         training={'model.init_iters': 3},  # a checkpoint is at 2
     ),
+    'drit': Row(
+        others={
+            'encoder.in_channels': 4,
+            'encoder.base_channels': DRIT_WIDTHS,
+            'attribute_encoder.in_channels': 4,
+            'attribute_encoder.base_channels': 4,
+            'attribute_encoder.style_dim': DRIT_STYLES,
+            'attribute_encoder.concat': FEATURE_WISE,
+            'generator.out_channels': 4,
+            'generator.base_channels': DRIT_WIDTHS,
+            'generator.style_dim': DRIT_STYLES,
+            'generator.concat': FEATURE_WISE,
+            'discriminator.in_channels': 4,
+            'discriminator.base_channels': 4,
+            'discriminator.num_scales': 2,
+            'discriminator.num_layers': 2,
+            'discriminator.kernel_size': 3,
+            'discriminator.norm': 'in',
+            'discriminator.spectral_norm': True,
+            'content_discriminator.base_channels': DRIT_WIDTHS,
+            'content_discriminator.num_layers': 2,
+            'content_discriminator.norm': {'norm': 'in', 'num_layers': 2},
+            'd_iter': 3,
+            'epoch_images': {'d_iter': 3, 'epoch_images': 100},
+            'content_max_norm': 1e-3,
+            'second_pass': 'together',
+            'loss_config': {'mode_seeking': 1.0},
+        },
+        # before instance norms
+        dead=('down.0.conv.bias', 'down.1.conv.bias', '.conv1.bias', '.conv2.bias'),
+        inner='blocks',
+        again={'random': 'generators'},
+    ),
 }
 # Fields of the base and of how things are computed, which have tests of their own.
 SHARED = {'with_cp', 'fields', 'vgg_weights'} | {
@@ -207,6 +249,7 @@ SHARED = {'with_cp', 'fields', 'vgg_weights'} | {
 }
 
 KINDS = {kind.NAME: kind for kind in TRANSLATION_MODELS.values()}
+
 
 every_model = pytest.mark.parametrize('name', list(ROWS))
 
@@ -234,7 +277,7 @@ def optimisers(model: UnpairedTranslation, **fields: Any):
 
 def pictures(name: str, **fields: Any) -> dict:
     """A batch of what the model trains on."""
-    return batch(pictures=KINDS[name].PICTURES, **fields)
+    return batch(pictures=KINDS[name].PICTURES, **BATCH_OF.get(name, {}), **fields)
 
 
 def there(name: str, modules: list[str]) -> list[str]:
@@ -244,6 +287,12 @@ def there(name: str, modules: list[str]) -> list[str]:
         return modules
     modules = ['generators.B.decoder' if each == 'generators.A' else each for each in modules]
     return [each.replace('.A', '.B').replace('.red', '.blue') for each in modules]
+
+
+def updates(name: str, model: UnpairedTranslation) -> dict[str, bool]:
+    """All that a step updates."""
+    again = [label for label, optim in ROWS[name].again.items() if model.learns(optim)]
+    return dict.fromkeys([*filter(model.learns, model.OPTIMIZED), *again], True)
 
 
 def at(iteration: int) -> None:
@@ -288,11 +337,13 @@ def test_passes_are_finite_and_every_parameter_gets_a_gradient(name: str):
     reached: dict[str, float] = {}
     for key, parameter in model.named_parameters():
         parameter.register_post_accumulate_grad_hook(
-            lambda p, key=key: reached.update({key: p.grad.abs().max().item()})
+            lambda p, key=key: reached.update(
+                {key: max(reached.get(key, 0), p.grad.abs().max().item())}
+            )
         )
     log = model.train_step(pictures(name), optimisers(model))
     assert log.not_finite == [] and all(math.isfinite(value) for value in log.values())
-    assert log.updates == dict.fromkeys(model.OPTIMIZED, True) and not log.pending
+    assert log.updates == updates(name, model) and not log.pending
     for key, _ in model.named_parameters():
         assert math.isfinite(reached[key]), key
         assert reached[key] > 0 or key.endswith(ROWS[name].dead), key
@@ -327,8 +378,9 @@ def print_of(name: str, model: UnpairedTranslation) -> list:
 def test_every_field_has_an_effect(name: str, field: str, plain: Callable):
     value = ROWS[name].others[field]
     part, _, _ = field.rpartition('.')
-    several = isinstance(value, dict) and part
-    fields = {f'{part}.{k}': v for k, v in value.items()} if several else {field: value}
+    several = isinstance(value, dict) and {field, field.rpartition('.')[2]} & value.keys()
+    fields = value if several else {field: value}
+    fields = {f'{part}.{k}' if part and '.' not in k else k: v for k, v in fields.items()}
     shapes, steps = plain(name)
     model = build(name, fields)
     if {tuple(v.shape) for v in model.state_dict().values()} != {s for _, s in shapes} or {
@@ -400,6 +452,8 @@ class NoQuestions(TorchDispatchMode):
 )
 @every_model
 def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
+    if not KINDS[name].ACCUMULATES and 'accumulative_counts' in wrapper:
+        pytest.skip('each batch updates')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = build(name).to(device).train()
     optim = optimisers(model, **wrapper)
@@ -450,7 +504,7 @@ def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str
             assert torch.equal(value, before[key]), key
         elif key in learned and not key.endswith(ROWS[name].dead):
             assert not torch.equal(value, before[key]), key
-    assert log.updates == dict.fromkeys(filter(model.learns, model.OPTIMIZED), True)
+    assert log.updates == updates(name, model)
     for key, parameter in model.named_parameters():
         assert parameter.requires_grad != key.startswith(names), key
         assert parameter.grad is None
@@ -485,7 +539,7 @@ def test_a_slim_copy_of_a_model_with_frozen_parts(name: str):
         assert torch.equal(one, two)
 
 
-@every_model
+@pytest.mark.parametrize('name', [name for name in ROWS if KINDS[name].ACCUMULATES])
 def test_nothing_moves_between_accumulated_batches(name: str):
     model = build(name).train()
     optim = optimisers(model, accumulative_counts=2)
@@ -677,6 +731,11 @@ def all_alike(size: tuple[int, ...], **options: Any) -> torch.Tensor:
     return torch.full(size, 0.5, **options)
 
 
+def own_pictures(name: str) -> bool:
+    """Whether each rank has other ones at first; one process with all of them is as good then."""
+    return KINDS[name].BATCH_SIZE is None
+
+
 def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     dist.init_process_group('gloo')
     lines = {**config(name).model_wrapper_cfg, 'device_ids': None}
@@ -685,8 +744,9 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     states = []
     for iteration in range(3):
         at(iteration)
+        seed = 10 * dist.get_rank() if iteration or own_pictures(name) else 0
         with patch('torch.randn', all_alike):
-            wrapped.train_step(pictures(name, seed=10 * dist.get_rank() + iteration), optim)
+            wrapped.train_step(pictures(name, seed=seed + iteration), optim)
         states.append(copy.deepcopy(unwrap(wrapped).state_dict()))
     torch.save(states, folder / f'{dist.get_rank()}.pth')
     dist.destroy_process_group()
@@ -700,6 +760,7 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
         ('ugatit', ['generators.A', 'discriminators']),
         ('cyclegan', ['discriminators.B', 'generators.B.encoder']),
         ('cartoongan', ['discriminators.B', 'generators.B.encoder']),
+        ('drit', ['random_discriminators', 'encoders.shared']),
     ],
 )
 def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
@@ -708,7 +769,9 @@ def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     assert_same(first, second)
     model = build(name, {'frozen': frozen}).train()
-    samples = [pictures(name, seed=10 * rank)['inputs'] for rank in (0, 1)]
+    samples = [
+        pictures(name, seed=10 * rank)['inputs'] for rank in (0, 1)[: 1 + own_pictures(name)]
+    ]
     both = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     with patch('torch.randn', all_alike):
         model.train_step({'inputs': both}, optimisers(model))

@@ -140,12 +140,13 @@ class Program(NamedTuple):
         """
         if '' in networks:
             raise ValueError(f'not of {self.name}: {listed(networks[""])}')
-        places = {name: self.networks[name].split('.') for name in networks}
-        targets = {domain for part, domain, *_ in places.values() if part == GENERATORS}
+        places = {name: self.networks[name].split('.')[:2] for name in networks}
+        # A network of both domains has a part, but no domain of it.
+        targets = {place[1] for place in places.values() if place[0] == GENERATORS and place[1:]}
         judges = [
             name
-            for name, (part, domain, *_) in places.items()
-            if part != GENERATORS and targets and domain not in targets
+            for name, place in places.items()
+            if place[0] != GENERATORS and targets and place[1] not in targets
         ]
         if judges:
             left.setdefault(UNJUDGED, []).extend(judges)

@@ -10,10 +10,11 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..domains import DOMAINS
 from ..messages import printable
 from ..models.base import TRANSLATION_MODELS
 from ..provenance import update
-from . import aggan, cartoongan, cyclegan, munit, pytorch, tensorflow
+from . import aggan, cartoongan, cyclegan, drit, munit, pytorch, tensorflow
 from .files import CheckpointError, naming, read_checkpoint
 from .official import Left, said
 
@@ -21,6 +22,7 @@ PROGRAMS = (
     pytorch.PROGRAM,
     cyclegan.PROGRAM,
     cartoongan.PROGRAM,
+    drit.PROGRAM,
     *munit.PROGRAMS.values(),
 )
 
@@ -90,7 +92,7 @@ def _converter(path: Path) -> str | None:
 def _converted(
     path: str | os.PathLike, program: str, state: dict[str, Tensor], left: Left
 ) -> dict[str, Any]:
-    into = sorted({key.split('.')[1] for key in state if key.startswith('generators.')})
+    into = [x for x in DOMAINS if any(key.startswith(f'generators.{x}.') for key in state)]
     text = f'{path} is read as weights of {program}, generators into {" and ".join(into)}'
     print_log(f'{text}; {said(left)}' if left else text, 'current')
     return {'state_dict': state, 'meta': {}}

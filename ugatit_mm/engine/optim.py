@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..messages import check_choice
 from ..models.base import unwrap
 from ..models.layers import raw_weight
-from .preflight import refusing
+from .preflight import PreflightError, refusing
 
 WEIGHT_DECAY_SCOPES = ('kernels', 'all')
 
@@ -68,6 +68,11 @@ class UGATITOptimWrapperConstructor:
         for name, cfg in self.wrappers.items():
             cfg = dict(cfg)
             cfg.setdefault('type', 'OptimWrapper')
+            if (count := cfg.get('accumulative_counts', 1)) > 1 and not inner.ACCUMULATES:
+                raise PreflightError(
+                    f'optim_wrapper.{name}.accumulative_counts={count}: {inner.ROW} updates at '
+                    'each batch, leave it at 1'
+                )
             optimizer = dict(cfg.pop('optimizer'))
             optimizer['params'] = parameter_groups(inner.optimized(name), scope)
             wrappers[name] = OPTIM_WRAPPERS.build(cfg | {'optimizer': OPTIMIZERS.build(optimizer)})

@@ -135,7 +135,7 @@ def prepare(cfg: Any) -> Any:
     if cfg.get('train_cfg') and cfg.get('train_dataloader'):
         init_default_scope(cfg.get('default_scope', 'mmagic'))
         cfg.train_cfg = _train_cfg(cfg.train_cfg)
-        _check_sizes(cfg)
+        _check_batches(cfg)
     return cfg
 
 
@@ -162,9 +162,15 @@ def _train_cfg(given: Mapping[str, Any]) -> ConfigDict:
     return loop
 
 
-def _check_sizes(cfg: Any) -> None:
-    """Compare the size of the training's pictures with what the networks take."""
+def _check_batches(cfg: Any) -> None:
+    """Compare the training's batches and the size of its pictures with what the model takes."""
     kind = TRANSLATION_MODELS.get(cfg.model.get('type'))
+    count = cfg.train_dataloader.get('batch_size')
+    if kind is not None and kind.BATCH_SIZE is not None and count != kind.BATCH_SIZE:
+        raise PreflightError(
+            f'train_dataloader.batch_size={count}: {kind.ROW} trains on batches of '
+            f'{kind.BATCH_SIZE} pictures of each domain only, set it to {kind.BATCH_SIZE}'
+        )
     size = training_size(cfg.train_dataloader.get('dataset', {}).get('pipeline') or ())
     if kind is None or size is None:
         return

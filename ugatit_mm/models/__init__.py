@@ -3,6 +3,14 @@
 from .aggan import AGGAN, AGGANAttention, AGGANDiscriminator, AGGANGenerator
 from .cartoongan import CartoonGAN, CartoonGANDiscriminator, CartoonGANGenerator
 from .cyclegan import CycleGANDiscriminator, CycleGANGenerator, UnpairedCycleGAN
+from .drit import (
+    DRIT,
+    DRITAttributeEncoder,
+    DRITContentDiscriminator,
+    DRITContentEncoder,
+    DRITDiscriminator,
+    DRITGenerator,
+)
 from .layers import CAM, LIN, AdaLIN
 from .losses import CAMLoss, VGG19Features
 from .munit import MUNIT, MUNITDecoder, MUNITDiscriminator, MUNITEncoder, MUNITStyleEncoder
@@ -12,6 +20,7 @@ from .unit import UNIT, UNITDecoder
 __all__ = [
     'AGGAN',
     'CAM',
+    'DRIT',
     'LIN',
     'MUNIT',
     'UGATIT',
@@ -26,6 +35,11 @@ __all__ = [
     'CartoonGANGenerator',
     'CycleGANDiscriminator',
     'CycleGANGenerator',
+    'DRITAttributeEncoder',
+    'DRITContentDiscriminator',
+    'DRITContentEncoder',
+    'DRITDiscriminator',
+    'DRITGenerator',
     'MUNITDecoder',
     'MUNITDiscriminator',
     'MUNITEncoder',

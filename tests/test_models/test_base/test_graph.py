@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import TINY_OF, assert_same, batch
+from helpers import BATCH_OF, TINY_OF, assert_same, batch
 from mmagic.registry import MODELS
 from mmengine import MessageHub
 from mmengine.registry import init_default_scope
@@ -112,7 +112,8 @@ def run(model, optims, count: int, first: int = 0, **fields) -> list[dict]:
         for optim in optims.values():
             for group in optim.optimizer.param_groups:
                 group['lr'] = 1e-3 * (1 - iteration / 100)  # a schedule
-        log = model.train_step(batch(seed=iteration, pictures=model.PICTURES, **fields), optims)
+        own = BATCH_OF.get(model.NAME, {}) | fields
+        log = model.train_step(batch(seed=iteration, pictures=model.PICTURES, **own), optims)
         logs.append((dict(log), log.updates, log.not_finite))
     return logs
 
@@ -142,6 +143,8 @@ def same_runs(one: list, two: list) -> None:
                 ('unit', {}, 1),
                 ('munit', {'model.loss_config.cycle': 10.0}, 1),
                 ('cartoongan', {'model.init_iters': 8}, 2),
+                ('drit', {'model.d_iter': 3}, 2),
+                ('drit', {'model.second_pass': 'together'}, 1),
                 ('cartoongan', {'model.init_iters': 8, 'model.frozen': ['discriminators']}, 2),
             )
         ),

@@ -113,6 +113,7 @@ class Step:
         label: str | None = None,
         only: Sequence[str] | None = None,
         retain_graph: bool = False,
+        clip: float | None = None,
     ) -> None:
         """Update the parts of an optimiser, if it is their turn.
 
@@ -124,6 +125,7 @@ class Step:
             only: Modules, named as in ``OPTIMIZED``, that learn; those of the optimiser.
             retain_graph: Another backward pass goes through the graph of this one. It finds the
                 activations of before this update, and the weights of after it.
+            clip: Largest norm of the whole gradient, to which a larger one is scaled down.
         """
         optim = self.optims[name]
         learning = None if only is None else self._learning(only)
@@ -141,7 +143,8 @@ class Step:
             with _contexts(optim, parts):
                 loss, self.terms[label] = compute()
             averaged = not any(map(is_model_wrapper, parts))
-            taken = update(optim, loss, kept[label].allowed, averaged, learning, retain_graph)
+            allowed = kept[label].allowed
+            taken = update(optim, loss, allowed, averaged, learning, retain_graph, clip)
         if taken is not None:
             self.taken[label] = taken
         # Later updates run the parts of the earlier ones, too.

@@ -144,6 +144,10 @@ class UnpairedTranslation(BaseTranslationModel):
     """Pillow's filter that fits pictures to ``img_size``, as the pipelines of its configs do."""
     PICTURES: ClassVar[tuple[str, ...]] = DOMAINS
     """What a batch of training has, under ``img_X`` for each X."""
+    BATCH_SIZE: ClassVar[int | None] = None
+    """Pictures of a domain in a batch, for a model that trains on that many only."""
+    ACCUMULATES: ClassVar[bool] = True
+    """Whether an update may gather the gradients of several batches."""
     EVEN_D_LOSS: float = 0.5
     """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}

@@ -19,6 +19,7 @@ def update(
     average: bool = False,
     learning: Sequence[Tensor] | None = None,
     retain_graph: bool = False,
+    clip: float | None = None,
 ) -> Tensor | None:
     """Make the backward pass and, where it is due, the update, if the gradient's norm is finite.
 
@@ -27,7 +28,7 @@ def update(
     loss scaler, which leaves the update out and halves its scale, until the scale is below 1.
 
     The decision stays on the device: torch's fused Adam and :class:`LeanAdam` take it as
-    ``found_inf``. Other optimisers, and gradient clipping, ask the host.
+    ``found_inf``. Other optimisers, and a wrapper's ``clip_grad``, ask the host.
 
     Args:
         optim: Wrapper of the networks' optimiser.
@@ -38,6 +39,7 @@ def update(
         learning: Parameters that get a gradient; all that need one, if not given.
         retain_graph: Another backward pass goes through the graph of this one, with the weights of
             after the update.
+        clip: Largest norm of the whole gradient, to which a larger one is scaled down.
 
     Returns:
         Whether the update was taken, 0-dim bool on the device; ``None`` while gradients accumulate.
@@ -50,7 +52,14 @@ def update(
         return None
     if average and get_world_size() > 1:
         all_reduce_params(_gradients(optim.optimizer), op='mean')
-    sound = has_finite_gradient(optim.optimizer, loss.device)
+    gradients = _gradients(optim.optimizer)
+    norms = torch.stack(torch._foreach_norm(gradients)) if gradients else loss.new_zeros(1)
+    # Finite gradients beyond 1e19 count as infinite too: Adam keeps their squares.
+    sound = norms.sum() < torch.inf  # not of NaN either
+    if clip is not None and gradients:
+        scaler: Any = getattr(optim, 'loss_scaler', None)
+        scaled = scaler is not None and scaler.is_enabled()
+        _clip(gradients, norms / scaler._scale if scaled else norms, clip)
     if allowed is not None:
         sound = sound & allowed
     # Torch refuses a backward pass through weights that have changed, unless it does not see it.
@@ -92,15 +101,16 @@ def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
     return fused or getattr(optimizer, '_step_supports_amp_scaling', False)
 
 
-def has_finite_gradient(optimizer: torch.optim.Optimizer, device: torch.device) -> Tensor:
-    """Whether the norm of all gradients is finite, 0-dim bool.
+def _clip(gradients: list[Tensor], norms: Tensor, largest: float) -> None:
+    """Scale gradients down to a norm, as ``clip_grad_norm_`` does, where they exceed it.
 
-    Finite gradients beyond 1e19 count as infinite too: Adam keeps their squares.
+    Args:
+        gradients: Changed in place.
+        norms: Of each; the device knows them already.
+        largest: Norm of all of them together.
     """
-    gradients = _gradients(optimizer)
-    if not gradients:
-        return torch.ones((), dtype=torch.bool, device=device)
-    return torch.stack(torch._foreach_norm(gradients)).sum() < torch.inf  # not of NaN either
+    factor = largest / (torch.linalg.vector_norm(norms) + 1e-6)
+    torch._foreach_mul_(gradients, factor.clamp(max=1.0))
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -118,10 +128,14 @@ Buffers = list[tuple[Tensor, Tensor]]
 
 
 def copy_buffers(module: nn.Module) -> Buffers:
-    """Return the module's buffers with copies; the vectors of its spectral norms are one."""
+    """Return the module's buffers with copies; the vectors of its spectral norms are one.
+
+    Those that no checkpoint has are constants.
+    """
     joined = join_vectors(module)
     own = {id(b) for m in module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
-    others = [buffer for buffer in module.buffers() if id(buffer) not in own]
+    kept = module.state_dict(keep_vars=True)
+    others = [b for name, b in module.named_buffers() if name in kept and id(b) not in own]
     buffers = others if joined is None else [joined, *others]
     return [(buffer, buffer.clone()) for buffer in buffers]
 

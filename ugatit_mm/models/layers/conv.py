@@ -28,10 +28,12 @@ def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
 
 
-def convolve(conv: nn.Conv2d, x: Tensor, act: Activation = IDENTITY) -> Tensor:
-    """Convolve (N, C_in, H, W), with the bias, and activate."""
+def convolve(
+    conv: nn.Conv2d, x: Tensor, act: Activation = IDENTITY, padding: Padding = NO_PADDING
+) -> Tensor:
+    """Convolve (N, C_in, H, W), with the bias, activate, and pad for the next convolution."""
     bias, later = (None, conv.bias) if takes_bias(x) else (conv.bias, None)
-    return bias_act(F.conv2d(x, conv.weight, bias, conv.stride, conv.padding), later, act)
+    return bias_act(F.conv2d(x, conv.weight, bias, conv.stride, conv.padding), later, act, padding)
 
 
 class ImageConv2d(nn.Conv2d):

@@ -1,0 +1,75 @@
+"""What DRIT's networks share: initial weights, their shared blocks, a style beside features."""
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import InstanceNorm, ResBlock, raw_weight
+from ..layers.activation import Activation
+from ..layers.padding import NO_PADDING, memory_format
+
+LEAKY = Activation(0.01)  # torch's own slope, which the official program leaves as it is
+RELU = Activation(0.0)
+
+
+def init_drit(module: nn.Module) -> None:
+    """Draw weights as the official program does under PyTorch 0.4.
+
+    Kernels of convolutions, transposed or not, come from N(0, 0.02); all biases and the linear
+    layers from U(-1 / sqrt(n), 1 / sqrt(n)), n the inputs of a result. Scales and shifts of norms
+    stay at 1 and 0.
+    """
+    for layer in module.modules():
+        if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            continue
+        weight = raw_weight(layer)
+        # Drawn in one order whatever the memory format; a view where that is contiguous already.
+        kernel = weight.detach().contiguous()
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        inputs = kernel[:, 0].numel() if transposed else kernel[0].numel()
+        if isinstance(layer, nn.Linear):
+            nn.init.uniform_(kernel, -(inputs**-0.5), inputs**-0.5)
+        else:
+            nn.init.normal_(kernel, 0.0, 0.02)
+        if layer.bias is not None:
+            nn.init.uniform_(layer.bias, -(inputs**-0.5), inputs**-0.5)
+        if kernel.data_ptr() != weight.data_ptr():
+            weight.data.copy_(kernel)
+
+
+def residual_block(channels: int) -> ResBlock:
+    """A residual block with instance norms, padded for another convolution of 3x3."""
+    return ResBlock(channels, (InstanceNorm(channels), InstanceNorm(channels)), True)
+
+
+class SharedBlock(ResBlock):
+    """The residual block that both domains' encoders, or generators, share.
+
+    Args:
+        channels: Channels, in and out.
+        padded: Whether another convolution of 3x3 follows.
+    """
+
+    def __init__(self, channels: int, padded: bool) -> None:
+        norms = (InstanceNorm(channels), InstanceNorm(channels))
+        super().__init__(channels, norms, True, self.padding if padded else NO_PADDING)
+
+    def init_weights(self) -> None:
+        """Draw the weights; called by the runner before training."""
+        init_drit(self)
+
+
+def beside(x: Tensor, style: Tensor) -> Tensor:
+    """Put a style beside features, constant over the map.
+
+    Args:
+        x: Features, (N, C, H, W), padded or not.
+        style: (N, S).
+
+    Returns:
+        (N, C + S, H, W).
+    """
+    planes = style.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        # Of one memory format: torch would join maps of two in NCHW.
+        planes = planes.contiguous(memory_format=memory_format(x))
+    return torch.cat([x, planes], 1)

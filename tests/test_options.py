@@ -360,7 +360,9 @@ def test_every_tool_says_it_in_a_line(words, text, said, tmp_path, monkeypatch, 
 def test_every_tool_with_options(tool, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert load_tool(tool).main([*words, '--cfg-options', 'img_siz=3']) == 1
-    assert capsys.readouterr().err == 'error: unknown option img_siz: is it img_size?\n'
+    error = capsys.readouterr().err  # of several configs it names the first
+    assert error.startswith('error: ') and error.count('\n') == 1
+    assert error.endswith('unknown option img_siz: is it img_size?\n')
     assert not list(tmp_path.iterdir())
 
 

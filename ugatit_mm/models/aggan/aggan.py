@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine import MessageHub
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
@@ -130,8 +129,7 @@ class AGGAN(UnpairedTranslation):
     @property
     def phase(self) -> int:
         """1, then 2: foreground, no norms in the discriminators, attention that stays."""
-        iteration = MessageHub.get_current_instance().get_info('iter') or 0
-        return 1 if iteration < self.switch_iters else 2
+        return 1 if self.update_begun < self.switch_iters else 2
 
     def iterate(self, step: Step, real: Domains) -> None:
         """Update generator and discriminator of B, then those of A.

@@ -203,6 +203,7 @@ class UnpairedTranslation(BaseTranslationModel):
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
+        self.batches = 1  # that make an update, by the last step's optimisers
         self.chosen = StyleChoice()  # of validation and tests
 
     @classmethod
@@ -241,6 +242,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """
         inputs = self.data_preprocessor(data, True)['inputs']
         real = {key.removeprefix('img_'): images for key, images in inputs.items()}
+        self.batches = max(optim._accumulative_counts for optim in optim_wrapper.values())
         run = partial(run_step, self) if self.graphs is None else partial(self.graphs.run, self)
         step, vector = run(optim_wrapper, real, self.draw(real))
         pending = not all(optim.should_update() for optim in optim_wrapper.values())
@@ -270,6 +272,12 @@ class UnpairedTranslation(BaseTranslationModel):
     def steady(self) -> bool:
         """Whether an iteration does nothing on the host that depends on those before it."""
         return True
+
+    @property
+    def update_begun(self) -> int:
+        """The iteration, from 0; where several make an update, its first: phases go by that."""
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        return iteration // self.batches * self.batches
 
     @property
     def phase(self) -> Hashable:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from mmagic.registry import MODELS
-from mmengine import MessageHub
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
@@ -213,7 +212,7 @@ class DRIT(UnpairedTranslation):
     @property
     def phase(self) -> bool:
         """Whether this iteration trains more than the content discriminator."""
-        return self.trains_all(MessageHub.get_current_instance().get_info('iter') or 0)
+        return self.trains_all(self.update_begun)
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration."""

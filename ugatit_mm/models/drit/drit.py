@@ -299,6 +299,9 @@ class DRIT(UnpairedTranslation):
         _check_scale(step.optims['generators'])
         parameters = [p for part in only for p in unwrap(self.part(part)).parameters()]
         learning = [parameter for parameter in parameters if parameter.requires_grad]
+        if not learning:
+            step.update('generators', first)
+            return
         taken: list[Loss] = []
 
         def both() -> Loss:
@@ -553,6 +556,9 @@ class DRIT(UnpairedTranslation):
         layers, scales = discriminator['num_layers'], discriminator['num_scales']
         if (scales, layers) != (3, 4):
             said.append(f'{scales} discriminator scales of {layers} layers')
+        judges = ('discriminator', 'content_discriminator')
+        if normed := [name for name in judges if model[name].get('norm', 'none') != 'none']:
+            said.append(f'instance norms ({" and ".join(normed)})')
         if discriminator.get('spectral_norm'):
             said.append('spectral norm')
         if (content := model['content_discriminator']['num_layers']) != 4:

@@ -1,5 +1,6 @@
 """What MUNIT and UNIT share: an encoder and a decoder for each domain, one discriminator's loss."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -58,6 +59,8 @@ class CodeTranslation(UnpairedTranslation):
             **fields,
         )
         self.gan_type = gan_type
+        # Of a scale, which adds real and fake.
+        self.EVEN_D_LOSS = 0.5 if gan_type == 'lsgan' else 2 * math.log(2)
         self.vgg_weights = vgg_weights
         self._features: PerceptualFeatures | None = None
 

@@ -108,8 +108,8 @@ class UnpairedTranslation(BaseTranslationModel):
             stay as they are, to the bit.
 
     Raises:
-        ValueError: An unknown domain or loss weight, a size that no image has, or a frozen part
-            that is not there.
+        ValueError: An unknown domain or loss weight, a size that no image has, a frozen part that
+            is not there, or no config of a network that translation needs.
     """
 
     NAME: ClassVar[str]
@@ -188,8 +188,10 @@ class UnpairedTranslation(BaseTranslationModel):
         self.img_size = check_img_size(img_size, self.STRIDE)
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
-        for name in self.PARTS:
+        for name, field in self.PARTS.items():
             part = parts[name]
+            if not part and name in self.TRANSLATES:
+                raise ValueError(f'model.{field} is not there: translation needs its config')
             setattr(self, name, part)
             if channels_last and name in self.CHANNELS_LAST and part is not None:
                 part.to(memory_format=torch.channels_last)

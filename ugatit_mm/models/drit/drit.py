@@ -158,25 +158,25 @@ class DRIT(UnpairedTranslation):
         check_choice('second_pass', second_pass, SECOND_PASSES)
         targets = self.check_targets(fields.get('targets'))
         sources = [domain for domain in DOMAINS if other(domain) in targets]
-        generators = Generators(self.build_networks(generator, targets))
-        encoders = ContentEncoders(self.build_networks(encoder, sources))
+        generators = self.build_networks(generator, targets)
+        encoders = self.build_networks(encoder, sources)
         attributes = self.build_networks(attribute_encoder, targets)
         judges = None
         if content_discriminator is not None:
             judges = nn.ModuleDict({'shared': MODELS.build(content_discriminator)})
         _check_widths(
             {
-                'encoder': encoders[sources[0]],
-                'generator': generators[targets[0]],
+                'encoder': encoders.get(sources[0]),
+                'generator': generators.get(targets[0]),
                 'attribute_encoder': attributes.get(targets[0]),
                 'content_discriminator': judges and judges['shared'],
             }
         )
         super().__init__(
             {
-                'encoders': encoders,
+                'encoders': ContentEncoders(encoders),
                 'attribute_encoders': nn.ModuleDict(attributes) if attributes else None,
-                'generators': generators,
+                'generators': Generators(generators),
                 'discriminators': self._judges(discriminator, targets),
                 'random_discriminators': self._judges(discriminator, targets),
                 'content_discriminator': judges,

@@ -1,7 +1,6 @@
 """A watch over signs of a training that has collapsed."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 from mmagic.registry import HOOKS

@@ -603,4 +603,5 @@ def test_words_for_the_tables():
         'every iteration',
         'both gradients together',
         'cycle loss 5',
+        'mode_seeking loss 1',
     ]

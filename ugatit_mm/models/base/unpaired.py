@@ -793,6 +793,16 @@ class UnpairedTranslation(BaseTranslationModel):
         return []
 
     @classmethod
+    def loss_words(cls, model: Mapping[str, Any], always: Sequence[str] = ()) -> list[str]:
+        """Weights of losses that are not the usual ones, and those that are said always."""
+        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
+        return [
+            f'{name} loss {losses[name]:g}'
+            for name, usual in cls.LOSS_WEIGHTS.items()
+            if losses[name] != usual or name in always
+        ]
+
+    @classmethod
     def ablation(cls, model: Mapping[str, Any]) -> str | None:
         """Row of the paper's Table 1 that a config is, ``None`` for another one."""
         return None

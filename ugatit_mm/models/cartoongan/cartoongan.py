@@ -234,8 +234,5 @@ class CartoonGAN(UnpairedTranslation):
         for name, usual in (('layer', 'conv4_4'), ('input', 'unit')):
             if vgg.get(name, usual) != usual:
                 said.append(f'VGG19 {name} {vgg[name]}')
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight:
-                said.append(f'{name} loss {losses[name]:g}')
+        said += cls.loss_words(model)
         return [*said, f'initialisation of {model.get("init_iters", 0):,} iterations']

@@ -546,10 +546,10 @@ class DRIT(UnpairedTranslation):
         The paper does not say how attributes went in, nor whether modes were sought.
         """
         generator, discriminator = model['generator'], model['discriminator']
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
+        seeks = (model.get('loss_config') or {}).get('mode_seeking')
         concat = generator.get('concat', True)
         said = ['concatenated attribute' if concat else 'feature-wise attribute']
-        if not losses['mode_seeking']:
+        if not seeks:
             said.append('without mode seeking')
         if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
             said.append(f'{g} channels' if g == d else f'{g} and {d} channels')
@@ -567,10 +567,7 @@ class DRIT(UnpairedTranslation):
             said.append(f'every {turns} iterations' if turns > 1 else 'every iteration')
         if model.get('second_pass', 'stale') != 'stale':
             said.append('both gradients together')
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] not in (weight, 1.0 if name == 'mode_seeking' else weight):
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model)
 
 
 def _twice(part: nn.Module) -> list[dict[str, Callable]]:

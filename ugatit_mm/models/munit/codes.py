@@ -226,11 +226,7 @@ class CodeTranslation(UnpairedTranslation):
                 said.append(f'{value} {words}')
         if (gan_type := model.get('gan_type', 'lsgan')) != 'lsgan':
             said.append(gan_type)
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight or name in cls.OPEN:
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model, cls.OPEN)
 
     @classmethod
     def numbers(cls, model: Mapping[str, Any]) -> list[tuple[int, int, str]]:

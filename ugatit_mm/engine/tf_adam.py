@@ -83,7 +83,7 @@ class TFAdam(Optimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Computes the loss and the gradients anew.
+            closure: computes the loss and the gradients again.
 
         Returns:
             What the closure returned.

@@ -283,7 +283,7 @@ def test_words_of_a_variant():
         'attention': {'base_channels': 32},
         'discriminator': {'base_channels': 64},
     }
-    always = ['settings of its horse2zebra', 'pairs drawn anew']
+    always = ['settings of its horse2zebra', 'new pairs in each epoch']
     assert AGGAN.variant(paper) == always
     other = {
         'generator': {'base_channels': 16, 'num_blocks': 6},

@@ -345,9 +345,9 @@ class AGGAN(PooledTranslation):
         """Words for the tables: the settings, and what sets a config apart from them.
 
         U-GAT-IT's paper does not say how it trained AGGAN: those of the official horse2zebra are
-        taken for all data, with pictures that are paired and augmented anew in each epoch.
+        taken for all data, with pictures that are paired and augmented again in each epoch.
         """
-        said = ['settings of its horse2zebra', 'pairs drawn anew']
+        said = ['settings of its horse2zebra', 'new pairs in each epoch']
         widths = [model[field]['base_channels'] for field in cls.NETWORKS]
         if widths != [32, 32, 64]:
             said.append('{}, {} and {} channels'.format(*widths))

@@ -720,10 +720,10 @@ def test_sheet(name: str):
 @every_model
 @pytest.mark.parametrize('kind', ['torchscript', pytest.param('onnx', marks=pytest.mark.slow)])
 def test_export_is_equal(name: str, kind: str, tmp_path: Path):
-    """``verify`` raises where the file is off by more than 1e-4."""
+    """``verify`` raises where the file is off by more than 1e-4; by ONNX one direction."""
     model = build(name).eval()
     picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
-    for target in model.targets():
+    for target in model.targets()[: 1 if kind == 'onnx' else None]:
         path = tmp_path / f'{target}.{kind}'
         meta = export_model(model, target, path, kind, pixels='normalised')
         assert meta['model'] == model.ROW

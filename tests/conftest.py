@@ -34,17 +34,19 @@ FLAGS = (
 LONGEST = (
     'test_failing_ranks.py',
     'test_train_and_test.py',
+    'test_benchmarks.py',
     'test_resume.py',
-    'test_export.py',
+    'test_pytorch.py',
+    'test_every_model.py',
     'test_docs.py',
+    'test_export.py',
     'test_packaging.py',
+    'test_hostile_files.py',
     'test_checkpoints.py',
     'test_run_paper.py',
     'test_configs.py',
-    'test_every_model.py',
-    'test_pytorch.py',
+    'test_work_dir.py',
     'test_ugatit.py',
-    'test_benchmarks.py',
 )
 
 
@@ -73,7 +75,8 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

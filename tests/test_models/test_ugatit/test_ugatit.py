@@ -255,7 +255,7 @@ def test_compile_reaches_every_network(tiny):
         seen.append(graph)
         return graph.forward
 
-    size = {'num_blocks': 1}, {'num_layers': (3, 2)}
+    size = {'num_blocks': 1}, {'num_layers': (4, 4)}
     model = tiny(*size, compile={'backend': backend})
     plain = tiny(*size)
     plain.load_state_dict(model.state_dict())  # the names are the same

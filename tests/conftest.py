@@ -33,6 +33,7 @@ FLAGS = (
 # Begun first, so that the processes of `pytest -n 2 --no-loadscope-reorder` end together.
 LONGEST = (
     'test_failing_ranks.py',
+    'test_compile.py',
     'test_train_and_test.py',
     'test_benchmarks.py',
     'test_resume.py',

@@ -1,26 +1,26 @@
-"""What the tests share: tiny models, the recorded official numbers, small data sets."""
+"""What the tests share: tiny models, the recorded official numbers, small data sets.
+
+The process of `pytest -n 2` that runs no tests imports this file, too: what takes seconds to import
+is imported where it is used, and not there.
+"""
+
+from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
 
-if not torch.cuda.is_available():
-    # Before Triton's import: its kernels run on a CPU then, where a test asks for them.
-    os.environ.setdefault('TRITON_INTERPRET', '1')
-from helpers import DATA, ROOT, write_images
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
-from styled_model import Styled, registered
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from styled_model import Styled
 
-import ugatit_mm  # noqa: F401, registers modules
-from ugatit_mm.kernels.support import SWITCH
-from ugatit_mm.models import UGATIT
+    from ugatit_mm.models import UGATIT
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 FLAGS = (
@@ -33,31 +33,60 @@ FLAGS = (
 # Begun first, so that the processes of `pytest -n 2 --no-loadscope-reorder` end together.
 LONGEST = (
     'test_failing_ranks.py',
+    'test_compile.py',
     'test_train_and_test.py',
+    'test_benchmarks.py',
     'test_resume.py',
-    'test_export.py',
+    'test_pytorch.py',
+    'test_every_model.py',
     'test_docs.py',
+    'test_export.py',
     'test_packaging.py',
+    'test_hostile_files.py',
     'test_checkpoints.py',
     'test_run_paper.py',
     'test_configs.py',
-    'test_every_model.py',
-    'test_pytorch.py',
+    'test_work_dir.py',
     'test_ugatit.py',
-    'test_benchmarks.py',
 )
 
-# Tiny networks: a second thread costs more than it brings, above all on a busy machine.
-torch.set_num_threads(1)
+
+def prepare() -> None:
+    """Before anything of ours is imported."""
+    import interpreter
+    import torch
+
+    if not torch.cuda.is_available():
+        # Before Triton's import: its kernels run on a CPU then, where a test asks for them.
+        os.environ.setdefault('TRITON_INTERPRET', '1')
+    # Tiny networks: a second thread costs more than it brings, above all on a busy machine.
+    torch.set_num_threads(1)
+    import ugatit_mm  # noqa: F401, registers modules
+
+    interpreter.patch_once_a_launch()
+
+
+if 'PYTEST_XDIST_WORKER' in os.environ or '-n' not in sys.argv:
+    prepare()
+
+
+def pytest_collection() -> None:
+    """Also where pytest collects despite `-n`, as with `--pdb`."""
+    prepare()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
 def no_traces():
     """A runner leaves its default scope, hub, logger and visualizer as the current ones."""
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
+
     managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
     before = [manager._instance_dict.copy() for manager in managers]
     yield
@@ -68,6 +97,10 @@ def no_traces():
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Triton's kernels run: on a GPU where there is one, in the interpreter elsewhere."""
+    import torch
+
+    from ugatit_mm.kernels.support import SWITCH
+
     pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
     monkeypatch.setenv(SWITCH, '1')
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -76,6 +109,9 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 @pytest.fixture(scope='session')
 def official() -> dict[str, np.ndarray]:
     """Numbers recorded from the official PyTorch networks, see tests/data/README.md."""
+    import numpy as np
+    from helpers import DATA
+
     with np.load(DATA / 'official_pytorch_96.npz') as numbers:
         return dict(numbers)
 
@@ -83,6 +119,8 @@ def official() -> dict[str, np.ndarray]:
 @pytest.fixture(scope='session')
 def reference() -> Path:
     """The folder of full-size reference numbers, which a clone does not carry."""
+    from helpers import ROOT
+
     folder = ROOT.parent / 'shared' / 'reference' / 'fixtures'
     if not folder.is_dir():
         pytest.skip('no ../shared/reference: the same is tested at 96 px with tests/data')
@@ -92,6 +130,9 @@ def reference() -> Path:
 @pytest.fixture
 def tiny() -> Callable[..., UGATIT]:
     """Build a model of a few thousand parameters; keyword arguments go over the defaults."""
+    import torch
+
+    from ugatit_mm.models import UGATIT
 
     def build(generator: dict | None = None, discriminator: dict | None = None, **fields) -> UGATIT:
         torch.manual_seed(0)
@@ -117,12 +158,16 @@ def tiny() -> Callable[..., UGATIT]:
 @pytest.fixture
 def styled(monkeypatch: pytest.MonkeyPatch) -> Styled:
     """A tiny model with random styles, registered until the test ends."""
+    from styled_model import registered
+
     return registered(monkeypatch)
 
 
 @pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     """Six reddish images of A and five bluish ones of B to train, three and two to test."""
+    from helpers import write_images
+
     root = tmp_path / 'data'
     write_images(root)
     return root

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
@@ -247,8 +247,11 @@ def load_tool(name: str) -> ModuleType:
 
 
 def family(pid: int) -> list[int]:
-    """A process and those that it and they have started."""
-    children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    """A process and those that it and they have started; of one that has just ended, none."""
+    try:
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [pid, *(number for child in children for number in family(int(child)))]
 
 
@@ -262,7 +265,8 @@ def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
     finally:
         if process.poll() is None:
             for pid in family(process.pid):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
 
 

@@ -64,6 +64,8 @@ def run(command: str) -> int:
         words += as_arguments(TINY)
     if words[:2] == ['ugatit', 'test']:
         words += ['--subset-size', '2']
+    if '--static' in words:
+        words += ['--img-size', '64']
     if words[0] == 'ugatit':
         return cli.main(words[1:])
     assert words[0] == 'python' and words[1].startswith('tools/'), command

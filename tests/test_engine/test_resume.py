@@ -18,7 +18,7 @@ from ugatit_mm.converters.files import save
 from ugatit_mm.engine.runner import gather_to_first
 from ugatit_mm.models import UGATIT
 
-KILLS = int(os.environ.get('UGATIT_KILLS', 4))
+KILLS = int(os.environ.get('UGATIT_KILLS', 3))
 
 
 def comparable(path: Path) -> dict[str, Any]:
@@ -34,17 +34,15 @@ def comparable(path: Path) -> dict[str, Any]:
     return checkpoint | {'losses': losses, 'best': best, 'iter': meta['iter'], 'seed': meta['seed']}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 60 * KILLS)
-@pytest.mark.parametrize(
-    ('name', 'kills'),
-    [
-        ('ugatit', 1),
-        *(pytest.param(name, KILLS, marks=pytest.mark.slow) for name in TINY_OF),
-    ],
-)
-def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path, kills: int):
-    """`UGATIT_KILLS=50 pytest tests/test_engine/test_resume.py` takes longer."""
-    iterations = 8 * kills
+@pytest.mark.parametrize('name', ['ugatit', 'cyclegan'])
+def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path):
+    """A model of weights only and one with pools; tests/test_models/test_every_model.py has all.
+
+    `UGATIT_KILLS=50 pytest tests/test_engine/test_resume.py` takes longer.
+    """
+    iterations = 8 * KILLS
     options = {
         **TINY_OF[name],
         'config': f'{name}_custom',
@@ -57,7 +55,7 @@ def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path, ki
         'default_hooks.checkpoint.rule': 'less',
         'randomness.seed': 3,
     }
-    words = [ROOT / 'tests' / 'killed.py', tmp_path, json.dumps(options), kills, 0]
+    words = [ROOT / 'tests' / 'killed.py', tmp_path, json.dumps(options), KILLS, 0]
     done = subprocess.run(
         [sys.executable, *map(str, words)], capture_output=True, text=True, cwd=tmp_path
     )

@@ -68,7 +68,10 @@ def assert_same_pixels(found: np.ndarray, image: torch.Tensor, half: bool = Fals
     assert off.max() <= 1 or half
 
 
-@pytest.mark.parametrize(('format', 'opset'), [('onnx', 18), ('torchscript', None)])
+@pytest.mark.parametrize(
+    ('format', 'opset'),
+    [pytest.param('onnx', 18, marks=pytest.mark.slow), ('torchscript', None)],
+)
 def test_light_with_pixels_and_attention(light, tmp_path, format, opset):
     path = tmp_path / 'blue'
     about = export_model(light, 'blue', path, format, heatmap=True, opset=opset)

@@ -19,6 +19,13 @@ launches = load_tool('benchmarks/launches')
 MAX_LAUNCHES = 1_300
 
 
+@pytest.fixture(autouse=True)
+def sound(monkeypatch: pytest.MonkeyPatch):
+    """As the test of their checks has the kernels, which would be checked before a count."""
+    for fused in support.Fused.known.values():
+        monkeypatch.setitem(fused.sound, torch.device('cpu'), True)
+
+
 @support.jit
 def _double_kernel(x, out, count: tl.constexpr):
     place = tl.arange(0, count)
@@ -153,10 +160,8 @@ def test_phases_of_a_step():
 
 
 @pytest.mark.parametrize('variant', ['light', 'full'])
-def test_a_step_has_few_launches(variant, monkeypatch, capsys):
+def test_a_step_has_few_launches(variant, capsys):
     pytest.importorskip('triton', reason='without Triton a step is its plain formulas')
-    for fused in support.Fused.known.values():  # as the test of their checks has it
-        monkeypatch.setitem(fused.sound, torch.device('cpu'), True)
     words = ['--variant', variant, '--amp', '--device', 'cpu', '--json']
     assert launches.main([*words, '--max', str(MAX_LAUNCHES)]) == 0
     (told,) = json.loads(capsys.readouterr().out).values()

@@ -110,6 +110,7 @@ def train_a_rank(folder: Path) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_average_without_distributed_data_parallel(tmp_path: Path):
     in_ranks(train_a_rank, tmp_path, tmp_path)
     for rank in (0, 1):  # x is 0.5 and -0.5: its mean 0

@@ -339,29 +339,12 @@ def of_two_steps(**fields) -> tuple[list[dict], dict[str, Tensor]]:
     return [train(model, optims, i, count=4) for i in range(2)], model.state_dict()
 
 
-@pytest.mark.parametrize(
-    'fields',
-    [
-        {'loss_config': {'gan': 2.0}},
-        {'loss_config': {'cycle': 5.0}},
-        {'loss_config': {'identity': 1.0}},
-        {'pool_size': 1},
-        {'generator': {'num_blocks': 1}},
-        {'generator': {'base_channels': 5}},
-        {'discriminator': {'base_channels': 5}},
-        {'discriminator': {'num_layers': 2}},
-        {'discriminator_steps': 2},
-        {'disc_init_steps': 1},
-    ],
-    ids=str,
-)
-def test_every_field_has_an_effect(fields):
-    plain, other = of_two_steps(), of_two_steps(**copy.deepcopy(fields))
-    same = [
-        key for key in plain[1] if key in other[1] and plain[1][key].shape == other[1][key].shape
-    ]
+@pytest.mark.parametrize('term', ['gan', 'cycle', 'identity'])
+def test_every_weight_has_an_effect(term):
+    """On the weights: a log of terms need not say by which weight they were multiplied."""
+    plain, other = of_two_steps(), of_two_steps(loss_config={term: 2.0})
     assert plain[0] != other[0]
-    assert any(not torch.equal(plain[1][key], other[1][key]) for key in same)
+    assert any(not torch.equal(plain[1][key], other[1][key]) for key in plain[1])
 
 
 @pytest.mark.parametrize('fields', [{'channels_last': False}, {'generator': {'with_cp': True}}])

@@ -255,8 +255,9 @@ def test_compile_reaches_every_network(tiny):
         seen.append(graph)
         return graph.forward
 
-    model = tiny(compile={'backend': backend})
-    plain = tiny()
+    size = {'num_blocks': 1}, {'num_layers': (4, 4)}
+    model = tiny(*size, compile={'backend': backend})
+    plain = tiny(*size)
     plain.load_state_dict(model.state_dict())  # the names are the same
     logs = [m.train().train_step(batch(), wrappers(m)) for m in (model, plain)]
     assert logs[0] == pytest.approx(logs[1], rel=2e-5, abs=1e-6)

@@ -25,6 +25,7 @@ from building import (
     config_of,
     period_of,
     repeated,
+    size_of,
     width_of,
 )
 from launches import of_both
@@ -188,7 +189,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
     )
-    parser.add_argument('--img-size', type=int, default=256)
+    parser.add_argument(
+        '--img-size', type=int, default=256, help='of a model that needs larger ones: its smallest'
+    )
     parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
     parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
@@ -228,8 +231,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.launches:
             # On a CPU the width costs time only.
             width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
-            size = args.img_size, width, args.batch or batch_of(case.model)
-            launches = of_both(case, *size, device, amp='bfloat16')
+            side = size_of(case.model, args.img_size)
+            batch = args.batch or batch_of(case.model)
+            launches = of_both(case, side, width, batch, device, amp='bfloat16')
             for setting, value in zip((BASELINE, 'bfloat16'), launches, strict=True):
                 rows.append(Row('step', rows[0].case, setting, 'launches', value, 'a step'))
         summary.add(case, rows)
@@ -250,9 +254,8 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
     batch = args.batch or batch_of(case.model)
-    images = {
-        k: torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1 for k in 'AB'
-    }
+    side = size_of(case.model, args.img_size)
+    images = {k: torch.rand(batch, 3, side, side, device=device) * 2 - 1 for k in 'AB'}
 
     def builder(name: str) -> Callable:
         if name == BASELINE:
@@ -273,7 +276,7 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
             period = period_of(case.model)
             measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
             print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
-    said = f'{case}, {width} channels, {args.img_size} px, batch {batch}'
+    said = f'{case}, {width} channels, {side} px, batch {batch}'
     rows = rows_of(said, results, peaks)
     print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
     print(f'\n{said}\n\n{table(results, rows)}\n')

@@ -230,6 +230,7 @@ class OfficialOrder:
         strided: Strided layers of the discriminator of contents.
     """
 
+    SMALLEST = 216  # the program's crop; with three strided layers 212 would do
     # Every iteration trains everything; attributes are concatenated.
     OPTIONS = {
         'model.d_iter': 1,

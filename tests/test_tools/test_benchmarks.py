@@ -77,7 +77,7 @@ def test_step_writes_ratios_of_one_run(tmp_path, capsys):
     # The official order makes 8 translations forwards and backwards, ours 6.
     flop = {s: found[s, 'rate', 'GFLOP/s'] * time[s] for s in time}
     assert flop['float32'] < 0.75 * flop['official order']
-    assert flop['lean'] > flop['float32']  # checkpointing computes anew
+    assert flop['lean'] > flop['float32']  # checkpointing computes again
     assert {row['case'] for row in rows(out)} == {'light, 4 channels, 96 px, batch 1'}
     assert all(row['hardware'] and row['torch'] and row['date'] for row in rows(out))
     assert '| lean |' in capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_the_gpu_script_is_rehearsed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux alone tells')
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells')
 def test_peak_memory_is_that_of_the_block():
     bench = load_tool('benchmarks/bench')
     with bench.PeakMemory() as peak:

@@ -103,7 +103,7 @@ class PeakMemory:
     """Peak memory of a ``with`` block in bytes: of the GPU, or of the process on a CPU.
 
     On a CPU the peak is the resident memory above what the process held at the beginning, read
-    from ``/proc`` (Linux alone; ``None`` elsewhere).
+    from ``/proc`` (Linux only; ``None`` elsewhere).
     """
 
     def __init__(self, device: torch.device | str = 'cpu') -> None:

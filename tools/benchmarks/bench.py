@@ -81,13 +81,17 @@ def synchronize(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(function: Callable[[], Any], device: torch.device | str = 'cpu') -> float:
-    """Time one call."""
+def seconds(
+    function: Callable[[], Any],
+    device: torch.device | str = 'cpu',
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Time one call by a clock."""
     synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     function()
     synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def release() -> None:

@@ -9,6 +9,7 @@ programs do on the machine only ever adds to them.
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +67,7 @@ def measure(
     device: torch.device,
     into: Measured,
     period: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Build a setting, warm it up, time it, take it down.
 
@@ -76,6 +78,7 @@ def measure(
         device: Where it runs.
         into: Receives what is seen; of a step, on average over the period.
         period: Steps that differ, which are timed together.
+        clock: Tells seconds.
     """
     with PeakMemory(device) as peak:
         step = build()
@@ -84,7 +87,7 @@ def measure(
         whole = repeated(step, period)
         for _ in range(-(-warm_up // period)):
             whole()
-        into.times += [seconds(whole, device) / period for _ in range(-(-steps // period))]
+        into.times += [seconds(whole, device, clock) / period for _ in range(-(-steps // period))]
     into.peak = peak.bytes
     if not into.flop:
         into.flop = count_flop(whole) / period
@@ -103,7 +106,9 @@ def count_flop(step: Callable) -> int:
     return counter.get_total_flops()
 
 
-def ceiling(device: torch.device, dtype: torch.dtype) -> float:
+def ceiling(
+    device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Operations a second of the generator's most frequent convolution, forwards, in NHWC."""
     x = torch.randn(2, 256, 66, 66, device=device, dtype=dtype)
     weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
@@ -115,7 +120,7 @@ def ceiling(device: torch.device, dtype: torch.dtype) -> float:
             torch.nn.functional.conv2d(x, weight)
 
     run()
-    best = min(seconds(run, device) for _ in range(5)) / calls
+    best = min(seconds(run, device, clock) for _ in range(5)) / calls
     return 2 * 2 * 64 * 64 * 256 * 256 * 9 / best
 
 
@@ -201,6 +206,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--compile', action='store_true', help='on a GPU the compiled settings too: minutes more'
     )
     parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='count seconds of the processor, not of the clock: on a CPU that others use, with '
+        'OMP_NUM_THREADS=1',
+    )
+    parser.add_argument(
         '--launches', action='store_true', help='count what a step launches, too, on both sides'
     )
     parser.add_argument(
@@ -265,18 +276,19 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
         options = {'model.recipe': recipe} if recipe else {}
         return build_ours(case, images, width, options, **speed)
 
+    clock = time.process_time if args.cpu_time else time.perf_counter
     results = {name: Measured() for name in [BASELINE, *names]}
     for _ in range(args.rounds):
         # As the times: the best of all rounds.
-        peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind])) for kind in kinds}
+        peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind], clock)) for kind in kinds}
         for name, seen in results.items():
             # The official program leaves cuDNN's search off; our configs turn it on.
             torch.backends.cudnn.benchmark = name != BASELINE
             before = len(seen.times)
             period = period_of(case.model)
-            measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
+            measure(lambda name=name: builder(name), steps, warm_up, device, seen, period, clock)
             print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
-    said = f'{case}, {width} channels, {side} px, batch {batch}'
+    said = f'{case}, {width} channels, {side} px, batch {batch}' + ', CPU time' * args.cpu_time
     rows = rows_of(said, results, peaks)
     print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
     print(f'\n{said}\n\n{table(results, rows)}\n')

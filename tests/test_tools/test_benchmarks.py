@@ -19,7 +19,8 @@ translate = load_tool('benchmarks/translate')
 parity = load_tool('benchmarks/parity')
 soak = load_tool('benchmarks/soak')
 OfficialOrder = translate.OfficialOrder
-official_order = load_tool('benchmarks/building').official_order
+building = load_tool('benchmarks/building')
+official_order = building.official_order
 SMALL = ['--variant', 'light', '--img-size', '96', '--base-channels', '4', '--rounds', '1']
 
 
@@ -87,9 +88,9 @@ def test_step_writes_ratios_of_one_run(tmp_path, capsys):
 def test_models_stand_beside_their_official_orders(tmp_path, capsys):
     out = tmp_path / 'results.csv'
     words = [*SMALL, '--model', 'cyclegan', '--steps', '1', '--settings', 'float32', '--launches']
-    assert step.main([*words, '--out', str(out)]) == 0
+    assert step.main([*words, '--cpu-time', '--out', str(out)]) == 0
     found = {(r['setting'], r['quantity'], r['unit']): float(r['value']) for r in rows(out)}
-    assert {row['case'] for row in rows(out)} == {'cyclegan, 4 channels, 96 px, batch 1'}
+    assert {row['case'] for row in rows(out)} == {'cyclegan, 4 channels, 96 px, batch 1, CPU time'}
     assert found['float32', 'peak memory', 'x official order'] > 0
     official, ours = (found[name, 'launches', 'a step'] for name in ('official order', 'bfloat16'))
     assert 0 < ours < official
@@ -104,6 +105,8 @@ def test_every_model_has_an_official_order():
     for case in step.cases_of(['all'], ['full']):
         named = inspect.signature(official_order(case.model)).parameters
         assert list(named)[:3] == ['img_size', 'base_channels', 'device'], case
+        # DRIT's smallest, which --quick and a smaller --img-size get.
+        assert building.size_of(case.model, 128) == (216 if case.model == 'drit' else 128)
     with pytest.raises(ValueError, match=r'add tools/benchmarks/official/pix2pix\.py'):
         official_order('pix2pix')
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers import assert_same
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -139,6 +140,21 @@ def test_resuming_and_a_rate_on_the_device(on_device):
     for one, two in zip(ours, twins, strict=True):
         assert torch.equal(one, two)
     assert {s['step'].item() for s in other.optimizer.state.values()} == {3 + 4 * 3}
+
+
+def test_what_has_no_gradient_any_more_shares_t_after_resuming_too():
+    ours = parameters()
+    optimizer = TFAdam(ours, **FIELDS, of=4, place=3)
+    gradients(ours, 0)
+    optimizer.step()
+    twins = [nn.Parameter(p.detach().clone()) for p in ours]
+    other = TFAdam(twins, **FIELDS, of=4, place=3)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for given, each in ((ours, optimizer), (twins, other)):
+        gradients(given, 1)
+        given[1].grad = None
+        each.step()
+    assert_same(optimizer.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,20 @@ class TFAdam(Optimizer):
         # ours know that found_inf is read.
         super().__init__(params, defaults | {'of': of, 'place': place, 'fused': True})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's; what has a state shares t again, also what gets no gradient any more."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            shared: dict[torch.device, Tensor] = {}
+            for state in (self.state[p] for p in group['params'] if p in self.state):
+                state['step'] = shared.setdefault(state['step'].device, state['step'])
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Computes the loss and the gradients anew.
+            closure: computes the loss and the gradients again.
 
         Returns:
             What the closure returned.

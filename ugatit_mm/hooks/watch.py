@@ -1,7 +1,6 @@
 """A watch over signs of a training that has collapsed."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 from mmagic.registry import HOOKS
@@ -89,13 +88,13 @@ class WatchHook(LateHook):
         """Take the losses down; look if it is time."""
         if not is_main_process():
             return
-        for name in ('loss_d', 'loss_g', *(f'loss_gan_d_{domain}' for domain in DOMAINS)):
-            if name in done.log:
-                self._losses.setdefault(name, []).append(done.log[name])
+        for name, value in done.log.items():
+            if name in ('loss_d', 'loss_g') or name.startswith('loss_gan_d_'):
+                self._losses.setdefault(name, []).append(value)
         if done.iteration % self.interval:
             return
         model = unwrap(runner.model)
-        signs = self.of_losses(model, done.log)
+        signs = self.of_losses(model)
         signs |= self.of_translations(model, done.batch)
         self._losses.clear()
         self._in_a_row = {sign: self._in_a_row.get(sign, 0) + 1 for sign in signs}
@@ -107,15 +106,13 @@ class WatchHook(LateHook):
                     f'watch, iteration {done.iteration}: for {since} iterations {words}'
                 )
 
-    def of_losses(
-        self, model: UnpairedTranslation, outputs: Mapping[str, float]
-    ) -> dict[tuple[str, str], str]:
+    def of_losses(self, model: UnpairedTranslation) -> dict[tuple[str, str], str]:
         """Discriminators that are never wrong, totals that do not move."""
         signs = {}
         for domain in model.targets():
             total = f'loss_gan_d_{domain}'
             # A total may be the sum of terms, of the scales for example.
-            terms = sum(name.startswith(f'{total}_') for name in outputs) or 1
+            terms = sum(name.startswith(f'{total}_') for name in self._losses) or 1
             values = self._losses.get(total)
             mean = sum(values) / len(values) / terms if values else math.inf
             mean *= 0.5 / model.EVEN_D_LOSS

@@ -86,6 +86,21 @@ def test_phases():
         seen.clear()
 
 
+def test_an_update_of_several_batches_is_of_one_phase():
+    """Attention that has begun to gather a gradient learns by it, and then no more."""
+    model = tiny_aggan(switch_iters=3)
+    optims = wrappers(model, accumulative_counts=2)
+    moved = []
+    for iteration in range(6):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        before = copy.deepcopy(model.attentions.state_dict())
+        model.train_step(batch(seed=iteration), optims)
+        after = model.attentions.state_dict()
+        moved.append(any(not torch.equal(after[key], value) for key, value in before.items()))
+        assert model.phase == (1 if iteration < 4 else 2)
+    assert moved == [False, True, False, True, False, False]
+
+
 def test_norms_that_are_not_used_move_on_by_momentum():
     """As the official optimiser does it, which sees gradients of 0 for them."""
     model = tiny_aggan(switch_iters=1)
@@ -268,7 +283,7 @@ def test_words_of_a_variant():
         'attention': {'base_channels': 32},
         'discriminator': {'base_channels': 64},
     }
-    always = ['settings of its horse2zebra', 'pairs drawn anew']
+    always = ['settings of its horse2zebra', 'new pairs in each epoch']
     assert AGGAN.variant(paper) == always
     other = {
         'generator': {'base_channels': 16, 'num_blocks': 6},

@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
-from helpers import batch
+from helpers import TINY_OF, batch
 from mmagic.models import DataPreprocessor
+from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.model import BaseModule
 from torch import nn
 
+from ugatit_mm.config import load_config
 from ugatit_mm.domains import other
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.evaluation import TransMetric
@@ -228,6 +230,21 @@ def test_what_training_lacks_is_named():
     with pytest.raises(ValueError, match='optim_wrapper takes judges, decoders, encoders and'):
         UGATITOptimWrapperConstructor({'generators': {}})(OneWay())
     assert OneWay().training_state() is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'field'),
+    [
+        *((name, 'generator') for name in ('aggan', 'cyclegan', 'cartoongan', 'unit', 'drit')),
+        *((name, 'encoder') for name in ('unit', 'munit', 'drit')),
+        ('munit', 'style_encoder'),
+    ],
+)
+def test_a_network_of_the_translation_must_have_a_config(name, field):
+    model = load_config(f'{name}_custom', TINY_OF[name]).model
+    model[field] = None
+    with pytest.raises(ValueError, match=f'model.{field} is not there: translation needs its conf'):
+        MODELS.build(model)
 
 
 @pytest.mark.parametrize('order', ['BGR', 'RGB', None])

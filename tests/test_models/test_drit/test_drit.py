@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from mmengine import MessageHub
 from torch import Tensor
 
 from ugatit_mm.converters.drit import to_official
+from ugatit_mm.hooks import WatchHook
+from ugatit_mm.hooks.late import Done
 from ugatit_mm.models import DRIT
 from ugatit_mm.models.base import Step, update
 from ugatit_mm.models.drit.drit_encoder import contents
@@ -455,6 +458,27 @@ def test_attribute_encoders_learn_of_the_first_loss_only(second_pass):
                 torch.testing.assert_close(parameter.grad, found[key], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize('second_pass', ['stale', 'together'])
+def test_nothing_is_left_that_the_second_loss_trains(second_pass):
+    model = tiny_drit(second_pass=second_pass, frozen=['encoders', 'generators'])
+    before = weights(model)
+    step = run(model, sgd(model))
+    assert list(step.taken) == ['discriminators', 'content_discriminator', 'generators']
+    learned = {key.split('.')[0] for key in moved(before, model)}
+    assert learned == set(model.PARTS) - {'encoders', 'generators'}
+
+
+def test_the_watch_counts_the_terms_of_all_iterations():
+    """The last one trains the content discriminator only, and has none of the others' terms."""
+    model, hook, said = tiny_drit(), WatchHook(interval=2, patience=1), []
+    runner = SimpleNamespace(model=model, logger=SimpleNamespace(warning=said.append))
+    term = 0.08 * model.EVEN_D_LOSS  # of each of three scales: 0.04 where 0.5 is even
+    whole = {f'loss_gan_d_A_{scale}': term for scale in range(3)} | {'loss_gan_d_A': 3 * term}
+    for iteration, log in enumerate((whole, {'loss_gan_d_content': 1.0}), 1):
+        hook.after_step(runner, Done(iteration, batch(64, count=2), log))
+    assert any('(loss 0.04 a term' in line for line in said)
+
+
 def test_a_stale_pass_sees_new_weights_and_old_activations():
     """The two ways take another second step, and the same first one."""
     pair = [tiny_drit(second_pass=each) for each in ('stale', 'together')]
@@ -572,9 +596,12 @@ def test_words_for_the_tables():
     fields['generator']['concat'] = False
     fields |= {'loss_config': {'mode_seeking': 1.0, 'cycle': 5}, 'second_pass': 'together'}
     fields |= {'d_iter': 1}
+    fields['discriminator']['norm'] = 'in'
     assert DRIT.variant(fields) == [
         'feature-wise attribute',
+        'instance norms (discriminator)',
         'every iteration',
         'both gradients together',
         'cycle loss 5',
+        'mode_seeking loss 1',
     ]

@@ -55,6 +55,14 @@ def test_recorded_numbers(vgg):
     torch.testing.assert_close(image.grad, wanted, atol=atol, rtol=0)
 
 
+def test_autocast_changes_nothing(vgg):
+    features = PerceptualFeatures(vgg)
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.autocast('cpu', torch.bfloat16):
+        found = features.relu5_3(image)
+    assert torch.equal(found, features.relu5_3(image)) and found.dtype == torch.float32
+
+
 def test_closed_form_and_names_of_torchvision(vgg, tmp_path):
     """The network in torch's functions; torchvision's names of the same weights."""
     state = torch.load(vgg, weights_only=True)

@@ -147,6 +147,19 @@ def test_recorded_losses_of_both_kinds(kind):
 # -------------------------------------------------------------------- without recorded numbers
 
 
+@pytest.mark.parametrize(('gan_type', 'logit'), [('lsgan', 0.5), ('nsgan', 0.0)])
+@KINDS
+def test_even_d_loss_is_that_of_a_tossed_coin(kind, gan_type, logit):
+    model = tiny(kind, gan_type=gan_type)
+    for network in model.discriminators.values():
+        for scale in network.scales:
+            scale[-1].weight.data.zero_()
+            scale[-1].bias.data.fill_(logit)
+    real = {x: torch.zeros(1, 3, 32, 32) for x in 'AB'}
+    _, log = model.compute_d_loss(real, real)
+    assert log['loss_gan_d_A_0'].item() == pytest.approx(model.EVEN_D_LOSS)
+
+
 @KINDS
 def test_draws_are_new_for_each_update_and_step(kind):
     model = tiny(kind)

@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine import MessageHub
 from torch import Tensor, nn
 
 from ...domains import DOMAINS, other
-from ..base import Step, Translated, UnpairedTranslation, translation_model, unwrap
-from ..base.image_pool import ImagePool
+from ..base import Step, Translated, translation_model, unwrap
+from ..base.pooled import PooledTranslation
 from ..layers import uses_of
 from ..losses import LossTerms, Mean
 from .aggan_discriminator import AGGANDiscriminator
@@ -24,7 +23,7 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 @translation_model
-class AGGAN(UnpairedTranslation):
+class AGGAN(PooledTranslation):
     """Two generators, two attention networks that mask what they make, two discriminators.
 
     As the official TensorFlow program trains it
@@ -46,7 +45,8 @@ class AGGAN(UnpairedTranslation):
         attention: Config of the attention networks, one for each source domain.
         discriminator: Config of the discriminators, or ``None`` for inference only.
         pool_size: Pairs of translation and mask that :class:`ImagePool` keeps for each
-            discriminator.
+            discriminator. The official ones fill by one count of iterations, which is that of
+            each while no update is left out.
         switch_iters: Iterations of the first phase.
         threshold: Least mask of the pixels that the discriminators see in the second phase.
         loss_config: Weights ``gan``, ``cycle``; what is left out stays at 1, 10.
@@ -116,22 +116,19 @@ class AGGAN(UnpairedTranslation):
                 ),
                 'discriminators': nn.ModuleDict(discriminators) if discriminators else None,
             },
+            pool_size,
             loss_config=loss_config,
             **fields,
         )
         self.switch_iters = switch_iters
         self.threshold = threshold
-        # B first: the official program asks in this order, and the draws follow it. Its pools fill
-        # by one count of iterations, which is that of each pool while no update is left out.
-        self.pools = {domain: ImagePool(pool_size) for domain in ('B', 'A')}
 
     # ---------------------------------------------------------------- training
 
     @property
     def phase(self) -> int:
         """1, then 2: foreground, no norms in the discriminators, attention that stays."""
-        iteration = MessageHub.get_current_instance().get_info('iter') or 0
-        return 1 if iteration < self.switch_iters else 2
+        return 1 if self.update_begun < self.switch_iters else 2
 
     def iterate(self, step: Step, real: Domains) -> None:
         """Update generator and discriminator of B, then those of A.
@@ -257,32 +254,6 @@ class AGGAN(UnpairedTranslation):
             for parameter in still:
                 parameter.requires_grad = True
 
-    def draw(self, real: Domains) -> Domains:
-        """What the pools will do, by domain; see :meth:`ImagePool.draw`."""
-        images = real['A']
-        return {x: pool.draw(len(images), images.device) for x, pool in self.pools.items()}
-
-    @property
-    def steady(self) -> bool:
-        """Whether the pools are full."""
-        return all(pool.full for pool in self.pools.values())
-
-    def abandon(self) -> None:
-        """Forget what the pools have begun."""
-        for pool in self.pools.values():
-            pool.abandon()
-
-    def training_state(self) -> dict[str, Tensor | None] | None:
-        """The pairs of both pools, by domain; ``None`` for pools of no size."""
-        if not any(pool.size for pool in self.pools.values()):
-            return None
-        return {domain: pool.state() for domain, pool in self.pools.items()}
-
-    def load_training_state(self, state: Mapping[str, Tensor | None] | None) -> None:
-        """Go on with the pools of a run; with empty ones where there is no state."""
-        for domain, pool in self.pools.items():
-            pool.load_state((state or {}).get(domain))
-
     # ------------------------------------------------------------- translation
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
@@ -374,9 +345,9 @@ class AGGAN(UnpairedTranslation):
         """Words for the tables: the settings, and what sets a config apart from them.
 
         U-GAT-IT's paper does not say how it trained AGGAN: those of the official horse2zebra are
-        taken for all data, with pictures that are paired and augmented anew in each epoch.
+        taken for all data, with pictures that are paired and augmented again in each epoch.
         """
-        said = ['settings of its horse2zebra', 'pairs drawn anew']
+        said = ['settings of its horse2zebra', 'new pairs in each epoch']
         widths = [model[field]['base_channels'] for field in cls.NETWORKS]
         if widths != [32, 32, 64]:
             said.append('{}, {} and {} channels'.format(*widths))
@@ -389,11 +360,7 @@ class AGGAN(UnpairedTranslation):
             said.append(f'pool of {model["pool_size"]}')
         if model.get('threshold', 0.1) != 0.1:
             said.append(f'threshold {model["threshold"]:g}')
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight:
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model)
 
 
 def _direction(target: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ def init_networks(module: nn.Module, init: str) -> None:
     for layer in module.modules():
         if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             continue
-        with _in_one_order(raw_weight(layer)) as kernel:
+        with in_one_order(raw_weight(layer)) as kernel:
             if init == 'default':
                 # Not by reset_parameters(): it writes to .weight, which a spectral norm shadows.
                 nn.init.kaiming_uniform_(kernel, a=5**0.5)
@@ -56,14 +56,14 @@ def init_truncated(module: nn.Module, std: float = 0.02) -> None:
             continue
         if layer.weight is not None:
             mean = 1.0 if isinstance(layer, nn.InstanceNorm2d) else 0.0
-            with _in_one_order(layer.weight) as weight:
+            with in_one_order(layer.weight) as weight:
                 nn.init.trunc_normal_(weight, mean, std, mean - 2 * std, mean + 2 * std)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
 @contextmanager
-def _in_one_order(weight: Tensor) -> Iterator[Tensor]:
+def in_one_order(weight: Tensor) -> Iterator[Tensor]:
     """A weight to be drawn, in one order whatever its memory format."""
     kernel = weight.detach().contiguous()  # a view where it is contiguous already
     yield kernel

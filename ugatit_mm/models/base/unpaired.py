@@ -108,8 +108,8 @@ class UnpairedTranslation(BaseTranslationModel):
             stay as they are, to the bit.
 
     Raises:
-        ValueError: An unknown domain or loss weight, a size that no image has, or a frozen part
-            that is not there.
+        ValueError: An unknown domain or loss weight, a size that no image has, a frozen part that
+            is not there, or no config of a network that translation needs.
     """
 
     NAME: ClassVar[str]
@@ -188,8 +188,10 @@ class UnpairedTranslation(BaseTranslationModel):
         self.img_size = check_img_size(img_size, self.STRIDE)
         self.discriminator_steps = discriminator_steps
         self.disc_init_steps = disc_init_steps
-        for name in self.PARTS:
+        for name, field in self.PARTS.items():
             part = parts[name]
+            if not part and name in self.TRANSLATES:
+                raise ValueError(f'model.{field} is not there: translation needs its config')
             setattr(self, name, part)
             if channels_last and name in self.CHANNELS_LAST and part is not None:
                 part.to(memory_format=torch.channels_last)
@@ -203,6 +205,7 @@ class UnpairedTranslation(BaseTranslationModel):
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
+        self.batches = 1  # that make an update, by the last step's optimisers
         self.chosen = StyleChoice()  # of validation and tests
 
     @classmethod
@@ -241,6 +244,7 @@ class UnpairedTranslation(BaseTranslationModel):
         """
         inputs = self.data_preprocessor(data, True)['inputs']
         real = {key.removeprefix('img_'): images for key, images in inputs.items()}
+        self.batches = max(optim._accumulative_counts for optim in optim_wrapper.values())
         run = partial(run_step, self) if self.graphs is None else partial(self.graphs.run, self)
         step, vector = run(optim_wrapper, real, self.draw(real))
         pending = not all(optim.should_update() for optim in optim_wrapper.values())
@@ -270,6 +274,12 @@ class UnpairedTranslation(BaseTranslationModel):
     def steady(self) -> bool:
         """Whether an iteration does nothing on the host that depends on those before it."""
         return True
+
+    @property
+    def update_begun(self) -> int:
+        """The iteration, from 0; where several make an update, its first: phases go by that."""
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        return iteration // self.batches * self.batches
 
     @property
     def phase(self) -> Hashable:
@@ -781,6 +791,16 @@ class UnpairedTranslation(BaseTranslationModel):
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
         """Words for what sets a config apart from the paper's, for the tables."""
         return []
+
+    @classmethod
+    def loss_words(cls, model: Mapping[str, Any], always: Sequence[str] = ()) -> list[str]:
+        """Weights of losses that are not the usual ones, and those that are said always."""
+        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
+        return [
+            f'{name} loss {losses[name]:g}'
+            for name, usual in cls.LOSS_WEIGHTS.items()
+            if losses[name] != usual or name in always
+        ]
 
     @classmethod
     def ablation(cls, model: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from mmagic.registry import MODELS
-from mmengine import MessageHub
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
@@ -101,25 +100,19 @@ class CartoonGAN(UnpairedTranslation):
         """Translate, update the discriminator, update the generator; first the generator only."""
         fake = step.forward('generators', real['A'])
         step.update('discriminators', lambda: self.compute_d_loss(real, fake.detach()))
-        judged = not self.initialises(step.optims)
+        judged = not self.phase
         step.update('generators', lambda: self.compute_g_loss(real['A'], fake, judged))
-
-    def initialises(self, optims: OptimWrapperDict | None = None) -> bool:
-        """Whether the iteration, or the update that it is a part of, is of the first phase."""
-        iteration = MessageHub.get_current_instance().get_info('iter') or 0
-        count = optims['generators']._accumulative_counts if optims else 1
-        return iteration // count * count < self.init_iters
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn: in the first phase the generator only."""
-        if self.initialises(optims):
+        if self.phase:
             return name == 'generators' and self.learns(name)
         return super().is_turn(name, optims)
 
     @property
     def phase(self) -> bool:
         """Whether it is the first phase."""
-        return self.initialises()
+        return self.update_begun < self.init_iters
 
     def check_trainable(self) -> None:
         """Raise a ValueError, or a WeightsError, if something that training needs is not there."""
@@ -241,8 +234,5 @@ class CartoonGAN(UnpairedTranslation):
         for name, usual in (('layer', 'conv4_4'), ('input', 'unit')):
             if vgg.get(name, usual) != usual:
                 said.append(f'VGG19 {name} {vgg[name]}')
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight:
-                said.append(f'{name} loss {losses[name]:g}')
+        said += cls.loss_words(model)
         return [*said, f'initialisation of {model.get("init_iters", 0):,} iterations']

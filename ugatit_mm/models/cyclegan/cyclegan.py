@@ -6,15 +6,15 @@ from typing import Any
 from torch import Tensor
 
 from ...domains import DOMAINS
-from ..base import Step, UnpairedTranslation, translation_model, unwrap
-from ..base.image_pool import ImagePool
+from ..base import Step, translation_model, unwrap
+from ..base.pooled import PooledTranslation
 from ..losses import LossTerms, Mean
 from .cyclegan_discriminator import CycleGANDiscriminator, DiscriminatorPair
 from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
 
 
 @translation_model
-class UnpairedCycleGAN(UnpairedTranslation):
+class UnpairedCycleGAN(PooledTranslation):
     """Two generators, two discriminators that see a history of translations, a cycle.
 
     As the official PyTorch program (junyanz/pytorch-CycleGAN-and-pix2pix) trains it. Its ``G_A`` is
@@ -69,11 +69,10 @@ class UnpairedCycleGAN(UnpairedTranslation):
                 'generators': GeneratorPair(generators),
                 'discriminators': DiscriminatorPair(discriminators) if discriminators else None,
             },
+            pool_size,
             loss_config=loss_config,
             **fields,
         )
-        # B first: the official program asks in this order, and the draws follow it.
-        self.pools = {domain: ImagePool(pool_size) for domain in ('B', 'A')}
 
     # ---------------------------------------------------------------- training
 
@@ -90,21 +89,6 @@ class UnpairedCycleGAN(UnpairedTranslation):
             lambda: self.compute_d_loss(real, self.pooled(out, step.drawn)),
             then=self.keep_pools,
         )
-
-    def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the pools will do, by domain; see :meth:`ImagePool.draw`."""
-        images = real['A']
-        return {x: pool.draw(len(images), images.device) for x, pool in self.pools.items()}
-
-    @property
-    def steady(self) -> bool:
-        """Whether the pools are full."""
-        return all(pool.full for pool in self.pools.values())
-
-    def abandon(self) -> None:
-        """Forget what the pools have begun."""
-        for pool in self.pools.values():
-            pool.abandon()
 
     def pooled(
         self, out: dict[str, Generated], drawn: Mapping[str, Tensor] | None = None
@@ -174,17 +158,6 @@ class UnpairedCycleGAN(UnpairedTranslation):
         for pool in self.pools.values():
             pool.keep(taken)
 
-    def training_state(self) -> dict[str, Tensor | None] | None:
-        """The images of both pools, by domain; ``None`` for pools of no size."""
-        if not any(pool.size for pool in self.pools.values()):
-            return None
-        return {domain: pool.state() for domain, pool in self.pools.items()}
-
-    def load_training_state(self, state: Mapping[str, Tensor | None] | None) -> None:
-        """Go on with the pools of a run; with empty ones where there is no state."""
-        for domain, pool in self.pools.items():
-            pool.load_state((state or {}).get(domain))
-
     # ---------------------------------------------------------------- weights
 
     @classmethod
@@ -217,11 +190,7 @@ class UnpairedCycleGAN(UnpairedTranslation):
             said.append(f'{discriminator["num_layers"]} discriminator layers')
         if model.get('pool_size', 50) != 50:
             said.append(f'pool of {model["pool_size"]}')
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight:
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model)
 
 
 def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:

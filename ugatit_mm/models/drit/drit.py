@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from mmagic.registry import MODELS
-from mmengine import MessageHub
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
@@ -159,25 +158,25 @@ class DRIT(UnpairedTranslation):
         check_choice('second_pass', second_pass, SECOND_PASSES)
         targets = self.check_targets(fields.get('targets'))
         sources = [domain for domain in DOMAINS if other(domain) in targets]
-        generators = Generators(self.build_networks(generator, targets))
-        encoders = ContentEncoders(self.build_networks(encoder, sources))
+        generators = self.build_networks(generator, targets)
+        encoders = self.build_networks(encoder, sources)
         attributes = self.build_networks(attribute_encoder, targets)
         judges = None
         if content_discriminator is not None:
             judges = nn.ModuleDict({'shared': MODELS.build(content_discriminator)})
         _check_widths(
             {
-                'encoder': encoders[sources[0]],
-                'generator': generators[targets[0]],
+                'encoder': encoders.get(sources[0]),
+                'generator': generators.get(targets[0]),
                 'attribute_encoder': attributes.get(targets[0]),
                 'content_discriminator': judges and judges['shared'],
             }
         )
         super().__init__(
             {
-                'encoders': encoders,
+                'encoders': ContentEncoders(encoders),
                 'attribute_encoders': nn.ModuleDict(attributes) if attributes else None,
-                'generators': generators,
+                'generators': Generators(generators),
                 'discriminators': self._judges(discriminator, targets),
                 'random_discriminators': self._judges(discriminator, targets),
                 'content_discriminator': judges,
@@ -213,7 +212,7 @@ class DRIT(UnpairedTranslation):
     @property
     def phase(self) -> bool:
         """Whether this iteration trains more than the content discriminator."""
-        return self.trains_all(MessageHub.get_current_instance().get_info('iter') or 0)
+        return self.trains_all(self.update_begun)
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration."""
@@ -300,6 +299,9 @@ class DRIT(UnpairedTranslation):
         _check_scale(step.optims['generators'])
         parameters = [p for part in only for p in unwrap(self.part(part)).parameters()]
         learning = [parameter for parameter in parameters if parameter.requires_grad]
+        if not learning:
+            step.update('generators', first)
+            return
         taken: list[Loss] = []
 
         def both() -> Loss:
@@ -544,16 +546,19 @@ class DRIT(UnpairedTranslation):
         The paper does not say how attributes went in, nor whether modes were sought.
         """
         generator, discriminator = model['generator'], model['discriminator']
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
+        seeks = (model.get('loss_config') or {}).get('mode_seeking')
         concat = generator.get('concat', True)
         said = ['concatenated attribute' if concat else 'feature-wise attribute']
-        if not losses['mode_seeking']:
+        if not seeks:
             said.append('without mode seeking')
         if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
             said.append(f'{g} channels' if g == d else f'{g} and {d} channels')
         layers, scales = discriminator['num_layers'], discriminator['num_scales']
         if (scales, layers) != (3, 4):
             said.append(f'{scales} discriminator scales of {layers} layers')
+        judges = ('discriminator', 'content_discriminator')
+        if normed := [name for name in judges if model[name].get('norm', 'none') != 'none']:
+            said.append(f'instance norms ({" and ".join(normed)})')
         if discriminator.get('spectral_norm'):
             said.append('spectral norm')
         if (content := model['content_discriminator']['num_layers']) != 4:
@@ -562,10 +567,7 @@ class DRIT(UnpairedTranslation):
             said.append(f'every {turns} iterations' if turns > 1 else 'every iteration')
         if model.get('second_pass', 'stale') != 'stale':
             said.append('both gradients together')
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] not in (weight, 1.0 if name == 'mode_seeking' else weight):
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model)
 
 
 def _twice(part: nn.Module) -> list[dict[str, Callable]]:

@@ -159,8 +159,8 @@ class Generators(nn.ModuleDict):
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         super().__init__(dict(networks))
-        first: Any = next(iter(networks.values()))
-        if first.concat and 'shared' not in networks:
+        first: Any = next(iter(networks.values()), None)
+        if first and first.concat and 'shared' not in networks:
             self['shared'] = SharedBlock(first.content_channels, padded=True)
 
 

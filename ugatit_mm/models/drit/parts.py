@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..base.init import in_one_order
 from ..layers import InstanceNorm, ResBlock, raw_weight
 from ..layers.activation import Activation
 from ..layers.padding import NO_PADDING, memory_format
@@ -21,19 +22,15 @@ def init_drit(module: nn.Module) -> None:
     for layer in module.modules():
         if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             continue
-        weight = raw_weight(layer)
-        # Drawn in one order whatever the memory format; a view where that is contiguous already.
-        kernel = weight.detach().contiguous()
-        transposed = isinstance(layer, nn.ConvTranspose2d)
-        inputs = kernel[:, 0].numel() if transposed else kernel[0].numel()
-        if isinstance(layer, nn.Linear):
-            nn.init.uniform_(kernel, -(inputs**-0.5), inputs**-0.5)
-        else:
-            nn.init.normal_(kernel, 0.0, 0.02)
-        if layer.bias is not None:
-            nn.init.uniform_(layer.bias, -(inputs**-0.5), inputs**-0.5)
-        if kernel.data_ptr() != weight.data_ptr():
-            weight.data.copy_(kernel)
+        with in_one_order(raw_weight(layer)) as kernel:
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            bound = (kernel[:, 0] if transposed else kernel[0]).numel() ** -0.5
+            if isinstance(layer, nn.Linear):
+                nn.init.uniform_(kernel, -bound, bound)
+            else:
+                nn.init.normal_(kernel, 0.0, 0.02)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound)
 
 
 def residual_block(channels: int) -> ResBlock:

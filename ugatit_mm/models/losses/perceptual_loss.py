@@ -30,8 +30,9 @@ TORCHVISION = '397923af'  # beginning of the SHA-256 of torchvision's file
 class PerceptualFeatures:
     """Instance-normalised features of VGG16 at relu5_3, which tell content and not style.
 
-    The network takes BGR from 0 to 255 less a mean, as Caffe's weights need it; its features are an
-    eighth of the images' sides. It is no module: no part of a model, and in none of its files.
+    The network takes BGR from 0 to 255 less a mean, as Caffe's weights need it, and runs in float32
+    whatever autocast says; its features are an eighth of the images' sides. It is no module: no
+    part of a model, and in none of its files.
 
     Args:
         path: File of the weights in Caffe's convention: a dict with ``conv1_1.weight``,
@@ -66,12 +67,13 @@ class PerceptualFeatures:
     def relu5_3(self, images: Tensor) -> Tensor:
         """Features of RGB images in [-1, 1], (N, 3, H, W): (N, 512, H / 8, W / 8)."""
         network: Any = self.network.to(images.device)
-        x = (images.flip(1).float() + 1) * 127.5 - network.mean
-        for name, conv in network.items():
-            x = conv(x).relu()
-            block = int(name[4])
-            if block in POOLED and name == f'conv{block}_{len(BLOCKS[block]) - 1}':
-                x = nn.functional.max_pool2d(x, 2)
+        with torch.autocast(images.device.type, enabled=False):
+            x = (images.flip(1).float() + 1) * 127.5 - network.mean
+            for name, conv in network.items():
+                x = conv(x).relu()
+                block = int(name[4])
+                if block in POOLED and name == f'conv{block}_{len(BLOCKS[block]) - 1}':
+                    x = nn.functional.max_pool2d(x, 2)
         return x
 
     def mean(self, image: Tensor, source: Tensor) -> Mean:

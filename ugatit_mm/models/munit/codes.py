@@ -1,5 +1,6 @@
 """What MUNIT and UNIT share: an encoder and a decoder for each domain, one discriminator's loss."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -58,6 +59,8 @@ class CodeTranslation(UnpairedTranslation):
             **fields,
         )
         self.gan_type = gan_type
+        # Of a scale, which adds real and fake.
+        self.EVEN_D_LOSS = 0.5 if gan_type == 'lsgan' else 2 * math.log(2)
         self.vgg_weights = vgg_weights
         self._features: PerceptualFeatures | None = None
 
@@ -223,11 +226,7 @@ class CodeTranslation(UnpairedTranslation):
                 said.append(f'{value} {words}')
         if (gan_type := model.get('gan_type', 'lsgan')) != 'lsgan':
             said.append(gan_type)
-        losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
-        for name, weight in cls.LOSS_WEIGHTS.items():
-            if losses[name] != weight or name in cls.OPEN:
-                said.append(f'{name} loss {losses[name]:g}')
-        return said
+        return said + cls.loss_words(model, cls.OPEN)
 
     @classmethod
     def numbers(cls, model: Mapping[str, Any]) -> list[tuple[int, int, str]]:

@@ -149,9 +149,17 @@ def test_the_script_of_the_export_page_needs_nothing_of_ours(reader):
 def test_links_lead_somewhere():
     pages = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
     for page in pages:
-        for link in re.findall(r'\]\(([^)#\s]+)\)', page.read_text()):
+        for link, _, place in re.findall(r'\]\(([^)#\s]*)(#([^)\s]+))?\)', page.read_text()):
             if not link.startswith('http'):
-                assert (page.parent / link).exists(), f'{page.name}: {link}'
+                to = page.parent / link if link else page
+                assert to.exists(), f'{page.name}: {link}'
+                assert not place or place in places(to), f'{page.name}: {link}#{place}'
+
+
+def places(page: Path) -> set[str]:
+    """What links to headings of a page end in, as GitHub makes it."""
+    headings = re.findall(r'^#+ (.+)$', page.read_text(), re.M)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
 def test_tests_that_the_guides_name_exist():

@@ -78,7 +78,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', default='fuzz', help='folder for what failed (%(default)s)')
     parser.add_argument('--seconds', type=float, default=20, help='for an input (%(default)s)')
     parser.add_argument('--memory', type=int, default=1024, help='MiB for an input (%(default)s)')
-    parser.add_argument('--again', metavar='FILE', help='try this file alone')
+    parser.add_argument('--again', metavar='FILE', help='try only this file')
     return parser.parse_args(argv)
 
 
@@ -269,7 +269,7 @@ def serve(what: str, memory: int, connection: Connection) -> None:
 
 
 class Reader:
-    """The process that tries files, begun anew where one ended it."""
+    """The process that tries files, begun again where one ended it."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args

@@ -3,7 +3,7 @@
 # dist_test.sh do. Without a GPU the processes run on the CPU with gloo.
 #   NNODES, NODE_RANK, MASTER_ADDR, PORT   several machines: set them on each
 #   JOIN_TIMEOUT=300    seconds until all machines must be there
-#   MAX_RESTARTS=0      how often all processes start anew after one has failed; a training then,
+#   MAX_RESTARTS=0      how often all processes start again after one has failed; a training then,
 #                       and at its first start, goes on from the newest checkpoint of its work dir
 set -euo pipefail
 gpus=$1

@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_intermixed_args(argv)
     if args.report and args.sources:
-        parser.error('--report takes databases alone, no SOURCES')
+        parser.error('--report takes databases only, no SOURCES')
     if args.run and (args.sources or args.report):
         parser.error('--run has SOURCES and METHOD=DIR by itself')
     if not (args.report or args.run or args.sources):

@@ -162,7 +162,7 @@ def test_each_model_stands_below_the_papers_row_of_it(stub, tmp_path: Path):
     assert names[place + 1 : place + 4] == [
         f'MUNIT, ours: {words}; {kind}' for kind in ('target', 'target, blocks', 'with source')
     ]
-    assert names[place + 4] == 'DRIT, paper' and 'DRIT, ours' not in names
+    assert names[place + 4 : place + 6] == ['DRIT, paper', 'DRIT, ours']
     assert ['MUNIT, ours', *['not trained'] * 5] in second
     assert [row[0] for row in others[2:]] == names[place + 1 : place + 4]
     assert others[2][1:] == ['50.00 ± 5.00']

@@ -156,7 +156,7 @@ def ranks_of(process: subprocess.Popen) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize('number', range(KILLS))
 def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
-    """All start anew, from the last whole checkpoint, with the same result."""
+    """All start again, from the last whole checkpoint, with the same result."""
     data, expected = whole
     draw = random.Random(number)
     work, log = tmp_path / 'work', tmp_path / 'log'

@@ -27,7 +27,7 @@ def test_mutated_files_are_read_or_refused(what, tmp_path, capsys):
     ],
 )
 def test_what_is_wrong_is_kept(fault, answer, tmp_path, capsys, monkeypatch):
-    """Inputs alone are wrong here: the seeds are read."""
+    """Only inputs are wrong here: the seeds are read."""
     read = fuzz.TRY['pictures']
     tries = {'pictures': lambda path: fault(path) if 'input' in path.name else read(path)}
     monkeypatch.setattr(fuzz, 'TRY', tries)

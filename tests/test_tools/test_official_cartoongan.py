@@ -11,7 +11,7 @@ from helpers import load_tool
 from ugatit_mm.converters.cartoongan import to_official
 from ugatit_mm.models import VGG19Features
 
-OfficialOrder = load_tool('benchmarks/official/cartoongan').OfficialOrder
+OfficialOrder = load_tool('benchmarks/building').official_order('cartoongan')
 NARROW = (4, 4, 'M', 6, 6, 'M', *[8] * 4, 'M', *[12] * 4)
 OURS = {
     'D_real': 'loss_gan_d_B_real',

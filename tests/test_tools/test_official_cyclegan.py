@@ -12,7 +12,7 @@ from helpers import load_tool
 from ugatit_mm.converters.cyclegan import from_official
 
 building = load_tool('benchmarks/building')
-OfficialOrder = load_tool('benchmarks/official/cyclegan').OfficialOrder
+OfficialOrder = building.official_order('cyclegan')
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_it_spares_no_work():
 
 
 def test_the_pool_swaps_one_half_of_the_time():
-    pool = load_tool('benchmarks/official/cyclegan').ImagePool(2)
+    pool = OfficialOrder(32, 2, num_blocks=1, pool_size=2).fake_A_pool
     fakes = torch.arange(400.0).view(-1, 1)
     given = torch.cat([pool.query(fake) for fake in fakes.split(1)]).flatten()
     assert given[:2].tolist() == [0, 1]

@@ -11,7 +11,7 @@ from mmengine import MessageHub
 from ugatit_mm.converters.drit import from_official
 from ugatit_mm.models.base import Step
 
-OfficialOrder = load_tool('benchmarks/official/drit').OfficialOrder
+OfficialOrder = load_tool('benchmarks/building').official_order('drit')
 
 
 def give(baseline, noise: list[torch.Tensor], styles: list[torch.Tensor]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import load_tool, recorded_checkpoint
 
-OfficialOrder = load_tool('benchmarks/official/ugatit').OfficialOrder
+OfficialOrder = load_tool('benchmarks/building').official_order('ugatit')
 
 
 def images(recorded: np.ndarray) -> torch.Tensor:

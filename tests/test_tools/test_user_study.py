@@ -211,7 +211,7 @@ def test_resume_after_reload_and_elsewhere_and_another_person(visit):
     first.page.wait_for_selector(READY)
     assert first.at() == '2 of 4'
 
-    second = visit(path)  # a fresh browser, by the link alone
+    second = visit(path)  # a fresh browser, by nothing but the link
     second.wait_for('2 of 4')
     second.page.keyboard.press('2')
     second.wait_for('3 of 4')

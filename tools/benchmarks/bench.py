@@ -81,13 +81,17 @@ def synchronize(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(function: Callable[[], Any], device: torch.device | str = 'cpu') -> float:
-    """Time one call."""
+def seconds(
+    function: Callable[[], Any],
+    device: torch.device | str = 'cpu',
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Time one call by a clock."""
     synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     function()
     synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def release() -> None:
@@ -103,7 +107,7 @@ class PeakMemory:
     """Peak memory of a ``with`` block in bytes: of the GPU, or of the process on a CPU.
 
     On a CPU the peak is the resident memory above what the process held at the beginning, read
-    from ``/proc`` (Linux alone; ``None`` elsewhere).
+    from ``/proc`` (Linux only; ``None`` elsewhere).
     """
 
     def __init__(self, device: torch.device | str = 'cpu') -> None:

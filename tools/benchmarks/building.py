@@ -79,6 +79,11 @@ def batch_of(model: str) -> int:
     return config_of(model).train_dataloader.batch_size
 
 
+def size_of(model: str, asked: int) -> int:
+    """Side of the pictures in pixels: what is asked for, or the smallest that a model takes."""
+    return max(asked, getattr(official_order(model), 'SMALLEST', 0))
+
+
 def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) -> Config:
     """A model's config at a size and width.
 

@@ -42,6 +42,7 @@ from building import (
     of_same_width,
     period_of,
     repeated,
+    size_of,
     width_of,
 )
 from torch import Tensor
@@ -393,10 +394,11 @@ def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callabl
     """The step that the arguments ask for."""
     options = {'model.recipe': args.recipe} if args.recipe else {}
     width = args.base_channels or width_of(case.model)
-    cfg = of_same_width(case, args.img_size, width, **options)
+    side = size_of(case.model, args.img_size)
+    cfg = of_same_width(case, side, width, **options)
     apply_speed(cfg, amp=args.amp, lean=args.lean)
     batch = args.batch or batch_of(case.model)
-    return build_step(cfg, pictures(args.img_size, batch, device))
+    return build_step(cfg, pictures(side, batch, device))
 
 
 def pictures(img_size: int, batch: int, device: torch.device) -> dict[str, Tensor]:
@@ -450,7 +452,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'])
     parser.add_argument('--lean', action='store_true')
     parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
-    parser.add_argument('--img-size', type=int, default=256)
+    parser.add_argument(
+        '--img-size', type=int, default=256, help='of a model that needs larger ones: its smallest'
+    )
     parser.add_argument('--base-channels', type=int, help="4 on a CPU, the model's own on a GPU")
     parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
@@ -485,7 +489,7 @@ def main(argv: list[str] | None = None) -> int:
         words += ['lean'] * args.lean + ['plain'] * args.plain
         width = args.base_channels or width_of(each.model)
         batch = args.batch or batch_of(each.model)
-        words += [f'{width} channels, {args.img_size} px, batch {batch}']
+        words += [f'{width} channels, {size_of(each.model, args.img_size)} px, batch {batch}']
         case = ', '.join(word for word in words if word)
         with kernel_switch(not args.plain):
             step = build(args, each, device)
@@ -519,11 +523,11 @@ def compare(args: argparse.Namespace, device: torch.device) -> int:
     for case in cases_of(args.model, args.variant):
         width = args.base_channels or width_of(case.model)
         batch = args.batch or batch_of(case.model)
-        size = args.img_size, width, batch
-        found = of_both(case, *size, device, args.plain, amp=args.amp, lean=args.lean)
+        side = size_of(case.model, args.img_size)
+        found = of_both(case, side, width, batch, device, args.plain, amp=args.amp, lean=args.lean)
         name = ', '.join(filter(None, case))
         print(f'| {name} | {found[0]:g} | {found[1]:g} | {found[1] / found[0]:.2f} |', flush=True)
-        said = f'{name}, {width} channels, {args.img_size} px, batch {batch}'
+        said = f'{name}, {width} channels, {side} px, batch {batch}'
         for who, value in zip(('official order', setting), found, strict=True):
             rows.append(Row('launches', said, f'{who}, {device.type}', 'launches', value, 'a step'))
         over += [name] * bool(args.max and found[1] > args.max)

@@ -9,6 +9,7 @@ programs do on the machine only ever adds to them.
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from building import (
     config_of,
     period_of,
     repeated,
+    size_of,
     width_of,
 )
 from launches import of_both
@@ -65,6 +67,7 @@ def measure(
     device: torch.device,
     into: Measured,
     period: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> None:
     """Build a setting, warm it up, time it, take it down.
 
@@ -75,6 +78,7 @@ def measure(
         device: Where it runs.
         into: Receives what is seen; of a step, on average over the period.
         period: Steps that differ, which are timed together.
+        clock: Tells seconds.
     """
     with PeakMemory(device) as peak:
         step = build()
@@ -83,7 +87,7 @@ def measure(
         whole = repeated(step, period)
         for _ in range(-(-warm_up // period)):
             whole()
-        into.times += [seconds(whole, device) / period for _ in range(-(-steps // period))]
+        into.times += [seconds(whole, device, clock) / period for _ in range(-(-steps // period))]
     into.peak = peak.bytes
     if not into.flop:
         into.flop = count_flop(whole) / period
@@ -102,7 +106,9 @@ def count_flop(step: Callable) -> int:
     return counter.get_total_flops()
 
 
-def ceiling(device: torch.device, dtype: torch.dtype) -> float:
+def ceiling(
+    device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Operations a second of the generator's most frequent convolution, forwards, in NHWC."""
     x = torch.randn(2, 256, 66, 66, device=device, dtype=dtype)
     weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
@@ -114,7 +120,7 @@ def ceiling(device: torch.device, dtype: torch.dtype) -> float:
             torch.nn.functional.conv2d(x, weight)
 
     run()
-    best = min(seconds(run, device) for _ in range(5)) / calls
+    best = min(seconds(run, device, clock) for _ in range(5)) / calls
     return 2 * 2 * 64 * 64 * 256 * 256 * 9 / best
 
 
@@ -188,7 +194,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
     )
-    parser.add_argument('--img-size', type=int, default=256)
+    parser.add_argument(
+        '--img-size', type=int, default=256, help='of a model that needs larger ones: its smallest'
+    )
     parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
     parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
     parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
@@ -196,6 +204,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
         '--compile', action='store_true', help='on a GPU the compiled settings too: minutes more'
+    )
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='count seconds of the processor, not of the clock: on a CPU that others use, with '
+        'OMP_NUM_THREADS=1',
     )
     parser.add_argument(
         '--launches', action='store_true', help='count what a step launches, too, on both sides'
@@ -228,8 +242,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.launches:
             # On a CPU the width costs time only.
             width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
-            size = args.img_size, width, args.batch or batch_of(case.model)
-            launches = of_both(case, *size, device, amp='bfloat16')
+            side = size_of(case.model, args.img_size)
+            batch = args.batch or batch_of(case.model)
+            launches = of_both(case, side, width, batch, device, amp='bfloat16')
             for setting, value in zip((BASELINE, 'bfloat16'), launches, strict=True):
                 rows.append(Row('step', rows[0].case, setting, 'launches', value, 'a step'))
         summary.add(case, rows)
@@ -250,9 +265,8 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
     kinds = {'16 bits': torch.bfloat16, 'float32': torch.float32}
     peaks = dict.fromkeys(kinds, 0.0)
     batch = args.batch or batch_of(case.model)
-    images = {
-        k: torch.rand(batch, 3, args.img_size, args.img_size, device=device) * 2 - 1 for k in 'AB'
-    }
+    side = size_of(case.model, args.img_size)
+    images = {k: torch.rand(batch, 3, side, side, device=device) * 2 - 1 for k in 'AB'}
 
     def builder(name: str) -> Callable:
         if name == BASELINE:
@@ -262,18 +276,19 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
         options = {'model.recipe': recipe} if recipe else {}
         return build_ours(case, images, width, options, **speed)
 
+    clock = time.process_time if args.cpu_time else time.perf_counter
     results = {name: Measured() for name in [BASELINE, *names]}
     for _ in range(args.rounds):
         # As the times: the best of all rounds.
-        peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind])) for kind in kinds}
+        peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind], clock)) for kind in kinds}
         for name, seen in results.items():
             # The official program leaves cuDNN's search off; our configs turn it on.
             torch.backends.cudnn.benchmark = name != BASELINE
             before = len(seen.times)
             period = period_of(case.model)
-            measure(lambda name=name: builder(name), steps, warm_up, device, seen, period)
+            measure(lambda name=name: builder(name), steps, warm_up, device, seen, period, clock)
             print(f'{case}: {name}: {min(seen.times[before:]):.4f} s', flush=True)
-    said = f'{case}, {width} channels, {args.img_size} px, batch {batch}'
+    said = f'{case}, {width} channels, {side} px, batch {batch}' + ', CPU time' * args.cpu_time
     rows = rows_of(said, results, peaks)
     print('\nceiling:', *(f'{peak / 1e9:.0f} GFLOP/s in {kind}' for kind, peak in peaks.items()))
     print(f'\n{said}\n\n{table(results, rows)}\n')

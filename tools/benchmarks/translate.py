@@ -96,7 +96,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--base-channels', type=int, default=64)
     parser.add_argument('--rounds', type=int, help='5 on a CPU, 50 on a GPU')
     parser.add_argument('--compile', action='store_true', help='compiled settings too')
-    parser.add_argument('--onnx', action='store_true', help='ONNX Runtime too; on a CPU alone')
+    parser.add_argument('--onnx', action='store_true', help='ONNX Runtime too; only on a CPU')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
     if args.onnx and args.device != 'cpu':

@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=NEAR,
         metavar='BITS',
         help='greatest distance of nearly the same pictures, of 256 bits of perceptual hash '
-        f'({NEAR}); -1: identical ones alone',
+        f'({NEAR}); -1: identical ones only',
     )
     parser.add_argument(
         '--allow-leak',

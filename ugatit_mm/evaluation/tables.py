@@ -232,8 +232,6 @@ def _block(
         known = bool(paper.keys() & set(directions))
         if known:
             lines.append([f'{model}, paper', *(_pair(paper.get(d)) for d in directions)])
-        if model not in of_ours:
-            continue
         variants = [v for v in results.variants(model) if _has(results, model, v, directions)]
         if not variants and directions and (known or own):
             lines.append([f'{model}, ours', *[NOT_TRAINED] * len(directions)])
@@ -265,7 +263,7 @@ _LEGEND = (
 )
 _LEGEND_OWN = (
     'KID times 100, lower is better. "With source" rewards an untranslated copy, as the row of the '
-    f'sources shows: it must not stand alone. Each on its own:\n\n{_PROTOCOLS}'
+    f'sources shows: it must not stand by itself. Each on its own:\n\n{_PROTOCOLS}'
 )
 _NOT_INCEPTION = ", not Inception's: comparable to no paper"
 

@@ -31,7 +31,7 @@ pack_inputs = dict(
 # As U-GAT-IT's official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
 # independently. Pillow resizes while it loads, which is faster and gives the pixels of flipping
 # first. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop draws
-# anew for each key.
+# for each key.
 train_pipeline = [
     dict(type='LoadRGBImage', key='img_A', scale=(load_size or img_size + 30,) * 2),
     dict(type='LoadRGBImage', key='img_B', scale=(load_size or img_size + 30,) * 2),

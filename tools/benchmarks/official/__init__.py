@@ -9,6 +9,7 @@ does it, and the weights carry the official names. Each has a class ``OfficialOr
 - ``step(real_A, real_B)``: an iteration of the main phase of its training; images are RGB in
   [-1, 1], (N, 3, H, W); returns the loss terms, 0-dim tensors without gradient;
 - ``PERIOD``, where iterations differ: after so many they repeat (1 if it is not there);
+- ``SMALLEST``, where smaller images than that are impossible: their side in pixels;
 - ``OPTIONS``, where our configs differ: options of ours that are the same mathematics.
 """
 

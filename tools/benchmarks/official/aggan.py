@@ -2,7 +2,7 @@
 
 Source of the facts: AlamiMejjati/Unsupervised-Attention-guided-Image-to-Image-Translation
 (TensorFlow); nothing is copied. It stands apart from ``ugatit_mm`` on purpose: plain torch.nn
-parts, four updates of which each makes all its passes anew, as the program's sessions do. Modules
+parts, four updates of which each makes all its passes again, as the program's sessions do. Modules
 carry the names of the official scopes. Images are RGB in [-1, 1], NCHW, batch 1.
 """
 
@@ -240,7 +240,7 @@ class OfficialOrder:
             made = self._forward(real_A, real_B)
             terms |= self._update(f'g_{x}', self._generator_loss(x, y, made, real_A, real_B))
             pair = self._pooled(y, made[f'fake_{y}'].detach(), made[f'mask_{x}'].detach())
-            # The program runs all that the loss's graph holds anew: the mask of the real image.
+            # The program runs all that the loss's graph holds again: the mask of the real image.
             terms |= self._update(f'd_{y}', self._judge_loss(y, real_A, real_B, pair))
         self.iterations += 1
         return {name: term.detach() for name, term in terms.items()}

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .parts import Order, adam
+
 CONTENT = 10
 BLOCKS = 8
 # VGG19 up to conv4_4, before its ReLU; a letter is a pooling.
@@ -107,7 +109,7 @@ def vgg(plan: tuple[int | str, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class OfficialOrder:
+class OfficialOrder(Order):
     """The program's networks, and a step of its adversarial phase.
 
     Args:
@@ -136,15 +138,7 @@ class OfficialOrder:
             {'G': Generator(base_channels, num_blocks), 'D': Discriminator(base_channels // 2)}
         ).to(device)
         self.vgg = vgg(features).to(device).eval()
-        self.optims = {
-            name: torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
-            for name, network in self.networks.items()
-        }
-
-    def load_state_dict(self, weights: dict[str, dict[str, Tensor]]) -> None:
-        """Load networks by their official names."""
-        for name, network in self.networks.items():
-            network.load_state_dict(weights[name])
+        self.optims = {name: adam([network], 2e-4) for name, network in self.networks.items()}
 
     def step(self, a: Tensor, b: Tensor, edge: Tensor | None = None) -> dict[str, Tensor]:
         """An adversarial step.

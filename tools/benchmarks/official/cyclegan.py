@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .parts import Order, adam
+
 CYCLE, IDENTITY = 10, 0.5  # the identity's is a share of the cycle's
 NETWORKS = ('G_A', 'G_B', 'D_A', 'D_B')
 
@@ -118,7 +120,7 @@ class ImagePool:
         return torch.cat(given)
 
 
-class OfficialOrder:
+class OfficialOrder(Order):
     """The official program's four networks, two optimisers, two pools and training step.
 
     The learning rate stays at 2e-4, as in the first half of the official training.
@@ -155,23 +157,10 @@ class OfficialOrder:
                 nn.init.zeros_(module.bias)
         self.networks = nn.ModuleDict(networks).to(device).train()
         self.optimizer_G, self.optimizer_D = (
-            torch.optim.Adam(
-                chain.from_iterable(self.networks[name].parameters() for name in names),
-                lr=2e-4,
-                betas=(0.5, 0.999),
-            )
+            adam((self.networks[name] for name in names), 2e-4)
             for names in (NETWORKS[:2], NETWORKS[2:])
         )
         self.fake_B_pool, self.fake_A_pool = ImagePool(pool_size), ImagePool(pool_size)
-
-    def load_state_dict(self, networks: dict[str, dict]) -> None:
-        """Load the four official state dicts strictly, by ``NETWORKS``."""
-        for name, network in self.networks.items():
-            network.load_state_dict(networks[name])
-
-    def state_dict(self) -> dict[str, dict]:
-        """The official state dicts by ``NETWORKS``; their tensors are the networks' own."""
-        return {name: network.state_dict() for name, network in self.networks.items()}
 
     def step(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
         """One training step in the official order: G's update, then D's.

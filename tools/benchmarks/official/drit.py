@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .parts import Order, adam
+
 STYLE = 8  # numbers of an attribute
 CYCLE, LATENT, KL = 10, 10, 0.01
 NETWORKS = ('disA', 'disB', 'disA2', 'disB2', 'disContent', 'enc_c', 'enc_a', 'gen')
@@ -217,7 +219,7 @@ class ContentDiscriminator(nn.Module):
         return self.model(x).flatten()
 
 
-class OfficialOrder:
+class OfficialOrder(Order):
     """The official program's eight networks, their optimisers and training step.
 
     The learning rate stays as in the first half of the official training. Initial weights are
@@ -230,6 +232,7 @@ class OfficialOrder:
         strided: Strided layers of the discriminator of contents.
     """
 
+    SMALLEST = 216  # the program's crop; with three strided layers 212 would do
     # Every iteration trains everything; attributes are concatenated.
     OPTIONS = {
         'model.d_iter': 1,
@@ -256,33 +259,10 @@ class OfficialOrder:
         self.networks = nn.ModuleDict({name: networks[name] for name in NETWORKS})
         self.networks.to(device).train()
         self.optimizers = {
-            name: torch.optim.Adam(
-                network.parameters(),
-                lr=4e-5 if name == 'disContent' else 1e-4,
-                betas=(0.5, 0.999),
-                weight_decay=1e-4,
-            )
+            name: adam([network], 4e-5 if name == 'disContent' else 1e-4, weight_decay=1e-4)
             for name, network in self.networks.items()
         }
         self.given: list[Tensor] | None = None
-
-    def load_state_dict(self, checkpoint: dict[str, dict]) -> None:
-        """Load an official checkpoint strictly; the optimisers keep what they have.
-
-        Raises:
-            ValueError: It has other networks than these eight.
-            RuntimeError: A network's keys or shapes are others.
-        """
-        if set(checkpoint) != set(self.networks):
-            raise ValueError(
-                f'the networks {sorted(self.networks)} are needed, not {sorted(checkpoint)}'
-            )
-        for name, network in self.networks.items():
-            network.load_state_dict(checkpoint[name])
-
-    def state_dict(self) -> dict[str, dict]:
-        """The official checkpoint; its tensors are the networks' own, not copies."""
-        return {name: network.state_dict() for name, network in self.networks.items()}
 
     def draw(self, device: torch.device) -> Tensor:
         """A row of N(0, 1) for an attribute; ``given`` has what tests draw."""

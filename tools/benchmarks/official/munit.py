@@ -5,11 +5,13 @@ for each pass, with plain torch.nn parts. Networks and weights carry the officia
 RGB in [-1, 1], NCHW.
 """
 
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .parts import Order, adam
 
 RECON_X, RECON_S, RECON_C = 10, 1, 1
 NETWORKS = ('gen_a', 'gen_b', 'dis_a', 'dis_b')
@@ -231,7 +233,7 @@ class Discriminator(nn.Module):
         return sum(((output - 1) ** 2).mean() for output in self(fake))
 
 
-class Order:
+class TwoUpdates(Order):
     """Networks, optimisers and the loop of both programs; a subclass has their two updates.
 
     The learning rate stays at 1e-4, as in the first 100,000 iterations of the official training.
@@ -265,23 +267,9 @@ class Order:
         self.networks = nn.ModuleDict(dict(names)).to(device).train()
         self.device = device
         self.gen_opt, self.dis_opt = (
-            torch.optim.Adam(
-                chain.from_iterable(self.networks[name].parameters() for name in of_both),
-                lr=1e-4,
-                betas=(0.5, 0.999),
-                weight_decay=1e-4,
-            )
+            adam((self.networks[name] for name in of_both), 1e-4, weight_decay=1e-4)
             for of_both in (NETWORKS[:2], NETWORKS[2:])
         )
-
-    def load_state_dict(self, networks: dict[str, dict]) -> None:
-        """Load the four official state dicts strictly, by ``NETWORKS``."""
-        for name, network in self.networks.items():
-            network.load_state_dict(networks[name])
-
-    def state_dict(self) -> dict[str, dict]:
-        """The official state dicts by ``NETWORKS``; their tensors are the networks' own."""
-        return {name: network.state_dict() for name, network in self.networks.items()}
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         """From N(0, 1), on the CPU first, as the program draws."""
@@ -325,7 +313,7 @@ class Order:
         raise NotImplementedError
 
 
-class OfficialOrder(Order):
+class OfficialOrder(TwoUpdates):
     """The official program's four networks, two optimisers and training step.
 
     Args:
@@ -364,7 +352,7 @@ class OfficialOrder(Order):
         return s_a, self.draw((count, self.style_dim, 1, 1))
 
     def translate(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Order.translate`; the program encodes the styles, too."""
+        """See :meth:`TwoUpdates.translate`; the program encodes the styles, too."""
         gen_a, gen_b = (self.networks[name] for name in NETWORKS[:2])
         s_a, s_b = self.styles(len(x_a))
         c_a, _ = gen_a.encode(x_a)
@@ -372,7 +360,7 @@ class OfficialOrder(Order):
         return gen_a.decode(c_b, s_a), gen_b.decode(c_a, s_b)
 
     def gen_terms(self, x_a: Tensor, x_b: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """See :meth:`Order.gen_terms`."""
+        """See :meth:`TwoUpdates.gen_terms`."""
         gen_a, gen_b, dis_a, dis_b = (self.networks[name] for name in NETWORKS)
         s_a, s_b = self.styles(len(x_a))
         c_a, own_a = gen_a.encode(x_a)

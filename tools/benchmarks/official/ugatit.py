@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
+from .parts import Order, adam
+
 ADVERSARIAL, CYCLE, IDENTITY, CAM = 1, 10, 10, 1000
 SCALES = {'G': 5, 'L': 3}  # stride-2 convolutions of the global and the local discriminator
 GENERATORS = ('genA2B', 'genB2A')
@@ -122,7 +124,7 @@ class Generator(Attending):
 
     Args:
         light: The MLP sees each channel's mean instead of all features.
-        img_size: Side of the images; the full MLP fits this size alone.
+        img_size: Side of the images; the full MLP fits only this size.
         base_channels: Channels of the first convolution.
         num_blocks: Residual blocks of the encoder, and of the decoder.
     """
@@ -211,7 +213,7 @@ class Discriminator(Attending):
         return self.conv(self.pad(x)), logits, heatmap
 
 
-class OfficialOrder:
+class OfficialOrder(Order):
     """The official program's six networks, two optimisers and training step.
 
     The learning rate stays at 1e-4, as in the first half of the official training.
@@ -244,35 +246,9 @@ class OfficialOrder:
             networks[name] = Discriminator(base_channels, SCALES[name[3]])
         self.networks = nn.ModuleDict(networks).to(device).train()
         self.optimizer_G, self.optimizer_D = (
-            torch.optim.Adam(
-                chain.from_iterable(self.networks[name].parameters() for name in names),
-                lr=1e-4,
-                betas=(0.5, 0.999),
-                weight_decay=1e-4,
-            )
+            adam((self.networks[name] for name in names), 1e-4, weight_decay=1e-4)
             for names in (GENERATORS, DISCRIMINATORS)
         )
-
-    def load_state_dict(self, checkpoint: dict[str, dict]) -> None:
-        """Load an official checkpoint strictly; the optimisers keep what they have.
-
-        Args:
-            checkpoint: The state dicts ``{genA2B, genB2A, disGA, disGB, disLA, disLB}``.
-
-        Raises:
-            ValueError: It has other networks than these six.
-            RuntimeError: A network's keys or shapes are others.
-        """
-        if set(checkpoint) != set(self.networks):
-            raise ValueError(
-                f'the networks {sorted(self.networks)} are needed, not {sorted(checkpoint)}'
-            )
-        for name, network in self.networks.items():
-            network.load_state_dict(checkpoint[name])
-
-    def state_dict(self) -> dict[str, dict]:
-        """The official checkpoint; its tensors are the networks' own, not copies."""
-        return {name: network.state_dict() for name, network in self.networks.items()}
 
     def step(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
         """One training step in the official order: D's update, then G's.
@@ -315,7 +291,7 @@ class OfficialOrder:
     def _update_generators(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
         self.optimizer_G.zero_grad()
         A2B, B2A = self.networks['genA2B'], self.networks['genB2A']
-        # All translations anew, also the two that D's update made with the same weights.
+        # All translations again, also the two that D's update made with the same weights.
         fake_B, fake_B_cam, _ = A2B(real_A)
         fake_A, fake_A_cam, _ = B2A(real_B)
         cycle_A, cycle_B = B2A(fake_B)[0], A2B(fake_A)[0]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .munit import NETWORKS, Order, content_encoder, decoder
+from .munit import NETWORKS, TwoUpdates, content_encoder, decoder
 
 RECON_X, CYCLE, KL, KL_CYCLE = 10, 10, 0.01, 0.01
 
@@ -27,7 +27,7 @@ class Generator(nn.Module):
         self.dec = decoder(width, num_blocks, 'in')
 
 
-class OfficialOrder(Order):
+class OfficialOrder(TwoUpdates):
     """The official program's four networks, two optimisers and training step.
 
     Args:
@@ -59,14 +59,14 @@ class OfficialOrder(Order):
         return code, self.draw(tuple(code.shape))
 
     def translate(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`Order.translate`."""
+        """See :meth:`TwoUpdates.translate`."""
         gen_a, gen_b = (self.networks[name] for name in NETWORKS[:2])
         h_a, n_a = self.encode('gen_a', x_a)
         h_b, n_b = self.encode('gen_b', x_b)
         return gen_a.dec(h_b + n_b), gen_b.dec(h_a + n_a)
 
     def gen_terms(self, x_a: Tensor, x_b: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """See :meth:`Order.gen_terms`."""
+        """See :meth:`TwoUpdates.gen_terms`."""
         gen_a, gen_b, dis_a, dis_b = (self.networks[name] for name in NETWORKS)
         h_a, n_a = self.encode('gen_a', x_a)
         h_b, n_b = self.encode('gen_b', x_b)

@@ -47,7 +47,7 @@ __all__ = [
 
 def add_to_mmagic_inferencer() -> None:
     """As :func:`ugatit_mm.apis.mmagic_inferencer.add_to_mmagic_inferencer`."""
-    import mmagic.apis  # takes a second; first, as ours is called when it has been imported
+    import mmagic.apis  # noqa: F401 - first, as its end calls ours; takes a second
 
     from . import mmagic_inferencer
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, TINY, as_arguments, load_tool
 
 from ugatit_mm import cli, config
-from ugatit_mm.apis import add_kid
+from ugatit_mm.apis import add_kid, apply_speed
 from ugatit_mm.config import ConfigError, load_config, read_config
 from ugatit_mm.fields import place
 
@@ -404,3 +404,8 @@ def test_the_package_runs_as_the_command(module):
     left = subprocess.run(words, capture_output=True, text=True)
     assert left.returncode == 2 and "error: no command 'trane': is it train?\n" in left.stderr
     assert left.stderr.endswith(f'{cli.usage()}\n')
+
+
+def test_lean_and_an_adam_of_another_kind():
+    with pytest.raises(ValueError, match=r'optimizer is TFAdam: leave out --lean$'):
+        apply_speed(load_config('aggan_custom'), lean=True)

@@ -239,15 +239,25 @@ def test_other_files_get_one_line(tmp_path, capsys):
     torch.save(content['gen'], tmp_path / 'one.pth')
     torch.save({key: content[key] for key in ('disA', 'enc_c')}, tmp_path / 'two.pth')
     torch.save(content | {'vgg': content['disA']}, tmp_path / 'more.pth')
+    torch.save({'G_A': {'model.10.conv_block.1.weight': torch.ones(1)}}, tmp_path / 'other.pth')
+    torch.save(model.state_dict(), tmp_path / 'ours.pth')
     for name, said in (
-        ('one', 'it has one network without its name'),
+        ('one', 'its weights are of no named network: disA, disB, disA2, '),
+        (
+            'other',
+            'It is of the official CycleGAN program: take tools/model_converters/cyclegan.py',
+        ),
+        ('ours', 'It has weights of our DRIT, which need no converter'),
         ('two', 'there is no generator'),
         ('more', 'not of the official DRIT program: '),
         ('gone', 'no checkpoint file'),
     ):
-        assert convert(tmp_path / f'{name}.pth', tmp_path / 'ours.pth') == 1
+        assert convert(tmp_path / f'{name}.pth', tmp_path / 'made.pth') == 1
         error = capsys.readouterr().err
         assert error.count('\n') == 1 and said in error, error
+    torch.save(content, tmp_path / 'official.pth')
+    assert convert(tmp_path / 'official.pth', tmp_path / 'made.pth', '--reverse') == 1
+    assert 'It is of the official DRIT program: leave out --reverse' in capsys.readouterr().err
     state = dict(model.state_dict())
     del state['generators.A.last.bias']
     torch.save(state, tmp_path / 'less.pth')

@@ -147,21 +147,44 @@ def test_what_is_not_of_the_program(kind, tmp_path, capsys):
     lone = {key: value for key, value in files['gen']['a'].items() if '.model.5.' not in key}
     torch.save({'a': lone, 'b': lone}, tmp_path / 'lacking.pt')
     torch.save({'a': files['gen']['a']}, tmp_path / 'one_domain.pt')
+    torch.save(files['gen']['a'], tmp_path / 'lone.pt')
+    torch.save({'state_dict': tiny(kind).state_dict(), 'meta': {}}, tmp_path / 'state.pt')
     for what, source, said in (
-        (other, folder, f'of the official {kind.ROW} program: tools/model_converters/{kind.NAME}'),
+        (
+            other,
+            folder,
+            f'of the official {kind.ROW} program: take tools/model_converters/{kind.NAME}',
+        ),
         (kind, tmp_path / 'empty', 'it has no generators: gen_01000000.pt or so is expected'),
         (kind, tmp_path / 'extra.pt', 'not a key of the official'),
         (kind, tmp_path / 'lacking.pt', 'there is no decoder'),
         (kind, folder / 'dis_01000000.pt', 'there is no decoder'),
         (kind, tmp_path / 'one_domain.pt', 'lack encoders.B.layers.0.conv.weight'),
         (kind, tmp_path / 'absent.pt', 'no checkpoint file'),
+        (kind, tmp_path / 'lone.pt', 'its weights are of no named network: a, b are expected'),
+        (kind, tmp_path / 'state.pt', f'weights of our {kind.ROW}, which need no converter'),
     ):
         assert convert(what, source, ours) == 1
         error = capsys.readouterr().err
         assert said in error and error.count('\n') == 1, error
         assert not ours.exists()
+    odd = tmp_path / 'odd'
+    odd.mkdir()
+    (odd / 'gen_last.pt').touch()
+    with pytest.raises(CheckpointError, match='odd: it has no generators: gen_01000000.pt'):
+        load_model(odd)
     networks, left = read_networks(folder, kind.__name__)
     assert networks.keys() == {'a', 'b'} and not left
     assert PROGRAMS[kind.__name__].signed(files['gen'])
     with pytest.raises(ValueError, match='has no such weights: generators.A.cam'):
         to_official({'generators.A.cam': torch.ones(1)}, kind.__name__)
+
+
+@KINDS
+def test_a_file_and_the_discriminators_of_before_are_no_pair(kind, tmp_path):
+    state, back = tiny(kind, seed=1).state_dict(), tmp_path / 'back'
+    slim = {key: value for key, value in state.items() if key.startswith(tuple(kind.TRANSLATES))}
+    for name, weights in (('whole', state), ('slim', slim)):
+        torch.save({'state_dict': weights, 'meta': {}}, tmp_path / f'{name}.pth')
+        assert convert(kind, tmp_path / f'{name}.pth', back, '--reverse', '--force') == 0
+    assert os.listdir(back) == ['gen_00000000.pt']

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from ugatit_mm.converters import read_checkpoint, read_variables, weights_of
-from ugatit_mm.converters.aggan import from_variables, to_variables, write_variables
+from ugatit_mm.converters.aggan import TOOL, from_variables, to_variables, write_variables
 from ugatit_mm.converters.command import add_arguments, run, write_ours
 from ugatit_mm.converters.official import said
 from ugatit_mm.models import AGGAN
@@ -44,7 +44,7 @@ def backwards(args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    return run(args, backwards if args.reverse else forwards)
+    return run(args, backwards if args.reverse else forwards, TOOL)
 
 
 if __name__ == '__main__':

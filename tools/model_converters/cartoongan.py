@@ -55,7 +55,7 @@ def backwards(args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    return run(args, backwards if args.reverse else forwards)
+    return run(args, backwards if args.reverse else forwards, cartoongan.PROGRAM.tool)
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None, kind: str = 'MUNIT') -> int:
             print(said(left))
         return write_ours(args, state, {'networks': model.describe(state)})
 
-    return run(parse_args(argv, kind), convert)
+    return run(parse_args(argv, kind), convert, munit.PROGRAMS[kind].tool)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ import sys
 from ugatit_mm.converters import from_variables, read_variables, weights_of
 from ugatit_mm.converters.command import add_arguments, run, write_ours
 from ugatit_mm.converters.official import said
+from ugatit_mm.converters.tensorflow import TOOL
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -28,7 +29,7 @@ def convert(args: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run(parse_args(argv), convert)
+    return run(parse_args(argv), convert, TOOL)
 
 
 if __name__ == '__main__':

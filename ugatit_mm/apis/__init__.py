@@ -47,6 +47,8 @@ __all__ = [
 
 def add_to_mmagic_inferencer() -> None:
     """As :func:`ugatit_mm.apis.mmagic_inferencer.add_to_mmagic_inferencer`."""
-    from . import mmagic_inferencer  # imports mmagic.apis, which takes a second
+    import mmagic.apis  # noqa: F401 - first, as its end calls ours; takes a second
+
+    from . import mmagic_inferencer
 
     mmagic_inferencer.add_to_mmagic_inferencer()

@@ -215,7 +215,7 @@ def apply_speed(
             if wrapper.optimizer.type not in ('Adam', 'LeanAdam'):
                 raise ValueError(
                     f'--lean stores the moments of Adam, but optim_wrapper.{name}.optimizer is '
-                    f'{wrapper.optimizer.type}'
+                    f'{wrapper.optimizer.type}: leave out --lean'
                 )
             wrapper.optimizer.type = 'LeanAdam'
             wrapper.optimizer.pop('fused', None)

@@ -30,7 +30,7 @@ from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
 from ..models.base import StyleChoice, UnpairedTranslation, unwrap
 from .inferencer import TranslationInferencer
-from .styles import StyleError, check_styles, choose_styles
+from .styles import check_diversity, check_styles, choose_styles
 
 PathLike = str | os.PathLike
 
@@ -110,6 +110,7 @@ def run_test(
     """
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
+    check_diversity(cfg, style)
     digest = hashlib.sha256()
     content = read_weights(checkpoint, digest)
     cfg = copy.deepcopy(cfg)
@@ -180,15 +181,6 @@ def _chosen(
     drawn = style is None or isinstance(style, int)
     for metric in metrics:
         if isinstance(metric, StyleDiversity):
-            if model.style_shape is None:
-                raise StyleError(
-                    f'{model.ROW} has no styles: leave out StyleDiversity, --diversity'
-                )
-            if not drawn:
-                raise StyleError(
-                    'StyleDiversity, --diversity is of styles that a seed draws: let '
-                    'style be a number'
-                )
             styles = max(styles or 1, metric.styles)
     if drawn:
         return choose_styles(model, style, styles, model.target())

@@ -2,11 +2,14 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
+from ..converters.networks import kind_of
 from ..datasets.deep import Range
 from ..datasets.loading import ImageReadError
 from ..models.base import StyleChoice, UnpairedTranslation
@@ -86,6 +89,30 @@ def check_styles(model: UnpairedTranslation, style: Style | None, styles: int | 
         raise StyleError(
             f'styles={styles} are drawn by a seed, and a picture has one style: leave out styles, '
             'or let style be a number'
+        )
+
+
+def check_diversity(cfg: Config, style: int | Picture | None = None) -> None:
+    """Raise a StyleError where a test measures the diversity of styles that no seed draws.
+
+    The metric itself would ask for its weights first, a download that such a test never needs.
+
+    Args:
+        cfg: Of a test.
+        style: Seed, or a picture that lends its style.
+    """
+    kind = kind_of(cfg.model)
+    evaluator = cfg.get('test_evaluator') or []
+    metrics = evaluator.get('metrics', evaluator) if isinstance(evaluator, Mapping) else evaluator
+    types = [metrics] if isinstance(metrics, Mapping) else metrics
+    has_none = kind.style_shape is UnpairedTranslation.style_shape
+    if not any(metric.get('type') == 'StyleDiversity' for metric in types):
+        return
+    if has_none:
+        raise StyleError(f'{kind.ROW} has no styles: leave out StyleDiversity, --diversity')
+    if style is not None and not _is_seed(style):
+        raise StyleError(
+            'StyleDiversity, --diversity is of styles that a seed draws: let style be a number'
         )
 
 

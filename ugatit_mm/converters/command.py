@@ -12,6 +12,7 @@ from torch import Tensor
 from ..provenance import sha256
 from .files import write_checkpoint
 from .networks import check_complete, describe, kind_of
+from .reading import belonging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--force', action='store_true', help='overwrite the target')
 
 
-def run(args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict]) -> int:
+def run(
+    args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict], tool: str = ''
+) -> int:
     """Convert, and tell what was written, or what was wrong.
 
     Args:
         args: See :func:`add_arguments`.
         convert: Writes ``args.target`` and returns what :func:`describe` says of it.
+        tool: File of the converter of an official program.
 
     Returns:
         Exit code: 1 if it cannot be done; nothing is written then.
@@ -45,10 +49,25 @@ def run(args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict])
             raise ValueError(f'{args.target} exists: choose another name, or give --force')
         networks = convert(args)
     except (OSError, ValueError) as error:
-        print(f'error: {args.source}: {error}', file=sys.stderr)
+        said = str(error)
+        where = '' if said.startswith(args.source) else f'{args.source}: '
+        print(f'error: {where}{said}{_hint(args, tool)}', file=sys.stderr)
         return 1
     report(args.target, networks)
     return 0
+
+
+def _hint(args: argparse.Namespace, tool: str) -> str:
+    """What a refused file is, where it is not of the kind that this converter takes."""
+    found = belonging(args.source) if tool else None
+    if found is None:
+        return ''
+    name, wanted = found
+    if getattr(args, 'reverse', False):
+        return f'. It is of {name}: leave out --reverse' if wanted else f' (weights of our {name})'
+    if not wanted:
+        return f'. It has weights of our {name}, which need no converter'
+    return '' if wanted == tool else f'. It is of {name}: take tools/model_converters/{wanted}'
 
 
 def write_ours(

@@ -178,6 +178,8 @@ def write_networks(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f'{LATEST}_net_{network}.pth' for network in networks]
+    for network in NETWORKS.keys() - networks.keys():  # of before: no pair with these
+        (folder / f'{LATEST}_net_{network}.pth').unlink(missing_ok=True)
     for file, weights in zip(files, networks.values(), strict=True):
         save(file, weights)
     return files

@@ -80,9 +80,6 @@ def read_networks(source: str | os.PathLike, kind: str) -> tuple[Networks, Left]
     left: Left = {}
     for file in files:
         content = read_checkpoint(file)
-        for other in PROGRAMS.values():
-            if other is not program and other.signed(content):
-                raise ValueError(f'it is of {other.name}: tools/model_converters/{other.tool}')
         found, beside = program.open(content, file)
         for domain, weights in found.items():
             networks.setdefault(domain, {}).update(weights)
@@ -205,6 +202,8 @@ def write_networks(
     """Write official networks as ``gen_00000000.pt`` and ``dis_00000000.pt``."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in {'gen', 'dis'} - files.keys():  # of before: no pair with these
+        (folder / f'{name}_{0:08}.pt').unlink(missing_ok=True)
     for name, networks in files.items():
         save(folder / f'{name}_{0:08}.pt', networks)
 

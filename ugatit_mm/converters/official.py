@@ -78,6 +78,7 @@ class Program(NamedTuple):
             its user can know.
         rename: Official state dicts by network to our state dict, total and strict, and what of
             them nothing uses.
+        which: Whether the converter takes ``--which``, for a network without a name.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Program(NamedTuple):
     sign: re.Pattern[str]
     default: str | None
     rename: Callable[[Networks], tuple[dict[str, Tensor], list[str]]]
+    which: bool = False
 
     def signed(self, content: Mapping[str, Any]) -> bool:
         """Whether a file holds weights of the program's generators."""
@@ -118,6 +120,12 @@ class Program(NamedTuple):
             word = rf'(?:^|[^A-Za-z])(?:{self.known.pattern})(?![A-Za-z])'
             named = re.search(word, Path(path).stem)
             name = which or (named and named[1]) or self.default
+            if name is None and not self.signed(content):
+                raise ValueError(f'not of {self.name}: {listed(networks[""])}')
+            if name is None and not self.which:
+                raise ValueError(
+                    f'its weights are of no named network: {listed(self.networks)} are expected'
+                )
             if name is None:
                 generators = [n for n, ours in self.networks.items() if ours.startswith(GENERATORS)]
                 tool = f'python tools/model_converters/{self.tool} {shlex.quote(os.fspath(path))}'

@@ -142,4 +142,5 @@ PROGRAM = Program(
     sign=re.compile(r'(?:^|\.)(?:DownBlock|UpBlock1_\d+|UpBlock2)\.\w'),
     default=None,
     rename=lambda networks: (from_official(networks), []),
+    which=True,
 )

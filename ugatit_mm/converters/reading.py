@@ -16,6 +16,7 @@ from ..models.base import TRANSLATION_MODELS
 from ..provenance import update
 from . import aggan, cartoongan, cyclegan, drit, munit, pytorch, tensorflow
 from .files import CheckpointError, naming, read_checkpoint
+from .networks import describe, kind_of, weights_of
 from .official import Left, said
 
 PROGRAMS = (
@@ -54,9 +55,10 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
         return _converted(path, of_arrays.NAME, state, left)
     if (tool := _converter(Path(path))) is not None:
         name = printable(shlex.quote(os.fspath(path)), 1000)
+        or_else = f' (of AGGAN {aggan.TOOL})' if tool == tensorflow.TOOL else ''
         raise CheckpointError(
             f'{path} is of an official program, and is converted first: python '
-            f'tools/model_converters/{tool} {name} ours.pth'
+            f'tools/model_converters/{tool} {name} ours.pth{or_else}'
         )
     content = read_checkpoint(path, digest)
     if _is_ours(content):
@@ -68,6 +70,29 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
                 state = program.convert(networks, left)
                 return _converted(path, program.name, state, left)
     return content
+
+
+def belonging(path: str | os.PathLike) -> tuple[str, str] | None:
+    """Say whose weights a file has.
+
+    Returns:
+        In words, and the converter of an official program, ``''`` of ours; ``None`` if it is not
+        known.
+    """
+    try:
+        if os.path.isdir(path):
+            tool = _converter(Path(path))
+            return next(((p.name, p.tool) for p in PROGRAMS if p.tool == tool), None)
+        if os.fspath(path).endswith('.npz'):
+            of_arrays = aggan if aggan.signed(tensorflow.read_variables(path)) else tensorflow
+            return of_arrays.NAME, of_arrays.TOOL
+        content = read_checkpoint(path)
+        if _is_ours(content):
+            return kind_of(describe(weights_of(content))).ROW, ''
+        signed = (program for program in PROGRAMS if program.signed(content))
+        return next(((program.name, program.tool) for program in signed), None)
+    except (OSError, ValueError):
+        return None
 
 
 def _is_ours(content: Mapping[str, Any]) -> bool:
@@ -84,7 +109,8 @@ def _converter(path: Path) -> str | None:
         if any(path.glob('*_net_G*')):
             return cyclegan.PROGRAM.tool
         if any(path.glob('gen_*.pt')):
-            return munit.tool_of(path)
+            with naming(path):
+                return munit.tool_of(path)
         return tensorflow.TOOL if any(path.glob('*.index')) else None
     return tensorflow.TOOL if tensorflow.prefix_of(path) is not None else None
 

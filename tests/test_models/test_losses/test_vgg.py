@@ -102,6 +102,7 @@ def test_random_weights_are_the_same_each_time():
     ('fields', 'said'),
     [
         ({'weights': 'random'}, 'is for tests: give vgg.widths below'),
+        ({'widths': (4, 6)}, r'vgg.widths must be the channels of five blocks, got \(4, 6\)'),
         ({'input': 'caffe'}, 'give theirs by vgg.weights=FILE'),
         ({'input': 'bgr'}, r"vgg.input must be one of \['unit', 'imagenet', 'caffe'\], got 'bgr'"),
         ({'layer': 'conv4_5'}, r"vgg.layer must be one of \['conv1_1', .*got 'conv4_5'"),

@@ -464,7 +464,7 @@ class UnpairedTranslation(BaseTranslationModel):
         for letter, name in self.domain_names.items():
             if domain in (letter, name):
                 return letter
-        known = [*self.domain_names, *self.domain_names.values()]
+        known = list(dict.fromkeys([*self.domain_names, *self.domain_names.values()]))
         raise ValueError(f'unknown domain {domain!r}: choose one of {known}')
 
     def target(self, domain: str | None = None) -> str:

@@ -66,8 +66,9 @@ class DRIT(UnpairedTranslation):
         encoder: Config of the content encoders.
         generator: Config of the generators. Its widths and its ``concat``, whether attributes are
             concatenated or go in feature-wise, are those of the encoders.
-        attribute_encoder: Config of the attribute encoders, or ``None`` for inference only.
-        discriminator: Config of both kinds of discriminators of images, likewise.
+        attribute_encoder: Config of the attribute encoders.
+        discriminator: Config of both kinds of discriminators of images, or ``None`` for inference
+            only.
         content_discriminator: Config of the discriminator of contents, likewise.
         d_iter: One of so many iterations trains more than the content discriminator.
         epoch_images: Images of the larger training set; the last two iterations of an epoch train
@@ -95,13 +96,13 @@ class DRIT(UnpairedTranslation):
         'random_discriminators': 'discriminator',
         'content_discriminator': 'content_discriminator',
     }
-    TRANSLATES = ('encoders', 'generators')
+    TRANSLATES = ('encoders', 'attribute_encoders', 'generators')
     OPTIMIZED = {
         'discriminators': ('discriminators', 'random_discriminators'),
         'content_discriminator': ('content_discriminator',),
-        'generators': ('encoders', 'attribute_encoders', 'generators'),
+        'generators': TRANSLATES,
     }
-    CHANNELS_LAST = ('encoders', 'attribute_encoders', 'generators')
+    CHANNELS_LAST = TRANSLATES
     NETWORKS = {
         'encoder': DRITContentEncoder,
         'attribute_encoder': DRITAttributeEncoder,
@@ -142,7 +143,7 @@ class DRIT(UnpairedTranslation):
         self,
         encoder: dict,
         generator: dict,
-        attribute_encoder: dict | None = None,
+        attribute_encoder: dict,
         discriminator: dict | None = None,
         content_discriminator: dict | None = None,
         d_iter: int = 3,
@@ -175,7 +176,7 @@ class DRIT(UnpairedTranslation):
         super().__init__(
             {
                 'encoders': ContentEncoders(encoders),
-                'attribute_encoders': nn.ModuleDict(attributes) if attributes else None,
+                'attribute_encoders': nn.ModuleDict(attributes),
                 'generators': Generators(generators),
                 'discriminators': self._judges(discriminator, targets),
                 'random_discriminators': self._judges(discriminator, targets),
@@ -491,9 +492,13 @@ class DRIT(UnpairedTranslation):
     # ------------------------------------------------------------- translation
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
-        """The networks that a translation into a domain runs, by part."""
+        """The networks that a translation into a domain runs, or that read its style, by part."""
         shared = ('shared',) if self.concat else ()
-        return {'encoders': (other(target), 'shared'), 'generators': (target, *shared)}
+        return {
+            'encoders': (other(target), 'shared'),
+            'attribute_encoders': (target,),
+            'generators': (target, *shared),
+        }
 
     def translate(
         self, image: Tensor, target: str, *, heatmap: bool = False, style: Tensor | None = None
@@ -523,8 +528,6 @@ class DRIT(UnpairedTranslation):
 
         The official test draws from the distribution that ``concat`` has around it.
         """
-        if self.attribute_encoders is None:
-            raise ValueError('these weights have no attribute encoder: a picture gives no style')
         mean, _ = unwrap(self.attribute_encoders)[target](image)
         return mean
 

@@ -36,9 +36,8 @@ def networks_in(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
     if len(targets) < len(DOMAINS):
         networks['targets'] = targets
-    if any(key.startswith(f'attribute_encoders.{target}.') for key in state):
-        first = _first(state, f'attribute_encoders.{target}.', ('first', 'convs.0'))
-        networks['attribute_encoder'] = {**both, 'in_channels': first[1], 'base_channels': first[0]}
+    first = _first(state, f'attribute_encoders.{target}.', ('first', 'convs.0'))
+    networks['attribute_encoder'] = {**both, 'in_channels': first[1], 'base_channels': first[0]}
     if any(key.startswith(f'discriminators.{target}.') for key in state):
         networks['discriminator'] = _discriminator(state, f'discriminators.{target}.scales.')
     convs = _kernels(state, 'content_discriminator.shared.convs.')

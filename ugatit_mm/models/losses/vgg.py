@@ -80,6 +80,10 @@ class VGG19Features:
     ) -> None:
         check_choice('vgg.layer', layer, LAYERS)
         check_choice('vgg.input', input, INPUTS)
+        if len(widths) != len(WIDTHS) or not all(
+            isinstance(width, int) and width > 0 for width in widths
+        ):
+            raise ValueError(f'vgg.widths must be the channels of five blocks, got {widths}')
         if input == 'caffe' and weights is None:
             raise ValueError(
                 "vgg.input='caffe' is for weights that Caffe trained, and torch's cache has "

@@ -251,7 +251,19 @@ SHARED = {'with_cp', 'fields', 'vgg_weights'} | {
 KINDS = {kind.NAME: kind for kind in TRANSLATION_MODELS.values()}
 
 
+# In `make test` the longer tests take U-GAT-IT, and the model that differs most from it.
+FAST = ('ugatit', 'drit')
+
+
+def longer(name: str) -> Any:
+    """Marks of a row of a longer test."""
+    return () if name in FAST else pytest.mark.slow
+
+
 every_model = pytest.mark.parametrize('name', list(ROWS))
+every_model_at_length = pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=longer(name)) for name in ROWS]
+)
 
 
 def config(name: str, root: Path | str = 'data', **options: Any):
@@ -388,7 +400,12 @@ def plain() -> Callable[[str], tuple[set, list]]:
 
 
 @pytest.mark.parametrize(
-    ('name', 'field'), [(name, field) for name in ROWS for field in sorted(fields_of(name))]
+    ('name', 'field'),
+    [
+        pytest.param(name, field, marks=longer(name))
+        for name in ROWS
+        for field in sorted(fields_of(name))
+    ],
 )
 def test_every_field_has_an_effect(name: str, field: str, plain: Callable):
     """On the weights there are, or on one of the first steps."""
@@ -602,7 +619,7 @@ def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tm
     assert not torch.equal(three['state_dict'][moved], one['state_dict'][moved])
 
 
-@every_model
+@every_model_at_length
 def test_the_tools_train_and_test(name: str, trained, tmp_path: Path):
     _, work = trained(name)
     kind = read_checkpoint(work / 'iter_4.pth')['meta']['networks']['type']
@@ -620,7 +637,7 @@ def test_the_tools_train_and_test(name: str, trained, tmp_path: Path):
     assert TRANSLATION_MODELS[kind].ROW in (work / 'report.html').read_text()
 
 
-@every_model
+@every_model_at_length
 def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
     """Validation, test, inferencer, command line, from the file of weights only."""
     data, work = trained(name)
@@ -644,7 +661,7 @@ def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
             assert np.array_equal(by_test, np.asarray(Image.open(out / direction / file.name)))
 
 
-@every_model
+@every_model_at_length
 def test_styles(name: str, trained, tmp_path: Path, capsys):
     """By seed and name, or read off a picture; a model without styles refuses both."""
     data, work = trained(name)
@@ -680,7 +697,7 @@ def test_styles(name: str, trained, tmp_path: Path, capsys):
         assert np.array_equal(np.asarray(Image.open(file)), picture)
 
 
-@every_model
+@every_model_at_length
 def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Path):
     """The parts that translate, in float16; and bare weights, whose model is told by them."""
     _, work = trained(name)
@@ -717,7 +734,7 @@ def test_sheet(name: str):
     assert model.training
 
 
-@every_model
+@every_model_at_length
 @pytest.mark.parametrize('kind', ['torchscript', pytest.param('onnx', marks=pytest.mark.slow)])
 def test_export_is_equal(name: str, kind: str, tmp_path: Path):
     """``verify`` raises where the file is off by more than 1e-4; by ONNX one direction."""

@@ -294,6 +294,7 @@ def test_skip_takes_another_picture_of_the_domain(tmp_path, log):
     assert named(log) == sorted(BAD)
 
 
+@pytest.mark.slow
 def test_skip_gives_the_same_samples_to_any_workers_and_after_a_resume(tmp_path, log):
     root = train_set(tmp_path / 'data', bad=BAD)
     whole = samples_of(dataset_of(root, draw, on_error='skip'), 60)

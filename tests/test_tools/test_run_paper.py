@@ -279,6 +279,7 @@ def of_own_data(data_dir: Path, work_dir: Path, *models: str) -> list[str]:
     return words
 
 
+@pytest.mark.slow
 def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsys):
     """Two models by one command; table, sheet and study take its folder."""
     work = tmp_path / 'work'

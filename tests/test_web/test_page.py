@@ -153,6 +153,7 @@ def test_upload_translate_overlay_save(visitor, server, picture):
     np.testing.assert_allclose(saved[..., :3], jet(heatmap), atol=1)
 
 
+@pytest.mark.slow
 def test_styles_where_the_model_has_them(chromium, visitor, styled, picture, tmp_path):
     assert not visitor.page.locator('#style').is_visible()
     assert not visitor.page.locator('[for=style]').is_visible()

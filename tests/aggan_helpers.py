@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from helpers import ROOT
+from helpers import reference
 from mmengine import MessageHub
 from torch import Tensor, nn
 
@@ -25,11 +24,8 @@ UPDATES = {
 
 
 def fixtures() -> Path:
-    """The folder of numbers recorded from the official program, which a clone does not carry."""
-    folder = ROOT.parent / 'shared/reference/baselines/drit-aggan/fixtures'
-    if not folder.is_dir():
-        pytest.skip('no ../shared/reference: the same is tested against torch and closed forms')
-    return folder
+    """The folder of the recorded numbers."""
+    return reference('drit-aggan', 'torch and closed forms')
 
 
 def recorded(name: str) -> dict:

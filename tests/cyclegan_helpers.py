@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from helpers import ROOT
+from helpers import reference
 from mmagic.models.archs import PatchDiscriminator
 from mmagic.models.editors.cyclegan.cyclegan_generator import ResnetGenerator
 from torch import Tensor, nn
@@ -18,11 +17,8 @@ DIS = {'base_channels': 4}
 
 
 def fixtures() -> Path:
-    """The folder of numbers recorded from the official program, which a clone does not carry."""
-    folder = ROOT.parent / 'shared/reference/baselines/cyclegan-cartoongan/fixtures'
-    if not folder.is_dir():
-        pytest.skip('no ../shared/reference: the same is tested against MMagic and closed forms')
-    return folder
+    """The folder of the recorded numbers."""
+    return reference('cyclegan-cartoongan', 'MMagic and closed forms')
 
 
 def recorded(name: str) -> dict:

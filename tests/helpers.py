@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
@@ -126,6 +127,19 @@ def tiny_config(root: str | Path, work: Path, name: str = 'ugatit', **options: A
     cfg = load_config(f'{name}_custom', {**TINY_OF[name], 'data_root': str(root), **options})
     cfg.work_dir = str(work)
     return cfg
+
+
+def reference(folder: str, instead: str) -> Path:
+    """The folder of numbers recorded from official programs, which a clone does not carry.
+
+    Args:
+        folder: Its name.
+        instead: What the same is tested against where it is not there.
+    """
+    path = ROOT.parent / 'shared/reference/baselines' / folder / 'fixtures'
+    if not path.is_dir():
+        pytest.skip(f'no ../shared/reference: the same is tested against {instead}')
+    return path
 
 
 def assert_same(one: Any, two: Any, where: str = '') -> None:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from helpers import ROOT
+from helpers import reference
 from torch import Tensor, nn
 
 from ugatit_mm.converters.munit import PROGRAMS
@@ -63,11 +62,8 @@ OFFICIAL_TERMS = {kind: _terms_of(of_a) for kind, of_a in TERMS.items()}
 
 
 def fixtures() -> Path:
-    """The folder of numbers recorded from the official program, which a clone does not carry."""
-    folder = ROOT.parent / 'shared/reference/baselines/unit-munit/fixtures'
-    if not folder.is_dir():
-        pytest.skip('no ../shared/reference: the same is tested against closed forms')
-    return folder
+    """The folder of the recorded numbers."""
+    return reference('unit-munit', 'closed forms')
 
 
 def recorded(name: str) -> dict:

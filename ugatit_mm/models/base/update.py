@@ -50,9 +50,10 @@ def update(
     optim.backward(loss, gradient=start, inputs=learning, retain_graph=retain_graph)
     if not optim.should_update():
         return None
+    parameters = [p for group in optim.optimizer.param_groups for p in group['params']]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if average and get_world_size() > 1:
-        all_reduce_params(_gradients(optim.optimizer), op='mean')
-    gradients = _gradients(optim.optimizer)
+        all_reduce_params(gradients, op='mean')
     norms = torch.stack(torch._foreach_norm(gradients)) if gradients else loss.new_zeros(1)
     # Finite gradients beyond 1e19 count as infinite too: Adam keeps their squares.
     sound = norms.sum() < torch.inf  # not of NaN either
@@ -63,8 +64,7 @@ def update(
     if allowed is not None:
         sound = sound & allowed
     # Torch refuses a backward pass through weights that have changed, unless it does not see it.
-    weights = [p for group in optim.optimizer.param_groups for p in group['params']]
-    with _unseen(weights) if retain_graph else nullcontext():
+    with _unseen(parameters) if retain_graph else nullcontext():
         taken = _step(optim, sound, loss, allowed)
     optim.zero_grad()
     return taken
@@ -113,11 +113,6 @@ def _clip(gradients: list[Tensor], norms: Tensor, largest: float) -> None:
     torch._foreach_mul_(gradients, factor.clamp(max=1.0))
 
 
-def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    parameters = (p for group in optimizer.param_groups for p in group['params'])
-    return [p.grad for p in parameters if p.grad is not None]
-
-
 def _unseen(weights: list[Tensor]) -> Any:
     """A block in which weights change, and torch takes them for unchanged."""
     return torch.autograd._unsafe_preserve_version_counter(tuple(weights))
@@ -134,8 +129,12 @@ def copy_buffers(module: nn.Module) -> Buffers:
     """
     joined = join_vectors(module)
     own = {id(b) for m in module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
-    kept = module.state_dict(keep_vars=True)
-    others = [b for name, b in module.named_buffers() if name in kept and id(b) not in own]
+    others = [
+        buffer
+        for m in module.modules()
+        for name, buffer in m.named_buffers(recurse=False)
+        if name not in m._non_persistent_buffers_set and id(buffer) not in own
+    ]
     buffers = others if joined is None else [joined, *others]
     return [(buffer, buffer.clone()) for buffer in buffers]
 

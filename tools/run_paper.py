@@ -80,10 +80,10 @@ class Run:
             PlanError: The config cannot be loaded with them.
         """
         found = {}
-        if self.iters is not None:
-            found |= length_options(self.load(), self.iters)
-        if self.width is not None:
-            found |= width_options(self.load(), self.width)
+        if self.iters is not None or self.width is not None:
+            cfg = self.load()
+            found |= {} if self.iters is None else length_options(cfg, self.iters)
+            found |= {} if self.width is None else width_options(cfg, self.width)
         self.options += [f'{key}={value}' for key, value in found.items()] + self.last
 
     def load(self) -> Config:
@@ -514,7 +514,7 @@ def probe(run: Run, args: argparse.Namespace) -> float | None:
     print(f'timing {count} iterations of {run.config}{of_noise} in {folder}', flush=True)
     options = [
         *run.options,
-        *(f'{key}={value}' for key, value in length_options(run.load(), count).items()),
+        *(f'{key}={value}' for key, value in length_options(run.cfg, count).items()),
         'val_cfg=None',
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',

@@ -5,6 +5,7 @@ for each pass, with plain torch.nn parts. Networks and weights carry the officia
 RGB in [-1, 1], NCHW.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -233,7 +234,7 @@ class Discriminator(nn.Module):
         return sum(((output - 1) ** 2).mean() for output in self(fake))
 
 
-class TwoUpdates(Order):
+class TwoUpdates(Order, ABC):
     """Networks, optimisers and the loop of both programs; a subclass has their two updates.
 
     The learning rate stays at 1e-4, as in the first 100,000 iterations of the official training.
@@ -304,13 +305,13 @@ class TwoUpdates(Order):
         self.gen_opt.step()
         return {name: term.detach() for name, term in terms.items()}
 
+    @abstractmethod
     def translate(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
         """Translations into A and into B for the discriminators."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gen_terms(self, x_a: Tensor, x_b: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each of the generators' terms."""
-        raise NotImplementedError
 
 
 class OfficialOrder(TwoUpdates):

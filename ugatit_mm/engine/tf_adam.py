@@ -83,7 +83,7 @@ class TFAdam(Optimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: computes the loss and the gradients again.
+            closure: Computes the loss and the gradients again.
 
         Returns:
             What the closure returned.

@@ -131,6 +131,7 @@ ROWS = {
         # before instance norms
         dead=('conv.bias', 'conv1.bias', 'conv2.bias', *(f'.convs.{i}.bias' for i in range(4))),
         noisy=0.01,  # an update meets the noise of the one before it
+        training={'model.switch_iters': 1},  # a checkpoint is at 2
     ),
     'cyclegan': Row(
         others={
@@ -494,7 +495,7 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
     assert all(log.updates.values()) and len(log) > 5
 
 
-@every_model
+@every_model_at_length
 @pytest.mark.parametrize(
     'frozen',
     [

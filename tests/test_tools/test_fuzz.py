@@ -5,6 +5,7 @@ import os
 import pytest
 from helpers import load_tool
 
+pytestmark = pytest.mark.slow  # a fuzz run starts processes
 fuzz = load_tool('fuzz')
 
 

@@ -55,7 +55,7 @@ EXTRAS = {
     'efficient_conv_bn_eval': list | None,
     'runner_type': str,
 }
-READ = {*inspect.signature(Runner.__init__).parameters, *EXTRAS}
+READ = {*inspect.signature(Runner).parameters, *EXTRAS} - {'cfg'}
 # Variables of the package's configs, which they use while they are read and nobody else does.
 VARIABLES = (
     'domain_names',

@@ -106,7 +106,7 @@ class AnimeFace:
         pixels = cv2.cvtColor(small, cv2.COLOR_RGB2RGBA)
         rows = pixels.ctypes.data + np.arange(height, dtype=np.uintp) * pixels.strides[0]
         # animeface.detect takes a picture for one of Pillow 4 to 11. In Pillow 12 its fields moved
-        # in memory: the width is taken for the height, 0 for the width, and no face is ever found.
+        # in memory: the height is taken for the width, 0 for the height, and no face is ever found.
         # So its function in C gets the old fields; it looks for them where ctypes has its data.
         picture = _Picture(mode=b'RGB', xsize=width, ysize=height, image=rows.ctypes.data)
         boxes = [face['face_box'] for face in self._detect(picture)]

@@ -1,6 +1,7 @@
 """Faces are found, chosen, split and resized as said, and all of it is written down."""
 
 import csv
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,12 +14,11 @@ from mmagic.registry import MODELS
 from PIL import Image, ImageOps
 
 from ugatit_mm.datasets import read_rgb
-from ugatit_mm.datasets.preparation import faces
+from ugatit_mm.datasets.preparation import detectors
+from ugatit_mm.datasets.preparation.detectors import OPENCV_CASCADE, AnimeFace, Box, Cascade
 from ugatit_mm.datasets.preparation.faces import (
-    detect,
     draw_test,
     find_faces,
-    load_cascade,
     make_faces,
     square_around,
 )
@@ -95,32 +95,113 @@ def test_choose(tmp_path):
 def cascade(request, tmp_path) -> Path:
     """OpenCV's own, and one of local binary patterns, as lbpcascade_animeface is."""
     if request.param == 'Haar':
-        return Path(faces.OPENCV_CASCADE)
+        return Path(OPENCV_CASCADE)
     # A misprint in scikit-image's copy hides it from OpenCV.
     xml = (SKIMAGE / 'lbpcascade_frontalface_opencv.xml').read_text()
     (tmp_path / 'lbp.xml').write_text(xml.replace('featuhreParams', 'featureParams'))
     return tmp_path / 'lbp.xml'
 
 
-def test_detect(cascade):
-    boxes = detect(load_cascade(cascade), np.array(astronaut()), 64)
-    x, y, width, height = boxes[0]
+def test_cascade(cascade):
+    detect = Cascade(cascade)
+    assert detect.name == cascade.name
+    x, y, width, height = max(detect(np.array(astronaut()), 64), key=lambda box: box[2])
     assert x < FACE[0] < x + width and y < FACE[1] < y + height
     assert 64 <= width == height < 200
-    areas = [box[2] * box[3] for box in boxes]
-    assert areas == sorted(areas, reverse=True)
-    assert detect(load_cascade(cascade), np.array(astronaut()), 200) == []
-    assert len(detect(load_cascade(cascade), np.array(tilted(8)), 64)) == 1  # on a plain wall
+    assert detect(np.array(astronaut()), 200) == []
+    assert len(detect(np.array(tilted(8)), 64)) == 1  # on a plain wall
 
 
 def test_wrong_cascade(tmp_path):
     with pytest.raises(FileNotFoundError, match='animeface'):
-        load_cascade(tmp_path / 'lbpcascade_animeface.xml')
+        Cascade(tmp_path / 'lbpcascade_animeface.xml')
     for content in ('no xml', '<?xml version="1.0"?><opencv_storage></opencv_storage>', ''):
         file = tmp_path / 'cascade.xml'
         file.write_text(content)
         with pytest.raises(ValueError, match=r"cascade.xml' is not a cascade"):
-            load_cascade(file)
+            Cascade(file)
+
+
+def drawn(size: int, hair: tuple[int, int, int] = (90, 60, 140), side: int = 0) -> np.ndarray:
+    """A girl's head, ``size`` pixels, in the lower right corner of a wall of ``side`` pixels."""
+    image = np.full((512, 512, 3), (235, 240, 245), np.uint8)
+
+    def ellipse(x: int, y: int, a: int, b: int, colour: tuple[int, int, int]) -> None:
+        cv2.ellipse(image, (x, y), (a, b), 0, 0, 360, colour, -1)
+
+    ellipse(256, 260, 190, 200, hair)
+    ellipse(256, 300, 140, 150, (250, 224, 205))
+    fringe = [(90, 290), (110, 160), (256, 90), (402, 160), (422, 290), (370, 260), (330, 230)]
+    cv2.fillPoly(image, [np.array([*fringe, (256, 270), (180, 230), (140, 260)])], hair)
+    for x in (187, 325):
+        ellipse(x, 312, 42, 50, (30, 20, 30))
+        ellipse(x, 318, 38, 44, (255, 255, 255))
+        ellipse(x, 320, 27, 40, (60, 110, 180))
+        ellipse(x, 318, 14, 24, (25, 25, 45))
+        ellipse(x - 10, 300, 10, 12, (255, 255, 255))
+    ellipse(256, 408, 24, 7, (170, 70, 80))
+    wall = np.full((max(size, side), max(size, side), 3), image[0, 0], np.uint8)
+    wall[-size:, -size:] = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return wall
+
+
+needs_animeface = pytest.mark.skipif(
+    find_spec('animeface') is None, reason="needs animeface: pip install 'ugatit_mm[faces]'"
+)
+
+
+@needs_animeface
+def test_animeface_in_a_drawing():
+    detect = AnimeFace()
+    assert detect.name == 'animeface 2.0.3'
+    # What animeface.detect of 2.0.3 says of these pictures with Pillow 11.3.
+    for size, box in {128: (41, 62, 56, 56), 256: (63, 110, 127, 127)}.items():
+        assert detect(drawn(size), AnimeFace.SMALLEST) == [pytest.approx(box, abs=1)]
+    assert detect(np.full((300, 300, 3), 255, np.uint8), 64) == []
+    assert detect(np.array(astronaut().resize((256, 256))), 64) == []  # a photograph
+    with pytest.raises(ValueError, match='43 pixels or more, not of 42'):
+        detect(drawn(128), 42)
+
+
+@needs_animeface
+@pytest.mark.parametrize('min_face', [43, 64, 100])
+def test_animeface_takes_faces_of_min_face(min_face):
+    """From eyes to mouth, the drawn face has 0.4 of the picture's side."""
+    detect = AnimeFace()
+    assert detect(drawn(min_face * 3 // 2, side=2 * min_face), min_face) == []
+    size = 3 * min_face
+    ((x, y, width, height),) = detect(drawn(size, side=4 * min_face), min_face)
+    assert min_face <= width == height < 0.55 * size
+    centre = np.array((x + width / 2, y + height / 2)) - min_face  # in the head's own square
+    np.testing.assert_allclose(centre / size, (0.5, 0.67), atol=0.06)
+
+
+@needs_animeface
+def test_animeface_and_pictures_of_odd_shapes():
+    detect = AnimeFace()
+    noise = np.random.default_rng(0).integers(0, 256, (57, 9000, 3), dtype=np.uint8)
+    for height, width in ((1, 1), (1, 9000), (9000, 1), (56, 56), (57, 57), (57, 9000)):
+        image = np.resize(noise, (height, width, 3))
+        assert all(43 <= box[2] <= 57 for box in detect(image, 43))
+        assert detect(image, 64) == []
+    # A view whose rows do not follow each other in memory, and one backwards.
+    picture = np.zeros((256, 512, 3), np.uint8)
+    picture[:, ::2] = drawn(256)
+    assert detect(picture[:, ::2], 43) == detect(drawn(256), 43)
+    assert detect(picture[:, -2::-2], 43) == detect(np.ascontiguousarray(drawn(256)[:, ::-1]), 43)
+
+
+def test_without_animeface(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'animeface', None)
+    with pytest.raises(ModuleNotFoundError, match=r"install 'ugatit_mm\[faces\]', or give a casc"):
+        AnimeFace()
+
+
+@needs_animeface
+def test_another_version_of_animeface(monkeypatch):
+    monkeypatch.setattr(detectors, 'version', lambda name: '2.1.0')
+    with pytest.raises(ModuleNotFoundError, match=r'animeface is 2\.1\.0, not 2\.0\.3: pip'):
+        AnimeFace()
 
 
 def test_square():
@@ -132,7 +213,7 @@ def test_square():
 
 def test_find_faces(photos):
     names = ['a.png', 'b.png', 'broken.jpg', 'c.png', 'cat.png', 'grey.png', 'sub/again.jpg']
-    cascade = load_cascade()
+    cascade = Cascade()
     found, groups, skipped = find_faces(photos, names, cascade)
     assert [face.source for face in found] == ['a.png', 'b.png', 'c.png']
     assert len(set(groups)) == 3
@@ -164,10 +245,12 @@ def test_find_faces(photos):
 class Boxes:
     """A detector that finds the same boxes in every picture."""
 
-    def __init__(self, *boxes: tuple[int, int, int, int]) -> None:
+    name = 'boxes'
+
+    def __init__(self, *boxes: Box) -> None:
         self.boxes = boxes
 
-    def detectMultiScale(self, *args, **kwargs) -> list:
+    def __call__(self, image: np.ndarray, min_face: int) -> list[Box]:
         return list(self.boxes)
 
 
@@ -340,6 +423,7 @@ def test_make_faces(photos, tmp_path):
     counts = make_faces(photos, out, size=96)
     assert counts == {
         f'written to {out}': 3,
+        'found by haarcascade_frontalface_default.xml': 3,
         'resized by Lanczos': 3,
         'skipped: unreadable': 1,
         'skipped: no face': 1,
@@ -368,16 +452,15 @@ def test_make_faces(photos, tmp_path):
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_make_both_domains(tmp_path, monkeypatch):
+def test_make_both_domains(tmp_path):
     """Splits of two domains in one folder; no picture has faces on both sides."""
-    monkeypatch.setattr(faces, 'load_cascade', lambda path: ROW)
     for domain, first in (('A', 0), ('B', 100)):
         folder = tmp_path / domain
         folder.mkdir()
         for i in range(5):
             mosaic(*range(first + 3 * i, first + 3 * i + 3)).save(folder / f'{i}.png')
         counts = make_faces(
-            folder, tmp_path / 'set', domain=domain, test=6, seed=1, size=80, enlarge=1
+            folder, tmp_path / 'set', ROW, domain=domain, test=6, seed=1, size=80, enlarge=1
         )
         assert counts[f'written to {tmp_path / "set" / f"train{domain}"}'] == 9
         rows = table(tmp_path / 'set' / f'faces{domain}.csv')
@@ -458,6 +541,7 @@ def test_tool(tool, photos, srcnn, tmp_path, capsys):
     rows = table(tmp_path / 'set' / 'facesB.csv')
     assert {row['source'] for row in rows} == {'a.png', 'b.png'}
     assert {row['file'].split('/')[0] for row in rows} == {'trainB', 'testB'}
+    assert {row['detector'] for row in rows} == {'haarcascade_frontalface_alt2.xml'}
     assert {row['by'] for row in rows} == {'SRCNNNet x2 (srcnn.pth) + Lanczos'}
     assert all(int(row['side']) == round(1.2 * int(row['width'])) for row in rows)
     assert all(Image.open(tmp_path / 'set' / row['file']).size == (320, 320) for row in rows)
@@ -468,13 +552,54 @@ def test_tool(tool, photos, srcnn, tmp_path, capsys):
 
 def test_tool_passes_its_options_on(tool, photos, tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(tool, 'make_faces', lambda *args, **options: seen.update(options) or {})
+    monkeypatch.setattr(
+        tool,
+        'make_faces',
+        lambda source, out, detector, **rest: seen.update(rest, found_by=detector.name) or {},
+    )
     assert tool.main(['in', 'out']) == 0
-    assert seen['near'] == NEAR and seen['wanted'] == {} and 'cascade' not in seen
+    assert seen['near'] == NEAR and seen['wanted'] == {}
+    assert seen['found_by'] == 'haarcascade_frontalface_default.xml'
     options = '--min-face 50 --max-per-image 2 --duplicate-distance 3 --keep-monochrome --seed 7'
     assert tool.main(['in', 'out', *options.split()]) == 0
     expected = {'min_face': 50, 'max_per_image': 2, 'near': 3, 'keep_monochrome': True, 'seed': 7}
     assert expected.items() <= seen.items()
+
+
+@needs_animeface
+def test_tool_on_drawings(tool, tmp_path, capsys):
+    folder, out = tmp_path / 'anime', tmp_path / 'out'
+    folder.mkdir()
+    Image.fromarray(drawn(200, side=300)).save(folder / 'a.png')
+    Image.fromarray(np.hstack([drawn(160, (190, 60, 50)), drawn(160)[:, ::-1]])).save(
+        folder / 'b.png'
+    )
+    astronaut().save(folder / 'photo.png')
+    arguments = [str(folder), str(out), '--size', '64', '--max-per-image', '1']
+    assert tool.main([*arguments, '--drawings']) == 0
+    printed = capsys.readouterr().out
+    for line in ('2 found by animeface 2.0.3', '1 skipped: no face', '1 skipped: more faces than'):
+        assert line in printed
+    rows = table(out / 'faces.csv')
+    assert [(row['source'], row['detector']) for row in rows] == [
+        ('a.png', 'animeface 2.0.3'),
+        ('b.png', 'animeface 2.0.3'),
+    ]
+    assert all(int(row['side']) == round(1.5 * int(row['width'])) for row in rows)
+
+    arguments[1] = str(tmp_path / 'photos')
+    assert tool.main([*arguments, '--drawings', '--min-face', '9']) == 1
+    assert 'error: animeface finds faces of 43' in capsys.readouterr().err
+
+
+def test_tool_says_what_drawings_need(tool, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'animeface', None)
+    assert tool.main(['in', 'out', '--drawings']) == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and "pip install 'ugatit_mm[faces]'" in error
+    with pytest.raises(SystemExit) as stop:
+        tool.main(['in', 'out', '--drawings', '--cascade', 'anime.xml'])
+    assert stop.value.code == 2 and 'not allowed with' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('condition', ['is_female', 'is_female=2', 'is_female=yes'])

@@ -1,15 +1,16 @@
 r"""Cut the faces out of a folder of pictures, as the authors of U-GAT-IT made selfie2anime.
 
-A cascade finds the faces; around each, a larger square is cut. A square that leaves the picture is
-shifted inside, or shrunk where the picture is too small: nothing is invented. Faces in shades of
-one tint and faces nearly like an earlier one are left out, and the rest is brought to one size.
-OUT holds the PNGs and two tables: of each face, its source, place and how it was resized; of
-everything skipped, why.
+A detector finds the faces: in photographs OpenCV's own, in drawings that of the package animeface
+(--drawings) or a cascade of yours (--cascade). Around each, a larger square is cut. A square that
+leaves the picture is shifted inside, or shrunk where the picture is too small: nothing is invented.
+Faces in shades of one tint and faces nearly like an earlier one are left out, and the rest is
+brought to one size. OUT holds the PNGs and two tables: of each face, its source and place, what
+found it and how it was resized; of everything skipped, why.
 
 For example:
   make_faces.py Selfie-dataset/images data/mine --domain A --test 100 \
       --attributes Selfie-dataset/selfie_dataset.txt --where is_female=1 baby=-1
-  make_faces.py anime data/mine --domain B --test 100 --cascade lbpcascade_animeface.xml \
+  make_faces.py anime data/mine --domain B --test 100 --drawings \
       --upscaler realesrgan.py realesrgan.pth
 """
 
@@ -20,6 +21,7 @@ import os
 import sys
 
 from ugatit_mm.datasets.deep import add_deep_range
+from ugatit_mm.datasets.preparation.detectors import OPENCV_CASCADE, AnimeFace, Cascade
 from ugatit_mm.datasets.preparation.faces import make_faces
 from ugatit_mm.datasets.preparation.selfie_attributes import SELFIE_ATTRIBUTES
 from ugatit_mm.datasets.preparation.similarity import NEAR
@@ -39,12 +41,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('source', metavar='SOURCE', help='folder of pictures, with sub-folders')
     parser.add_argument('out', metavar='OUT', help='folder to write; nothing is overwritten')
-    parser.add_argument(
+    finding = parser.add_mutually_exclusive_group()
+    finding.add_argument(
+        '--drawings',
+        action='store_true',
+        help='the pictures are drawings: the package animeface finds faces, of 43 pixels or more '
+        "(pip install 'ugatit_mm[faces]')",
+    )
+    finding.add_argument(
         '--cascade',
         type=os.path.expanduser,
         metavar='XML',
-        help="detector, for drawings lbpcascade_animeface.xml; without it OpenCV's own "
-        'haarcascade_frontalface_default.xml, for photos',
+        help='a detector of your own, for example lbpcascade_animeface.xml; without --drawings and '
+        "--cascade OpenCV's haarcascade_frontalface_default.xml, for photographs",
     )
     parser.add_argument(
         '--attributes',
@@ -102,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         counts = make_faces(
             args.source,
             args.out,
+            AnimeFace() if args.drawings else Cascade(args.cascade or OPENCV_CASCADE),
             attributes=args.attributes,
             wanted=dict(args.where),
             size=args.size,
@@ -115,9 +125,8 @@ def main(argv: list[str] | None = None) -> int:
             keep_monochrome=args.keep_monochrome,
             near=args.duplicate_distance,
             deep_range=args.deep_range,
-            **({'cascade': args.cascade} if args.cascade else {}),
         )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     for what, count in counts.items():

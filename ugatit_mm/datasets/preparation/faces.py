@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
@@ -23,11 +22,10 @@ from tqdm import tqdm
 
 from ..deep import Range
 from ..loading import ImageReadError, find_images, read_rgb
+from .detectors import Box, Cascade, Detector
 from .selfie_attributes import bare_name, choose_by_attributes
 from .similarity import HASH_BITS, NEAR, find_repeats, is_monochrome, near_pairs, perceptual_hash
 from .upscaling import Upscaler, resize
-
-OPENCV_CASCADE = os.path.join(cv2.data.haarcascades, 'haarcascade_frontalface_default.xml')
 
 
 @dataclass(frozen=True)
@@ -65,49 +63,7 @@ class Skipped:
     y: int | None = None
 
 
-def load_cascade(path: str | os.PathLike = OPENCV_CASCADE) -> cv2.CascadeClassifier:
-    """Load a cascade of OpenCV, for example ``lbpcascade_animeface.xml``.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no cascade.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"'{path}' does not exist: give the cascade's XML file.")
-    cascade = cv2.CascadeClassifier()
-    try:
-        loaded = cascade.load(os.fspath(path))
-    except (cv2.error, SystemError):
-        loaded = False
-    if not loaded:
-        raise ValueError(f"'{path}' is not a cascade that OpenCV can read.")
-    return cascade
-
-
-def detect(
-    cascade: cv2.CascadeClassifier, image: np.ndarray, min_face: int
-) -> list[tuple[int, int, int, int]]:
-    """Find faces.
-
-    Args:
-        cascade: Of :func:`load_cascade`.
-        image: RGB, uint8, (H, W, 3).
-        min_face: Least side of a face in pixels.
-
-    Returns:
-        Boxes (x, y, width, height) in pixels, the largest first.
-    """
-    # The histogram is often equalised here. The detectors do without, as they look at contrasts
-    # within a window; on a plain background it cost OpenCV's own a quarter of the faces.
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    boxes = cascade.detectMultiScale(grey, 1.1, 5, minSize=(min_face, min_face))
-    boxes = [tuple(map(int, box)) for box in boxes]
-    return sorted(boxes, key=lambda box: (-box[2] * box[3], box))
-
-
-def square_around(
-    box: tuple[int, int, int, int], enlarge: float, width: int, height: int
-) -> tuple[int, int, int]:
+def square_around(box: Box, enlarge: float, width: int, height: int) -> tuple[int, int, int]:
     """The square around a box, inside the picture: nothing is invented beyond its edges.
 
     Args:
@@ -130,7 +86,7 @@ def square_around(
 def find_faces(
     folder: str | os.PathLike,
     files: Sequence[str],
-    cascade: cv2.CascadeClassifier,
+    detector: Detector,
     enlarge: float = 1.5,
     min_face: int = 64,
     max_per_image: int | None = None,
@@ -143,7 +99,7 @@ def find_faces(
     Args:
         folder: Where the pictures are.
         files: Their paths below it.
-        cascade: Of :func:`load_cascade`.
+        detector: Finds them.
         enlarge: Side of the cut square over the side of the detected face.
         min_face: Least side of a detected face in pixels.
         max_per_image: Take so many of a picture, the largest; None: all.
@@ -171,7 +127,7 @@ def find_faces(
         except ImageReadError as error:
             skipped.append(Skipped(file, 'unreadable', str(error)))
             continue
-        boxes = detect(cascade, image, min_face)
+        boxes = sorted(detector(image, min_face), key=lambda box: (-box[2] * box[3], box))
         if not boxes:
             skipped.append(Skipped(file, 'no face', f'of {min_face} pixels or more'))
         for number, box in enumerate(boxes):
@@ -241,7 +197,7 @@ def draw_test(groups: Sequence[int], count: int, seed: int) -> set[int]:
 def make_faces(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    cascade: str | os.PathLike = OPENCV_CASCADE,
+    detector: Detector | None = None,
     attributes: str | os.PathLike | None = None,
     wanted: dict[str, int] | None = None,
     size: int = 256,
@@ -261,7 +217,7 @@ def make_faces(
     Args:
         source: Folder of pictures, searched recursively as in training.
         out: Folder to write.
-        cascade: Detector, see :func:`load_cascade`.
+        detector: Finds the faces; None: OpenCV's own, for photographs.
         attributes: File to choose by, see :func:`choose_by_attributes`.
         wanted: Attributes and values to choose; needs ``attributes``.
         size: Side of the PNGs in pixels.
@@ -273,7 +229,8 @@ def make_faces(
         **finding: See :func:`find_faces`.
 
     Returns:
-        How many faces were written to each folder, faces resized by what, and what was skipped why.
+        How many faces were written to each folder, found and resized by what, and what was skipped
+        why.
 
     Raises:
         FileExistsError: There is something in the way; nothing is overwritten.
@@ -291,7 +248,7 @@ def make_faces(
     splits = [f'train{domain}', f'test{domain}'] if domain else ['']
     tables = [out / f'faces{suffix}.csv', out / f'skipped{suffix}.csv']
     _refuse_old([*(out / split for split in splits), *tables])
-    detector = load_cascade(cascade)
+    detector = detector or Cascade()
     files = [Path(path).relative_to(source).as_posix() for path in find_images(source)]
     left_out, counts = [], Counter()
     if attributes is not None:
@@ -309,7 +266,7 @@ def make_faces(
     skipped = left_out + skipped
     if not faces:
         why = ', '.join(f'{n} {r}' for r, n in Counter(s.reason for s in skipped).items())
-        raise ValueError(f"no face to keep in '{source}' ({why}): another cascade, or --min-face?")
+        raise ValueError(f"no face to keep in '{source}' ({why}): another detector, or --min-face?")
     in_test = draw_test(groups, test, seed)
 
     rows, image, opened = [], None, None
@@ -322,8 +279,10 @@ def make_faces(
         file = f'{split}/{number:05d}.png'.lstrip('/')
         (out / split).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(out / file)
-        rows.append({'file': file, **asdict(face), 'scale': f'{size / face.side:.3f}', 'by': by})
+        row = {'file': file, **asdict(face), 'detector': detector.name}
+        rows.append({**row, 'scale': f'{size / face.side:.3f}', 'by': by})
         counts[f'written to {out / split}'] += 1
+        counts[f'found by {detector.name}'] += 1
         counts[f'resized by {by}'] += 1
     _write_table(tables[0], list(rows[0]), rows)
     _write_table(tables[1], [f.name for f in fields(Skipped)], map(asdict, skipped))

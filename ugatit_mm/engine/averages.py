@@ -28,7 +28,9 @@ class Average(NamedTuple):
     steps: int
 
 
-def put_average(checkpoint: dict[str, Any], average: Average, training: Mapping[str, Tensor]) -> None:
+def put_average(
+    checkpoint: dict[str, Any], average: Average, training: Mapping[str, Tensor]
+) -> None:
     """Write averages into a checkpoint, in place.
 
     Args:

@@ -59,9 +59,7 @@ class TranslationEMAHook(Hook):
 
     priority = 'NORMAL'  # before the sheets and the checkpoint hook
 
-    def __init__(
-        self, momentum: float | None = 0.002, gamma: int = 9, begin_iter: int = 0
-    ) -> None:
+    def __init__(self, momentum: float | None = 0.002, gamma: int = 9, begin_iter: int = 0) -> None:
         if momentum is not None and not 0 < momentum < 1:
             raise ValueError(f'momentum must lie between 0 and 1, got {momentum} (None is off)')
         for name, value in (('gamma', gamma), ('begin_iter', begin_iter)):
@@ -152,7 +150,9 @@ class TranslationEMAHook(Hook):
     ) -> None:
         """Move the average, if the weights may have moved."""
         model, optims = unwrap(runner.model), runner.optim_wrapper
-        if any(model.is_turn(name, optims) and optims[name].should_update() for name in self._optims):
+        if any(
+            model.is_turn(name, optims) and optims[name].should_update() for name in self._optims
+        ):
             share = self._share(runner.iter + 1)
             torch._foreach_lerp_(list(self._others.values()), list(self._weights.values()), share)
 

@@ -645,6 +645,7 @@ def test_hooks_by_name(data_root, tmp_path):
     cfg = load_config('ugatit_custom', {**TINY_OF['ugatit'], **where})
     assert cfg.custom_hooks == []
     assert hooks_of(cfg) == [
+        'TranslationEMAHook',
         'ProvenanceHook',
         'BadPicturesHook',
         'TranslationSheetHook',
@@ -658,6 +659,7 @@ def test_hooks_by_name(data_root, tmp_path):
     options = {**TINY_OF['ugatit'], **where, **none, 'experiment_name': 'fewer'}
     del options['default_hooks.sheets.interval'], options['default_hooks.checkpoint.interval']
     assert hooks_of(load_config('ugatit_custom', options)) == [
+        'TranslationEMAHook',
         'ProvenanceHook',
         'BadPicturesHook',
         'InterruptHook',
@@ -699,7 +701,9 @@ def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
     )
     cfg = load_config(tmp_path / 'mine.py')
     assert [hook.type for hook in cfg.custom_hooks] == [hook['type'] for hook in LISTED[:3]]
-    assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {'rho', 'bad_pictures', 'finite', 'watch'}
+    assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {
+        *('ema', 'rho', 'bad_pictures', 'finite', 'watch')
+    }
 
 
 def test_the_metafile_has_every_direction():

@@ -381,6 +381,7 @@ def test_every_tool_with_options(tool, words, tmp_path, monkeypatch, capsys):
         ('model.generator.num_blocks=0', 'model.generator: num_blocks must be 1 or more, got 0'),
         ('train_dataloader.batch_size=0', 'train_dataloader: batch_size should be a positive '),
         (f'{G_OPTIMIZER}.lr=-1', f'{G_OPTIMIZER}: Invalid learning rate: -1'),
+        ('default_hooks.ema.momentum=2', 'default_hooks.ema: momentum must lie between 0 and 1, '),
         ('default_hooks.watch.foo=0.3', "default_hooks.watch: WatchHook has no limit 'foo': "),
         ('train_dataloader.dataset.io_backend=s3', 'train_dataloader.dataset: io_backend must be '),
         ('auto_scale_lr.enable=True', 'auto_scale_lr: Lack of `base_batch_size` in '),

@@ -18,6 +18,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # The project's. Each has a name, so a config or an option changes one field of it
     # (default_hooks.sheets.interval=250) or switches it off (default_hooks.watch=None).
+    ema=dict(type='TranslationEMAHook', momentum=None),  # 0.002, for example, averages the weights
     sheets=dict(type='TranslationSheetHook', interval=1000, num_images=4),
     interrupt=dict(type='InterruptHook'),
     provenance=dict(type='ProvenanceHook'),

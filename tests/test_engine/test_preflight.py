@@ -398,6 +398,15 @@ def test_no_room_for_a_checkpoint(ready, monkeypatch):
     )
 
 
+def test_averages_take_their_room(ready, monkeypatch):
+    runner, checkpoint = ready
+    without = preflight.checkpoint_size(runner, checkpoint)
+    hook = next(hook for hook in runner.hooks if hasattr(hook, 'averaged'))
+    monkeypatch.setattr(hook, 'momentum', 0.5)
+    generators = sum(p.nbytes for p in runner.model.generators.parameters())
+    assert preflight.checkpoint_size(runner, checkpoint) - without == generators > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['Adam', 'LeanAdam'])
 def test_the_size_of_a_checkpoint_is_known(data_root, tmp_path: Path, kind):

@@ -2,10 +2,12 @@
 
 import copy
 import inspect
+import logging
 import math
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -20,6 +22,7 @@ from helpers import (
     batch,
     in_ranks,
     load_tool,
+    same_weights,
     write_images,
 )
 from mmagic.registry import MODEL_WRAPPERS, MODELS
@@ -35,6 +38,7 @@ from ugatit_mm.converters import read_checkpoint, write_checkpoint
 from ugatit_mm.domains import other
 from ugatit_mm.engine import UGATITOptimWrapperConstructor
 from ugatit_mm.export import export_model, verify
+from ugatit_mm.hooks import TranslationEMAHook
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation, unwrap
 from ugatit_mm.visualization import translation_sheet
 
@@ -261,6 +265,11 @@ def longer(name: str) -> Any:
     return () if name in FAST else pytest.mark.slow
 
 
+def training_of(name: str) -> dict[str, Any]:
+    """Options of the trainings, all of which average the weights that translate."""
+    return {'default_hooks.ema.momentum': 0.3, **ROWS[name].training}
+
+
 every_model = pytest.mark.parametrize('name', list(ROWS))
 every_model_at_length = pytest.mark.parametrize(
     'name', [pytest.param(name, marks=longer(name)) for name in ROWS]
@@ -330,7 +339,7 @@ def trained(tmp_path_factory) -> Callable[[str], tuple[Path, Path]]:
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
             write_images(folder / 'data')
-            cfg = config(name, folder / 'data', **ROWS[name].training)
+            cfg = config(name, folder / 'data', **training_of(name))
             cfg.work_dir = str(folder / 'work')
             run_training(cfg)
             done[name] = folder / 'data', folder / 'work'
@@ -578,17 +587,68 @@ def test_nothing_moves_between_accumulated_batches(name: str):
         assert any(not torch.equal(before[key], now[key]) for key in moved), part
 
 
+class Operators(NoQuestions):
+    """Names of what runs in the block, which asks the host nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not func.is_view:
+            self.names.append(func.overloadpacket.__name__)
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def averaging(model: torch.nn.Module, optims: Any, **fields: Any) -> tuple[Any, Any]:
+    """A hook that averages a model's weights, and the runner that it sees."""
+    logger = logging.getLogger()
+    hook = TranslationEMAHook(**fields)
+    runner = SimpleNamespace(model=model, optim_wrapper=optims, iter=0, max_iters=9, logger=logger)
+    hook.before_train(runner)
+    return hook, runner
+
+
+@every_model
+def test_weights_that_translate_are_averaged(name: str):
+    """With ``gamma=1`` it is their mean; one operator a step, and nothing else is touched."""
+    frozen = there(name, ['generators.A'])
+    model = build(name, {'frozen': frozen}).train()
+    hook, runner = averaging(model, optimisers(model), momentum=0.1, gamma=1)
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    seen = []
+    for runner.iter in range(2):
+        at(runner.iter)
+        model.train_step(pictures(name, seed=runner.iter), runner.optim_wrapper)
+        with Operators() as operators:
+            hook.after_train_iter(runner, runner.iter)
+        assert operators.names == ['_foreach_lerp_']
+        seen.append(copy.deepcopy(model.state_dict()))
+    with hook.shown():
+        shown = copy.deepcopy(model.state_dict())
+    assert_same(model.state_dict(), seen[-1])
+    assert addresses == [parameter.data_ptr() for parameter in model.parameters()]
+    parts = tuple(f'{part}.' for part in model.TRANSLATES)
+    for key, last in seen[-1].items():
+        mean = torch.stack([state[key] for state in seen]).mean(0)
+        if key.startswith(parts) and not key.startswith(tuple(f'{each}.' for each in frozen)):
+            torch.testing.assert_close(shown[key], mean, atol=1e-7, rtol=1e-6)
+            assert key.endswith(ROWS[name].dead) or not torch.equal(shown[key], last), key
+        else:
+            assert torch.equal(shown[key], last), key
+
+
 @every_model
 def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     data, work = trained(name)
     part = tmp_path / 'part'
     part.mkdir()
     (part / 'iter_2.pth').write_bytes((work / 'iter_2.pth').read_bytes())
-    cfg = config(name, data, **ROWS[name].training)
+    cfg = config(name, data, **training_of(name))
     cfg.work_dir, cfg.resume = str(part), True
     run_training(cfg)
     one, two = (read_checkpoint(folder / 'iter_4.pth') for folder in (work, part))
-    for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
         assert_same(one[key], two[key], key)
 
 
@@ -601,7 +661,7 @@ def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tm
     named = there(name, ['generators.A', 'discriminators.red'])
     frozen = {'model.frozen': named}
     for folder, source, options in ((whole, None, frozen), (part, whole, frozen), (free, part, {})):
-        cfg = config(name, data, **ROWS[name].training, **options)
+        cfg = config(name, data, **training_of(name), **options)
         cfg.work_dir, cfg.resume = str(folder), source is not None
         cfg.load_from = None if source else str(work / 'iter_4.pth')
         if source:
@@ -611,7 +671,7 @@ def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tm
     start, *(one, two, three) = (
         read_checkpoint(folder / 'iter_4.pth') for folder in (work, whole, part, free)
     )
-    for key in ('state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'ugatit'):
         assert_same(one[key], two[key], key)
     for key, value in start['state_dict'].items():
         same = key.startswith(tuple(there(name, ['generators.A', 'discriminators.A'])))
@@ -763,13 +823,18 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     lines = {**config(name).model_wrapper_cfg, 'device_ids': None}
     wrapped = MODEL_WRAPPERS.build(lines | {'module': build(name, {'frozen': frozen}).train()})
     optim = optimisers(wrapped)
+    hook, runner = averaging(wrapped, optim, momentum=0.3)
     states = []
     for iteration in range(3):
         at(iteration)
         seed = 10 * dist.get_rank() if iteration or own_pictures(name) else 0
         with patch('torch.randn', all_alike):
             wrapped.train_step(pictures(name, seed=seed + iteration), optim)
+        hook.after_train_iter(runner, iteration)
         states.append(copy.deepcopy(unwrap(wrapped).state_dict()))
+    with hook.shown():
+        states.append(copy.deepcopy(unwrap(wrapped).state_dict()))
+    assert not same_weights(*states[2:])
     torch.save(states, folder / f'{dist.get_rank()}.pth')
     dist.destroy_process_group()
 

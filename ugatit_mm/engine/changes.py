@@ -119,7 +119,18 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     for field in TRAINS:
         if field in cfg:
             add(field, cfg[field])
+    for field in ('default_hooks', 'custom_hooks'):
+        hooks = cfg.get(field) or {}
+        for name, hook in hooks.items() if isinstance(hooks, Mapping) else enumerate(hooks):
+            if _averages(hook):
+                add(f'{field}.{name}', hook)
     return found
+
+
+def _averages(hook: Any) -> bool:
+    """Whether a hook's config is of one that keeps an average of the weights."""
+    kind = hook.get('type') if isinstance(hook, Mapping) else None
+    return str(kind).endswith('EMAHook') and hook.get('momentum', 0) is not None
 
 
 def other_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -377,9 +377,12 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
 
 
 def checkpoint_size(runner: Any, hook: CheckpointHook) -> int:
-    """Bytes of a checkpoint, about: weights, and what the optimisers keep of each."""
-    state = unwrap(runner.model).state_dict()
-    total = sum(tensor.nbytes for tensor in state.values())
+    """Bytes of a checkpoint, about: weights, averages, and what the optimisers keep of each."""
+    model = unwrap(runner.model)
+    total = sum(tensor.nbytes for tensor in model.state_dict().values())
+    for each in runner.hooks:  # averages of weights
+        if hasattr(each, 'averaged'):
+            total += sum(weight.nbytes for weight in each.averaged(model).values())
     if not hook.save_optimizer:
         return total
     for wrapper in runner.optim_wrapper.values():

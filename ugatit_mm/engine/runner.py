@@ -23,7 +23,7 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import save_checkpoint
@@ -42,6 +42,7 @@ from ..converters import (
 )
 from ..converters.files import save
 from ..models.base import unwrap
+from .averages import take_average
 from .changes import go_on, other_settings, settings_of
 from .preflight import CheckedRunner
 from .random_state import random_state
@@ -378,9 +379,14 @@ class UGATITRunner(CheckedRunner):
         resume_param_scheduler: bool = True,
     ) -> None:
         self._check_domains(filename, checkpoint)
+        average = None
+        if not any(isinstance(hook, EMAHook) for hook in self.hooks):  # MMEngine's takes its own
+            with naming(filename):
+                average = take_average(checkpoint)
         self._load(filename, checkpoint, strict=True)
         try:
             self._resume_from(checkpoint, resume_optimizer, resume_param_scheduler)
+            self.call_hook('after_resume', average=average)
         except KeyError as error:
             raise CheckpointError(
                 f'{filename} is no checkpoint of training, it lacks {error}: weights alone are '

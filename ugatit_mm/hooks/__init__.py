@@ -2,6 +2,7 @@
 
 from .bad_pictures import BadPicturesHook
 from .checkpoint import UGATITCheckpointHook
+from .ema import TranslationEMAHook
 from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
 from .late import LateHook, LateRuntimeInfoHook
@@ -21,6 +22,7 @@ __all__ = [
     'ProgressBarHook',
     'ProvenanceHook',
     'SaveTranslationsHook',
+    'TranslationEMAHook',
     'TranslationSheetHook',
     'UGATITCheckpointHook',
     'WatchHook',

@@ -15,6 +15,7 @@ from ..domains import DOMAINS, other
 from ..messages import check_counts
 from ..models.base import unwrap
 from ..visualization import translation_sheet
+from .ema import averaged
 
 
 @HOOKS.register_module()
@@ -23,8 +24,9 @@ class TranslationSheetHook(Hook):
 
     The first images of the validation set are shown, in evaluation mode and without gradients,
     one at a time, so that a sheet needs less memory than a step. Without a validation they are
-    images of the training set, the same ones each time. The visualiser's backends receive the sheet
-    as ``sheet_<source>2<target>``.
+    images of the training set, the same ones each time. Where :class:`TranslationEMAHook` is on,
+    its averages translate. The visualiser's backends receive the sheet as
+    ``sheet_<source>2<target>``.
 
     Args:
         interval: Iterations between two sheets.
@@ -59,7 +61,8 @@ class TranslationSheetHook(Hook):
             images = self._shown(runner, model).get(other(target))
             if images is None:  # a test set of one domain
                 continue
-            sheet = translation_sheet(model, images, target, self.num_styles)
+            with averaged(runner):
+                sheet = translation_sheet(model, images, target, self.num_styles)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
 
     def _shown(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:

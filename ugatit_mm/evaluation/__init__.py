@@ -3,7 +3,7 @@
 from ..published import WeightsError
 from .diversity import StyleDiversity
 from .evaluator import MetricError, TransEvaluator
-from .extractors import ColourHOGFeatures, InceptionFeatures
+from .extractors import ColourHOGFeatures, EfficientNetLite0Features, InceptionFeatures
 from .figures import Figure, Protocol
 from .folders import compare_folders, folder_features
 from .image_stats import colourfulness, edge_strength, gap_closed
@@ -14,6 +14,7 @@ from .trans_stats import TransStats
 
 __all__ = [
     'ColourHOGFeatures',
+    'EfficientNetLite0Features',
     'Figure',
     'InceptionFeatures',
     'MetricError',

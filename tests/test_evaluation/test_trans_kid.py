@@ -25,7 +25,7 @@ from ugatit_mm.evaluation import (
     kid,
 )
 from ugatit_mm.evaluation.__main__ import main
-from ugatit_mm.evaluation.extractors import Extractor
+from ugatit_mm.evaluation.extractors import Extractor, build_extractor, default_extractor
 from ugatit_mm.evaluation.figures import Figure, Protocol, table
 
 PROTOCOL = dict(subset_size=4, num_subsets=5, block_size=4)
@@ -284,6 +284,7 @@ def test_a_metric_that_fails_takes_nothing_from_the_others(domains, at, why):
             evaluator.process([sample])
         assert evaluator.evaluate(size=7) == expected
         assert evaluator.failed == {'Failing': why}
+        assert evaluator.working == evaluator.metrics[1:]
     evaluator.metrics[0] = TransStats()
     evaluator.process(samples(*domains))
     assert len(evaluator.evaluate(size=7)) == len(expected) + 8
@@ -402,12 +403,19 @@ def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
 
 def test_weights_are_found_in_torchs_cache(tmp_path, known, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    with pytest.raises(WeightsError, match=r'(?s)2015-12-05-6726825d\.pth or .*--weights FILE'):
+    with pytest.raises(WeightsError, match=r'2015-12-05-6726825d\.pth or .*--weights FILE'):
         MODELS.build(dict(type='InceptionFeatures'))
+    with monkeypatch.context() as patch:
+        patch.setattr(extractors, 'find_spec', lambda name: None)
+        with pytest.raises(WeightsError, match=r'ugatit_mm\[features\].* no Inception weights'):
+            default_extractor()
+    with pytest.raises(WeightsError, match='^no Inception weights: none.pth is not there'):
+        build_extractor({'weights': 'none.pth'})  # what is given is not passed over
     (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
     file = tmp_path / 'hub' / 'checkpoints' / 'pt_inception-2015-12-05-6726825d.pth'
     file.symlink_to(known)
-    built = MODELS.build(dict(type='InceptionFeatures', device='cpu'))
+    assert default_extractor() == 'InceptionFeatures'
+    built = build_extractor({'device': 'cpu'})
     assert built.weights.startswith('pt_inception-2015-12-05-6726825d.pth, SHA-256 ')
 
 

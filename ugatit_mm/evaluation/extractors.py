@@ -53,15 +53,17 @@ class Extractor(ABC):
 
 
 def build_extractor(extractor: dict | Extractor | None) -> Extractor:
-    """Build an extractor from a config; ``None`` is Inception.
+    """Build an extractor from a config; without a type it is :func:`default_extractor`.
 
     Raises:
         ValueError: No extractor of that type is registered.
-        WeightsError: See :class:`InceptionFeatures`.
+        WeightsError: See :class:`InceptionFeatures` and :class:`EfficientNetLite0Features`.
     """
     if isinstance(extractor, Extractor):
         return extractor
-    extractor = {'type': 'InceptionFeatures', **(extractor or {})}
+    extractor = dict(extractor or {})
+    if 'type' not in extractor:
+        extractor['type'] = default_extractor(extractor.get('weights'))
     known = {
         name: found
         for name, found in MODELS.module_dict.items()
@@ -72,6 +74,32 @@ def build_extractor(extractor: dict | Extractor | None) -> Extractor:
             f'no extractor {extractor["type"]!r} is registered; there are {", ".join(known)}'
         )
     return MODELS.build(extractor)
+
+
+def default_extractor(weights: str | os.PathLike | None = None) -> str:
+    """Choose the extractor where none is named.
+
+    Args:
+        weights: File of Inception's weights, if it is known.
+
+    Returns:
+        ``InceptionFeatures`` where its weights are, else ``EfficientNetLite0Features``.
+
+    Raises:
+        WeightsError: Neither of them is there.
+    """
+    try:
+        _find_weights(weights)
+        return 'InceptionFeatures'
+    except WeightsError as error:
+        if weights is not None:
+            raise
+        no_inception = error
+    try:
+        _find_lite0(None)
+    except WeightsError as error:
+        raise WeightsError(f'{error} Or take Inception: {no_inception}') from error
+    return 'EfficientNetLite0Features'
 
 
 @MODELS.register_module()
@@ -175,13 +203,13 @@ class EfficientNetLite0Features(Extractor):
 
 @MODELS.register_module()
 class ColourHOGFeatures(Extractor):
-    """Colours and edge directions, for trials where Inception's weights are not at hand.
+    """Colours and edge directions, without any network.
 
     At 64 x 64 pixels: the square roots of a joint RGB histogram, 4 x 4 x 4 bins, and a histogram of
     oriented gradients (Dalal and Triggs, CVPR 2005) of 8 directions, in cells of 16 and blocks of
     2 x 2; each part scaled to a mean square of 1. It is deterministic and needs no weights. A KID
-    with these features says whether palettes and textures came nearer; it is not Inception's and
-    cannot be held against published figures.
+    with these features says whether palettes and edges came nearer, and no more: a translator that
+    only shifts colours does well. It is no measure of quality.
     """
 
     name = 'colour_hog'
@@ -213,12 +241,11 @@ class ColourHOGFeatures(Extractor):
 
 def _find_weights(path: str | os.PathLike | None) -> Path:
     about = (
-        f'Download\n  {INCEPTION_URL}\n'
-        f'(91 MB, SHA-256 {INCEPTION_SHA256})\n'
-        f'into {cache_folder()}, or give the file by path: python -m ugatit_mm.evaluation '
-        "--weights FILE, in a config TransKID's extractor=dict(type='InceptionFeatures', "
-        'weights=FILE). To measure with something else, name it: ColourHOGFeatures needs no '
-        'weights, and its figures are not comparable to published ones.'
+        f'Download {INCEPTION_URL} (91 MB, SHA-256 {INCEPTION_SHA256}) into {cache_folder()}, or '
+        'give the file by path: python -m ugatit_mm.evaluation --weights FILE, in a config '
+        "TransKID's extractor=dict(type='InceptionFeatures', weights=FILE). To measure with "
+        'something else, name it: EfficientNetLite0Features has its weights from a package. Its '
+        'figures are not comparable to published ones.'
     )
     return find_weights('Inception', path, INCEPTION_FILES, about)
 

@@ -101,7 +101,7 @@ def compare_folders(
         fake_dir: Translations.
         target_dir: Real images of the target domain.
         source_dir: The sources; without them the mean with the source is left out.
-        extractor: A config or built; Inception if not given.
+        extractor: A config or built; see :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         protocol: Subsets, blocks, seed.
         name: Stands as the direction of the figures; the fake folder's name if not given.
         reading: ``size``, ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in

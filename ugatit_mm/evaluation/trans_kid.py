@@ -32,7 +32,7 @@ class TransKID(TransMetric):
 
     Args:
         extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
-            built; Inception if not given.
+            built; :func:`~ugatit_mm.evaluation.extractors.default_extractor` if not given.
         subset_size: Images in a subset of ``kid``; where a test set has fewer, so many, and the
             figures say so.
         num_subsets: Subsets of ``kid``.
@@ -43,7 +43,7 @@ class TransKID(TransMetric):
         prefix: As in MMEngine.
 
     Raises:
-        WeightsError: Inception's weights are not there or wrong.
+        WeightsError: The extractor's weights are not there or wrong.
         TooFewImagesError: At the start of a test, or of a training that measures in its validation:
             a test set has fewer than 2 images.
         ValueError: A setting that makes no protocol.
@@ -65,6 +65,9 @@ class TransKID(TransMetric):
         self.figures: list[Figure] = []
         self.untranslated: list[Figure] = []
         self._sizes: set[str] = set()
+        MMLogger.get_current_instance().info(
+            f'{type(self).__name__} with {self.extractor.name} (weights: {self.extractor.weights})'
+        )
 
     def check_channels(self, channels: int) -> None:
         """Take grey and RGB pictures only.

@@ -6,6 +6,7 @@ import sys
 
 from ugatit_mm.apis import (
     StyleError,
+    add_class_share,
     add_diversity,
     add_kid,
     add_run_arguments,
@@ -46,6 +47,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--subset-size',
         type=int,
         help='images in a subset of KID (50); where a test set has fewer, so many',
+    )
+    parser.add_argument(
+        '--class',
+        dest='classes',
+        nargs='+',
+        metavar='NAME',
+        help="say which share of the pictures ImageNet's classifier calls so: names or numbers",
     )
     parser.add_argument(
         '--diversity',
@@ -94,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
         cfg = config_of(args)
         if args.kid is not None:
             add_kid(cfg, args.kid, args.subset_size)
+        if args.classes:
+            add_class_share(cfg, args.classes)
         if args.diversity is not None:
             add_diversity(cfg, args.lpips_weights, args.diversity or None)
         run_test(cfg, args.checkpoint, args.out_dir, args.sheet, args.style, args.styles)

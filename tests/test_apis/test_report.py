@@ -140,8 +140,8 @@ def test_report_of_a_finished_run(run, written):
         assert f'{100 * end["value"]:.2f}' in text
     no = 'no ' * (figure['value'] >= copies['value'])
     assert (
-        f'{figure["direction"]}: the translations are {no}nearer to the target than the '
-        'untranslated sources (colour_hog, KID x 100 '
+        f'{figure["direction"]}: the translations are {no}nearer to the target in colours and '
+        'edges than the untranslated sources (colour_hog, KID x 100 '
     ) in text
     assert results['checkpoint']['sha256'] in text
 

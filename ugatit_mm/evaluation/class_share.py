@@ -40,6 +40,8 @@ class ClassShare(FeatureMetric):
         ValueError: A name fits no class or several, or the extractor knows no classes.
     """
 
+    option = '--class'
+
     def __init__(
         self,
         classes: Sequence[str | int],

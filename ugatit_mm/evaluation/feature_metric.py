@@ -38,6 +38,8 @@ class FeatureMetric(TransMetric):
         untranslated: The same of the sources in place of the translations, where that is measured.
     """
 
+    option = '--kid'  # of tools/test.py, which adds it
+
     def __init__(
         self,
         extractor: dict | Extractor | None = None,
@@ -61,8 +63,8 @@ class FeatureMetric(TransMetric):
         super().check_channels(channels)
         if channels not in (1, 3):
             raise ValueError(
-                f'KID, FID and classes are measured on grey or RGB pictures, these have {channels} '
-                f'channels: leave {type(self).__name__} (--kid, --class) out; TransStats takes any'
+                f'{type(self).__name__} measures grey or RGB pictures, these have {channels} '
+                f'channels: leave it ({self.option}) out; TransStats takes any'
             )
 
     def measure(self, images: list[np.ndarray]) -> list[Measured]:

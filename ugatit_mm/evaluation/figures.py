@@ -238,9 +238,11 @@ def verdict(figure: Figure, copies: Figure) -> tuple[bool, str]:
         copies: The same of the sources in their place.
     """
     gained = figure.value < copies.value
+    said = f'{"" if gained else "no "}nearer to the target'
+    if figure.features == ColourHOGFeatures.name:
+        said += ' in colours and edges'
     return gained, (
-        f'{figure.direction}: the translations are {"" if gained else "no "}nearer to the target '
-        f'than the untranslated sources ({figure.features}, KID x 100 {100 * figure.value:.2f} '
+        f'{figure.direction}: the translations are {said} than the untranslated sources ({figure.features}, KID x 100 {100 * figure.value:.2f} '
         f'{"<" if gained else ">="} {100 * copies.value:.2f})'
     )
 

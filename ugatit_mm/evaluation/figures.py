@@ -242,8 +242,9 @@ def verdict(figure: Figure, copies: Figure) -> tuple[bool, str]:
     if figure.features == ColourHOGFeatures.name:
         said += ' in colours and edges'
     return gained, (
-        f'{figure.direction}: the translations are {said} than the untranslated sources ({figure.features}, KID x 100 {100 * figure.value:.2f} '
-        f'{"<" if gained else ">="} {100 * copies.value:.2f})'
+        f'{figure.direction}: the translations are {said} than the untranslated sources '
+        f'({figure.features}, KID x 100 {100 * figure.value:.2f} {"<" if gained else ">="} '
+        f'{100 * copies.value:.2f})'
     )
 
 

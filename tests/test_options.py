@@ -309,13 +309,13 @@ def test_metrics_in_every_form_take_kid(evaluator, tmp_path):
     (tmp_path / 'a.py').write_text(BASE + f'test_evaluator = val_evaluator = {evaluator}')
     cfg = load_config(tmp_path / 'a.py')
     assert cfg.test_evaluator == cfg.val_evaluator == [{'type': 'TransStats'}]
-    add_kid(cfg, 'ColourHOGFeatures', 3)
+    add_kid(cfg, ['ColourHOGFeatures'], 3)
     kid = {'type': 'TransKID', 'extractor': {'type': 'ColourHOGFeatures'}, 'subset_size': 3}
     assert cfg.test_evaluator == [{'type': 'TransStats'}, kid]
     with pytest.raises(
         ConfigError, match=r"type 'ColourHOG' is unknown: is it ColourHOGFeatures\?"
     ):
-        add_kid(cfg, 'ColourHOG')
+        add_kid(cfg, ['ColourHOG'])
 
 
 # -- tools ---------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.engine import length_options
 from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
 from ugatit_mm.evaluation import WeightsError
-from ugatit_mm.evaluation.extractors import build_extractor
+from ugatit_mm.evaluation.extractors import build_extractor, default_extractor
 from ugatit_mm.evaluation.paper import DIRECTIONS, TABLE_1
 from ugatit_mm.evaluation.results import ResultsError, read_results
 from ugatit_mm.evaluation.runs import STATED, TRANSLATIONS, described
@@ -168,7 +168,7 @@ class Run:
         size += 8 * sum(value.numel() for value in model.parameters())
         return size, written if kept < 1 else min(kept, written)
 
-    def is_done(self, features: str) -> bool:
+    def is_done(self, features: list[str]) -> bool:
         """Whether it was trained to the end and measured with these features, and translated."""
         if not self.results.is_file():
             return False
@@ -177,7 +177,7 @@ class Run:
         except ResultsError:
             return False
         translated = all((self.translations / name).is_dir() for name in results['directions'])
-        return translated and any(each.features == features for each in results['figures'])
+        return translated and {*features} <= {each.features for each in results['figures']}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -240,7 +240,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='folder of the runs (work_dirs/paper/WHAT, of own data work_dirs/paper/A2B)',
     )
     parser.add_argument(
-        '--kid', default='InceptionFeatures', help='extractor of the figures (%(default)s)'
+        '--kid',
+        nargs='+',
+        metavar='EXTRACTOR',
+        help='extractors of the figures (InceptionFeatures where its weights are, else '
+        'EfficientNetLite0Features)',
     )
     parser.add_argument('--subset-size', type=int, help='of KID, as in tools/test.py')
     parser.add_argument('--price', type=float, help='price of a GPU for an hour, for the estimate')
@@ -286,7 +290,7 @@ def main(argv: list[str] | None = None) -> int:
     table = '2'.join(args.domains) if args.domains else args.what
     work_dir = Path(args.work_dir or f'work_dirs/paper/{table}')
     try:
-        features, missing = name_of_features(args.kid)
+        features, missing = names_of_features(args)
         runs = plan(args, work_dir)
         pending = [run for run in runs if not run.is_done(features)]
         missing += check(pending, args)
@@ -314,16 +318,27 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def name_of_features(extractor: str) -> tuple[str, list[str]]:
-    """The features' name in the results, and what they need and do not find.
+def names_of_features(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The features' names in the results, and what they need and do not find.
+
+    Where none are named, ``args.kid`` gets the one that is taken.
 
     Raises:
         ValueError: No extractor of that name is registered.
     """
+    missing = []
     try:
-        return build_extractor({'type': extractor}).name, []
+        args.kid = args.kid or [default_extractor()]
     except WeightsError as error:
-        return REGISTERED.get(extractor).name, [str(error)]
+        args.kid, missing = ['InceptionFeatures'], [str(error)]
+    names = []
+    for extractor in args.kid:
+        try:
+            names.append(build_extractor({'type': extractor}).name)
+        except WeightsError as error:
+            names.append(REGISTERED.get(extractor).name)
+            missing = missing or [str(error)]
+    return names, missing
 
 
 def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
@@ -437,6 +452,7 @@ def describe(
             state = f'to go on at iteration {run.trained():,}' if run.trained() else 'to start'
         print(f'{state:32} {run.config} -> {run.work_dir}')
     left = sum(run.iterations - run.trained() for run in pending)
+    print(f'KID and FID with {", ".join(args.kid)}')
     print(f'{len(runs) - len(pending)} of {len(runs)} runs are done; {left:,} iterations are left')
     for each in missing:
         print(f'missing: {" ".join(each.split())}')
@@ -556,7 +572,7 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
         status = call('train', [run.config, how, *options], args.gpus)
         if status:
             return False
-    words = [run.config, str(run.checkpoint), '--kid', args.kid]
+    words = [run.config, str(run.checkpoint), '--kid', *args.kid]
     words += ['--out-dir', str(run.translations)]
     if args.subset_size:
         words += ['--subset-size', str(args.subset_size)]

@@ -6,6 +6,7 @@ import sys
 
 from ugatit_mm.apis import (
     StyleError,
+    add_class_share,
     add_diversity,
     add_kid,
     add_run_arguments,
@@ -36,16 +37,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
     parser.add_argument(
         '--kid',
-        nargs='?',
-        const='InceptionFeatures',
+        nargs='*',
         metavar='EXTRACTOR',
-        help="compute KID and FID, too, with Inception's features (the weights must be there, see "
-        'the README) or those of another registered extractor: ColourHOGFeatures needs no weights',
+        help='compute KID and FID, too, with the features of each registered extractor that is '
+        'named (InceptionFeatures where its weights are, see the README, else '
+        'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
     )
     parser.add_argument(
         '--subset-size',
         type=int,
         help='images in a subset of KID (50); where a test set has fewer, so many',
+    )
+    parser.add_argument(
+        '--class',
+        dest='classes',
+        nargs='+',
+        metavar='NAME',
+        help="say which share of the pictures ImageNet's classifier calls so: names or numbers",
     )
     parser.add_argument(
         '--diversity',
@@ -65,7 +73,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)
-    if args.subset_size and not args.kid:
+    if args.subset_size and args.kid is None:
         parser.error('--subset-size needs --kid')
     if args.lpips_weights and args.diversity is None:
         parser.error('--lpips-weights needs --diversity')
@@ -92,8 +100,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         cfg = config_of(args)
-        if args.kid:
+        if args.kid is not None:
             add_kid(cfg, args.kid, args.subset_size)
+        if args.classes:
+            add_class_share(cfg, args.classes)
         if args.diversity is not None:
             add_diversity(cfg, args.lpips_weights, args.diversity or None)
         run_test(cfg, args.checkpoint, args.out_dir, args.sheet, args.style, args.styles)

@@ -28,7 +28,8 @@ default_hooks = dict(
 )
 custom_hooks = []  # yours
 
-# KID and FID need Inception's weights: `tools/test.py --kid`, or dict(type='TransKID') here.
+# KID and FID: `tools/test.py --kid`, or dict(type='TransKID') here. Shares of ImageNet's classes:
+# `--class NAME`, or dict(type='ClassShare', classes=['daisy']).
 val_evaluator = [dict(type='TransStats')]
 test_evaluator = val_evaluator
 

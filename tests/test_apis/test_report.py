@@ -133,6 +133,16 @@ def test_report_of_a_finished_run(run, written):
     assert 'KID to the target, random subsets (torch-fidelity)' in text
     assert '3 subsets of 2, seed' in text and 'population std over the subsets' in text
     assert 'Features: colour_hog' in text and "Not Inception's" in text
+    assert 'colour_hog sees colours and edges only and is no measure of quality.' in text
+    copies = results['untranslated'][0]
+    assert f'not translated {100 * copies["value"]:.2f} ± {100 * copies["spread"]:.2f}' in text
+    for end in (figure, copies):
+        assert f'{100 * end["value"]:.2f}' in text
+    no = 'no ' * (figure['value'] >= copies['value'])
+    assert (
+        f'{figure["direction"]}: the translations are {no}nearer to the target in colours and '
+        'edges than the untranslated sources (colour_hog, KID x 100 '
+    ) in text
     assert results['checkpoint']['sha256'] in text
 
     weights = torch.load(run / 'iter_4.pth', weights_only=True)

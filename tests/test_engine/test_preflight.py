@@ -381,7 +381,9 @@ def test_the_extractor_of_a_validation_is_looked_for_at_the_start(
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     options = as_arguments({**TINY, 'data_root': data_root})
     words = ['ugatit_custom', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
-    assert load_tool('train').main([*words, 'val_evaluator.0.type=TransKID']) == 1
+    evaluator = 'val_evaluator.0'
+    words += [f'{evaluator}.type=TransKID', f'{evaluator}.extractor.type=InceptionFeatures']
+    assert load_tool('train').main(words) == 1
     assert 'error: no Inception weights: ' in capfd.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """The paper's tables from results files."""
 
+import copy
 import csv
 import hashlib
 import io
@@ -12,7 +13,7 @@ from mmengine.config import Config
 
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
-from ugatit_mm.evaluation.figures import Figure
+from ugatit_mm.evaluation.figures import CLASS_SHARES, Figure
 from ugatit_mm.evaluation.results import read_results, results_of, with_metrics, write_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
@@ -300,6 +301,11 @@ def test_the_sources_stand_before_the_models(tmp_path: Path):
     assert first[5][0] == 'U-GAT-IT, paper' and second[2][3] == '8.00 ± 0.80'
     assert '1,000,000 iterations of 8 pairs, seed 3; target' in first[6][0]
     assert 'Features: inception (weights file).' in markdown
+    run = 'full, 256 px, 1,000,000 iterations of 8 pairs, seed 3'
+    assert (
+        f'(weights file).\n\n- U-GAT-IT, {run}: cat2dog: the translations are no nearer to the '
+        'target than the untranslated sources (inception, KID x 100 7.00 >= 7.00)\n'
+    ) in markdown
     lines = list(csv.DictReader(io.StringIO(table)))
     (cell,) = (
         x
@@ -308,6 +314,40 @@ def test_the_sources_stand_before_the_models(tmp_path: Path):
         == ('source images, not translated', 'cat2dog', 'kid')
     )
     assert (float(cell['ours_x100']), cell['paper_x100']) == (pytest.approx(7), '')
+
+
+def test_what_gained_nothing_is_said_first(tmp_path: Path):
+    path = write(tmp_path, 'ugatit_custom', {'a2b': 0.07, 'b2a': 0.08})
+    content = json.loads(path.read_text())
+    content['untranslated'] = copy.deepcopy(content['figures'])
+    for entry in content['untranslated']:
+        entry['value'] += 0.01 if entry['direction'] == 'a2b' else -0.01
+    path.write_text(json.dumps(content))
+    markdown, _ = table_own(Results([tmp_path]))
+    said = [line.partition('seed 3: ')[2] for line in markdown.splitlines() if 'nearer' in line]
+    words = 'nearer to the target than the untranslated sources (inception, KID x 100'
+    assert said == [
+        f'b2a: the translations are no {words} 8.00 >= 7.00)',
+        f'a2b: the translations are {words} 7.00 < 8.00)',
+    ]
+
+
+def test_shares_of_classes_stand_side_by_side(tmp_path: Path):
+    path = write(tmp_path, 'ugatit_custom', {'a2b': 0.07}, features='colour_hog')
+    content = json.loads(path.read_text())
+    for protocol, value in zip(CLASS_SHARES, (0.0, 0.366, 0.733), strict=True):
+        entry = figure('a2b', protocol, value, features='efficientnet_lite0').to_dict()
+        content['figures'].append(entry | {'settings': 'daisy (985), mean probability 0.123'})
+    path.write_text(json.dumps(content))
+    markdown, _ = table_own(Results([tmp_path]))
+    probability = '(mean probability 0.123)'
+    assert (
+        "Pictures that ImageNet's classifier calls by a name:\n\n- U-GAT-IT, a2b, daisy (985); "
+        f'efficientnet_lite0: 0.0 % of the translations {probability}, 36.6 % of the untranslated '
+        f'sources {probability}, 73.3 % of the real images of the target {probability}; '
+        '1,000,000 iterations, seed 3\n'
+    ) in markdown
+    assert '. colour_hog sees colours and edges only and is no measure of quality.' in markdown
 
 
 def test_own_data_have_a_table_without_the_papers(stub, tmp_path: Path, monkeypatch):

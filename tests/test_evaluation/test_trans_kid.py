@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ from ugatit_mm.evaluation import (
     WeightsError,
     compare_folders,
     extractors,
+    feature_metric,
     kid,
 )
 from ugatit_mm.evaluation.__main__ import main
-from ugatit_mm.evaluation.extractors import Extractor
+from ugatit_mm.evaluation.extractors import Extractor, build_extractor, default_extractor
 from ugatit_mm.evaluation.figures import Figure, Protocol, table
+from ugatit_mm.pixels import resize
 
 PROTOCOL = dict(subset_size=4, num_subsets=5, block_size=4)
 
@@ -172,19 +175,60 @@ def test_registered_and_through_val_step(tiny):
         metric.process(data, [sample.to_dict() for sample in model.val_step(data)])
     bgr = torch.cat([batch(seed=seed)['inputs']['img_B'] for seed in range(6)])
     real = ColourHOGFeatures()(bgr.flip(1).to(torch.uint8))
-    assert np.allclose([row['B']['real'] for row in metric.results], real, atol=1e-6)
+    assert np.allclose([row['B']['real'].features for row in metric.results], real, atol=1e-6)
     assert set(metric.evaluate(size=6)) >= {'cat2dog/colour_hog_kid', 'dog2cat/colour_hog_fid'}
 
 
-def test_pictures_of_several_sizes_are_measured_and_told(domains):
-    a, b, fake_a, fake_b = domains
+def test_one_size_that_is_no_square_is_measured_and_told(domains):
     metric = TransKID(Means(), **PROTOCOL)
-    wide = np.repeat(b, 2, axis=2)  # each column twice: the same means
-    metric.process(None, samples(a, wide, np.repeat(fake_a, 2, axis=2), fake_b))
-    got = metric.evaluate(size=7)
-    assert metric.figures[0].resize == 'pipeline to 16x16, 32x16, then none'
+    _, b, _, fake_b = domains
+    metric.process(None, samples(*(np.repeat(each, 2, axis=2) for each in domains)))
+    got = metric.evaluate(size=7)  # each column twice: the same means
+    assert {figure.resize for figure in metric.figures} == {'pipeline to 32x16, then none'}
     expected = kid.kid(features(fake_b), features(b), 4, 5)
     assert got['cat2dog/means_kid'] == pytest.approx(expected.value)
+
+
+def test_pictures_of_several_sizes_are_refused(domains):
+    """Features tell sizes apart, so a figure of both would be no figure of the translations."""
+    a, b, fake_a, fake_b = domains
+    metric = TransKID(Means(), **PROTOCOL)
+    wide = (np.repeat(each, 2, axis=2) for each in (b, fake_a))
+    metric.process(None, samples(a, *wide, fake_b))
+    with pytest.raises(ValueError, match=r'^cat2dog: the pictures come in several sizes \(16'):
+        metric.evaluate(size=7)
+    assert metric.figures == []
+
+
+def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
+    """Before the figures, beside which those of the sources stand."""
+    said = []
+    logger = SimpleNamespace(info=said.append)
+    monkeypatch.setattr(feature_metric.MMLogger, 'get_current_instance', lambda: logger)
+    metric = TransKID(Means(), **PROTOCOL)
+    a, b, _, fake_b = domains
+    metric.process(None, samples(a, b, b // 2, fake_b))
+    metric.evaluate(size=7)
+    built, logged = said
+    assert built == 'TransKID with means (weights: none)'
+    figures = {(f.direction, f.protocol): f for f in metric.figures}
+    copies = {(f.direction, f.protocol): f for f in metric.untranslated}
+    head, lost, gained, _, columns, _, *rows = logged.strip().splitlines()
+    assert head.startswith('Features: means (weights: none; resize: pipeline to 16x16, then none)')
+    for line, direction, words, sign in (
+        (lost, 'dog2cat', 'no nearer', '>='),
+        (gained, 'cat2dog', 'nearer', '<'),
+    ):
+        ours, theirs = (100 * each[direction, 'kid'].value for each in (figures, copies))
+        assert line == (
+            f'{direction}: the translations are {words} to the target than the untranslated '
+            f'sources (means, KID x 100 {ours:.2f} {sign} {theirs:.2f})'
+        )
+    assert columns.split(' | ')[3:5] == ['raw', 'untranslated sources']
+    cells = [row.split(' | ') for row in rows]
+    value = copies['cat2dog', 'kid'].value
+    assert cells[0][4].startswith(f'{100 * value:.2f} ± ')
+    assert cells[3][4] == f'{copies["cat2dog", "fid"].value:.2f}' and len(cells) == 8
 
 
 def test_subsets_are_as_large_as_the_smaller_set(domains):
@@ -284,6 +328,7 @@ def test_a_metric_that_fails_takes_nothing_from_the_others(domains, at, why):
             evaluator.process([sample])
         assert evaluator.evaluate(size=7) == expected
         assert evaluator.failed == {'Failing': why}
+        assert evaluator.working == evaluator.metrics[1:]
     evaluator.metrics[0] = TransStats()
     evaluator.process(samples(*domains))
     assert len(evaluator.evaluate(size=7)) == len(expected) + 8
@@ -386,13 +431,14 @@ def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
         verbose=False,
         save_cpu_ram=True,
     )
-    figures = compare_folders(
+    figures, untranslated = compare_folders(
         tmp_path / 'fake',
         tmp_path / 'real',
         extractor=dict(type='InceptionFeatures', weights=known, device='cpu'),
         protocol=Protocol(**PROTOCOL),
     )
     ours = {figure.protocol: figure for figure in figures}
+    assert untranslated == []
     assert set(ours) == {'kid', 'kid_blocks', 'fid'}
     mean, std = (theirs[f'kernel_inception_distance_{what}'] for what in ('mean', 'std'))
     assert ours['kid'].value == pytest.approx(mean, rel=1e-4) and mean > 0
@@ -402,12 +448,19 @@ def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
 
 def test_weights_are_found_in_torchs_cache(tmp_path, known, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    with pytest.raises(WeightsError, match=r'(?s)2015-12-05-6726825d\.pth or .*--weights FILE'):
+    with pytest.raises(WeightsError, match=r'2015-12-05-6726825d\.pth or .*--weights FILE'):
         MODELS.build(dict(type='InceptionFeatures'))
+    with monkeypatch.context() as patch:
+        patch.setattr(extractors, 'find_spec', lambda name: None)
+        with pytest.raises(WeightsError, match=r'ugatit_mm\[features\].* no Inception weights'):
+            default_extractor()
+    with pytest.raises(WeightsError, match='^no Inception weights: none.pth is not there'):
+        build_extractor({'weights': 'none.pth'})  # what is given is not passed over
     (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
     file = tmp_path / 'hub' / 'checkpoints' / 'pt_inception-2015-12-05-6726825d.pth'
     file.symlink_to(known)
-    built = MODELS.build(dict(type='InceptionFeatures', device='cpu'))
+    assert default_extractor() == 'InceptionFeatures'
+    built = build_extractor({'device': 'cpu'})
     assert built.weights.startswith('pt_inception-2015-12-05-6726825d.pth, SHA-256 ')
 
 
@@ -430,9 +483,15 @@ def test_command_line(tmp_path, capsys):
     source = ['--source', str(tmp_path / 'source'), '--json', str(tmp_path / 'out.json')]
     assert main([*arguments, *options, *source]) == 0
     printed = capsys.readouterr().out
-    assert "(weights: none; resize: antialiased bilinear to 64). Not Inception's" in printed
+    assert (
+        '(weights: none; resize: all are 16 px, then antialiased bilinear to 64). '
+        "Not Inception's, so not comparable to papers. "
+        'colour_hog sees colours and edges only and is no measure of quality\n'
+        'fake: the translations are '
+    ) in printed
     assert '12 fake, 14 target, 12 source' in printed and '100 subsets of 8, seed 2020' in printed
-    entries = json.loads((tmp_path / 'out.json').read_text())
+    written = json.loads((tmp_path / 'out.json').read_text())
+    entries = written['figures']
     assert [entry['protocol'] for entry in entries] == [
         'kid',
         'kid_blocks',
@@ -440,10 +499,13 @@ def test_command_line(tmp_path, capsys):
         'fid',
     ]
     extract = ColourHOGFeatures()
-    fake, real = (
+    fake, real, sources = (
         extract(torch.from_numpy(images).permute(0, 3, 1, 2))
-        for images in (pictures(12, 0), pictures(14, 1) // 2)
+        for images in (pictures(12, 0), pictures(14, 1) // 2, pictures(12, 2))
     )
+    copies = written['untranslated'][0]['value']
+    assert copies == pytest.approx(kid.kid(sources, real, 8).value)
+    assert f' | {100 * copies:.2f} ± ' in printed
     assert entries[0]['value'] == pytest.approx(kid.kid(fake, real, 8).value)
     assert f'{100 * entries[0]["value"]:.2f} ± {100 * entries[0]["spread"]:.2f}' in printed
 
@@ -465,31 +527,46 @@ def test_an_extractor_of_ones_own(tmp_path, monkeypatch, capsys):
     words = [str(tmp_path / 'fake'), str(tmp_path / 'real'), '--num-workers', '0']
     words += ['--subset-size', '4', '--extractor', 'MyExtractor']
     assert main([*words, '--import', 'my_extractor', '--json', str(tmp_path / 'out.json')]) == 0
-    assert 'Features: mine (weights: none; resize: none). Not Inc' in capsys.readouterr().out
-    entries = json.loads((tmp_path / 'out.json').read_text())
+    head = 'Features: mine (weights: none; resize: all are 16 px, then none). Not Inc'
+    assert head in capsys.readouterr().out
+    entries = json.loads((tmp_path / 'out.json').read_text())['figures']
     expected = kid.kid(features(pictures(6, 0)), features(pictures(6, 1) // 2), 4)
     assert entries[0]['value'] == pytest.approx(expected.value)
     assert main([*words, '--import', 'no_such_module']) == 1
     assert "error: No module named 'no_such_module'" in capsys.readouterr().err
 
 
-def test_mixed_sizes_and_resize(tmp_path):
-    """Pictures of other sizes go one by one, or are resized as the test pipeline does."""
+def test_folders_of_several_sizes_are_brought_to_one(tmp_path):
+    """By one method, to that of the translations or the one that is given, and it is said."""
     write(tmp_path / 'fake', pictures(4, 0))
-    write(tmp_path / 'real', pictures(4, 1))
-    Image.fromarray(pictures(1, 2, 24)[0]).save(tmp_path / 'real' / 'wide.png')
-    means, protocol = Means(), Protocol(**PROTOCOL)
-    compare_folders(tmp_path / 'fake', tmp_path / 'real', extractor=means, protocol=protocol)
-    assert means.calls == [4, 1, 1, 1, 1, 1]
-    means.calls.clear()
-    figures = compare_folders(
-        tmp_path / 'fake',
-        tmp_path / 'real',
-        extractor=means,
-        protocol=Protocol(**PROTOCOL),
-        size=16,
-    )
-    assert means.calls == [4, 5] and figures[0].resize == 'Pillow bilinear to 16, then none'
+    write(tmp_path / 'real', pictures(4, 1, 32))
+    write(tmp_path / 'source', pictures(4, 2, 24))
+    Image.fromarray(pictures(1, 2, 24)[0][:16]).save(tmp_path / 'real' / 'wide.png')
+    folders = [tmp_path / name for name in ('fake', 'real', 'source')]
+    means = Means()
+
+    def measured(**size) -> tuple[str, float, float]:
+        protocol = Protocol(**PROTOCOL)
+        figures, untranslated = compare_folders(*folders, means, protocol, **size)
+        assert means.calls == [4, 5, 4]
+        means.calls.clear()
+        return figures[0].resize, figures[0].value, untranslated[0].value
+
+    own = measured()
+    assert own[0] == 'Pillow bilinear to 16, the size of the translations, then none'
+    assert measured(size=16) == ('Pillow bilinear to 16, then none', *own[1:])
+    assert measured(size=(16, 12))[0] == 'Pillow bilinear to 16x12, then none'
+    resized = [
+        np.stack([resize(each, 16, 16) for each in images])
+        for images in (pictures(4, 1, 32), pictures(1, 2, 24)[:, :16], pictures(4, 2, 24))
+    ]
+    target = features(np.concatenate(resized[:2]))
+    assert own[1] == pytest.approx(kid.kid(features(pictures(4, 0)), target, 4, 5).value)
+    assert own[2] == pytest.approx(kid.kid(features(resized[2]), target, 4, 5).value)
+
+    Image.fromarray(pictures(1, 3, 20)[0]).save(tmp_path / 'fake' / 'other.png')
+    with pytest.raises(ValueError, match=r"fake' have several sizes \(16, 20\): give --size"):
+        measured()
 
 
 @pytest.mark.parametrize(

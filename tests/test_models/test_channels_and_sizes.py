@@ -287,8 +287,8 @@ def test_a_video_through_grey_networks(tmp_path: Path):
         ),
         (
             {'channels': 4, 'val_evaluator': [METRIC]},
-            'KID and FID are measured on grey or RGB pictures, these have 4 channels: leave '
-            'TransKID (--kid) out; TransStats takes any',
+            'TransKID measures grey or RGB pictures, these have 4 channels: leave it (--kid) out; '
+            'TransStats takes any',
         ),
     ],
     ids=['validation', 'training', 'metric'],

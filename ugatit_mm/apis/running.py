@@ -148,8 +148,7 @@ def run_test(
             figures, untranslated = (
                 [
                     figure
-                    for metric in evaluator.metrics
-                    if type(metric).__name__ not in failed
+                    for metric in getattr(evaluator, 'working', evaluator.metrics)
                     for figure in getattr(metric, name, ())
                 ]
                 for name in ('figures', 'untranslated')

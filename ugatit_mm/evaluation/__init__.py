@@ -1,11 +1,12 @@
 """Evaluation of translations."""
 
 from ..published import WeightsError
+from .class_share import ClassShare
 from .diversity import StyleDiversity
 from .evaluator import MetricError, TransEvaluator
-from .extractors import ColourHOGFeatures, InceptionFeatures
+from .extractors import ColourHOGFeatures, EfficientNetLite0Features, InceptionFeatures
 from .figures import Figure, Protocol
-from .folders import compare_folders, folder_features
+from .folders import Compared, compare_folders, folder_features
 from .image_stats import colourfulness, edge_strength, gap_closed
 from .kid import TooFewImagesError
 from .trans_kid import TransKID
@@ -13,7 +14,10 @@ from .trans_metric import TransMetric
 from .trans_stats import TransStats
 
 __all__ = [
+    'ClassShare',
     'ColourHOGFeatures',
+    'Compared',
+    'EfficientNetLite0Features',
     'Figure',
     'InceptionFeatures',
     'MetricError',

@@ -17,19 +17,30 @@ from .folders import compare_folders
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m ugatit_mm.evaluation',
-        description='KID by three protocols, and FID, of a folder of translations (of any program) '
-        'against a folder of real images of the target domain. Folders are searched recursively; '
-        'blocks follow the sorted paths.',
+        description='KID by three protocols, FID and shares of classes of a folder of '
+        'translations (of any program) against a folder of real images of the target domain. '
+        'Folders are searched recursively; blocks follow the sorted paths.',
     )
     parser.add_argument('fake_dir', help='translations')
     parser.add_argument('real_dir', help='real images of the target domain')
     parser.add_argument(
-        '--source', type=os.path.expanduser, help='the sources, for the mean with the source'
+        '--source',
+        type=os.path.expanduser,
+        help='the sources, for the figures of the untranslated pictures and the mean with them',
     )
     parser.add_argument(
         '--extractor',
-        default='InceptionFeatures',
-        help='registered extractor (InceptionFeatures; ColourHOGFeatures needs no weights)',
+        nargs='+',
+        help='registered extractors (InceptionFeatures where its weights are, else '
+        'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
+    )
+    parser.add_argument(
+        '--class',
+        dest='classes',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help="say which share of the pictures ImageNet's classifier calls so: names or numbers",
     )
     parser.add_argument(
         '--import', dest='module', help='Python module that registers an extractor of your own'
@@ -37,7 +48,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--weights',
         type=os.path.expanduser,
-        help="file of Inception's weights, if not in torch's cache",
+        help="file of the extractor's weights, Inception's if none is named",
     )
     parser.add_argument(
         '--size',
@@ -45,7 +56,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs='+',
         metavar='PX',
         help='resize all pictures first, as tools/test.py does: the side of a square, or height '
-        'and width',
+        'and width (where their sizes differ, that of the translations)',
     )
     add_deep_range(parser)
     parser.add_argument('--subset-size', type=int, default=kid.SUBSET_SIZE, help='(%(default)s)')
@@ -63,37 +74,44 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.size is not None and (len(args.size) > 2 or min(args.size) < 1):
         said = ' '.join(map(str, args.size))
         parser.error(f'--size {said} must be a side, or height and width, of 1 or more')
-    if args.weights and args.extractor != 'InceptionFeatures':
-        parser.error(f'--weights are those of Inception, not of {args.extractor}')
+    if args.weights and len(args.extractor or ()) > 1:
+        parser.error('--weights are those of one --extractor')
+    if args.weights and args.extractor == ['ColourHOGFeatures']:
+        parser.error('ColourHOGFeatures has no --weights')
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    extractor = dict(type=args.extractor)
-    if args.weights:
-        extractor['weights'] = args.weights
+    figures, untranslated = [], []
     try:
         if args.module:
             importlib.import_module(args.module)
-        figures = compare_folders(
-            args.fake_dir,
-            args.real_dir,
-            args.source,
-            extractor,
-            Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
-            size=args.size and (args.size * 2)[:2],
-            deep_range=args.deep_range,
-            batch_size=args.batch_size,
-            num_workers=args.num_workers,
-            progress=sys.stderr.isatty(),
-        )
+        for index, extractor in enumerate(args.extractor or [None]):
+            given = dict(type=extractor, weights=args.weights)
+            compared = compare_folders(
+                args.fake_dir,
+                args.real_dir,
+                args.source,
+                {name: value for name, value in given.items() if value},
+                Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
+                classes=() if index else args.classes,
+                size=args.size and (args.size * 2)[:2],
+                deep_range=args.deep_range,
+                batch_size=args.batch_size,
+                num_workers=args.num_workers,
+                progress=sys.stderr.isatty(),
+            )
+            figures += compared.figures
+            untranslated += compared.untranslated
     except (ImportError, OSError, ValueError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(table(figures))
+    print(table(figures, untranslated))
     if args.json:
-        Path(args.json).write_text(json.dumps([f.to_dict() for f in figures], indent=1) + '\n')
+        found = {'figures': figures, 'untranslated': untranslated}
+        entries = {name: [each.to_dict() for each in those] for name, those in found.items()}
+        Path(args.json).write_text(json.dumps(entries, indent=1) + '\n')
     return 0
 
 

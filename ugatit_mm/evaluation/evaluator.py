@@ -24,12 +24,15 @@ class TransEvaluator(Evaluator):
         metrics: Configs of metrics, or metrics.
 
     Attributes:
-        failed: Of the last evaluation, what went wrong by the metric's class.
+        failed: Of the last evaluation, what went wrong by the metric's class, with its number where
+            there are several of it.
+        working: The metrics of the last evaluation that did not fail.
     """
 
     def __init__(self, metrics: dict | BaseMetric | Sequence) -> None:
         super().__init__(metrics)
         self.failed: dict[str, str] = {}
+        self.working = list(self.metrics)
         self._broken: dict[int, str] = {}  # of this evaluation, by the metric's place
 
     def process(self, data_samples: Sequence[Any], data_batch: Any = None) -> None:
@@ -65,11 +68,20 @@ class TransEvaluator(Evaluator):
                 metrics[name] = value
         shared = [self._broken]
         broadcast_object_list(shared)  # the first rank computes
-        self.failed = {type(self.metrics[index]).__name__: why for index, why in shared[0].items()}
+        names = self._names()
+        self.failed = {names[index]: why for index, why in shared[0].items()}
+        self.working = [m for index, m in enumerate(self.metrics) if index not in shared[0]]
         self._broken = {}
         for name, why in self.failed.items():
             MMLogger.get_current_instance().error(f'{name} failed, and is left out: {why}')
         return metrics
+
+    def _names(self) -> list[str]:
+        kinds = [type(metric).__name__ for metric in self.metrics]
+        return [
+            kind if kinds.count(kind) == 1 else f'{kind} {kinds[: index + 1].count(kind)}'
+            for index, kind in enumerate(kinds)
+        ]
 
     def _evaluate(self, index: int, metric: BaseMetric, size: int) -> dict[str, Any]:
         compute = metric.compute_metrics

@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 
 from . import kid
-from .extractors import Extractor
+from .extractors import ColourHOGFeatures, Extractor
 
 Features = np.ndarray | Sequence[np.ndarray]  # (N, d)
+
+CLASS_SHARES = {
+    'class_share': 'translations',
+    'class_share_source': 'untranslated sources',
+    'class_share_target': 'real images of the target',
+}
 
 PROTOCOLS = {
     'kid': 'KID to the target, random subsets (torch-fidelity)',
@@ -18,11 +24,23 @@ PROTOCOLS = {
     'kid_with_source': "mean of KID to target and to source, blocks (the authors' mean_KID)",
     'fid': 'FID to the target (biased upwards for few images)',
     'lpips_diversity': 'LPIPS distance between two styles of a picture',
+    **{
+        key: f"share of the {pictures} that ImageNet's classifier calls so"
+        for key, pictures in CLASS_SHARES.items()
+    },
 }
 
 
 OF_PAPERS = ('inception', 'LPIPS 0.1, AlexNet')
 """Features whose figures may be held against published ones."""
+
+
+REMARKS = {
+    ColourHOGFeatures.name: (
+        f'{ColourHOGFeatures.name} sees colours and edges only and is no measure of quality',
+    )
+}
+"""What must be known of features, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -202,26 +220,78 @@ def metrics(figures: Iterable[Figure]) -> dict[str, float]:
     return named
 
 
-def table(figures: list[Figure]) -> str:
-    """Write figures as a Markdown table under the features that they were made with."""
+def untranslated_of(figure: Figure, untranslated: Iterable[Figure]) -> Figure | None:
+    """The figure of the sources in place of the translations of another; ``None`` without it."""
+
+    def place(each: Figure) -> tuple[str, ...]:
+        return each.direction, each.protocol, each.features, each.weights, each.resize
+
+    return next((each for each in untranslated if place(each) == place(figure)), None)
+
+
+def verdict(figure: Figure, copies: Figure) -> tuple[bool, str]:
+    """Whether translations are nearer to the target than the untranslated sources, and in words.
+
+    Args:
+        figure: KID of the translations, to the target only: the mean with the source rewards
+            copies.
+        copies: The same of the sources in their place.
+    """
+    gained = figure.value < copies.value
+    said = f'{"" if gained else "no "}nearer to the target'
+    if figure.features == ColourHOGFeatures.name:
+        said += ' in colours and edges'
+    return gained, (
+        f'{figure.direction}: the translations are {said} than the untranslated sources '
+        f'({figure.features}, KID x 100 {100 * figure.value:.2f} {"<" if gained else ">="} '
+        f'{100 * copies.value:.2f})'
+    )
+
+
+def verdicts(figures: Iterable[Figure], untranslated: Sequence[Figure]) -> list[str]:
+    """The words of :func:`verdict` by direction, first those of which nothing was gained."""
+    pairs = [(f, untranslated_of(f, untranslated)) for f in figures if f.protocol == 'kid']
+    return in_order(verdict(figure, copies) for figure, copies in pairs if copies)
+
+
+def in_order(said: Iterable[tuple[bool, str]]) -> list[str]:
+    """The words of verdicts, the unfavourable ones first."""
+    return [words for _, words in sorted(said, key=lambda each: each[0])]
+
+
+def table(figures: Sequence[Figure], untranslated: Sequence[Figure] = ()) -> str:
+    """Write figures as a Markdown table under the features that they were made with.
+
+    Args:
+        figures: Of translations.
+        untranslated: Those of the sources in their place; a column, and what :func:`verdicts` say,
+            before the table.
+    """
     lines = []
     for features in dict.fromkeys((f.features, f.weights, f.resize) for f in figures):
         name, weights, resize = features
+        chosen = [f for f in figures if (f.features, f.weights, f.resize) == features]
+        copies = [untranslated_of(figure, untranslated) for figure in chosen]
+        beside = any(copies)
+        column = ' untranslated sources |' if beside else ''
         lines += [
             f'Features: {name} (weights: {weights}; resize: {resize})'
-            + ('' if name in OF_PAPERS else ". Not Inception's, so not comparable to papers"),
+            + ('' if name in OF_PAPERS else ". Not Inception's, so not comparable to papers")
+            + ''.join(f'. {said}' for said in REMARKS.get(name, ())),
+            *verdicts(chosen, untranslated),
             '',
-            '| direction | protocol | times 100 | raw | settings; ± is | images |',
-            '|---|---|---|---|---|---|',
+            f'| direction | protocol | times 100 | raw |{column} settings; ± is | images |',
+            '|---|---|---|---|---|---|' + '---|' * beside,
         ]
-        for figure in figures:
-            if (figure.features, figure.weights, figure.resize) != features:
-                continue
+        for figure, copy in zip(chosen, copies, strict=True):
             images = ', '.join(f'{count} {what}' for what, count in figure.images.items())
             kind = f'; {figure.spread_kind}' if figure.spread_kind else ''
+            column = ' - |' if beside else ''
+            if copy:
+                column = f' {plus_minus(copy, 1 if copy.protocol == "fid" else 100)} |'
             lines.append(
                 f'| {figure.direction} | {PROTOCOLS[figure.protocol]} | {plus_minus(figure, 100)} '
-                f'| {plus_minus(figure)} | {figure.settings}{kind} | {images} |'
+                f'| {plus_minus(figure)} |{column} {figure.settings}{kind} | {images} |'
             )
         lines.append('')
     return '\n'.join(lines)

@@ -1,8 +1,8 @@
 """Figures of folders of pictures, whoever made them."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from ..datasets.deep import Range
 from ..datasets.loading import ImageReadError, find_images, read_rgb
-from ..pixels import resize, sides_in_words, sides_of
-from .extractors import Extractor, build_extractor
+from ..messages import listed
+from ..pixels import resize, sides_in_words, sides_of, size_words
+from .class_share import class_names, class_shares
+from .extractors import EfficientNetLite0Features, Extractor, build_extractor
 from .figures import Figure, Protocol
 
 
@@ -42,6 +44,26 @@ class Pictures(Dataset):
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
+class Sizes(Pictures):
+    """Heights and widths of the pictures of a folder, as they are read."""
+
+    def __getitem__(self, index: int) -> Any:
+        image = super().__getitem__(index)
+        return image if isinstance(image, ImageReadError) else tuple(image.shape[1:])
+
+
+class Compared(NamedTuple):
+    """What :func:`compare_folders` found.
+
+    Attributes:
+        figures: Of the translations, of all protocols.
+        untranslated: The same of the sources in their place; empty without sources.
+    """
+
+    figures: list[Figure]
+    untranslated: list[Figure]
+
+
 def folder_features(
     folder: str | os.PathLike,
     extractor: Extractor,
@@ -58,7 +80,8 @@ def folder_features(
         extractor: Makes the features.
         size: Pictures are first resized to a square of this side, or to (height, width) (Pillow's
             bilinear, as the test pipeline); ``None`` leaves them as they are.
-        batch_size: Pictures in a pass of the extractor. Those of different sizes go one by one.
+        batch_size: Pictures in a pass of the extractor. Those of different sizes go one by one;
+            features tell sizes apart, too, see :func:`compare_folders`.
         num_workers: Processes that decode.
         progress: Show a bar on stderr.
         deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
@@ -72,17 +95,12 @@ def folder_features(
         ImageReadError: A picture cannot be read.
     """
     pictures = Pictures(find_images(folder), size, deep_range)
-    loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=list)
     features = []
-    with tqdm(total=len(pictures), desc=str(folder), unit='img', disable=not progress) as bar:
-        for batch in loader:
-            if error := next((each for each in batch if isinstance(each, ImageReadError)), None):
-                raise error
-            if len({image.shape for image in batch}) == 1:
-                features.append(extractor(torch.stack(batch)))
-            else:
-                features += [extractor(image[None]) for image in batch]
-            bar.update(len(batch))
+    for batch in _batches(pictures, batch_size, num_workers, progress and str(folder)):
+        if len({image.shape for image in batch}) == 1:
+            features.append(extractor(torch.stack(batch)))
+        else:
+            features += [extractor(image[None]) for image in batch]
     return np.concatenate(features)
 
 
@@ -93,35 +111,104 @@ def compare_folders(
     extractor: dict | Extractor | None = None,
     protocol: Protocol | None = None,
     name: str | None = None,
+    classes: Sequence[str | int] = (),
+    size: int | Sequence[int] | None = None,
     **reading: Any,
-) -> list[Figure]:
+) -> Compared:
     """Measure the translations of one folder against the real images of another.
+
+    All pictures are brought to one size before their features are taken, and ``resize`` of the
+    figures says which: features tell sizes apart, too.
 
     Args:
         fake_dir: Translations.
         target_dir: Real images of the target domain.
-        source_dir: The sources; without them the mean with the source is left out.
-        extractor: A config or built; Inception if not given.
+        source_dir: The sources; without them the mean with the source is left out, and the figures
+            of the sources themselves.
+        extractor: A config or built; see :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         protocol: Subsets, blocks, seed.
         name: Stands as the direction of the figures; the fake folder's name if not given.
-        reading: ``size``, ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in
+        classes: Of ImageNet, see :class:`~ugatit_mm.evaluation.ClassShare`; their shares come after
+            the other figures.
+        size: As in :func:`folder_features`. Without it pictures that have one size in all folders
+            stay as they are, and else are brought to that of the translations.
+        reading: ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in
             :func:`folder_features`.
 
-    Returns:
-        Figures of all protocols.
-
     Raises:
+        ValueError: No size is given, and the translations have several; or a class is unknown.
         As :func:`folder_features` and :meth:`Protocol.measure`.
     """
+    wanted = class_names(classes) if classes else {}
     extractor = build_extractor(extractor)
-    fake, target = (folder_features(x, extractor, **reading) for x in (fake_dir, target_dir))
-    source = folder_features(source_dir, extractor, **reading) if source_dir else None
-    size = reading.get('size')
-    return (protocol or Protocol()).measure(
-        name or os.path.basename(os.path.abspath(fake_dir)),
-        extractor,
-        fake,
-        target,
-        source,
-        resize=None if size is None else f'Pillow bilinear to {sides_in_words(size)}',
+    folders = {'fake': fake_dir, 'target': target_dir}
+    if source_dir:
+        folders['source'] = source_dir
+    size, resized = _one_size(folders, size, **reading)
+
+    def features(extractor: Extractor) -> list[np.ndarray]:
+        found = [folder_features(x, extractor, size, **reading) for x in folders.values()]
+        return [*found, *[np.empty((0,))] * (3 - len(found))]
+
+    name = name or os.path.basename(os.path.abspath(fake_dir))
+    fake, target, source = features(extractor)
+    figures, untranslated = (
+        (protocol or Protocol()).measure(
+            *(name, extractor, pictures, target, source if source_dir else None, resized)
+        )
+        if len(pictures)
+        else []
+        for pictures in (fake, source)
     )
+    if wanted:
+        classifier = extractor
+        if not isinstance(classifier, EfficientNetLite0Features):
+            classifier = EfficientNetLite0Features()
+            fake, target, source = features(classifier)
+        figures += class_shares(name, classifier, wanted, (fake, source, target), resized)
+    return Compared(figures, untranslated)
+
+
+def _one_size(
+    folders: dict[str, str | os.PathLike], size: int | Sequence[int] | None, **reading: Any
+) -> tuple[int | Sequence[int] | None, str]:
+    """The size to which all pictures are brought, ``None`` where they have it, and both in words.
+
+    Raises:
+        ValueError: See :func:`compare_folders`.
+    """
+    if size is not None:
+        return size, f'Pillow bilinear to {sides_in_words(size)}'
+    sizes = {}
+    for what, folder in folders.items():
+        pictures = Sizes(find_images(folder), None, reading.get('deep_range'))
+        progress = reading.get('progress') and f'sizes of {folder}'
+        batches = _batches(pictures, 32, reading.get('num_workers', 0), progress)
+        sizes[what] = {sides for batch in batches for sides in batch}
+    if len(every := set().union(*sizes.values())) == 1:
+        return None, f'all are {size_words(every.pop())}'
+    if len(sizes['fake']) > 1:
+        found = listed(map(sides_in_words, sorted(sizes['fake'])))
+        raise ValueError(
+            f"the translations in '{folders['fake']}' have several sizes ({found}): give --size, a "
+            'side or height and width, to which all pictures are brought'
+        )
+    (own,) = sizes['fake']
+    return own, f'Pillow bilinear to {sides_in_words(own)}, the size of the translations'
+
+
+def _batches(
+    pictures: Pictures, batch_size: int, num_workers: int, progress: str | bool | None
+) -> Iterator[list]:
+    """Read the pictures of a folder; a bar says where it is if it has a name.
+
+    Raises:
+        ImageReadError: One cannot be read.
+    """
+    loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=list)
+    with tqdm(total=len(pictures), desc=progress or None, unit='img', disable=not progress) as bar:
+        for batch in loader:
+            if error := next((each for each in batch if isinstance(each, ImageReadError)), None):
+                raise error
+            yield batch
+            bar.update(len(batch))

@@ -12,7 +12,16 @@ from ..converters.networks import kind_of
 from ..models.base import TRANSLATION_MODELS
 from ..pixels import size_words
 from .diversity import DIVERSITY
-from .figures import PROTOCOLS, Figure, plus_minus
+from .figures import (
+    CLASS_SHARES,
+    PROTOCOLS,
+    REMARKS,
+    Figure,
+    in_order,
+    plus_minus,
+    untranslated_of,
+    verdict,
+)
 from .paper import DIRECTIONS, TABLE_1, TABLE_3
 from .results import read_results
 
@@ -51,6 +60,7 @@ class Results:
         self.left_out: list[str] = []
         self._sources: dict[tuple[str, str, str], Figure] = {}
         self.diversity = [line for test in tests for line in _diversity(test)]
+        self.classes = [line for test in tests for line in _classes(test)]
         for test in tests:
             try:
                 self.cells += _cells(test)
@@ -78,14 +88,34 @@ class Results:
         return self._sources.get((words, direction, protocol))
 
     def features(self) -> str:
-        """What the figures of Table 3 were made with, in words."""
-        used = dict.fromkeys((c.figure.features, c.figure.weights) for c in self.cells if c.row)
+        """What the figures were made with, in words."""
+        used = dict.fromkeys((c.figure.features, c.figure.weights) for c in self.cells)
+        remarks = [f' {said}.' for name, _ in used for said in REMARKS.get(name, ())]
         named = [
             f'{name} ({"no weights" if weights == "none" else f"weights {weights}"}'
             f'{"" if name == INCEPTION else _NOT_INCEPTION})'
             for name, weights in used
         ]
-        return f'Features: {"; ".join(named)}.' if named else 'Features: nothing was measured yet.'
+        if not named:
+            return 'Features: nothing was measured yet.'
+        return f'Features: {"; ".join(named)}.{"".join(dict.fromkeys(remarks))}'
+
+    def verdicts(self, cells: Iterable[Cell]) -> list[str]:
+        """Paragraphs that say which translations are no nearer to the target than the sources.
+
+        Those come first. Of two tests of the same thing the later one counts.
+        """
+        last = {
+            (c.row, c.ablation, c.variant, c.figure.direction): c
+            for c in cells
+            if c.figure.protocol == 'kid'
+        }
+        said = []
+        for cell in last.values():
+            if copies := untranslated_of(cell.figure, cell.test['untranslated']):
+                gained, words = verdict(cell.figure, copies)
+                said.append((gained, f'- {cell.test["row"]}, {cell.variant}: {words}'))
+        return ['\n'.join(in_order(said))] if said else []
 
     def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Figure | None:
         """The figure of a cell of Table 3; ``None`` where nothing was trained."""
@@ -157,8 +187,9 @@ def table_1(results: Results) -> tuple[str, str]:
                     rows.append(_csv_row(1, name, variant, direction, protocol, paper, figure))
             lines.append(line)
         parts.append(f'### {_capital(variant)}\n\n{_markdown(header, lines)}')
-    origins = results.origins(c for c in results.cells if c.ablation)
-    parts = ['## Table 1, ablation', _LEGEND, *parts, *origins]
+    of_ablation = [c for c in results.cells if c.ablation]
+    before = [_LEGEND, results.features(), *results.verdicts(of_ablation)]
+    parts = ['## Table 1, ablation', *before, *parts, *results.origins(of_ablation)]
     return '\n\n'.join(parts), _csv(rows)
 
 
@@ -172,8 +203,9 @@ def table_3(results: Results) -> tuple[str, str]:
     blocks = [_block(results, some, rows) for some in (DIRECTIONS[:5], DIRECTIONS[5:])]
     blocks.append(_block(results, _of_other_data(results), rows))
     parts = ['## Table 3, five data sets in both directions', _LEGEND, results.features()]
-    parts += [*filter(None, blocks), *_diversities(results)]
-    parts += results.origins(c for c in results.cells if c.row)
+    of_rows = [c for c in results.cells if c.row]
+    parts += [*results.verdicts(of_rows), *filter(None, blocks), *_others(results)]
+    parts += results.origins(of_rows)
     return '\n\n'.join(parts), _csv(rows)
 
 
@@ -187,9 +219,10 @@ def table_own(results: Results) -> tuple[str, str]:
     rows: list[dict[str, object]] = []
     block = _block(results, directions, rows, own=True)
     title = f'## Translation models, {" and ".join(directions) or "nothing measured yet"}'
-    parts = [title, _LEGEND_OWN, results.features(), *filter(None, [block])]
-    parts += _diversities(results)
-    parts += results.origins(c for c in results.cells if c.figure.direction in directions)
+    cells = [c for c in results.cells if c.figure.direction in directions]
+    parts = [title, _LEGEND_OWN, results.features(), *results.verdicts(cells)]
+    parts += [*filter(None, [block]), *_others(results)]
+    parts += results.origins(cells)
     return '\n\n'.join(parts), _csv(rows)
 
 
@@ -303,10 +336,15 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def _diversities(results: Results) -> list[str]:
-    """Paragraphs about styles, where they were measured."""
-    said = 'Diversity, the mean LPIPS distance between two styles of a picture; 0 is one style:'
-    return [said, '\n'.join(results.diversity)] if results.diversity else []
+def _others(results: Results) -> list[str]:
+    """Paragraphs about styles and classes, where they were measured."""
+    said = {
+        'Diversity, the mean LPIPS distance between two styles of a picture; 0 is one style:': (
+            results.diversity
+        ),
+        "Pictures that ImageNet's classifier calls by a name:": results.classes,
+    }
+    return [part for title, of in said.items() if of for part in (title, '\n'.join(of))]
 
 
 def _diversity(test: dict[str, Any]) -> list[str]:
@@ -318,6 +356,22 @@ def _diversity(test: dict[str, Any]) -> list[str]:
         f'iterations, seed {_known(test["seed"])}; {figure.features}, {figure.weights}'
         for figure in test['figures']
         if figure.protocol == DIVERSITY
+    ]
+
+
+def _classes(test: dict[str, Any]) -> list[str]:
+    """A line for each direction and class that was looked for."""
+    shares: dict[tuple[str, str], list[str]] = {}
+    for figure in test['figures']:
+        if figure.protocol in CLASS_SHARES:
+            name, _, probability = figure.settings.partition(', ')
+            shares.setdefault((figure.direction, f'{name}; {figure.features}'), []).append(
+                f'{100 * figure.value:.1f} % of the {CLASS_SHARES[figure.protocol]} ({probability})'
+            )
+    return [
+        f'- {test["row"]}, {direction}, {name}: {", ".join(of)}; '
+        f'{_known(test["iterations"])} iterations, seed {_known(test["seed"])}'
+        for (direction, name), of in shares.items()
     ]
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import torch
 from mmagic.registry import METRICS
 from mmengine.logging import MMLogger
 
-from ..pixels import displayed
 from . import kid
-from .extractors import Extractor, build_extractor
-from .figures import Figure, Protocol, metrics, table
-from .trans_metric import TransMetric
+from .extractors import Extractor
+from .feature_metric import FeatureMetric, Measured, of_one_size
+from .figures import Protocol, metrics
 
 
 @METRICS.register_module()
-class TransKID(TransMetric):
+class TransKID(FeatureMetric):
     """KID by three protocols, and FID, of the translations in both directions.
 
     For each direction ``A2B`` it reports raw figures: ``A2B/kid`` and ``kid_std``, to the target
@@ -23,16 +20,16 @@ class TransKID(TransMetric):
     authors' blocks (:func:`kid.kid_blocks`); ``A2B/kid_with_source`` and
     ``kid_with_source_stderr``, their mean with the distance to the source
     (:func:`kid.mean_with_source`); ``A2B/fid``. With another extractor than Inception its name
-    comes first (``A2B/colour_hog_kid``). :attr:`figures` holds them with all that belongs to them,
-    and a table of it is logged. :attr:`untranslated` holds the same figures of the sources in place
-    of the translations: what a model gets that does nothing.
+    comes first (``A2B/colour_hog_kid``). :attr:`figures` holds them with all that belongs to them.
+    :attr:`untranslated` holds the same figures of the sources in place of the translations: what a
+    model gets that does nothing. Both are logged in a table, which begins with the directions in
+    which the translations are no nearer to the target than the sources.
 
-    The images are those that the networks see and give, after the pipeline's resize, as uint8. The
-    extractors know RGB: grey pictures come as grey in three channels, others are refused.
+    See :class:`FeatureMetric` for the pictures.
 
     Args:
         extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
-            built; Inception if not given.
+            built; :func:`~ugatit_mm.evaluation.extractors.default_extractor` if not given.
         subset_size: Images in a subset of ``kid``; where a test set has fewer, so many, and the
             figures say so.
         num_subsets: Subsets of ``kid``.
@@ -43,7 +40,7 @@ class TransKID(TransMetric):
         prefix: As in MMEngine.
 
     Raises:
-        WeightsError: Inception's weights are not there or wrong.
+        WeightsError: The extractor's weights are not there or wrong.
         TooFewImagesError: At the start of a test, or of a training that measures in its validation:
             a test set has fewer than 2 images.
         ValueError: A setting that makes no protocol.
@@ -59,37 +56,8 @@ class TransKID(TransMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device, prefix)
-        self.extractor = build_extractor(extractor)
+        super().__init__(extractor, collect_device, prefix)
         self.protocol = Protocol(subset_size, num_subsets, block_size, seed)
-        self.figures: list[Figure] = []
-        self.untranslated: list[Figure] = []
-        self._sizes: set[str] = set()
-
-    def check_channels(self, channels: int) -> None:
-        """Take grey and RGB pictures only.
-
-        Raises:
-            ValueError: They are others.
-        """
-        super().check_channels(channels)
-        if channels not in (1, 3):
-            raise ValueError(
-                f'KID and FID are measured on grey or RGB pictures, these have {channels} '
-                'channels: leave TransKID (--kid) out; TransStats takes any'
-            )
-
-    def measure(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Compute the features of pictures, all of one size in one pass."""
-        self.check_channels(images[0].shape[2])
-        self._sizes.update(f'{image.shape[1]}x{image.shape[0]}' for image in images)
-        features = [np.empty(0)] * len(images)
-        for shape in dict.fromkeys(image.shape for image in images):
-            chosen = [index for index, image in enumerate(images) if image.shape == shape]
-            batch = torch.from_numpy(np.stack([displayed(images[index]) for index in chosen]))
-            for index, row in zip(chosen, self.extractor(batch.permute(0, 3, 1, 2)), strict=True):
-                features[index] = row
-        return features
 
     def names(self, has_target: bool) -> list[str]:
         """Those of :func:`~ugatit_mm.evaluation.figures.metrics`."""
@@ -113,27 +81,21 @@ class TransKID(TransMetric):
         if said := self.protocol.adapted(*counts.values()):
             MMLogger.get_current_instance().warning(f'{type(self).__name__}: {said}')
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute the figures of both directions, and log their table."""
-        self.figures, self.untranslated = [], []
-        computed = super().compute_metrics(results)
-        MMLogger.get_current_instance().info('\n' + table(self.figures))
-        return computed
-
     def summarise(
         self,
         direction: str,
-        real: list[np.ndarray],
-        fake: list[np.ndarray],
-        target: list[np.ndarray],
+        real: list[Measured],
+        fake: list[Measured],
+        target: list[Measured],
     ) -> dict[str, float]:
         """Compute the figures of one direction."""
         if not target:
             raise kid.TooFewImagesError(f'{direction}: no real images of the target')
-        resize = f'pipeline to {", ".join(sorted(self._sizes))}'
-        figures = self.protocol.measure(direction, self.extractor, fake, target, real, resize)
-        self.figures += figures
-        self.untranslated += self.protocol.measure(
-            direction, self.extractor, real, target, real, resize
+        resize, (source, ours, goal) = of_one_size(direction, real, fake, target)
+        figures, untranslated = (
+            self.protocol.measure(direction, self.extractor, pictures, goal, source, resize)
+            for pictures in (ours, source)
         )
+        self.figures += figures
+        self.untranslated += untranslated
         return metrics(figures)

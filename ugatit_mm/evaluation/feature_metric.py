@@ -1,0 +1,104 @@
+"""What the metrics share that see pictures through an extractor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.logging import MMLogger
+
+from ..messages import listed
+from ..pixels import displayed
+from .extractors import Extractor, build_extractor
+from .figures import Figure, table
+from .trans_metric import TransMetric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a picture: its features (d,), and its size, such as ``256x256``."""
+
+    features: np.ndarray
+    size: str
+
+
+class FeatureMetric(TransMetric):
+    """A metric of features: of sources, translations and real targets, all of one size.
+
+    The images are those that the networks see and give, after the pipeline's resize, as uint8. The
+    extractors know RGB: grey pictures come as grey in three channels, others are refused.
+
+    Args:
+        extractor: A config, or built; see :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
+        collect_device: As in MMEngine.
+        prefix: As in MMEngine.
+
+    Attributes:
+        figures: Of the last evaluation, with all that belongs to them; their table is logged.
+        untranslated: The same of the sources in place of the translations, where that is measured.
+    """
+
+    option = '--kid'  # of tools/test.py, which adds it
+
+    def __init__(
+        self,
+        extractor: dict | Extractor | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        self.extractor = build_extractor(extractor)
+        self.figures: list[Figure] = []
+        self.untranslated: list[Figure] = []
+        MMLogger.get_current_instance().info(
+            f'{type(self).__name__} with {self.extractor.name} (weights: {self.extractor.weights})'
+        )
+
+    def check_channels(self, channels: int) -> None:
+        """Take grey and RGB pictures only.
+
+        Raises:
+            ValueError: They are others.
+        """
+        super().check_channels(channels)
+        if channels not in (1, 3):
+            raise ValueError(
+                f'{type(self).__name__} measures grey or RGB pictures, these have {channels} '
+                f'channels: leave it ({self.option}) out; TransStats takes any'
+            )
+
+    def measure(self, images: list[np.ndarray]) -> list[Measured]:
+        """Compute the features of pictures, all of one size in one pass."""
+        self.check_channels(images[0].shape[2])
+        measured: dict[int, Measured] = {}
+        for shape in dict.fromkeys(image.shape for image in images):
+            chosen = [index for index, image in enumerate(images) if image.shape == shape]
+            batch = torch.from_numpy(np.stack([displayed(images[index]) for index in chosen]))
+            features = self.extractor(batch.permute(0, 3, 1, 2))
+            size = f'{shape[1]}x{shape[0]}'
+            measured |= {i: Measured(row, size) for i, row in zip(chosen, features, strict=True)}
+        return [measured[index] for index in range(len(images))]
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Compute the figures of both directions, and log their table."""
+        self.figures, self.untranslated = [], []
+        computed = super().compute_metrics(results)
+        MMLogger.get_current_instance().info('\n' + table(self.figures, self.untranslated))
+        return computed
+
+
+def of_one_size(
+    direction: str, *sets: Sequence[Measured]
+) -> tuple[str, list[Sequence[np.ndarray]]]:
+    """The resize that all pictures of a direction went through, in words, and their features.
+
+    Raises:
+        ValueError: They have several sizes: features tell sizes apart, too.
+    """
+    sizes = sorted({each.size for measured in sets for each in measured})
+    if len(sizes) > 1:
+        raise ValueError(
+            f'{direction}: the pictures come in several sizes ({listed(sizes)}), which would be '
+            'measured with them: let the test pipeline bring all to one (img_size, or Resize)'
+        )
+    return f'pipeline to {sizes[0]}', [[each.features for each in measured] for measured in sets]

@@ -29,6 +29,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='the sources, for the figures of the untranslated pictures and the mean with them',
     )
     parser.add_argument(
+        '--ideal',
+        type=os.path.expanduser,
+        metavar='DIR',
+        help='what the translations should be, by the same names, where that is known: SSIM and L1 '
+        'to them, and the share of the way that is closed',
+    )
+    parser.add_argument(
         '--extractor',
         nargs='+',
         help='registered extractors (InceptionFeatures where its weights are, else '
@@ -97,13 +104,15 @@ def main(argv: list[str] | None = None) -> int:
                 Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
                 classes=() if index else args.classes,
                 size=args.size and (args.size * 2)[:2],
+                ideal_dir=args.ideal,
                 deep_range=args.deep_range,
                 batch_size=args.batch_size,
                 num_workers=args.num_workers,
                 progress=sys.stderr.isatty(),
             )
-            figures += compared.figures
-            untranslated += compared.untranslated
+            # Figures of pixels are the same for each extractor.
+            figures += [figure for figure in compared.figures if figure not in figures]
+            untranslated += [each for each in compared.untranslated if each not in untranslated]
     except (ImportError, OSError, ValueError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -24,11 +24,18 @@ PROTOCOLS = {
     'kid_with_source': "mean of KID to target and to source, blocks (the authors' mean_KID)",
     'fid': 'FID to the target (biased upwards for few images)',
     'lpips_diversity': 'LPIPS distance between two styles of a picture',
+    'share_closed': 'share of the way from the sources to the ideal, by KID to the target (1: all)',
+    'ssim': 'SSIM to the ideal translation, in grey (1: equal); of the sources: in grey',
+    'l1': 'L1 to the ideal translation (0 to 255); of the sources: in grey',
     **{
         key: f"share of the {pictures} that ImageNet's classifier calls so"
         for key, pictures in CLASS_SHARES.items()
     },
 }
+
+
+RAW = ('fid', 'lpips_diversity', 'share_closed', 'ssim', 'l1')
+"""Protocols whose figures nobody prints times 100."""
 
 
 OF_PAPERS = ('inception', 'LPIPS 0.1, AlexNet')
@@ -288,7 +295,7 @@ def table(figures: Sequence[Figure], untranslated: Sequence[Figure] = ()) -> str
             kind = f'; {figure.spread_kind}' if figure.spread_kind else ''
             column = ' - |' if beside else ''
             if copy:
-                column = f' {plus_minus(copy, 1 if copy.protocol == "fid" else 100)} |'
+                column = f' {plus_minus(copy, 1 if copy.protocol in RAW else 100)} |'
             lines.append(
                 f'| {figure.direction} | {PROTOCOLS[figure.protocol]} | {plus_minus(figure, 100)} '
                 f'| {plus_minus(figure)} |{column} {figure.settings}{kind} | {images} |'
@@ -300,13 +307,12 @@ def table(figures: Sequence[Figure], untranslated: Sequence[Figure] = ()) -> str
 def plus_minus(figure: Figure, times: int = 1) -> str:
     """A figure with its spread: two digits behind the point times 100, five raw.
 
-    FID and LPIPS are not multiplied: nobody prints them so.
+    What :data:`RAW` lists is not multiplied.
     """
-    if figure.protocol == 'fid':
-        return f'{figure.value:.2f}' if times == 1 else '-'
-    if figure.protocol == 'lpips_diversity' and times != 1:
+    if figure.protocol in RAW and times != 1:
         return '-'
-    digits = 2 if times == 100 else 5
+    digits = {'fid': 2, 'l1': 2, 'ssim': 3, 'share_closed': 2}.get(figure.protocol, 5)
+    digits = 2 if times == 100 else digits
     text = f'{times * figure.value:.{digits}f}'
     if figure.spread is None or not math.isfinite(figure.spread):
         return text

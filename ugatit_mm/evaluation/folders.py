@@ -1,7 +1,7 @@
 """Figures of folders of pictures, whoever made them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..pixels import resize, sides_in_words, sides_of, size_words
 from .class_share import class_names, class_shares
 from .extractors import EfficientNetLite0Features, Extractor, build_extractor
 from .figures import Figure, Protocol
+from .ideal import in_grey, share_closed, to_the_ideal
 
 
 class Pictures(Dataset):
@@ -113,6 +114,7 @@ def compare_folders(
     name: str | None = None,
     classes: Sequence[str | int] = (),
     size: int | Sequence[int] | None = None,
+    ideal_dir: str | os.PathLike | None = None,
     **reading: Any,
 ) -> Compared:
     """Measure the translations of one folder against the real images of another.
@@ -132,11 +134,15 @@ def compare_folders(
             the other figures.
         size: As in :func:`folder_features`. Without it pictures that have one size in all folders
             stay as they are, and else are brought to that of the translations.
+        ideal_dir: What the translations should be, one of the same name for each, where that is
+            known: adds SSIM and L1 to it, those of the grey sources beside them, and with sources
+            the share of the way from these that is closed (:mod:`.ideal`).
         reading: ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in
             :func:`folder_features`.
 
     Raises:
-        ValueError: No size is given, and the translations have several; or a class is unknown.
+        ValueError: No size is given, and the translations have several; or a class is unknown; or
+            the ideal translations are not those of the others' names.
         As :func:`folder_features` and :meth:`Protocol.measure`.
     """
     wanted = class_names(classes) if classes else {}
@@ -144,29 +150,70 @@ def compare_folders(
     folders = {'fake': fake_dir, 'target': target_dir}
     if source_dir:
         folders['source'] = source_dir
+    if ideal_dir:
+        folders['ideal'] = ideal_dir
+        _check_names(folders)
     size, resized = _one_size(folders, size, **reading)
 
-    def features(extractor: Extractor) -> list[np.ndarray]:
-        found = [folder_features(x, extractor, size, **reading) for x in folders.values()]
-        return [*found, *[np.empty((0,))] * (3 - len(found))]
+    def features(extractor: Extractor) -> dict[str, np.ndarray]:
+        return {what: folder_features(x, extractor, size, **reading) for what, x in folders.items()}
 
     name = name or os.path.basename(os.path.abspath(fake_dir))
-    fake, target, source = features(extractor)
-    figures, untranslated = (
-        (protocol or Protocol()).measure(
-            *(name, extractor, pictures, target, source if source_dir else None, resized)
+    found = features(extractor)
+    measured = {
+        what: (protocol or Protocol()).measure(
+            name, extractor, found[what], found['target'], found.get('source'), resized
         )
-        if len(pictures)
-        else []
-        for pictures in (fake, source)
-    )
+        for what in ('fake', 'source', 'ideal')
+        if what in found
+    }
+    figures, untranslated = measured['fake'], measured.get('source', [])
+    if 'ideal' in folders:
+        if untranslated:  # the first figure is the one to the target only
+            figures.append(share_closed(*(measured[x][0] for x in ('fake', 'source', 'ideal'))))
+        pictures = {
+            what: _pictures(folders[what], size, **reading)
+            for what in ('fake', 'source', 'ideal')
+            if what in folders
+        }
+        figures += to_the_ideal(name, pictures['fake'], pictures['ideal'], resized)
+        if untranslated:
+            greys = [in_grey(picture) for picture in pictures['source']]
+            untranslated += to_the_ideal(name, greys, pictures['ideal'], resized)
     if wanted:
         classifier = extractor
         if not isinstance(classifier, EfficientNetLite0Features):
             classifier = EfficientNetLite0Features()
-            fake, target, source = features(classifier)
-        figures += class_shares(name, classifier, wanted, (fake, source, target), resized)
+            found = features(classifier)
+        sets = [found.get(what, np.empty(0)) for what in ('fake', 'source', 'target')]
+        figures += class_shares(name, classifier, wanted, sets, resized)
     return Compared(figures, untranslated)
+
+
+def _check_names(folders: Mapping[str, str | os.PathLike]) -> None:
+    """See that sources and ideal translations are those of the translations, by their names.
+
+    Raises:
+        ValueError: They are others.
+    """
+    names = {
+        what: {os.path.splitext(os.path.relpath(path, folder))[0] for path in find_images(folder)}
+        for what, folder in folders.items()
+        if what != 'target'
+    }
+    for what, found in names.items():
+        if odd := found ^ names['fake']:
+            raise ValueError(
+                f"'{folders[what]}' and '{folders['fake']}' are compared one by one and must hold "
+                f'pictures of the same names: only one of them has {listed(sorted(odd), 3)}'
+            )
+
+
+def _pictures(folder: str | os.PathLike, size: int | Sequence[int] | None, **reading: Any) -> list:
+    """The pictures of a folder, uint8 (H, W, 3)."""
+    pictures = Pictures(find_images(folder), size, reading.get('deep_range'))
+    batches = _batches(pictures, 32, reading.get('num_workers', 0), None)
+    return [image.permute(1, 2, 0).numpy() for batch in batches for image in batch]
 
 
 def _one_size(

@@ -25,8 +25,16 @@ from .messages import first_line, printable
 from .values import Typed, literal
 
 # Given as options, these are carried to every place that needs them.
-SHORTCUTS = ('data_root', 'img_size', 'load_size', 'channels', 'deep_range', 'domains')
-NUMBERS = ('img_size', 'load_size', 'channels', 'deep_range')  # the rest is text
+SHORTCUTS = (
+    'data_root',
+    'img_size',
+    'load_size',
+    'crop_size',
+    'channels',
+    'deep_range',
+    'domains',
+)
+NUMBERS = ('img_size', 'load_size', 'crop_size', 'channels', 'deep_range')  # the rest is text
 GONE = ('GatherShardsHook',)  # hooks that configs of earlier versions name
 
 
@@ -39,11 +47,12 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
             configs of the package, with or without its folder.
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
-            ``load_size=N``) the size in all pipelines and the model (:func:`apply_img_size`, also
-            where the file says so), ``channels=N`` the number of channels likewise
-            (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values that are black and white in
-            pictures of more than 8 bits (:func:`apply_deep_range`), ``domains.A=NAME
-            domains.B=NAME`` the names of the domains. A single place given beside them wins.
+            ``load_size=N``, ``crop_size=N``) the size in all pipelines and the model
+            (:func:`apply_img_size`, also where the file says so), ``channels=N`` the number of
+            channels likewise (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values that are
+            black and white in pictures of more than 8 bits (:func:`apply_deep_range`),
+            ``domains.A=NAME domains.B=NAME`` the names of the domains. A single place given beside
+            them wins.
             ``load_from.PART=FILE`` takes the weights of one part, such as ``generators.B``, from a
             file.
 

@@ -268,6 +268,22 @@ def test_a_rectangle_from_the_command_line(options, load):
     assert tuple(cfg.model.generator.img_size) == (64, 128)
 
 
+@pytest.mark.parametrize(
+    ('options', 'load'), [({}, (96, 128)), ({'load_size': 120}, (120, 160))], ids=str
+)
+def test_training_may_see_parts_of_pictures(options, load):
+    """At the scale of the tests, unless load_size says another; the model is for whole pictures."""
+    cfg = Config.fromfile(CONFIG)
+    size = {'img_size': (96, 128), 'crop_size': 64, 'model.generator': {'img_size': 256}}
+    cfg.merge_from_dict(size | options)
+    apply_img_size(cfg)
+    steps = cfg.train_dataloader.dataset.pipeline
+    assert [tuple(step.scale) for step in steps[:2]] == 2 * [load[::-1]]
+    assert tuple(steps[4].crop_size) == (64, 64)
+    assert [tuple(step.scale) for step in cfg.test_pipeline[:2]] == 2 * [(128, 96)]
+    assert tuple(cfg.model.generator.img_size) == (96, 128)
+
+
 @pytest.mark.parametrize(('options', 'scale'), [({}, (128, 64)), ({'load_size': 80}, (160, 80))])
 def test_sizes_that_keep_the_proportions(options, scale):
     """Without load_size the crop takes off what a picture has more than the size."""
@@ -334,6 +350,9 @@ def test_no_size_leaves_a_config_alone():
         ({'img_size': (64, 96), 'load_size': (70, 90)}, ValueError, r'70x90\) must .* \(64x96\)'),
         ({'img_size': 0}, ValueError, 'img_size must be positive'),
         ({'img_size': 128, 'load_size': 127}, ValueError, 'at least img_size'),
+        ({'img_size': 128, 'crop_size': 129}, ValueError, r'\(128\) must be at least crop_size'),
+        ({'img_size': 128, 'crop_size': 0}, ValueError, 'crop_size must be positive, got 0'),
+        ({'img_size': 128, 'crop_size': 'x'}, TypeError, 'crop_size must be an integer'),
     ],
 )
 def test_bad_sizes(options, error, message):

@@ -250,17 +250,20 @@ def test_sizes_that_discriminators_do_not_take(name, side, layers, option, small
         assert small(images) is not None
 
 
-def test_a_size_is_refused_before_anything_is_built(data_root, tmp_path: Path, capfd):
+@pytest.mark.parametrize(
+    ('size', 'said'), [({}, 'img_size=48'), ({'img_size': 64, 'crop_size': 32}, 'crop_size=48')]
+)
+def test_a_size_is_refused_before_anything_is_built(data_root, tmp_path: Path, capfd, size, said):
     """The tool says one line and leaves no folder."""
     work = tmp_path / 'work'
-    options = as_arguments({**TINY, 'data_root': data_root})
+    options = as_arguments({**TINY, 'data_root': data_root, **size, 'load_size': None})
     words = ['ugatit_custom', '--work-dir', str(work), '--cfg-options', *options]
     words.append('model.discriminator.num_layers=(6,4)')
     assert load_tool('train').main(words) == 1
     out, err = capfd.readouterr()
     assert err == (
         'error: images of 32x32 are too small for the discriminator, which needs 48: --cfg-options '
-        '"model.discriminator.num_layers=(5,4)" or img_size=48\n'
+        f'"model.discriminator.num_layers=(5,4)" or {said}\n'
     )
     assert not out and not work.exists()
 

@@ -14,42 +14,51 @@ Sides = tuple[int, int]
 
 
 def apply_img_size(cfg: Config) -> None:
-    """Carry ``cfg.img_size`` and ``cfg.load_size`` into every pipeline and the model, in place.
+    """Carry ``img_size``, ``load_size``, ``crop_size`` into all pipelines and the model, in place.
 
     A Python config computes its pipelines before a child or a command line can change
     ``img_size``; this makes up for it, so that ``--cfg-options img_size=128``, or one line in a
     child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
-    ``scale``, with a later ``Crop`` or ``FixedCrop`` goes to ``load_size``, any other, and every
-    crop, to ``img_size``; one that keeps the picture's proportions (``keep_ratio``) goes to
-    ``img_size`` where there is no ``load_size``, and the crop takes off what the picture has more.
-    In the model each field named ``img_size`` is set. A config without ``img_size``, or with None,
-    is left alone.
+    ``scale``, with a later ``Crop`` or ``FixedCrop`` goes to ``load_size``, any other to
+    ``img_size``, and every crop to ``crop_size``; one that keeps the picture's proportions
+    (``keep_ratio``) goes to ``img_size`` where there is no ``load_size``, and the crop takes off
+    what the picture has more. In the model each field named ``img_size`` is set. A config without
+    ``img_size``, or with None, is left as it is.
 
     Args:
         cfg: ``img_size`` is what the networks see, in pixels: the side of a square, or (height,
             width). ``load_size`` is the size before the random crop: (height, width), or the
             shorter side, the longer one by the proportion of ``img_size``; None for the shorter
-            side + 30 (the official PyTorch program).
+            side + 30 (the official PyTorch program). ``crop_size`` is what training sees of it,
+            None for ``img_size``; with it ``load_size`` is ``img_size`` where it is None, so that
+            training sees parts of pictures at the scale at which tests see the whole.
 
     Raises:
         TypeError: A size is neither an integer nor two of them.
-        ValueError: ``img_size`` is not positive, ``load_size`` is smaller, or set where nothing
-            crops, or no pipeline has a step that sets a size.
+        ValueError: ``img_size`` is not positive, ``load_size`` is smaller than what is cropped out
+            of it, one of the two others is set where nothing crops, or no pipeline has a step that
+            sets a size.
     """
     if cfg.get('img_size') is None:
         return
     img_size = _sides('img_size', cfg.img_size)
     if min(img_size) < 1:
         raise ValueError(f'img_size must be positive, got {cfg.img_size}.')
-    load_size = _load_size(cfg.get('load_size'), img_size)
-    if load_size[0] < img_size[0] or load_size[1] < img_size[1]:
+    asked, crop = cfg.get('load_size'), cfg.get('crop_size')
+    cropped = 'img_size' if crop is None else 'crop_size'
+    crop_size = img_size if crop is None else _sides('crop_size', crop)
+    if min(crop_size) < 1:
+        raise ValueError(f'crop_size must be positive, got {crop}.')
+    load_size = img_size if asked is None and crop is not None else _load_size(asked, img_size)
+    if load_size[0] < crop_size[0] or load_size[1] < crop_size[1]:
         raise ValueError(
-            f'load_size ({sides_in_words(load_size)}) must be at least img_size '
-            f'({sides_in_words(img_size)}), or None for img_size + 30.'
+            f'load_size ({sides_in_words(load_size)}) must be at least {cropped} '
+            f'({sides_in_words(crop_size)}), or None for img_size'
+            f'{" + 30" if crop is None else ""}.'
         )
-    kept_size = img_size if cfg.get('load_size') is None else load_size
+    kept_size = img_size if asked is None else load_size
     steps = [
-        _set_pipeline(pipeline, img_size, load_size, kept_size)
+        _set_pipeline(pipeline, img_size, load_size, kept_size, crop_size)
         for pipeline in _pipelines(dict(cfg.items()))
     ]
     if not any(steps):
@@ -57,11 +66,12 @@ def apply_img_size(cfg: Config) -> None:
             'img_size is set, but no pipeline of this config has a Resize or Crop step, or a '
             'LoadRGBImage with a scale.'
         )
-    if cfg.get('load_size') is not None and load_size != img_size and not _crops(cfg):
-        raise ValueError(
-            f'load_size is {cfg.load_size}, but no pipeline of this config crops: leave it out, or '
-            'add a Crop.'
-        )
+    for name, sides in (('load_size', load_size), ('crop_size', crop_size)):
+        if cfg.get(name) is not None and sides != img_size and not _crops(cfg):
+            raise ValueError(
+                f'{name} is {cfg[name]}, but no pipeline of this config crops: leave it out, or '
+                'add a Crop.'
+            )
     _set_fields(cfg.get('model'), img_size[0] if img_size[0] == img_size[1] else img_size)
 
 
@@ -134,14 +144,16 @@ def _crops(cfg: Config) -> bool:
     return any(isinstance(step, dict) and step.get('type') in CROPS for step in steps)
 
 
-def _set_pipeline(pipeline: list, img_size: Sides, load_size: Sides, kept_size: Sides) -> int:
+def _set_pipeline(
+    pipeline: list, img_size: Sides, load_size: Sides, kept_size: Sides, crop_size: Sides
+) -> int:
     """Set the sizes of one pipeline; returns how many steps have one."""
     crop_follows = False
     count = 0
     for step in reversed(pipeline):
         kind = step.get('type') if isinstance(step, dict) else None
         if kind in CROPS:
-            step['crop_size'] = img_size
+            step['crop_size'] = crop_size
             crop_follows = True
         elif kind == 'Resize' or (kind == 'LoadRGBImage' and step.get('scale')):
             before_crop = kept_size if step.get('keep_ratio') else load_size

@@ -180,7 +180,8 @@ def _check_batches(cfg: Any) -> None:
         with FakeTensorMode():  # takes no time and no memory
             network = MODELS.build(cfg.model[field])
         with refusing():
-            check_size(network, field, *size)
+            option = 'img_size' if cfg.get('crop_size') is None else 'crop_size'
+            check_size(network, field, *size, option)
 
 
 def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:

@@ -1,10 +1,11 @@
 # Unpaired folders trainA, trainB, testA, testB, at 256 x 256. Which folders, a config says.
 #
-# To change the size, set img_size (and, if you like, load_size), in a child config or by
-# `--cfg-options img_size=128`: the project's tools carry both into every pipeline below and into
+# To change the size, set img_size (and, if you like, load_size, crop_size), in a child config or by
+# `--cfg-options img_size=128`: the project's tools carry them into every pipeline below and into
 # the model. Set img_size = None if you write pipelines of your own and want them as they are.
 img_size = 256  # or (height, width)
 load_size = None  # before the random crop; None: the shorter side + 30, as the official program
+crop_size = None  # what training sees; None: img_size. A number: parts of pictures, cheaper steps
 channels = None  # of the pictures, 1 (grey) to 8 (bands); None: as pipelines and model say (RGB)
 
 # Recorded with each sample; without the channel order MMagic would take the images for BGR.

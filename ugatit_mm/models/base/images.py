@@ -50,7 +50,7 @@ def check_smallest(x: Tensor, smallest: int) -> None:
         )
 
 
-def check_size(network: Any, field: str, height: int, width: int) -> None:
+def check_size(network: Any, field: str, height: int, width: int, option: str = 'img_size') -> None:
     """Raise a ValueError, with the option to type, if images are too small for a network.
 
     Args:
@@ -59,6 +59,7 @@ def check_size(network: Any, field: str, height: int, width: int) -> None:
         field: Its field of the model's config.
         height: Of the images.
         width: Of the images.
+        option: The one that set their size.
     """
     smallest = getattr(network, 'min_size', 0)
     if min(height, width) >= smallest:
@@ -70,9 +71,9 @@ def check_size(network: Any, field: str, height: int, width: int) -> None:
     ]
     least = -(-smallest // 4) * 4
     options.append(
-        f'img_size={least}'
+        f'{option}={least}'
         if height == width
-        else f'"img_size=({max(height, least)},{max(width, least)})"'
+        else f'"{option}=({max(height, least)},{max(width, least)})"'
     )
     raise ValueError(
         f'images of {height}x{width} are too small for the {field}, which needs {smallest}: '

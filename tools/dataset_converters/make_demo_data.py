@@ -1,4 +1,4 @@
-"""Write the demo data set (colour photos against pencil drawings); needs no download."""
+"""Write the demo data set (photographs against charcoal drawings); needs no download."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('out_dir', nargs='?', default='data/demo', help='folder to create')
-    parser.add_argument('--size', type=int, default=96, help='side of the images in pixels')
-    parser.add_argument('--num-train', type=int, default=200, help='training images per domain')
-    parser.add_argument('--num-test', type=int, default=16, help='test images per domain')
-    parser.add_argument('--seed', type=int, default=0, help='which crops are drawn')
+    parser.add_argument('--size', type=int, default=128, help='side of the images in pixels')
+    parser.add_argument('--num-train', type=int, default=130, help='training images per domain')
+    parser.add_argument('--num-test', type=int, default=100, help='test images per domain')
+    parser.add_argument('--seed', type=int, default=0, help='which photographs go where')
     return parser.parse_args()
 
 

@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    # One core is left to the data; with small pictures a busy core costs more than it brings.
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     print('1/4  data: photographs (A) and charcoal drawings of other photographs (B)')
     make_demo_data(data)
     run = work_dir / 'run'

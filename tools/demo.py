@@ -22,7 +22,8 @@ from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import IDEAL, make_demo_data
 from ugatit_mm.engine.runner import to_train
 from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
-from ugatit_mm.evaluation import Figure, compare_folders
+from ugatit_mm.evaluation import Figure, WeightsError, compare_folders
+from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.figures import verdicts
 from ugatit_mm.fields import building
 from ugatit_mm.hooks.ema import averaged
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         options['train_cfg.max_iters'] = args.iters
     try:
         cfg = load_config('demo/ugatit_demo', options)
-    except ConfigError as error:
+        extractor = build_extractor(EXTRACTOR)  # what it lacks is said before the training
+    except (ConfigError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     # One core is left to the data; with small pictures a busy core costs more than it brings.
@@ -96,11 +98,11 @@ def main(argv: list[str] | None = None) -> int:
         translations / 'photo2drawing',
         data / 'testB',
         data / 'testA',
-        EXTRACTOR,
+        extractor,
         ideal_dir=data / IDEAL,
     )
     coloured = compare_folders(
-        translations / 'drawing2photo', data / 'testA', data / 'testB', EXTRACTOR
+        translations / 'drawing2photo', data / 'testA', data / 'testB', extractor
     )
     figures = [*coloured.figures, *drawn.figures]
     untranslated = [*coloured.untranslated, *drawn.untranslated]

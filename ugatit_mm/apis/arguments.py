@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import load_config
+from ..config import load_config, metrics_of
 from ..converters.networks import kind_of
 from ..engine.optim import AUTOCAST_DTYPES
 from ..evaluation.extractors import default_extractor
@@ -138,8 +138,7 @@ def _metrics(cfg: Config, kind: str) -> Iterator[list[dict]]:
     """The fields of the metrics of a kind of the test; one is added where there is none."""
     evaluator = cfg.get('test_evaluator') or []
     inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
-    metrics = evaluator['metrics'] if inside else evaluator
-    metrics = [metrics] if isinstance(metrics, Mapping) else metrics
+    metrics = metrics_of(evaluator)
     found = [dict(metric) for metric in metrics if metric['type'] == kind] or [{'type': kind}]
     yield found
     metrics = [*(metric for metric in metrics if metric['type'] != kind), *found]

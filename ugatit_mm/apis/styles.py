@@ -2,13 +2,13 @@
 
 import argparse
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ..config import metrics_of
 from ..converters.networks import kind_of
 from ..datasets.deep import Range
 from ..datasets.loading import ImageReadError
@@ -101,14 +101,10 @@ def check_diversity(cfg: Config, style: int | Picture | None = None) -> None:
         cfg: Of a test.
         style: Seed, or a picture that lends its style.
     """
-    kind = kind_of(cfg.model)
-    evaluator = cfg.get('test_evaluator') or []
-    metrics = evaluator.get('metrics', evaluator) if isinstance(evaluator, Mapping) else evaluator
-    types = [metrics] if isinstance(metrics, Mapping) else metrics
-    has_none = kind.style_shape is UnpairedTranslation.style_shape
-    if not any(metric.get('type') == 'StyleDiversity' for metric in types):
+    kind, metrics = kind_of(cfg.model), metrics_of(cfg.get('test_evaluator') or [])
+    if not any(metric.get('type') == 'StyleDiversity' for metric in metrics):
         return
-    if has_none:
+    if kind.style_shape is UnpairedTranslation.style_shape:
         raise StyleError(f'{kind.ROW} has no styles: leave out StyleDiversity, --diversity')
     if style is not None and not _is_seed(style):
         raise StyleError(

@@ -136,20 +136,24 @@ def _draw_all(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Relative path and pixels, uint8 (size, size, 3), of every image."""
     names = np.random.default_rng(seed).permutation(_names())
-    ends = np.cumsum([num_train, num_train, num_test, num_test])
-    parts = zip(('trainA', 'trainB', 'testA', 'testB'), np.split(names, ends), strict=False)
+    parts = (  # folders of the photographs and of their drawings
+        ('trainA', None, num_train),
+        (None, 'trainB', num_train),
+        ('testA', IDEAL, num_test),
+        (None, 'testB', num_test),
+    )
     with zipfile.ZipFile(PHOTOS) as photos:
-        for folder, chosen in parts:
+        for plain, drawn, count in parts:
+            chosen, names = names[:count], names[count:]
             for index, name in enumerate(chosen):
                 photo = decode_rgb(photos.read(name), name)
                 if size != SIZE:
                     resized = Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS)
                     photo = np.array(resized)
-                drawn = {'B': folder, 'A': IDEAL}[folder[-1]]
                 file = f'{index:04d}.png'
-                if folder.endswith('A'):
-                    yield f'{folder}/{file}', photo
-                if folder != 'trainA':
+                if plain is not None:
+                    yield f'{plain}/{file}', photo
+                if drawn is not None:
                     yield f'{drawn}/{file}', charcoal_drawing(photo)
 
 

@@ -22,7 +22,7 @@ from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import IDEAL, make_demo_data
 from ugatit_mm.engine.runner import to_train
 from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
-from ugatit_mm.evaluation import Figure, WeightsError, compare_folders
+from ugatit_mm.evaluation import Compared, Figure, WeightsError, compare_folders
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.figures import verdicts
 from ugatit_mm.fields import building
@@ -104,21 +104,17 @@ def main(argv: list[str] | None = None) -> int:
     coloured = compare_folders(
         translations / 'drawing2photo', data / 'testA', data / 'testB', extractor
     )
-    figures = [*coloured.figures, *drawn.figures]
-    untranslated = [*coloured.untranslated, *drawn.untranslated]
-    print(table(figures, untranslated))
+    both = Compared(*(one + other for one, other in zip(coloured, drawn, strict=True)))
+    print(table(*both))
     print(f'\npictures: {work_dir}/sheet.png, losses.png, translations/')
-    said = {'figures': figures, 'untranslated': untranslated}
-    entries = {name: [each.to_dict() for each in those] for name, those in said.items()}
-    (work_dir / 'figures.json').write_text(json.dumps(entries, indent=1))
+    (work_dir / 'figures.json').write_text(json.dumps(both.to_dict(), indent=1))
     return 0
 
 
 @torch.no_grad()
 def write_sheet(runner: Runner, path: Path) -> None:
     """Write one picture with four test images in each direction."""
-    dataset = runner.build_dataloader(runner.cfg.test_dataloader).dataset
-    images = first_images(dataset, runner.model, 4)
+    images = first_images(runner.val_loop.dataloader.dataset, runner.model, 4)
     sheets = [translation_sheet(runner.model, images[x], y) for x, y in ('AB', 'BA')]
     Image.fromarray(np.concatenate(sheets, axis=1)).save(path)
 

@@ -90,37 +90,33 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    figures, untranslated = [], []
+    # With weights and no name they are Inception's.
+    given = [dict(type=name) if name else {} for name in args.extractor or [None]]
+    if args.weights:
+        given[0]['weights'] = args.weights
     try:
         if args.module:
             importlib.import_module(args.module)
-        for index, extractor in enumerate(args.extractor or [None]):
-            given = dict(type=extractor, weights=args.weights)
-            compared = compare_folders(
-                args.fake_dir,
-                args.real_dir,
-                args.source,
-                {name: value for name, value in given.items() if value},
-                Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
-                classes=() if index else args.classes,
-                size=args.size and (args.size * 2)[:2],
-                ideal_dir=args.ideal,
-                deep_range=args.deep_range,
-                batch_size=args.batch_size,
-                num_workers=args.num_workers,
-                progress=sys.stderr.isatty(),
-            )
-            # Figures of pixels are the same for each extractor.
-            figures += [figure for figure in compared.figures if figure not in figures]
-            untranslated += [each for each in compared.untranslated if each not in untranslated]
+        compared = compare_folders(
+            args.fake_dir,
+            args.real_dir,
+            args.source,
+            given,
+            Protocol(args.subset_size, args.num_subsets, args.block_size, args.seed),
+            classes=args.classes,
+            size=args.size and (args.size * 2)[:2],
+            ideal_dir=args.ideal,
+            deep_range=args.deep_range,
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+            progress=sys.stderr.isatty(),
+        )
     except (ImportError, OSError, ValueError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(table(figures, untranslated))
+    print(table(*compared))
     if args.json:
-        found = {'figures': figures, 'untranslated': untranslated}
-        entries = {name: [each.to_dict() for each in those] for name, those in found.items()}
-        Path(args.json).write_text(json.dumps(entries, indent=1) + '\n')
+        Path(args.json).write_text(json.dumps(compared.to_dict(), indent=1) + '\n')
     return 0
 
 

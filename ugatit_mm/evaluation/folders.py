@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,10 @@ class Compared(NamedTuple):
     figures: list[Figure]
     untranslated: list[Figure]
 
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """For JSON."""
+        return {name: [each.to_dict() for each in those] for name, those in self._asdict().items()}
+
 
 def folder_features(
     folder: str | os.PathLike,
@@ -109,7 +114,7 @@ def compare_folders(
     fake_dir: str | os.PathLike,
     target_dir: str | os.PathLike,
     source_dir: str | os.PathLike | None = None,
-    extractor: dict | Extractor | None = None,
+    extractor: dict | Extractor | Sequence[dict | Extractor] | None = None,
     protocol: Protocol | None = None,
     name: str | None = None,
     classes: Sequence[str | int] = (),
@@ -127,11 +132,12 @@ def compare_folders(
         target_dir: Real images of the target domain.
         source_dir: The sources; without them the mean with the source is left out, and the figures
             of the sources themselves.
-        extractor: A config or built; see :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
+        extractor: A config or built, or several; see
+            :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         protocol: Subsets, blocks, seed.
         name: Stands as the direction of the figures; the fake folder's name if not given.
         classes: Of ImageNet, see :class:`~ugatit_mm.evaluation.ClassShare`; their shares come after
-            the other figures.
+            the other figures of the first extractor.
         size: As in :func:`folder_features`. Without it pictures that have one size in all folders
             stay as they are, and else are brought to that of the translations.
         ideal_dir: What the translations should be, one of the same name for each, where that is
@@ -146,7 +152,8 @@ def compare_folders(
         As :func:`folder_features` and :meth:`Protocol.measure`.
     """
     wanted = class_names(classes) if classes else {}
-    extractor = build_extractor(extractor)
+    given = extractor if isinstance(extractor, Sequence) else [extractor]
+    extractors = [build_extractor(each) for each in given]
     folders = {'fake': fake_dir, 'target': target_dir}
     if source_dir:
         folders['source'] = source_dir
@@ -154,40 +161,48 @@ def compare_folders(
         folders['ideal'] = ideal_dir
         _check_names(folders)
     size, resized = _one_size(folders, size, **reading)
-
-    def features(extractor: Extractor) -> dict[str, np.ndarray]:
-        return {what: folder_features(x, extractor, size, **reading) for what, x in folders.items()}
-
     name = name or os.path.basename(os.path.abspath(fake_dir))
-    found = features(extractor)
-    measured = {
-        what: (protocol or Protocol()).measure(
-            name, extractor, found[what], found['target'], found.get('source'), resized
-        )
-        for what in ('fake', 'source', 'ideal')
-        if what in found
-    }
-    figures, untranslated = measured['fake'], measured.get('source', [])
-    if 'ideal' in folders:
-        if untranslated:  # the first figure is the one to the target only
-            figures.append(share_closed(*(measured[x][0] for x in ('fake', 'source', 'ideal'))))
-        pictures = {
-            what: _pictures(folders[what], size, **reading)
-            for what in ('fake', 'source', 'ideal')
-            if what in folders
+    judged = [what for what in ('fake', 'source', 'ideal') if what in folders]
+    features: list[dict[str, np.ndarray]] = []  # by extractor
+    each: list[Compared] = []
+    for one in extractors:
+        found = {what: folder_features(x, one, size, **reading) for what, x in folders.items()}
+        measured = {
+            what: (protocol or Protocol()).measure(
+                name, one, found[what], found['target'], found.get('source'), resized
+            )
+            for what in judged
         }
-        figures += to_the_ideal(name, pictures['fake'], pictures['ideal'], resized)
-        if untranslated:
+        figures = measured['fake']
+        if source_dir and ideal_dir:  # the first figure is the one to the target only
+            figures.append(share_closed(*(measured[x][0] for x in ('fake', 'source', 'ideal'))))
+        features.append(found)
+        each.append(Compared(figures, measured.get('source', [])))
+
+    first = each[0]
+    if ideal_dir:
+        pictures = {what: _pictures(folders[what], size, **reading) for what in judged}
+        first.figures.extend(to_the_ideal(name, pictures['fake'], pictures['ideal'], resized))
+        if source_dir:
             greys = [in_grey(picture) for picture in pictures['source']]
-            untranslated += to_the_ideal(name, greys, pictures['ideal'], resized)
+            first.untranslated.extend(to_the_ideal(name, greys, pictures['ideal'], resized))
     if wanted:
-        classifier = extractor
-        if not isinstance(classifier, EfficientNetLite0Features):
+        classifiers = (
+            (one, found)
+            for one, found in zip(extractors, features, strict=True)
+            if isinstance(one, EfficientNetLite0Features)
+        )
+        classifier, found = next(classifiers, (None, {}))
+        if classifier is None:
             classifier = EfficientNetLite0Features()
-            found = features(classifier)
+            found = {
+                what: folder_features(x, classifier, size, **reading)
+                for what, x in folders.items()
+                if what != 'ideal'
+            }
         sets = [found.get(what, np.empty(0)) for what in ('fake', 'source', 'target')]
-        figures += class_shares(name, classifier, wanted, sets, resized)
-    return Compared(figures, untranslated)
+        first.figures.extend(class_shares(name, classifier, wanted, sets, resized))
+    return Compared(*(list(chain.from_iterable(those)) for those in zip(*each, strict=True)))
 
 
 def _check_names(folders: Mapping[str, str | os.PathLike]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ugatit_mm.datasets import UGATITDataset, decode_rgb, demo_data
-from ugatit_mm.datasets.demo_data import PHOTOS, charcoal_drawing, make_demo_data
+from ugatit_mm.datasets.demo_data import PHOTOS, make_demo_data
+from ugatit_mm.datasets.drawings import charcoal_drawing
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/make_demo_data.py'
 

@@ -12,29 +12,22 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from ..files import whole
+from .drawings import photos_and_drawings, write_pictures
 from .loading import decode_rgb, read_rgb
 
 PHOTOS = Path(__file__).parent / 'flowers' / 'photos.zip'
 SIZE = 128
 """Side of the photographs in pixels."""
 
-IDEAL = 'ideal'
-"""Folder of the drawings of ``testA``, by the same names."""
-
 MANIFEST = 'manifest.json'
 VERSION = 2  # raise when the images change for the same parameters
-
-_PAPER = np.array([250, 245, 233], np.float32)  # RGB, a warm white
-_CHARCOAL = np.array([46, 44, 50], np.float32)
 
 
 def make_demo_data(
@@ -87,74 +80,25 @@ def make_demo_data(
         )
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with whole(out_dir, durable=False) as building:
-        building.mkdir()
-        for name, image in _draw_all(size, num_train, num_test, seed):
-            path = building / name
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image).save(path)
+        names = np.random.default_rng(seed).permutation(_names())
+        with zipfile.ZipFile(PHOTOS) as photos:
+
+            def read(name: str) -> np.ndarray:
+                photo = Image.fromarray(decode_rgb(photos.read(name), name))
+                if size == SIZE:
+                    return np.array(photo)
+                return np.array(photo.resize((size, size), Image.Resampling.LANCZOS))
+
+            write_pictures(building, photos_and_drawings(names, read, num_train, num_test))
         manifest = {**parameters, 'sha256': _hash_pixels(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
     return True
-
-
-def charcoal_drawing(photo: np.ndarray) -> np.ndarray:
-    """Redraw a photograph in charcoal: dark outlines and two tones of shading on warm paper.
-
-    Args:
-        photo: uint8 (H, W, 3), RGB.
-
-    Returns:
-        uint8 (H, W, 3), RGB; the same for the same photograph.
-    """
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    pixel = max(photo.shape[:2]) / 128
-
-    def blurred(sigma: float) -> np.ndarray:
-        return cv2.GaussianBlur(grey, (0, 0), sigma * pixel)
-
-    # A difference of Gaussians is negative on the dark side of an edge; a soft step makes it ink
-    # (Winnemoeller, "XDoG", NPAR 2011).
-    lines = _soft_step(60 * (blurred(0.9) - blurred(3.2)) + 2.2)
-    shades = _soft_step(9 * (blurred(1.2) - 0.38))
-    light = (lines * (0.35 + 0.65 * shades))[..., None]
-    return np.rint(_CHARCOAL + (_PAPER - _CHARCOAL) * light).astype(np.uint8)
-
-
-def _soft_step(values: np.ndarray) -> np.ndarray:
-    """The logistic function."""
-    return 1 / (1 + np.exp(-values))
 
 
 @cache
 def _names() -> list[str]:
     with zipfile.ZipFile(PHOTOS) as photos:
         return sorted(photos.namelist())
-
-
-def _draw_all(
-    size: int, num_train: int, num_test: int, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Relative path and pixels, uint8 (size, size, 3), of every image."""
-    names = np.random.default_rng(seed).permutation(_names())
-    parts = (  # folders of the photographs and of their drawings
-        ('trainA', None, num_train),
-        (None, 'trainB', num_train),
-        ('testA', IDEAL, num_test),
-        (None, 'testB', num_test),
-    )
-    with zipfile.ZipFile(PHOTOS) as photos:
-        for plain, drawn, count in parts:
-            chosen, names = names[:count], names[count:]
-            for index, name in enumerate(chosen):
-                photo = decode_rgb(photos.read(name), name)
-                if size != SIZE:
-                    resized = Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS)
-                    photo = np.array(resized)
-                file = f'{index:04d}.png'
-                if plain is not None:
-                    yield f'{plain}/{file}', photo
-                if drawn is not None:
-                    yield f'{drawn}/{file}', charcoal_drawing(photo)
 
 
 def _is_complete(folder: Path, parameters: dict) -> bool:

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from counting import Count
 from helpers import batch
 from mmengine import MessageHub
 from torch import nn
@@ -126,6 +127,41 @@ def test_joint_discrimination_changes_nothing_but_the_power_iterations(tiny):
                 for a, b in zip(one[:2], two[:2], strict=True):
                     size = b.abs().max()  # 10^4: the spectral norms have not settled
                     torch.testing.assert_close(a / size, b / size, atol=1e-6, rtol=1e-4)
+
+
+def test_noise_is_on_the_way_back_only(tiny):
+    model, data = tiny(cycle_noise=0.25), batch()
+    real = model.data_preprocessor(data, training=True)['inputs']
+    real = {domain: real[f'img_{domain}'] for domain in 'AB'}
+    torch.manual_seed(3)
+    drawn = model.draw(real)
+    assert drawn['noise'].std().item() == pytest.approx(1.0, abs=0.05)
+    plain = model.generators(real)
+    noisy = model.generators(real, drawn['noise'], 0.25)
+    for index, domain in enumerate('AB'):
+        torch.testing.assert_close(noisy[domain].fake, plain[domain].fake, rtol=0, atol=0)
+        torch.testing.assert_close(noisy[domain].identity, plain[domain].identity, rtol=0, atol=0)
+        other = 'BA'[index]
+        back = plain[domain].fake + 0.25 * drawn['noise'][index]
+        torch.testing.assert_close(noisy[other].cycle, model.generators[other](back))
+    assert tiny().draw(real) == {}  # the paper's
+
+    torch.manual_seed(3)
+    log = model.train_step(data, wrappers(model))
+    distance = (noisy['A'].cycle - real['A']).abs().mean().item()
+    assert log['loss_cycle_A'] == pytest.approx(distance, rel=1e-4)
+
+
+def test_noise_costs_three_launches(tiny):
+    counts = []
+    for noise in (0.0, 0.05):
+        model = tiny(cycle_noise=noise).train()
+        optims, data = wrappers(model), batch()
+        model.train_step(data, optims)
+        with Count() as count:
+            model.train_step(data, optims)
+        counts.append(len(count.seen))
+    assert counts[1] - counts[0] == 3  # the draw, and one sum for each domain
 
 
 def test_recipe_reaches_the_networks_and_single_fields_win(tiny):
@@ -343,10 +379,12 @@ def test_domains_answer_to_letters_and_names(tiny):
         {'default_domain': 'C'},
         {'loss_config': {'gann': 1}},
         {'recipe': 'keras'},
+        {'cycle_noise': -0.1},
+        {'cycle_noise': float('nan')},
     ],
 )
 def test_wrong_fields_are_refused(tiny, fields):
-    with pytest.raises(ValueError, match='domain|gann|keras'):
+    with pytest.raises(ValueError, match='domain|gann|keras|cycle_noise'):
         tiny(**fields)
 
 

@@ -37,11 +37,16 @@ class Generated(NamedTuple):
 class GeneratorPair(nn.ModuleDict):
     """The generators by target domain: ``pair['B']`` translates A to B."""
 
-    def forward(self, real: dict[str, Tensor]) -> dict[str, Generated]:
+    def forward(
+        self, real: dict[str, Tensor], noise: Tensor | None = None, scale: float = 1.0
+    ) -> dict[str, Generated]:
         """Translate, come back, and map each image into its own domain.
 
         Args:
             real: Images by domain, (N, C, H, W) each.
+            noise: Added to the translations into A and into B, on the way back only,
+                (2, N, C, H, W).
+            scale: Factor of the noise.
 
         Returns:
             By target domain.
@@ -54,7 +59,10 @@ class GeneratorPair(nn.ModuleDict):
             image, cam_logit, _ = uses[domain][0](batch, return_cam=True)
             fake[domain], identity[domain] = image.chunk(2)
             cams[domain] = _chunk(cam_logit)
-        cycle = {domain: uses[domain][1](fake[other(domain)]) for domain in DOMAINS}
+        back = fake
+        if noise is not None:
+            back = {x: fake[x].add(one, alpha=scale) for x, one in zip(DOMAINS, noise, strict=True)}
+        cycle = {domain: uses[domain][1](back[other(domain)]) for domain in DOMAINS}
         return {x: Generated(fake[x], cycle[x], identity[x], *cams[x]) for x in DOMAINS}
 
 

@@ -1,8 +1,10 @@
 """U-GAT-IT as a translation model of MMagic (paper section 2)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
@@ -32,11 +34,15 @@ class UGATIT(UnpairedTranslation):
         joint_discrimination: See :class:`DiscriminatorPair`; ``None`` takes the recipe's.
         loss_config: Weights ``gan``, ``cycle``, ``identity``, ``cam``; what is left out stays at
             the paper's 1, 10, 10, 1000.
+        cycle_noise: Standard deviation of Gaussian noise on the translations before they are
+            translated back, in units of images in [-1, 1]. What a generator hides in faint patterns
+            for the way back is lost in it (Chu et al., "CycleGAN, a Master of Steganography", 2017;
+            Bashkirova et al., NeurIPS 2019, section 4). The paper has none.
         targets: See :class:`UnpairedTranslation`.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
-        ValueError: An unknown recipe, domain or loss weight.
+        ValueError: An unknown recipe, domain or loss weight, or a negative noise.
     """
 
     NAME = 'ugatit'
@@ -68,6 +74,7 @@ class UGATIT(UnpairedTranslation):
         recipe: str = 'tensorflow',
         cam_loss: dict | None = None,
         joint_discrimination: bool | None = None,
+        cycle_noise: float = 0.0,
         **fields: Any,
     ) -> None:
         targets = fields.get('targets')
@@ -88,6 +95,9 @@ class UGATIT(UnpairedTranslation):
             recipe, 'model', joint_discrimination=joint_discrimination
         )['joint_discrimination']
         self.cam_loss = MODELS.build(cam_loss or {'type': 'CAMLoss'})
+        if not 0 <= cycle_noise < math.inf:
+            raise ValueError(f'cycle_noise must be a number from 0 up, got {cycle_noise!r}')
+        self.cycle_noise = cycle_noise
         self._any_size: bool = one.mlp is None or one.light
         self._cam = one.cam is not None
 
@@ -104,10 +114,16 @@ class UGATIT(UnpairedTranslation):
         generators', the discriminators' update stays.
         """
         with joint_gradients(unwrap(self.generators)):
-            out = step.forward('generators', real)
+            out = step.forward('generators', real, step.drawn.get('noise'), self.cycle_noise)
             fake = {domain: made.fake.detach() for domain, made in out.items()}
             step.update('discriminators', lambda: self.compute_d_loss(real, fake))
             step.update('generators', lambda: self.compute_g_loss(real, out), then=self._clip)
+
+    def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Noise for the way back, of the translations into A and into B."""
+        if not self.cycle_noise:
+            return {}
+        return {'noise': torch.randn((len(DOMAINS), *real['A'].shape), device=real['A'].device)}
 
     @property
     def weight_decay_scope(self) -> str:

@@ -102,7 +102,7 @@ def test_the_seed_says_which(demo, tmp_path):
 
 
 def test_complete_set_is_kept(demo, monkeypatch):
-    monkeypatch.setattr(demo_data, '_draw_all', None)  # drawing again would fail
+    monkeypatch.setattr(demo_data, 'photos_and_drawings', None)  # drawing again would fail
     before = {path: path.stat().st_mtime_ns for path in demo.rglob('*')}
     assert make_demo_data(demo, size=64, num_train=24, num_test=10) is False
     assert {path: path.stat().st_mtime_ns for path in demo.rglob('*')} == before
@@ -126,10 +126,10 @@ def test_damaged_set_is_noticed(tmp_path):
 
 def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*args):
-        yield 'trainA/0000.png', np.zeros((16, 16, 3), np.uint8)
+        yield 'trainA/0000.png', 'a.jpg', np.zeros((16, 16, 3), np.uint8)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_data, '_draw_all', interrupted)
+    monkeypatch.setattr(demo_data, 'photos_and_drawings', interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_demo_data(tmp_path / 'deep' / 'set')
     assert list((tmp_path / 'deep').iterdir()) == []

@@ -110,6 +110,7 @@ ROWS = {
             'recipe': 'pytorch',
             'cam_loss': {'type': 'CAMLoss', 'loss_weight': 2.0},
             'joint_discrimination': False,
+            'cycle_domains': ('B',),
             'cycle_noise': 0.1,
             'loss_config': {'cam': 1.0},
         },

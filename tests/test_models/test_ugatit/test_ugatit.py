@@ -137,7 +137,7 @@ def test_noise_is_on_the_way_back_only(tiny):
     drawn = model.draw(real)
     assert drawn['noise'].std().item() == pytest.approx(1.0, abs=0.05)
     plain = model.generators(real)
-    noisy = model.generators(real, drawn['noise'], 0.25)
+    noisy = model.generators(real, 'AB', drawn['noise'], 0.25)
     for index, domain in enumerate('AB'):
         torch.testing.assert_close(noisy[domain].fake, plain[domain].fake, rtol=0, atol=0)
         torch.testing.assert_close(noisy[domain].identity, plain[domain].identity, rtol=0, atol=0)
@@ -150,6 +150,19 @@ def test_noise_is_on_the_way_back_only(tiny):
     log = model.train_step(data, wrappers(model))
     distance = (noisy['A'].cycle - real['A']).abs().mean().item()
     assert log['loss_cycle_A'] == pytest.approx(distance, rel=1e-4)
+
+
+@pytest.mark.parametrize('cycle', [('B',), 'B', ['blue']])
+def test_images_of_one_domain_come_back(tiny, cycle):
+    model = tiny(cycle_domains=cycle, domains=dict(A='red', B='blue')).train()
+    both, data = tiny().train(), batch()
+    both.load_state_dict(model.state_dict())
+    logs = [each.train_step(data, wrappers(each)) for each in (model, both)]
+    assert logs[1].keys() - logs[0].keys() == {'loss_cycle_A'}
+    for name in logs[0].keys() - {'loss_g'}:
+        assert logs[0][name] == pytest.approx(logs[1][name], rel=1e-5), name
+    difference = logs[1]['loss_g'] - logs[0]['loss_g']
+    assert difference == pytest.approx(10 * logs[1]['loss_cycle_A'], rel=1e-3)
 
 
 def test_noise_costs_three_launches(tiny):
@@ -379,6 +392,7 @@ def test_domains_answer_to_letters_and_names(tiny):
         {'default_domain': 'C'},
         {'loss_config': {'gann': 1}},
         {'recipe': 'keras'},
+        {'cycle_domains': 'C'},
         {'cycle_noise': -0.1},
         {'cycle_noise': float('nan')},
     ],

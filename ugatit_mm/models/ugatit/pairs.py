@@ -5,6 +5,7 @@ one forward of the generators and one of the discriminators in a step, every gra
 and overlaps with the backward pass.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,14 +22,15 @@ class Generated(NamedTuple):
 
     Attributes:
         fake: Translation of the other domain's images, (N, C, H, W).
-        cycle: Translation of the other domain's fakes, back into X.
+        cycle: Translation of the other domain's fakes, back into X; ``None`` where it was not asked
+            for.
         identity: What it makes of X's own images.
         cam_source: CAM logits of the other domain's images, (N, 2); ``None`` without CAM.
         cam_identity: CAM logits of X's own images; ``None`` without CAM.
     """
 
     fake: Tensor
-    cycle: Tensor
+    cycle: Tensor | None
     identity: Tensor
     cam_source: Tensor | None
     cam_identity: Tensor | None
@@ -38,12 +40,17 @@ class GeneratorPair(nn.ModuleDict):
     """The generators by target domain: ``pair['B']`` translates A to B."""
 
     def forward(
-        self, real: dict[str, Tensor], noise: Tensor | None = None, scale: float = 1.0
+        self,
+        real: dict[str, Tensor],
+        cycle: Sequence[str] = DOMAINS,
+        noise: Tensor | None = None,
+        scale: float = 1.0,
     ) -> dict[str, Generated]:
         """Translate, come back, and map each image into its own domain.
 
         Args:
             real: Images by domain, (N, C, H, W) each.
+            cycle: Domains whose images come back.
             noise: Added to the translations into A and into B, on the way back only,
                 (2, N, C, H, W).
             scale: Factor of the noise.
@@ -51,7 +58,7 @@ class GeneratorPair(nn.ModuleDict):
         Returns:
             By target domain.
         """
-        uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
+        uses = {domain: uses_of(self[domain], 1 + (domain in cycle)) for domain in DOMAINS}
         fake, identity, cams = {}, {}, {}
         for domain in DOMAINS:
             # A generator's norms see one sample at a time, so both inputs go as one batch.
@@ -62,8 +69,8 @@ class GeneratorPair(nn.ModuleDict):
         back = fake
         if noise is not None:
             back = {x: fake[x].add(one, alpha=scale) for x, one in zip(DOMAINS, noise, strict=True)}
-        cycle = {domain: uses[domain][1](back[other(domain)]) for domain in DOMAINS}
-        return {x: Generated(fake[x], cycle[x], identity[x], *cams[x]) for x in DOMAINS}
+        came = {domain: uses[domain][1](back[other(domain)]) for domain in cycle}
+        return {x: Generated(fake[x], came.get(x), identity[x], *cams[x]) for x in DOMAINS}
 
 
 class DiscriminatorPair(nn.ModuleDict):

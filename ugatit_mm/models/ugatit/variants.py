@@ -42,4 +42,8 @@ def words(model: Mapping[str, Any]) -> list[str]:
     for name, weight in PAPER_LOSSES.items():
         if model['loss_config'][name] != weight:
             said.append(f'{name} loss {model["loss_config"][name]:g}')
+    if (cycles := model.get('cycle_domains')) is not None and len(cycles) < 2:
+        said.append(f'cycle of {cycles[0]} only' if cycles else 'no cycle')
+    if noise := model.get('cycle_noise'):
+        said.append(f'noise of {noise:g} in cycles')
     return said

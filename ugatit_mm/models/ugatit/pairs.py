@@ -68,7 +68,10 @@ class GeneratorPair(nn.ModuleDict):
             cams[domain] = _chunk(cam_logit)
         back = fake
         if noise is not None:
-            back = {x: fake[x].add(one, alpha=scale) for x, one in zip(DOMAINS, noise, strict=True)}
+            parts = noise.to(fake['A'].dtype).unbind()  # autocast's, so that nothing is cast again
+            back = {
+                x: fake[x].add(part, alpha=scale) for x, part in zip(DOMAINS, parts, strict=True)
+            }
         came = {domain: uses[domain][1](back[other(domain)]) for domain in cycle}
         return {x: Generated(fake[x], came.get(x), identity[x], *cams[x]) for x in DOMAINS}
 

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     # One core is left to the data; with small pictures a busy core costs more than it brings.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    print('1/4  data: photographs (A) and charcoal drawings of other photographs (B)')
+    print('1/4  data: photographs (A) and ink drawings of other photographs (B)')
     make_demo_data(data)
     run = work_dir / 'run'
     cfg.work_dir = str(run)

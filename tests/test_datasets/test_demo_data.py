@@ -12,7 +12,7 @@ from PIL import Image
 
 from ugatit_mm.datasets import UGATITDataset, decode_rgb, demo_data
 from ugatit_mm.datasets.demo_data import PHOTOS, make_demo_data
-from ugatit_mm.datasets.drawings import charcoal_drawing
+from ugatit_mm.datasets.drawings import ink_drawing
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/make_demo_data.py'
 
@@ -61,7 +61,7 @@ def test_images_are_varied(demo):
 
 def test_the_ideal_is_the_drawing_of_the_test_photograph(demo):
     for photo, ideal in zip(images(demo / 'testA'), images(demo / 'ideal'), strict=True):
-        np.testing.assert_array_equal(charcoal_drawing(photo), ideal)
+        np.testing.assert_array_equal(ink_drawing(photo), ideal)
 
 
 def test_photographs_are_disjoint(tmp_path):
@@ -73,7 +73,7 @@ def test_photographs_are_disjoint(tmp_path):
             photo = Image.fromarray(decode_rgb(archive.read(name)))
             photos[name] = np.array(photo.resize((32, 32), Image.Resampling.LANCZOS))
     names = {photo.tobytes(): name for name, photo in photos.items()}
-    drawn = {charcoal_drawing(photo).tobytes(): name for name, photo in photos.items()}
+    drawn = {ink_drawing(photo).tobytes(): name for name, photo in photos.items()}
     used = [
         (names if folder.endswith('A') else drawn)[image.tobytes()]
         for folder in ('trainA', 'trainB', 'testA', 'testB')
@@ -138,20 +138,6 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 def test_empty_folder_is_filled(tmp_path):
     assert make_demo_data(tmp_path, size=16, num_train=1, num_test=1) is True
     assert (tmp_path / 'testB' / '0000.png').is_file()
-
-
-def test_drawing_of_a_flat_photo_is_paper_and_of_an_edge_a_dark_line():
-    white = charcoal_drawing(np.full((64, 64, 3), 255, np.uint8))
-    # The closed form: the lines of a flat picture are the logistic of 2.2, its shade that of 9 *
-    # (1 - 0.38).
-    light = 1 / (1 + np.exp(-2.2)) * (0.35 + 0.65 / (1 + np.exp(-9 * 0.62)))
-    paper, ink = np.array([250, 245, 233]), np.array([46, 44, 50])
-    np.testing.assert_allclose(white[32, 32], ink + (paper - ink) * light, atol=1)
-    edge = np.full((64, 64, 3), 230, np.uint8)
-    edge[:, 32:] = 120
-    light = charcoal_drawing(edge).mean(axis=(0, 2))
-    assert light[32] < 100  # the dark side of the edge
-    assert light[20:28].mean() > 200
 
 
 @pytest.mark.parametrize(

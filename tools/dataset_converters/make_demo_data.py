@@ -1,4 +1,4 @@
-"""Write the demo data set (photographs against charcoal drawings); needs no download."""
+"""Write the demo data set (photographs against ink drawings); needs no download."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 r"""Make unpaired data from a folder of photographs: photographs against drawings of other ones.
 
-Half of the photographs is domain A, the other half is drawn (in charcoal) for domain B. OUT holds
+Half of the photographs is domain A, the other half is drawn for domain B. OUT holds
 trainA, trainB, testA, testB, the ideal translations of testA in ideal (tools/test.py --ideal), and
 sources.csv, which says what each file was made of.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ugatit_mm.datasets.drawings import make_drawings
+from ugatit_mm.datasets.drawings import STYLES, make_drawings
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -23,6 +23,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('source', metavar='PHOTOS', help='folder of pictures, with sub-folders')
     parser.add_argument('out', metavar='OUT', help='folder to create')
+    parser.add_argument(
+        '--style', choices=STYLES, default='charcoal', help='on warm paper, or ink: black on white'
+    )
     parser.add_argument('--size', type=int, default=256, help='side of the PNGs in pixels (256)')
     parser.add_argument(
         '--test', type=int, default=60, help='pictures of each domain for the test (60)'
@@ -34,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        count = make_drawings(args.source, args.out, args.size, args.test, args.seed)
+        count = make_drawings(args.source, args.out, args.style, args.size, args.test, args.seed)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

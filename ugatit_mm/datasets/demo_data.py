@@ -27,7 +27,7 @@ SIZE = 128
 """Side of the photographs in pixels."""
 
 MANIFEST = 'manifest.json'
-VERSION = 2  # raise when the images change for the same parameters
+VERSION = 3  # raise when the images change for the same parameters
 
 
 def make_demo_data(
@@ -89,7 +89,7 @@ def make_demo_data(
                     return np.array(photo)
                 return np.array(photo.resize((size, size), Image.Resampling.LANCZOS))
 
-            write_pictures(building, photos_and_drawings(names, read, num_train, num_test))
+            write_pictures(building, photos_and_drawings(names, read, 'ink', num_train, num_test))
         manifest = {**parameters, 'sha256': _hash_pixels(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
     return True

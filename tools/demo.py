@@ -19,7 +19,8 @@ from PIL import Image
 
 from ugatit_mm.apis import add_options_argument, run_test
 from ugatit_mm.config import ConfigError, load_config
-from ugatit_mm.datasets.demo_data import IDEAL, make_demo_data
+from ugatit_mm.datasets.demo_data import make_demo_data
+from ugatit_mm.datasets.drawings import IDEAL
 from ugatit_mm.engine.runner import to_train
 from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
 from ugatit_mm.evaluation import Compared, Figure, WeightsError, compare_folders

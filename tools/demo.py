@@ -66,7 +66,11 @@ def main(argv: list[str] | None = None) -> int:
     # One core is left to the data; with small pictures a busy core costs more than it brings.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     print('1/4  data: photographs (A) and ink drawings of other photographs (B)')
-    make_demo_data(data)
+    try:
+        make_demo_data(data)
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     run = work_dir / 'run'
     cfg.work_dir = str(run)
     cfg.resume = not args.restart and bool(checkpoints_of(run))

@@ -6,7 +6,8 @@ sources.csv, which says what each file was made of.
 
 For example:
   make_drawings.py photos data/charcoal
-  ugatit train ugatit_short --cfg-options data_root=data/charcoal domains.A=photo domains.B=drawing
+  ugatit train ugatit_short --cfg-options data_root=data/charcoal domains.A=photo \
+      domains.B=drawing model.cycle_domains=B
 """
 
 from __future__ import annotations

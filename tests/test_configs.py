@@ -121,12 +121,7 @@ SIZES = {
 }
 ABLATIONS = [f'ablation/{path.stem}' for path in CONFIGS if path.parent.name == 'ablation']
 CARTOON = 'baselines/cartoongan_selfie2anime'
-DEMOS = {
-    'demo/ugatit_demo',
-    'demo/ugatit_daisy2sunflower',
-    'demo/ugatit_photo2drawing',
-    'ugatit_short',
-}
+DEMOS = {'demo/ugatit_demo', 'demo/ugatit_photo2drawing', 'ugatit_short'}
 
 
 def directions_of(name: str) -> list[str]:

@@ -132,14 +132,14 @@ def follow(page: str) -> None:
 def test_the_script_of_the_export_page_needs_nothing_of_ours(reader):
     (script,) = blocks('export', 'python')
     assert len(script.strip().splitlines()) <= 15 and 'ugatit_mm' not in script
-    assert Path('sunflower.onnx').exists() or run(blocks('export', 'bash')[0].splitlines()[1]) == 0
+    assert Path('drawing.onnx').exists() or run(blocks('export', 'bash')[0].splitlines()[1]) == 0
     exif = Image.Exif()
     exif[0x0112] = 6  # as a camera is held
     Image.fromarray(chelsea()[:, :301]).save('cat.jpg', exif=exif)
-    words = [sys.executable, '-I', '-c', script, 'sunflower.onnx', 'cat.jpg', 'by_onnx.png']
+    words = [sys.executable, '-I', '-c', script, 'drawing.onnx', 'cat.jpg', 'by_onnx.png']
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert out == 'daisy to sunflower: by_onnx.png\n'
-    assert run('ugatit translate cat.jpg --to sunflower --device cpu --out by_command.png') == 0
+    assert out == 'photo to drawing: by_onnx.png\n'
+    assert run('ugatit translate cat.jpg --to drawing --device cpu --out by_command.png') == 0
     pictures = [Image.open(name) for name in ('by_onnx.png', 'by_command.png')]
     assert [picture.size for picture in pictures] == [(300, 301)] * 2
     off = np.abs(np.subtract(*pictures, dtype=int))

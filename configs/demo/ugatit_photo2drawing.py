@@ -13,6 +13,6 @@ model = dict(
     discriminator=dict(base_channels=24, num_layers=(6, 4)),
 )
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(data_root='data/drawings'))
-train_cfg = dict(max_iters=10_000, val_interval=5_000)
+train_cfg = dict(max_iters=8_000, val_interval=4_000)
 default_hooks = dict(ema=dict(momentum=0.002), checkpoint=dict(max_keep_ckpts=40))
 randomness = dict(seed=0)

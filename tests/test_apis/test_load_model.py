@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from ugatit_mm.apis import load_model, run_test, run_training
 from ugatit_mm.apis.loading import DEFAULT_WEIGHTS
-from ugatit_mm.converters import CheckpointError, read_checkpoint
+from ugatit_mm.converters import CheckpointError, read_checkpoint, write_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.models import UGATIT, UnpairedCycleGAN
 
@@ -72,15 +72,25 @@ def test_a_checkpoint_of_before_there_were_several_models(trained, tmp_path):
         assert_same(*(state[part] for state in states))
 
 
-def test_the_sample_pair_names_no_model():
+def test_the_sample_pair():
     content = read_checkpoint(DEFAULT_WEIGHTS)
-    assert 'type' not in content['meta']['networks']
+    assert content['meta']['networks']['domains'] == {'A': 'photo', 'B': 'drawing'}
     model, meta = load_model(device='cpu')
     assert type(model) is UGATIT and meta == content['meta']
     assert_same(
         {key: value.float() for key, value in content['state_dict'].items()},
         {key: model.state_dict()[key] for key in content['state_dict']},
     )
+
+
+def test_a_file_that_names_no_model(tmp_path):
+    """As all were written before there were several."""
+    content = read_checkpoint(DEFAULT_WEIGHTS)
+    assert content['meta']['networks'].pop('type') == 'UGATIT'
+    write_checkpoint(tmp_path / 'old.safetensors', content['state_dict'], content['meta'])
+    model, meta = load_model(tmp_path / 'old.safetensors', device='cpu')
+    assert type(model) is UGATIT and 'type' not in meta['networks']
+    assert_same(model.state_dict(), load_model(device='cpu')[0].state_dict())
 
 
 def test_a_file_names_its_model(trained, tmp_path):

@@ -240,6 +240,17 @@ def test_table_1_has_the_eight_rows(tmp_path: Path):
     assert len(list(csv.DictReader(io.StringIO(table)))) == 8 * 2 * 3
 
 
+def test_verdicts_of_the_ablation_name_its_rows(tmp_path: Path):
+    for name, value in (('in', 0.08), ('no_cam', 0.06)):
+        path = write(tmp_path, f'ablation/ugatit_{name}_selfie2anime', {'selfie2anime': value})
+        content = json.loads(path.read_text())
+        content['untranslated'] = [x | {'value': 0.07} for x in content['figures']]
+        path.write_text(json.dumps(content))
+    lines = table_1(Results([tmp_path]))[0].splitlines()
+    said = [line.split(':')[0].split(',')[0] for line in lines if 'translations are' in line]
+    assert said == ['- w/ IN', '- w/o CAM']  # what gained nothing comes first
+
+
 def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
     """Other iterations, light, other features: a row of their own, named."""
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})

@@ -26,7 +26,7 @@ from ..fields import building
 from ..messages import first_line
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'daisy2sunflower.safetensors'
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'photo2drawing.safetensors'
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:

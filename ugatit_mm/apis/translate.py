@@ -37,8 +37,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate pictures, folders of pictures and videos, and videos. Each result '
         'is a PNG (a TIFF of more than 4 channels, an MP4 of a video) of the size of its source, '
-        'under its name. Without --ckpt a small pair that comes with the package is used: daisies '
-        'to sunflowers, and back.',
+        'under its name. Without --ckpt a small pair that comes with the package is used: '
+        'photographs to drawings, and back.',
     )
     parser.add_argument(
         'inputs',

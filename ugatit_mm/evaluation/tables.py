@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,10 +100,16 @@ class Results:
             return 'Features: nothing was measured yet.'
         return f'Features: {"; ".join(named)}.{"".join(dict.fromkeys(remarks))}'
 
-    def verdicts(self, cells: Iterable[Cell]) -> list[str]:
+    def verdicts(
+        self, cells: Iterable[Cell], row_of: Callable[[Cell], str] = lambda cell: cell.test['row']
+    ) -> list[str]:
         """Paragraphs that say which translations are no nearer to the target than the sources.
 
         Those come first. Of two tests of the same thing the later one counts.
+
+        Args:
+            cells: Of a table.
+            row_of: Gives the name of a cell's row.
         """
         last = {
             (c.row, c.ablation, c.variant, c.figure.direction): c
@@ -114,7 +120,7 @@ class Results:
         for cell in last.values():
             if copies := untranslated_of(cell.figure, cell.test['untranslated']):
                 gained, words = verdict(cell.figure, copies)
-                said.append((gained, f'- {cell.test["row"]}, {cell.variant}: {words}'))
+                said.append((gained, f'- {row_of(cell)}, {cell.variant}: {words}'))
         return ['\n'.join(in_order(said))] if said else []
 
     def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Figure | None:
@@ -188,9 +194,15 @@ def table_1(results: Results) -> tuple[str, str]:
             lines.append(line)
         parts.append(f'### {_capital(variant)}\n\n{_markdown(header, lines)}')
     of_ablation = [c for c in results.cells if c.ablation]
-    before = [_LEGEND, results.features(), *results.verdicts(of_ablation)]
+    said = results.verdicts(of_ablation, _row_of_ablation)
+    before = [_LEGEND, results.features(), *said]
     parts = ['## Table 1, ablation', *before, *parts, *results.origins(of_ablation)]
     return '\n\n'.join(parts), _csv(rows)
+
+
+def _row_of_ablation(cell: Cell) -> str:
+    assert cell.ablation is not None
+    return TABLE_1[cell.ablation][0]
 
 
 def table_3(results: Results) -> tuple[str, str]:

@@ -285,6 +285,24 @@ def test_what_is_not_the_papers_is_named(tmp_path: Path):
     assert ', 64 px, learning rate 0.0002, 1,000' in Results([tmp_path]).variants()[0]
 
 
+@pytest.mark.parametrize(
+    ('cycle', 'said'),
+    [
+        ('B', 'cycle of B only'),
+        (['dog'], 'cycle of dog only'),
+        ('dog', 'cycle of dog only'),
+        ([], 'no cycle'),
+        ('A,B', None),
+    ],
+)
+def test_other_cycles_are_named(tmp_path: Path, cycle, said):
+    cfg = load_config('ugatit_cat2dog', {'model.cycle_noise': 0.05})
+    cfg.model.cycle_domains = cycle
+    write(tmp_path, cfg, {'cat2dog': 0.07})
+    expected = ', '.join(filter(None, ('full', said, 'noise of 0.05 in cycles', '256 px')))
+    assert Results([tmp_path]).variants()[0].startswith(f'{expected}, ')
+
+
 def test_other_data_get_columns_of_their_own(tmp_path: Path):
     write(tmp_path, 'ugatit_cat2dog', {'daisy2sunflower': 0.3})
     markdown, _ = table_3(Results([tmp_path]))

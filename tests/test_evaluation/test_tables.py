@@ -283,6 +283,10 @@ def test_what_is_not_the_papers_is_named(tmp_path: Path):
     options['optim_wrapper.discriminators.optimizer.lr'] = 2e-4
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
     assert ', 64 px, learning rate 0.0002, 1,000' in Results([tmp_path]).variants()[0]
+    options |= {'crop_size': 32, 'default_hooks.ema.momentum': 0.002}
+    write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
+    said = ', 64 px, trained on parts of 32 px, averaged weights, learning rate 0.0002, 1,000'
+    assert said in Results([tmp_path]).variants()[0]
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,10 @@ def results_of(
     Returns:
         dict: ``config`` (name), ``row`` (the model in the paper's tables), ``domains``, ``model``
         (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
-        ``img_size``, ``batch_size`` (pairs), ``iterations``, ``seed``, ``trained`` (see
-        :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``), ``checkpoint``
-        (name and SHA-256), ``evaluated`` (:func:`provenance` and date).
+        ``img_size``, ``crop_size`` (what training sees of it, ``None`` for all), ``ema`` (momentum
+        of averaged weights, ``None`` without), ``batch_size`` (pairs), ``iterations``, ``seed``,
+        ``trained`` (see :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``),
+        ``checkpoint`` (name and SHA-256), ``evaluated`` (:func:`provenance` and date).
 
     Raises:
         ValueError: The config is of no model that is registered.
@@ -50,6 +51,7 @@ def results_of(
     checkpoint = Path(checkpoint)
     kind = kind_of(cfg.model)
     model, wrappers = cfg.model.to_dict(), cfg.get('optim_wrapper', {})
+    hooks = cfg.get('default_hooks') or {}
     return {
         'format': FORMAT,
         'config': Path(cfg.filename).stem if cfg.filename else None,
@@ -61,6 +63,8 @@ def results_of(
         },
         'data': Path(cfg.test_dataloader.dataset.data_root).name,
         'img_size': kind.size_of(model),
+        'crop_size': cfg.get('crop_size'),
+        'ema': (hooks.get('ema') or {}).get('momentum'),
         'batch_size': (cfg.get('train_dataloader') or {}).get('batch_size', 1),
         'iterations': meta.get('iter'),
         'seed': meta.get('seed'),

@@ -340,7 +340,8 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     ablated = {name for name, _ in TABLE_1.values()}
     name = TABLE_1[ablation][0] if ablation else None
     row = kind.ROW if kind.ROW not in ablated or name == kind.ROW else None
-    words = [*words, size_words(test['img_size']), *_rates(test['optimizers'], kind.RATES)]
+    words += [size_words(test['img_size']), *_parts_and_averages(test)]
+    words += _rates(test['optimizers'], kind.RATES)
     return [
         Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure, test)
         for figure in test['figures']
@@ -396,6 +397,16 @@ def _seen_as(test: dict[str, Any], figure: Figure) -> str:
 def _measured(figure: Figure) -> list[str]:
     """What a figure was made with, if not with Inception."""
     return [] if figure.features == INCEPTION else [f"{figure.features} features, not Inception's"]
+
+
+def _parts_and_averages(test: dict[str, Any]) -> list[str]:
+    """Training on parts of pictures and averaged weights, in words; older results say neither."""
+    words = []
+    if (crop := test.get('crop_size')) is not None:
+        words.append(f'trained on parts of {size_words(crop)}')
+    if test.get('ema') is not None:
+        words.append('averaged weights')
+    return words
 
 
 def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:

@@ -1,7 +1,7 @@
 """The two domains: ``A`` and ``B`` inside, names for people outside."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DOMAINS = ('A', 'B')
@@ -16,6 +16,11 @@ def other(domain: str) -> str:
 def direction(names: Mapping[str, str], target: str) -> str:
     """Return the name of the direction into a domain, given by its letter: ``'selfie2anime'``."""
     return f'{names[other(target)]}2{names[target]}'
+
+
+def names_in(value: str | Sequence[str]) -> Sequence[str]:
+    """Return the names of a config's field that takes a list, or a string with commas."""
+    return value.split(',') if isinstance(value, str) else value
 
 
 def domain_names(domains: dict[str, str] | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 r"""Make unpaired data from a folder of photographs: photographs against drawings of other ones.
 
-Half of the photographs is domain A, the other half is drawn for domain B. OUT holds
-trainA, trainB, testA, testB, the ideal translations of testA in ideal (tools/test.py --ideal), and
-sources.csv, which says what each file was made of.
+Half of the photographs is domain A, the other half is drawn for domain B. OUT holds trainA, trainB,
+testA, testB, the ideal translations of testA in ideal (ugatit evaluate --ideal), and sources.csv,
+which says what each file was made of.
 
 For example:
   make_drawings.py photos data/charcoal

@@ -19,7 +19,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...domains import DOMAINS, direction, domain_names, other
+from ...domains import DOMAINS, direction, domain_names, names_in, other
 from ...pixels import sides_of, swap_colours, to_uint8
 from .graph import StepGraphs, run_step
 from .images import check_img_size, check_size
@@ -198,8 +198,7 @@ class UnpairedTranslation(BaseTranslationModel):
         if compile is not None:
             for network in self.networks():
                 network.compile(**compile)
-        names = frozen.split(',') if isinstance(frozen, str) and frozen else frozen or ()
-        self.frozen: tuple[str, ...] = tuple(map(self.module_name, names))
+        self.frozen: tuple[str, ...] = tuple(map(self.module_name, names_in(frozen or ())))
         for module in self._frozen_modules():
             module.requires_grad_(False)
         self.register_state_dict_post_hook(_without_wrappers)

@@ -8,7 +8,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from ...domains import DOMAINS
+from ...domains import DOMAINS, names_in
 from ..base import Attention, Step, Translated, UnpairedTranslation, translation_model, unwrap
 from ..layers import clip_rho, joint_gradients
 from ..losses import LossTerms, Mean, cam_means
@@ -103,8 +103,7 @@ class UGATIT(UnpairedTranslation):
         if not 0 <= cycle_noise < math.inf:
             raise ValueError(f'cycle_noise must be a number from 0 up, got {cycle_noise!r}')
         self.cycle_noise = cycle_noise
-        chosen = cycle_domains.split(',') if isinstance(cycle_domains, str) else cycle_domains
-        self.cycle_domains = tuple(sorted({self.letter(domain) for domain in chosen}))
+        self.cycle_domains = tuple(sorted({self.letter(x) for x in names_in(cycle_domains)}))
         self._any_size: bool = one.mlp is None or one.light
         self._cam = one.cam is not None
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...domains import DOMAINS
+from ...domains import DOMAINS, names_in
 
 PAPER_LOSSES = {'gan': 1, 'cycle': 10, 'identity': 10, 'cam': 1000}
 # Norm of the decoder, attention of generator and discriminator: the row of Table 1.
@@ -44,8 +44,7 @@ def words(model: Mapping[str, Any]) -> list[str]:
     for name, weight in PAPER_LOSSES.items():
         if model['loss_config'][name] != weight:
             said.append(f'{name} loss {model["loss_config"][name]:g}')
-    cycles = model.get('cycle_domains', DOMAINS)
-    cycles = cycles.split(',') if isinstance(cycles, str) else cycles
+    cycles = names_in(model.get('cycle_domains', DOMAINS))
     if len(cycles) < 2:
         said.append(f'cycle of {cycles[0]} only' if cycles else 'no cycle')
     if noise := model.get('cycle_noise'):

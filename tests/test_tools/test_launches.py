@@ -171,6 +171,23 @@ def test_a_step_has_few_launches(variant, capsys):
 
 
 @pytest.mark.slow
+def test_fields_of_the_config_are_counted(capsys):
+    """The numbers of `docs/performance.md`."""
+    pytest.importorskip('triton', reason='without Triton a step is its plain formulas')
+    words = ['--variant', 'light', '--amp', '--device', 'cpu', '--json']
+    found = {}
+    for option in ('cycle_domains=A,B', 'cycle_domains=B', 'cycle_noise=0.05'):
+        assert launches.main([*words, '--cfg-options', f'model.{option}']) == 0
+        ((case, told),) = json.loads(capsys.readouterr().out).items()
+        assert f'bfloat16, model.{option}, ' in case
+        assert told['questions to the host'] == 0
+        found[option] = told['launches']
+    both = found['cycle_domains=A,B']
+    assert found['cycle_noise=0.05'] == both + 4
+    assert 200 < both - found['cycle_domains=B'] < 240
+
+
+@pytest.mark.slow
 def test_kernels_that_do_not_run_change_no_count(kernels):
     if kernels.type == 'cuda':
         pytest.skip('kernels are not interpreted here')
@@ -204,7 +221,7 @@ def test_models_are_counted_beside_their_official_orders(tmp_path, capsys):
     assert len(found) == 3
     assert found[2].endswith(f',"float32, plain, cpu",launches,{ours:.4g},a step')
     with pytest.raises(SystemExit):
-        launches.main([*words, '--recipe', 'pytorch'])
+        launches.main([*words, '--cfg-options', 'model.recipe=pytorch'])
 
 
 def test_what_a_profile_says():

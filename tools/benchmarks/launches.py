@@ -56,7 +56,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from ugatit_mm.apis import apply_speed
+from ugatit_mm.apis import add_options_argument, apply_speed
 from ugatit_mm.kernels import support
 from ugatit_mm.models.base.step import Step
 
@@ -392,10 +392,9 @@ def table_of_profile(events: list[tuple[str, str, float]], rows: int) -> str:
 
 def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callable[[], Any]:
     """The step that the arguments ask for."""
-    options = {'model.recipe': args.recipe} if args.recipe else {}
     width = args.base_channels or width_of(case.model)
     side = size_of(case.model, args.img_size)
-    cfg = of_same_width(case, side, width, **options)
+    cfg = of_same_width(case, side, width, **args.cfg_options)
     apply_speed(cfg, amp=args.amp, lean=args.lean)
     batch = args.batch or batch_of(case.model)
     return build_step(cfg, pictures(side, batch, device))
@@ -448,7 +447,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='store_true',
         help="a table of the models: the official order's launches beside ours of its mathematics",
     )
-    parser.add_argument('--recipe', choices=['tensorflow', 'pytorch'], help="default: the config's")
+    add_options_argument(parser)
     parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'])
     parser.add_argument('--lean', action='store_true')
     parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
@@ -470,8 +469,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             'on a CPU the kernels need Triton and its interpreter: install triton and set '
             'TRITON_INTERPRET=1, or count the formulas by --plain'
         )
-    if args.official and args.recipe:
-        parser.error('--official chooses the recipe by itself: leave --recipe out')
+    if args.official and args.cfg_options:
+        parser.error('--official compares the same mathematics: leave --cfg-options out')
     if not on_gpu:
         args.base_channels = args.base_channels or 4
     return args
@@ -485,7 +484,8 @@ def main(argv: list[str] | None = None) -> int:
     found: dict[str, Any] = {}
     rows: list[Row] = []
     for each in cases_of(args.model, args.variant):
-        words = [*each, args.recipe, args.amp or 'float32']
+        words = [*each, args.amp or 'float32']
+        words += [f'{key}={value}' for key, value in args.cfg_options.items()]
         words += ['lean'] * args.lean + ['plain'] * args.plain
         width = args.base_channels or width_of(each.model)
         batch = args.batch or batch_of(each.model)

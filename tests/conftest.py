@@ -53,7 +53,6 @@ LONGEST = (
 
 def prepare() -> None:
     """Before anything of ours is imported."""
-    import interpreter
     import torch
 
     if not torch.cuda.is_available():
@@ -61,7 +60,7 @@ def prepare() -> None:
         os.environ.setdefault('TRITON_INTERPRET', '1')
     # Tiny networks: a second thread costs more than it brings, above all on a busy machine.
     torch.set_num_threads(1)
-    import ugatit_mm  # noqa: F401, registers modules
+    import interpreter
 
     interpreter.patch_once_a_launch()
 
@@ -97,13 +96,17 @@ def no_traces():
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Triton's kernels run: on a GPU where there is one, in the interpreter elsewhere."""
+    import interpreter
     import torch
 
     from ugatit_mm.kernels.support import SWITCH
 
     pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if device.type == 'cpu' and (reason := interpreter.broken()):
+        pytest.skip(reason)
     monkeypatch.setenv(SWITCH, '1')
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    return device
 
 
 @pytest.fixture(scope='session')

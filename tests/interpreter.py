@@ -1,7 +1,14 @@
-"""Triton's interpreter in two thirds of its time."""
+"""Triton's interpreter in two thirds of its time, and whether it works."""
 
+from functools import cache
 from types import FunctionType
 from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ugatit_mm.kernels.support import tl
 
 
 def patch_once_a_launch() -> None:
@@ -34,3 +41,26 @@ def patch_once_a_launch() -> None:
 
     patch_lang.once = True
     interpreter._patch_lang = patch_lang
+
+
+@cache
+def broken() -> str | None:
+    """Why Triton's interpreter does not work here, such as Triton 3.6 with NumPy 2.5."""
+    triton = pytest.importorskip('triton', reason='triton comes with torch for CUDA on Linux only')
+    out = torch.empty(4)
+    try:
+        triton.jit(_multiply)[(2,)](torch.arange(4.0), out, 2.0, 4, BLOCK=2)
+    except Exception as error:
+        versions = f'Triton {triton.__version__}, NumPy {np.__version__}'
+        return f'the interpreter of {versions} does not work: {type(error).__name__}'
+    assert out.tolist() == [0, 2, 4, 6]
+    return None
+
+
+def _multiply(x, out, factor, count, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(x + place, mask=place < count, other=0.0)
+    sums = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(tl.cdiv(count, BLOCK * 2)):
+        sums += factor * value
+    tl.store(out + place, sums, mask=place < count)

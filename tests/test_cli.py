@@ -15,7 +15,7 @@ import torch
 from helpers import ROOT
 from PIL import Image
 
-from ugatit_mm import cli, files
+from ugatit_mm import __version__, cli, files
 from ugatit_mm.apis import UGATITInferencer, translate, video
 from ugatit_mm.apis.sources import find_sources
 from ugatit_mm.converters import describe, write_checkpoint
@@ -52,21 +52,42 @@ def monochrome(path: Path, count: int) -> None:
     writer.release()
 
 
-def test_help_and_unknown_commands(capsys):
+def test_help_version_and_unknown_commands(capsys):
     assert cli.main([]) == cli.main(['--help']) == 0
     said = capsys.readouterr().out
-    assert all(f'ugatit {name}' in said for name in cli.COMMANDS)
+    assert all(f'ugatit {name}' in said for name in cli.ALL)
+    assert cli.main(['--version']) == 0
+    assert capsys.readouterr().out.startswith(f'ugatit_mm {__version__}, Python 3.')
     assert cli.main(['translat']) == 2
-    assert "no command 'translat'" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(
+        "error: no command 'translat': did you mean translate?\n\n"
+    )
+    assert cli.main(['convert']) == 0
+    assert capsys.readouterr().out.startswith('usage: ugatit convert PROGRAM SOURCE TARGET')
+    assert cli.main(['convert', 'cyclgan', 'x', 'y']) == 2
+    assert "no program 'cyclgan': did you mean cyclegan?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('name', cli.COMMANDS)
-def test_every_door_leads_somewhere(name, capsys):
+def test_help_imports_the_standard_library_only():
+    """So that it takes a fraction of a second."""
+    code = (
+        'import sys; from ugatit_mm import cli; cli.main(["--help"]); '
+        'heavy = {"numpy", "torch", "mmengine", "mmcv", "mmagic", "PIL"} & {*sys.modules}; '
+        'assert not heavy, heavy'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('name', [*cli.ALL, *(f'convert {name}' for name in cli.CONVERTERS)])
+def test_every_command_leads_somewhere(name, capsys):
     """And its help is called by the name that was typed."""
+    if name == 'convert':
+        return
     with pytest.raises(SystemExit) as left:
-        cli.main([name, '--help'])
+        cli.main([*name.split(), '--help'])
     assert left.value.code == 0
-    assert capsys.readouterr().out.startswith('usage: ')
+    assert capsys.readouterr().out.startswith(f'usage: ugatit {name} ')
 
 
 def test_ctrl_c_where_nothing_is_to_be_saved(monkeypatch, capsys):
@@ -78,9 +99,20 @@ def test_ctrl_c_where_nothing_is_to_be_saved(monkeypatch, capsys):
     assert capsys.readouterr().err == 'interrupted\n'
 
 
-def test_doors_to_tools_are_the_tools():
-    for name, (module, _) in cli.COMMANDS.items():
-        assert module or (ROOT / 'tools' / f'{name}.py').is_file()
+def test_every_tool_has_a_command():
+    """But for those that make what comes with the package, and parts of others."""
+    tools = {
+        f'tools/{path.relative_to(ROOT / "tools").as_posix()}'
+        for path in (ROOT / 'tools').rglob('*.py')
+        if 'benchmarks' not in path.parts and path.stem not in ('fuzz', '__init__')
+    }
+    reached = {where for where in cli.ALL.values() if where.startswith('tools/')}
+    reached |= {f'tools/model_converters/{name}.py' for name in cli.CONVERTERS}
+    assert tools - reached == {
+        'tools/analysis/plot_losses.py',
+        'tools/dataset_converters/make_demo_data.py',
+    }
+    assert reached <= tools
 
 
 def test_translate_a_folder(weights, photos: Path, tmp_path: Path, capsys):

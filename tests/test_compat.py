@@ -1,4 +1,4 @@
-"""The mends for MMagic 1.2.0: each works, and each does nothing where its fault is absent."""
+"""The fixes for MMagic 1.2.0: each works, and each does nothing where its fault is absent."""
 
 import configparser
 import importlib
@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mmcv
@@ -59,18 +60,18 @@ def test_the_environment_of_the_tests_is_accepted():
 @pytest.mark.parametrize(
     ('versions', 'words'),
     [
-        ({'numpy': '3.0.0'}, ['numpy 3.0.0', "pip install 'numpy>=1.26,<2'"]),
+        ({'numpy': '3.0.0'}, ['numpy 3.0.0', "pip install 'numpy>=1.26,<3'"]),
         ({'mmcv': '2.2.0'}, ['mmcv 2.2.0', "pip install 'mmcv-lite==2.1.0'"]),
         ({'mmcv': None, 'mmcv_lite': '2.2rc1'}, ['mmcv-lite 2.2rc1']),
         ({'mmcv': None, 'mmcv_lite': None}, ['mmcv or mmcv-lite is not installed']),
         ({'mmagic': None}, ['mmagic is not installed', "'mmagic==1.2.0'"]),
         (
             {'numpy': '3.1.2', 'mmengine': '1.0.0'},
-            ['numpy 3.1.2', 'mmengine 1.0.0', "'numpy>=1.26,<2' 'mmengine>=0.10.7,<0.11'"],
+            ['numpy 3.1.2', 'mmengine 1.0.0', "'numpy>=1.26,<3' 'mmengine>=0.10.7,<0.11'"],
         ),
     ],
 )
-def test_a_wrong_package_is_named_with_its_mend(monkeypatch, versions, words):
+def test_a_wrong_package_is_named_with_its_fix(monkeypatch, versions, words):
     pretend(monkeypatch, **versions)
     with pytest.raises(ImportError) as error:
         compat.check_versions()
@@ -89,26 +90,10 @@ def test_what_the_message_recommends_is_what_setup_cfg_pins():
     setup.read(ROOT / 'setup.cfg')
     pins = [Requirement(x) for x in setup['options']['install_requires'].strip().splitlines()]
     pins = {pin.name: pin.specifier for pin in pins}
-    for _, limit, _, mend in compat._LIMITS:
-        mend = Requirement(mend)
-        assert mend.specifier == pins[mend.name]
-        assert Version(limit) not in mend.specifier
-
-
-@pytest.mark.parametrize(
-    ('argv', 'orig_argv', 'asked'),
-    [
-        (['-m'], ['python', '-m', 'ugatit_mm.doctor'], True),
-        (['-m'], ['python', '-I', '-mugatit_mm.doctor'], True),
-        (['-m'], ['python', '-m', 'ugatit_mm.other'], False),
-        (['train.py', 'ugatit_mm.doctor'], ['python', 'train.py', 'ugatit_mm.doctor'], False),
-        (['/x/doctor.py'], ['python', '-m', 'ugatit_mm.doctor'], False),
-    ],
-)
-def test_doctor_is_recognised(monkeypatch, argv, orig_argv, asked):
-    monkeypatch.setattr(sys, 'argv', argv)
-    monkeypatch.setattr(sys, 'orig_argv', orig_argv)
-    assert compat.doctor_asked() is asked
+    for _, limit, _, fix in compat._LIMITS:
+        fix = Requirement(fix)
+        assert fix.specifier == pins[fix.name]
+        assert Version(limit) not in fix.specifier
 
 
 # -- NumPy 2 -------------------------------------------------------------------------------------
@@ -128,7 +113,7 @@ def test_numpy_2_has_its_old_name_while_mmagic_is_imported(monkeypatch, version,
 
 @needs_lite
 def test_mmcv_tells_the_truth_after_the_import():
-    assert 'mmagic.models' in sys.modules
+    importlib.import_module('mmagic.models')
     assert not mmcv_full_available()
     assert not hasattr(mmcv, 'ops')
     with pytest.raises(ModuleNotFoundError, match=r'mmcv\._ext'):
@@ -147,8 +132,7 @@ def test_an_operator_that_an_editor_holds_refuses_to_run():
 
 
 @needs_lite
-def test_stand_in_goes_even_when_the_import_fails(monkeypatch):
-    monkeypatch.delitem(sys.modules, 'mmagic.models')
+def test_stand_in_goes_even_when_the_import_fails():
     with pytest.raises(KeyError), compat.mmcv_ext_stand_in():  # noqa: PT012
         extension = importlib.import_module('mmcv._ext')
         assert not hasattr(extension, '__wrapped__')
@@ -159,7 +143,6 @@ def test_stand_in_goes_even_when_the_import_fails(monkeypatch):
 
 
 def test_full_mmcv_is_used_as_it_is(monkeypatch):
-    monkeypatch.delitem(sys.modules, 'mmagic.models')
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
     before = sys.modules.get('mmcv._ext')
     with compat.mmcv_ext_stand_in():
@@ -167,10 +150,16 @@ def test_full_mmcv_is_used_as_it_is(monkeypatch):
 
 
 @pytest.mark.slow
-def test_import_is_quiet_and_leaves_out_what_few_need():
+def test_import_is_quiet_and_quick_and_registers_what_is_asked_for():
     """And MMagic's inferencer, imported later, knows of ours."""
     code = """
 import sys, ugatit_mm
+heavy = ['torch', 'numpy', 'mmengine', 'mmcv', 'mmagic', 'PIL']
+assert not (loaded := [name for name in heavy if name in sys.modules]), loaded
+from mmagic.registry import HOOKS, MODELS
+assert 'mmagic.models' not in sys.modules
+assert MODELS.get('UGATIT') is ugatit_mm.models.UGATIT
+assert HOOKS.get('WatchHook').__module__ == 'ugatit_mm.hooks.watch'
 heavy = ['mmagic.apis', 'matplotlib', 'mediapipe', 'skimage', 'tensorboard', 'imagehash']
 assert not (loaded := [name for name in heavy if name in sys.modules]), loaded
 from mmagic.apis import MMagicInferencer
@@ -182,7 +171,42 @@ assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
-def test_applying_twice_changes_nothing():
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'first',
+    [
+        *('mmagic.registry', 'ugatit_mm.apis.mmagic_inferencer', 'ugatit_mm.datasets'),
+        *('ugatit_mm.engine', 'ugatit_mm.hooks', 'ugatit_mm.models.base.unpaired'),
+    ],
+)
+def test_any_order_of_imports_registers(first):
+    code = f"""
+import {first}, ugatit_mm
+from mmengine.registry import DefaultScope, HOOKS
+with DefaultScope.overwrite_default_scope('mmagic'):
+    assert HOOKS.build(dict(type='WatchHook')).__module__ == 'ugatit_mm.hooks.watch'
+from mmagic.apis import MMagicInferencer
+assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@pytest.mark.parametrize(('version', 'hides'), [('0.10.21', False), ('0.10.30', True)])
+def test_a_mediapipe_without_solutions_is_hidden(monkeypatch, version, hides):
+    monkeypatch.delitem(sys.modules, 'mediapipe', raising=False)
+    pretend(monkeypatch, mediapipe=version)
+    with compat.mediapipe_hidden():
+        assert ('mediapipe' in sys.modules) is hides
+        if hides:
+            with pytest.raises(ImportError):
+                importlib.import_module('mediapipe')
+    assert 'mediapipe' not in sys.modules
+
+
+def test_installing_twice_changes_nothing():
     from mmagic.models.utils import model_utils
     from mmengine.config import config
 
@@ -195,9 +219,9 @@ def test_applying_twice_changes_nothing():
             list(sys.meta_path),
         )
 
-    compat.apply()
+    compat.install()
     before = state()
-    compat.apply()
+    compat.install()
     assert state() == before
 
 
@@ -239,22 +263,28 @@ def module(tmp_path, monkeypatch) -> str:
 
 
 def test_what_waits_for_a_module_is_called_once_when_it_is_imported(module):
-    seen = []
+    seen, around = [], []
+
+    @contextmanager
+    def noted():
+        around.append(module in sys.modules)
+        yield
+
     before = sys.meta_path[:]
-    compat.after_import(module, lambda: seen.append(sys.modules[module].value))
+    compat.at_import(module, noted, lambda: seen.append(sys.modules[module].value))
     importlib.import_module('made_up_package')
     assert seen == []
     importlib.import_module(module)
-    assert seen == [1] and sys.meta_path == before
+    assert seen == [1] and around == [True] and sys.meta_path == before
     importlib.reload(sys.modules[module])
     assert seen == [1]
-    compat.after_import(module, lambda: seen.append('at once'))
+    compat.at_import(module, noted, lambda: seen.append('at once'))
     assert seen == [1, 'at once'] and sys.meta_path == before
 
 
 def test_what_waits_goes_on_waiting_where_the_import_fails(module, tmp_path):
     seen = []
-    compat.after_import(module, lambda: seen.append(sys.modules[module].value))
+    compat.at_import(module, nullcontext, lambda: seen.append(sys.modules[module].value))
     file = tmp_path / 'made_up_package' / 'module.py'
     file.write_text('raise OSError("not yet")')
     with pytest.raises(OSError, match='not yet'):
@@ -391,10 +421,10 @@ class Net(BaseModule):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
         self.norm = nn.BatchNorm2d(4)
-        self.act = nn.ReLU()  # what the unmended function stumbles over
+        self.act = nn.ReLU()  # what the unfixed function stumbles over
 
 
-def test_mended_initialisation_draws_the_same_weights_and_takes_a_note():
+def test_fixed_initialisation_draws_the_same_weights_and_takes_a_note():
     from mmagic.models.utils import generation_init_weights, model_utils
 
     assert generation_init_weights is model_utils.generation_init_weights
@@ -413,12 +443,12 @@ def test_mended_initialisation_draws_the_same_weights_and_takes_a_note():
     assert all(module._params_init_info is notes for module in ours.modules())
 
 
-def test_a_sound_initialisation_is_left_alone(monkeypatch):
+def test_a_sound_initialisation_is_left_as_it_is(monkeypatch):
     from mmagic.models.utils import model_utils
 
     def generation_init_weights(module):
         """A version without the fault."""
 
     monkeypatch.setattr(model_utils, 'generation_init_weights', generation_init_weights)
-    compat.mend_generation_init_weights()
+    compat.fix_generation_init_weights()
     assert model_utils.generation_init_weights is generation_init_weights

@@ -137,7 +137,7 @@ class Run:
         if folders := [name for name in FOLDERS if not (root / name).is_dir()]:
             return (
                 f'{self.config}: no folder {", ".join(folders)} in {root}. Prepare the data with '
-                'tools/dataset_converters/prepare.py, give --data-dir, or choose --datasets; own '
+                'ugatit prepare, give --data-dir, or choose --datasets; own '
                 'pictures go into these four folders of --data-root.'
             )
         return None
@@ -183,8 +183,8 @@ class Run:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog='Examples: tools/run_paper.py --what table3 --models all --gpus 4; on own pictures '
-        'tools/run_paper.py --what table3 --models all --data-root flowers --domains daisy '
+        epilog='Examples: ugatit paper --what table3 --models all --gpus 4; on own pictures '
+        'ugatit paper --what table3 --models all --data-root flowers --domains daisy '
         'sunflower --iters 20000',
     )
     parser.add_argument('--what', choices=['table3', 'ablation'], required=True)
@@ -246,7 +246,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='extractors of the figures (InceptionFeatures where its weights are, else '
         'EfficientNetLite0Features)',
     )
-    parser.add_argument('--subset-size', type=int, help='of KID, as in tools/test.py')
+    parser.add_argument('--subset-size', type=int, help='of KID, as in ugatit test')
     parser.add_argument('--price', type=float, help='price of a GPU for an hour, for the estimate')
     parser.add_argument(
         '--dry-run',

@@ -1,10 +1,12 @@
-"""The few mends that today's packages need for MMagic 1.2.0.
+"""The few fixes that today's packages need for MMagic 1.2.0.
 
-MMagic 1.2.0 (December 2023) is the newest release; the packages below it went on. Each mend here is
+MMagic 1.2.0 (December 2023) is the newest release; the packages below it went on. Each fix here is
 one function that states its symptom and when it may go, and does nothing where the fault is absent.
-:func:`apply` runs them all; importing ``ugatit_mm`` calls it before anything of MMagic is used.
+:func:`install`, which importing ``ugatit_mm`` calls, lets each come when the module that it is for
+is imported.
 
-Only the standard library is imported at the top, so that this module loads in a broken environment.
+Only the standard library is imported at the top: this module takes milliseconds, and loads in a
+broken environment.
 """
 
 import contextlib
@@ -20,40 +22,101 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 DOCTOR = 'ugatit_mm.doctor'
+REGISTERED = 'ugatit_mm.registered'  # registers everything of ours when it is imported
 
 
-def apply() -> None:
-    """Make MMagic importable and usable on the installed packages, and import its models.
+def install() -> None:
+    """Let MMagic be importable and usable on the installed packages, and find what is ours.
 
-    Calling it again changes nothing.
-
-    Raises:
-        ImportError: a package is missing or of a version that MMagic 1.2.0 cannot work with; the
-            message names it, the version found and the command that mends it.
+    Nothing is imported now; calling it again changes nothing. Wrong versions
+    (:func:`check_versions`) are an ``ImportError`` of MMagic's import.
     """
-    check_versions()
     hush_import_warnings()
+    for name, around, then in (
+        ('mmagic', checked, prepare_mmengine),
+        ('mmagic.registry', contextlib.nullcontext, add_location),
+        ('mmagic.models', models_importable, fix_generation_init_weights),
+        ('mmagic.apis', mediapipe_hidden, lambda: None),
+        ('mmagic.apis.mmagic_inferencer', contextlib.nullcontext, add_inferencer),
+    ):
+        at_import(name, around, then)
+
+
+def prepare_mmengine() -> None:
+    """All fixes of MMEngine."""
     allow_mmengine_checkpoints()
     format_configs_once()
     pass_over_byte_order_marks()
-    with mmcv_ext_stand_in(), numpy_bool8():
-        importlib.import_module('mmagic.models')
-    mend_generation_init_weights()
 
 
-def doctor_asked() -> bool:
-    """Whether the interpreter was started as ``python -m ugatit_mm.doctor``.
+def add_location() -> None:
+    """Let MMagic's registries import ours when they are asked for something, as their own."""
+    from mmagic import registry
+    from mmengine.registry import Registry
 
-    Python imports a package before the module of it that ``-m`` names, so the package's own imports
-    would fail just where the doctor is needed. While ``-m`` looks for its module, ``sys.argv[0]``
-    is documented to be ``'-m'``.
+    for each in vars(registry).values():
+        theirs = isinstance(each, Registry) and each.scope == 'mmagic'
+        if theirs and REGISTERED not in each._locations:
+            each._locations.append(REGISTERED)
+            each._imported = False
+
+
+def add_inferencer() -> None:
+    """Let MMagic's inferencer know ours."""
+    importlib.import_module('ugatit_mm.apis.mmagic_inferencer')
+
+
+# -- imports -------------------------------------------------------------------------------------
+
+
+def at_import(
+    name: str, around: Callable[[], AbstractContextManager], then: Callable[[], None]
+) -> None:
+    """Have a module imported inside of ``around``, and call ``then``; now if it is imported.
+
+    Args:
+        name: Full name of the module.
+        around: Gives the context that the module runs in.
+        then: Called once, after the module has run and before its importer goes on.
     """
-    return sys.argv[:1] == ['-m'] and any(
-        argument in (DOCTOR, f'-m{DOCTOR}') for argument in sys.orig_argv
-    )
+    if name in sys.modules:
+        then()
+    elif not any(isinstance(each, _AtImport) and each.name == name for each in sys.meta_path):
+        sys.meta_path.insert(0, _AtImport(name, around, then))
+
+
+class _AtImport(importlib.abc.MetaPathFinder):
+    """Finds one module as Python does, and puts something around and after its execution."""
+
+    def __init__(
+        self, name: str, around: Callable[[], AbstractContextManager], then: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.around = around
+        self.then = then
+
+    def find_spec(
+        self, name: str, path: Any = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self.name:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_inside(module: types.ModuleType) -> None:
+                with self.around():
+                    execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)  # not before: a failed import may be tried again
+                    self.then()
+
+            spec.loader.exec_module = execute_inside
+        return spec
 
 
 # -- versions ------------------------------------------------------------------------------------
@@ -61,11 +124,18 @@ def doctor_asked() -> bool:
 # What breaks outright, whatever setup.cfg pins: (names of the distribution, first version that
 # fails, symptom, what to install instead).
 _LIMITS = (
-    (('numpy',), '3', 'nothing here was ever run with NumPy 3', 'numpy>=1.26,<2'),
+    (('numpy',), '3', 'nothing here was ever run with NumPy 3', 'numpy>=1.26,<3'),
     (('mmcv', 'mmcv-lite'), '2.2', 'MMagic asserts mmcv < 2.2.0', 'mmcv-lite==2.1.0'),
     (('mmengine',), '1', 'MMagic asserts mmengine < 1.0.0', 'mmengine>=0.10.7,<0.11'),
-    (('mmagic',), '1.3', 'the mends here are written for MMagic 1.2.0', 'mmagic==1.2.0'),
+    (('mmagic',), '1.3', 'the fixes here are written for MMagic 1.2.0', 'mmagic==1.2.0'),
 )
+
+
+@contextlib.contextmanager
+def checked() -> Iterator[None]:
+    """Look at the versions before MMagic is imported."""
+    check_versions()
+    yield
 
 
 def check_versions() -> None:
@@ -75,23 +145,23 @@ def check_versions() -> None:
     do. May go with MMagic 1.2.0 itself.
 
     Raises:
-        ImportError: naming every wrong package, the version found and the command that mends it.
+        ImportError: naming every wrong package, the version found and the command that fixes it.
     """
-    wrong, mends = [], []
-    for names, limit, symptom, mend in _LIMITS:
+    wrong, fixes = [], []
+    for names, limit, symptom, fix in _LIMITS:
         found = {name: version for name in names if (version := installed(name))}
         if not found:
             wrong.append(f'{" or ".join(names)} is not installed')
-            mends.append(mend)
+            fixes.append(fix)
         for name, version in found.items():
             if _release(version) >= _release(limit):
                 wrong.append(f'{name} {version} is installed, below {limit} is needed ({symptom})')
-                mends.append(mend)
+                fixes.append(fix)
     if wrong:
-        packages = ' '.join(f"'{mend}'" for mend in dict.fromkeys(mends))
+        packages = ' '.join(f"'{fix}'" for fix in dict.fromkeys(fixes))
         raise ImportError(
             f'ugatit_mm cannot work with the installed packages: {"; ".join(wrong)}. '
-            f'Mend it with: {sys.executable} -m pip install {packages}\n'
+            f'Fix it with: {sys.executable} -m pip install {packages}\n'
             f'For a full check: {sys.executable} -m {DOCTOR}'
         )
 
@@ -218,47 +288,6 @@ def pass_over_byte_order_marks() -> None:
     vars(config)['open'] = open_text
 
 
-def after_import(name: str, then: Callable[[], None]) -> None:
-    """Call ``then`` when a module is imported, at once where it is already.
-
-    What extends a module that few programs need (``mmagic.apis`` takes a second) waits for it.
-
-    Args:
-        name: Full name of the module.
-        then: Called once, after the module has run and before its importer goes on.
-    """
-    if name in sys.modules:
-        then()
-    else:
-        sys.meta_path.insert(0, _AfterImport(name, then))
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds one module as Python does, and lets something follow its execution."""
-
-    def __init__(self, name: str, then: Callable[[], None]) -> None:
-        self.name = name
-        self.then = then
-
-    def find_spec(
-        self, name: str, path: Any = None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != self.name:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_follow(module: types.ModuleType) -> None:
-                execute(module)
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)  # not before: a failed import may be tried again
-                    self.then()
-
-            spec.loader.exec_module = execute_and_follow
-        return spec
-
-
 # -- NumPy 2 -------------------------------------------------------------------------------------
 
 
@@ -266,9 +295,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 def numpy_bool8() -> Iterator[None]:
     """Give NumPy its old name ``bool8`` while MMagic's models are imported.
 
-    Symptom: ``module 'numpy' has no attribute 'bool8'`` where NumPy 2 is installed, as machines
-    with a GPU often have it. Our pin is below 2, as the whole suite runs with NumPy 1. May go with
-    MMagic 1.2.0 itself.
+    Symptom: ``module 'numpy' has no attribute 'bool8'`` with NumPy 2. May go with MMagic 1.2.0
+    itself.
     """
     import numpy as np
 
@@ -282,7 +310,41 @@ def numpy_bool8() -> Iterator[None]:
         del np.bool8
 
 
+# -- mediapipe -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mediapipe_hidden() -> Iterator[None]:
+    """Hide mediapipe while MMagic's inferencers are imported.
+
+    Symptom: ``module 'mediapipe' has no attribute 'solutions'`` on ``import mmagic.apis``, since
+    mediapipe 0.10.30 dropped it. One inferencer (none of ours) imports controlnet_aux, which does
+    without mediapipe where it is absent: its face detector only needs it. May go when
+    controlnet_aux asks for ``mediapipe.solutions`` no more.
+    """
+    version = installed('mediapipe')
+    if version is None or _release(version) < (0, 10, 30) or 'mediapipe' in sys.modules:
+        yield
+        return
+    sys.modules['mediapipe'] = None  # an import raises ImportError
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', "The module 'mediapipe' is not installed")
+            yield
+    finally:
+        del sys.modules['mediapipe']
+
+
 # -- mmcv.ops ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def models_importable() -> Iterator[None]:
+    """What the import of MMagic's models needs around it."""
+    with ExitStack() as stack:
+        stack.enter_context(mmcv_ext_stand_in())
+        stack.enter_context(numpy_bool8())
+        yield
 
 
 @contextlib.contextmanager
@@ -298,7 +360,7 @@ def mmcv_ext_stand_in() -> Iterator[None]:
     as it does in mmcv-lite), and an operator that an editor has already imported raises
     :class:`RuntimeError` when it is called. May go when MMagic imports ``mmcv.ops`` lazily.
     """
-    if 'mmagic.models' in sys.modules or importlib.util.find_spec('mmcv._ext') is not None:
+    if importlib.util.find_spec('mmcv._ext') is not None:
         yield
         return
 
@@ -309,7 +371,7 @@ def mmcv_ext_stand_in() -> Iterator[None]:
         def refuse(*args: Any, **kwargs: Any) -> None:
             raise RuntimeError(
                 f'mmcv.ops: {operator} needs the compiled mmcv, but mmcv-lite is installed. '
-                f'Mend it with: {sys.executable} -m pip uninstall -y mmcv-lite && '
+                f'Fix it with: {sys.executable} -m pip uninstall -y mmcv-lite && '
                 f'{sys.executable} -m pip install --no-binary mmcv mmcv==2.1.0'
             )
 
@@ -330,12 +392,12 @@ def mmcv_ext_stand_in() -> Iterator[None]:
 # -- initialisation ------------------------------------------------------------------------------
 
 
-def mend_generation_init_weights() -> None:
+def fix_generation_init_weights() -> None:
     """Let MMagic's own CycleGAN and Pix2Pix initialise themselves, as they do in training.
 
     Symptom: ``UnboundLocalError: ... 'init_info'`` from ``generation_init_weights``, which notes
-    what it did for every module, but words the note for convolutions and BatchNorm alone. The
-    mended function leaves the note to be written once, at the end; the weights drawn are the same.
+    what it did for every module, but words the note for convolutions and BatchNorm only. The
+    fixed function leaves the note to be written once, at the end; the weights drawn are the same.
     May go when MMagic's function survives the probe below.
     """
     from mmagic.models.utils import model_utils

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .cli import root
 from .datasets import apply_channels, apply_deep_range, apply_img_size
 from .fields import (
     MISSING,
@@ -262,9 +263,7 @@ def _leave_out_gone_fields(cfg: Config) -> None:
 
 def configs_dir() -> Path:
     """Return the folder of the configs: in the source tree, or inside the installed package."""
-    package = Path(__file__).resolve().parent
-    installed = package / '.mim' / 'configs'
-    return installed if installed.is_dir() else package.parent / 'configs'
+    return root() / 'configs'
 
 
 def data_set(name: str) -> Config:

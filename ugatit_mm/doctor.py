@@ -1,4 +1,4 @@
-"""``python -m ugatit_mm.doctor``: what of the environment is wrong, and the command that mends it.
+"""``python -m ugatit_mm.doctor``: what of the environment is wrong, and the command that fixes it.
 
 It runs where ``import ugatit_mm`` fails: nothing but the standard library is imported here, and
 everything heavy in a process of its own, whose crash is a line of the report. Exit code 1 when a
@@ -50,12 +50,12 @@ print(json.dumps(round(time.perf_counter() - start, 1)))
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the report; ``mend``, the command to run, is empty where nothing is wrong."""
+    """One line of the report; ``fix``, the command to run, is empty where nothing is wrong."""
 
     name: str
     found: str
     wanted: str
-    mend: str = ''
+    fix: str = ''
 
 
 def examine() -> list[Line]:
@@ -74,26 +74,26 @@ def main(argv: Sequence[str] = ()) -> int:
     """Print the report; 0 when all is well, 1 when something is wrong."""
     parser = argparse.ArgumentParser(
         description='Compare the installed packages with what ugatit_mm needs, try the imports, '
-        'and say what mends each thing that is wrong.'
+        'and say what fixes each thing that is wrong.'
     )
     parser.parse_args(argv)
     print(f'{PACKAGE}: checking {sys.prefix}', flush=True)
     lines = examine()
     print(table(lines))
-    wrong = [line for line in lines if line.mend]
+    wrong = [line for line in lines if line.fix]
     if not wrong:
         print('\nAll is well.')
         return 0
     print(f'\n{len(wrong)} wrong:')
     for line in wrong:
-        print(f'  {line.name}: found {line.found}, wanted {line.wanted}\n    {line.mend}')
+        print(f'  {line.name}: found {line.found}, wanted {line.wanted}\n    {line.fix}')
     return 1
 
 
 def table(lines: Iterable[Line]) -> str:
     """The report as aligned text, wrong lines marked."""
     rows = [('', 'what', 'found', 'wanted')]
-    rows += [('WRONG' if x.mend else 'ok', x.name, x.found, x.wanted) for x in lines]
+    rows += [('WRONG' if x.fix else 'ok', x.name, x.found, x.wanted) for x in lines]
     widths = [min(max(len(row[i]) for row in rows), 40) for i in range(3)]
     return '\n'.join(
         '  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip()
@@ -138,10 +138,10 @@ def declared() -> tuple[str, list[Requirement]]:
 def check_python(wanted: str) -> Line:
     """The running Python against the declared range."""
     version = platform.python_version()
-    mend = ''
+    fix = ''
     if not SpecifierSet(wanted).contains(version, prereleases=True):
-        mend = f'Make an environment with a Python {wanted}: python3.12 -m venv .venv'
-    return Line('Python', version, wanted, mend)
+        fix = f'Make an environment with a Python {wanted}: python3.12 -m venv .venv'
+    return Line('Python', version, wanted, fix)
 
 
 def check_package(requirement: Requirement) -> Line:
@@ -149,18 +149,18 @@ def check_package(requirement: Requirement) -> Line:
     name, version = requirement.name, installed(requirement.name)
     if version is None and name == 'mmcv-lite' and (version := installed('mmcv')):
         name = 'mmcv'
-    mend = f"{PIP} install '{name}{requirement.specifier}'"
+    fix = f"{PIP} install '{name}{requirement.specifier}'"
     if version and requirement.specifier.contains(version, prereleases=True):
-        mend = ''
-    return Line(name, version or 'not installed', str(requirement.specifier), mend)
+        fix = ''
+    return Line(name, version or 'not installed', str(requirement.specifier), fix)
 
 
 def check_mmcv() -> list[Line]:
     """Both flavours of mmcv write to the same folder: of two versions, one is half overwritten."""
     full, lite = installed('mmcv'), installed('mmcv-lite')
     if full and lite and full != lite:
-        mend = f'{PIP} uninstall -y mmcv mmcv-lite && {PIP} install mmcv-lite==2.1.0'
-        return [Line('mmcv flavour', f'mmcv {full} and mmcv-lite {lite}', 'one of them', mend)]
+        fix = f'{PIP} uninstall -y mmcv mmcv-lite && {PIP} install mmcv-lite==2.1.0'
+        return [Line('mmcv flavour', f'mmcv {full} and mmcv-lite {lite}', 'one of them', fix)]
     flavour = 'full, with its operators' if full else 'lite, without mmcv.ops'
     return [Line('mmcv flavour', flavour, 'either')] if full or lite else []
 
@@ -192,8 +192,8 @@ def check_torch() -> list[Line]:
         pair = f'torch {installed("torch")}, torchvision {installed("torchvision")}'
         ranges = {r.name: r.specifier for r in declared()[1]}
         packages = ' '.join(f"'{name}{ranges[name]}'" for name in ('torch', 'torchvision'))
-        mend = f'{PIP} uninstall -y torch torchvision && {PIP} install {packages}'
-        return [Line('torch pair', f'{pair}: {error}', wanted, mend)]
+        fix = f'{PIP} uninstall -y torch torchvision && {PIP} install {packages}'
+        return [Line('torch pair', f'{pair}: {error}', wanted, fix)]
     pair = Line('torch pair', f'{found["torch"]}, {found["torchvision"]}', wanted)
     return [pair, check_gpu(found['gpus'], found['cuda'])]
 
@@ -207,15 +207,15 @@ def check_gpu(gpus: list[str], cuda: str | None) -> Line:
     smi = shutil.which('nvidia-smi')
     if smi and subprocess.run([smi, '-L'], capture_output=True, check=False).stdout.strip():
         if cuda is None:
-            mend = f'torch is a CPU-only build: {PIP} install --force-reinstall --no-deps torch'
+            fix = f'torch is a CPU-only build: {PIP} install --force-reinstall --no-deps torch'
         else:
-            mend = f'Update the NVIDIA driver to one that serves CUDA {cuda}; nvidia-smi names both'
-        return Line('GPU', 'the driver sees one, torch does not', f'CUDA {cuda or "build"}', mend)
+            fix = f'Update the NVIDIA driver to one that serves CUDA {cuda}; nvidia-smi names both'
+        return Line('GPU', 'the driver sees one, torch does not', f'CUDA {cuda or "build"}', fix)
     return Line('GPU', seen, 'optional')
 
 
 def check_imports() -> list[Line]:
-    """Import MMagic as ugatit_mm does: its inferencer, and if that fails, its models alone."""
+    """Import MMagic as ugatit_mm does: its inferencer, and if that fails, its models only."""
     lines = []
     for module in ('mmagic.apis', 'mmagic.models'):  # the first imports the second
         seconds, error = run_python(_IMPORT.format(module=module))
@@ -223,8 +223,8 @@ def check_imports() -> list[Line]:
             return [*lines, Line(f'import {module}', f'in {seconds} s', 'no error')]
         missing = re.search(r"No module named '(\w+)", error)
         package = missing[1] if missing else "--force-reinstall --no-deps 'mmagic==1.2.0'"
-        mend = f'Mend the lines above first; if there are none: {PIP} install {package}'
-        lines.append(Line(f'import {module}', error, 'no error', mend))
+        fix = f'Fix the lines above first; if there are none: {PIP} install {package}'
+        lines.append(Line(f'import {module}', error, 'no error', fix))
     return lines
 
 

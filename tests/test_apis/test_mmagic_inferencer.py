@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,9 +169,3 @@ def test_what_cannot_be_is_refused_before_the_run(editor, photos, tmp_path):
         said = said.replace('OUT', f'result_out_dir={place!r}').replace('DIR', str(tmp_path))
         assert said in str(error.value) and '\n' not in str(error.value)
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')} == before
-
-
-@pytest.mark.slow
-def test_it_may_be_called_before_mmagic_is_imported():
-    words = 'from ugatit_mm.apis import add_to_mmagic_inferencer as add; add(); add()'
-    subprocess.run([sys.executable, '-c', words], check=True)

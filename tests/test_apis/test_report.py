@@ -181,7 +181,7 @@ def test_unfinished_run_says_what_is_not_there(run, tmp_path):
     for words in (
         'nothing is logged yet',
         'No picture sheet yet',
-        'No results yet: run python tools/test.py CONFIG CKPT --kid',
+        'No results yet: run ugatit test CONFIG CKPT --kid',
         'No checkpoint yet: commit, versions and hardware',
         'iterations 4',
         'red ↔ blue & green',

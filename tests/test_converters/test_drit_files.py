@@ -244,7 +244,7 @@ def test_other_files_get_one_line(tmp_path, capsys):
         ('one', 'its weights are of no named network: disA, disB, disA2, '),
         (
             'other',
-            'It is of the official CycleGAN program: take tools/model_converters/cyclegan.py',
+            'It is of the official CycleGAN program: ugatit convert cyclegan',
         ),
         ('ours', 'It has weights of our DRIT, which need no converter'),
         ('two', 'there is no generator'),

@@ -132,7 +132,7 @@ def test_a_folder_and_what_is_beside(kind, tmp_path, capsys):
     assert convert(kind, one, tmp_path / 'one.safetensors', '--half') == 0
     state = read_checkpoint(tmp_path / 'one.safetensors')['state_dict']
     assert {key.split('.')[0] for key in state} == {*kind.TRANSLATES}
-    with pytest.raises(CheckpointError, match=rf'model_converters/{kind.NAME}\.py {folder} ours'):
+    with pytest.raises(CheckpointError, match=rf'ugatit convert {kind.NAME} {folder} ours'):
         load_model(folder, device='cpu')
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_of_the_program(kind, tmp_path, capsys):
         (
             other,
             folder,
-            f'of the official {kind.ROW} program: take tools/model_converters/{kind.NAME}',
+            f'of the official {kind.ROW} program: ugatit convert {kind.NAME}',
         ),
         (kind, tmp_path / 'empty', 'it has no generators: gen_01000000.pt or so is expected'),
         (kind, tmp_path / 'extra.pt', 'not a key of the official'),

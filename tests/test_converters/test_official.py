@@ -237,8 +237,8 @@ def test_a_generator_without_its_name(networks, tmp_path, capsys):
     named = write(tmp_path / 'selfie2anime_genB2A-100.pt', bare)
     ours, other = tmp_path / 'ours.pth', tmp_path / 'other.pth'
     assert convert('ugatit_pytorch', source, ours) == 1
-    command = f"ugatit_pytorch.py '{source}' ours.pth --which genA2B (or genB2A)\n"
-    said = 'it has one network without its name; say which it is: python tools/model_converters/'
+    command = f"ugatit_pytorch '{source}' ours.pth --which genA2B (or genB2A)\n"
+    said = 'it has one network without its name; say which it is: ugatit convert '
     assert capsys.readouterr().err == f'error: {source}: {said}{command}'
     with pytest.raises(CheckpointError) as caught:
         load_model(source, device='cpu')
@@ -355,7 +355,7 @@ def test_a_folder_of_cyclegans_networks(four, tmp_path, capsys, how):
     expected, _ = of_cyclegan.from_official(four)
     state = read_checkpoint(tmp_path / 'ours.pth')['state_dict']
     assert same_weights(state, expected)
-    with pytest.raises(CheckpointError, match=rf'model_converters/cyclegan\.py {folder} ours\.pth'):
+    with pytest.raises(CheckpointError, match=rf'ugatit convert cyclegan {folder} ours\.pth'):
         load_model(folder)
 
 

@@ -430,7 +430,7 @@ def test_the_tool_names_what_is_wrong(tmp_path: Path, capsys):
     tool = load_tool('analysis/paper_table')
     other = tmp_path / 'results_x.json'
     for content, message in (
-        ('text', 'results_x.json holds no results of tools/test.py'),
+        ('text', 'results_x.json holds no results of ugatit test'),
         ('{"format": "2"}', "results_x.json: format '2', this program reads"),
     ):
         other.write_text(content)

@@ -11,7 +11,7 @@ from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Figures come from `tools/test.py CONFIG CKPT --kid`, which writes them to '
+        epilog='Figures come from `ugatit test CONFIG CKPT --kid`, which writes them to '
         'WORK_DIR/results_CKPT.json. Without any, all of ours is "not trained".',
     )
     parser.add_argument('results', nargs='*', help='results_*.json, or folders of them')

@@ -1,4 +1,4 @@
-"""What the tools call, and the door to MMagic's inferencer."""
+"""What the tools call."""
 
 from .arguments import (
     add_class_share,
@@ -35,7 +35,6 @@ __all__ = [
     'add_speed_arguments',
     'add_style_argument',
     'add_styles_argument',
-    'add_to_mmagic_inferencer',
     'apply_speed',
     'config_of',
     'load_model',
@@ -45,12 +44,3 @@ __all__ = [
     'width_options',
     'widths_of',
 ]
-
-
-def add_to_mmagic_inferencer() -> None:
-    """As :func:`ugatit_mm.apis.mmagic_inferencer.add_to_mmagic_inferencer`."""
-    import mmagic.apis  # noqa: F401 - first, as its end calls ours; takes a second
-
-    from . import mmagic_inferencer
-
-    mmagic_inferencer.add_to_mmagic_inferencer()

@@ -1,4 +1,4 @@
-"""Our models in MMagic's list, and in its inferencer."""
+"""Our models in MMagic's list, and in its inferencer; importing this module adds them."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ from .sources import Failure, Source, find_sources, names_file
 from .styles import StyleError, check_styles, choose_styles
 
 
-def add_to_mmagic_inferencer() -> None:
+def _add_to_mmagic_inferencer() -> None:
     """Let ``MMagicInferencer(model_name='ugatit', model_config=..., model_ckpt=...)`` work.
 
     A model has its ``NAME``, after ``unpaired_`` where MMagic has a model of that name
@@ -215,3 +215,6 @@ def _settings() -> dict[str, dict]:
             task = settings[0]['Results'][0]['Task']
             found[model.NAME] = {'task': task, 'settings': settings}
     return found
+
+
+_add_to_mmagic_inferencer()

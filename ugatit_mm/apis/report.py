@@ -359,7 +359,7 @@ def _test_command(folder: Path, checkpoint: str | None) -> str:
     configs = sorted(path.name for path in folder.glob('*.py'))
     config = shlex.quote(str(folder / configs[0])) if configs else 'CONFIG'
     weights = shlex.quote(str(folder / checkpoint)) if checkpoint else 'CKPT'
-    return f'python tools/test.py {config} {weights} --kid'
+    return f'ugatit test {config} {weights} --kid'
 
 
 def _plots(

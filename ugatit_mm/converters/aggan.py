@@ -20,7 +20,7 @@ from .official import MOMENTS, OTHER, Left
 from .tensorflow import SLOT
 
 NAME = 'the official AGGAN program'
-TOOL = 'aggan.py'  # in tools/model_converters
+TOOL = 'aggan'  # of ugatit convert
 SCOPE = 'Model'
 # g_A makes B of A; its mask is of the attention network that looks at A.
 NETWORKS = {

@@ -107,7 +107,7 @@ def _places(network: str, keys: Iterable[str]) -> dict[str, str]:
 
 PROGRAM = Program(
     name='the CartoonGAN program znxlwm/pytorch-CartoonGAN',
-    tool='cartoongan.py',
+    tool='cartoongan',
     networks=NETWORKS,
     known=re.compile(r'([GD])(?:_(?:state_dict|model|params))?'),
     sign=re.compile(r'(?:^|\.)down_convs\.\d+\.'),

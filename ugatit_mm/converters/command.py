@@ -39,7 +39,7 @@ def run(
     Args:
         args: See :func:`add_arguments`.
         convert: Writes ``args.target`` and returns what :func:`describe` says of it.
-        tool: File of the converter of an official program.
+        tool: Name of the converter of an official program.
 
     Returns:
         Exit code: 1 if it cannot be done; nothing is written then.
@@ -67,7 +67,7 @@ def _hint(args: argparse.Namespace, tool: str) -> str:
         return f'. It is of {name}: leave out --reverse' if wanted else f' (weights of our {name})'
     if not wanted:
         return f'. It has weights of our {name}, which need no converter'
-    return '' if wanted == tool else f'. It is of {name}: take tools/model_converters/{wanted}'
+    return '' if wanted == tool else f'. It is of {name}: ugatit convert {wanted}'
 
 
 def write_ours(

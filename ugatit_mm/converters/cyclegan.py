@@ -214,7 +214,7 @@ def _next(place: str) -> str:
 
 PROGRAM = Program(
     name='the official CycleGAN program',
-    tool='cyclegan.py',
+    tool='cyclegan',
     networks=NETWORKS,
     known=re.compile(r'(?:net)?([GD]_[AB]|G)(?:2[AB])?(?:_(?:state_dict|model|params))?'),
     sign=re.compile(r'(?:^|\.)model\.\d+\.conv_block\.\d+\.'),

@@ -230,7 +230,7 @@ def _dim(value: Any) -> int:
 
 PROGRAM = Program(
     name='the official DRIT program',
-    tool='drit.py',
+    tool='drit',
     networks=NETWORKS,
     known=re.compile(r'(enc_[ac]|gen|dis[AB]2?|disContent)(?:_(?:state_dict|model|params))?'),
     sign=re.compile(r'(?:^|\.)dec(?:_share\.0|[AB]\d)\.'),

@@ -211,7 +211,7 @@ def write_networks(
 PROGRAMS = {
     kind: Program(
         name=f'the official {kind} program',
-        tool=f'{kind.lower()}.py',
+        tool=kind.lower(),
         networks={domain: f'generators.{letter}' for domain, letter in DOMAINS.items()},
         known=re.compile(r'(?:gen_|dis_)?([ab])'),
         sign=re.compile(sign),

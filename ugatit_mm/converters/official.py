@@ -70,7 +70,7 @@ class Program(NamedTuple):
 
     Attributes:
         name: In words.
-        tool: Its converter in ``tools/model_converters``.
+        tool: Its name in ``ugatit convert``.
         networks: Where the weights of each official network belong in our model.
         known: A network's name, with what people add to it; its first group is the official one.
         sign: A name of a weight that only a generator of this program has.
@@ -128,7 +128,7 @@ class Program(NamedTuple):
                 )
             if name is None:
                 generators = [n for n, ours in self.networks.items() if ours.startswith(GENERATORS)]
-                tool = f'python tools/model_converters/{self.tool} {shlex.quote(os.fspath(path))}'
+                tool = f'ugatit convert {self.tool} {shlex.quote(os.fspath(path))}'
                 raise ValueError(
                     'it has one network without its name; say which it is: '
                     f'{printable(tool, 1000)} ours.pth --which {" (or ".join(generators)})'

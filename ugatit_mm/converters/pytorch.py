@@ -136,7 +136,7 @@ def _rename(key: str, network: str, reverse: bool = False) -> str | None:
 
 PROGRAM = Program(
     name='the official PyTorch program of U-GAT-IT',
-    tool='ugatit_pytorch.py',
+    tool='ugatit_pytorch',
     networks=NETWORKS,
     known=re.compile(r'(genA2B|genB2A|dis[GL][AB])(?:_(?:state_dict|model|params))?'),
     sign=re.compile(r'(?:^|\.)(?:DownBlock|UpBlock1_\d+|UpBlock2)\.\w'),

@@ -57,8 +57,8 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
         name = printable(shlex.quote(os.fspath(path)), 1000)
         or_else = f' (of AGGAN {aggan.TOOL})' if tool == tensorflow.TOOL else ''
         raise CheckpointError(
-            f'{path} is of an official program, and is converted first: python '
-            f'tools/model_converters/{tool} {name} ours.pth{or_else}'
+            f'{path} is of an official program, and is converted first: '
+            f'ugatit convert {tool} {name} ours.pth{or_else}'
         )
     content = read_checkpoint(path, digest)
     if _is_ours(content):

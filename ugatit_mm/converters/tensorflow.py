@@ -22,7 +22,7 @@ from .files import CheckpointError
 from .official import AVERAGES, MOMENTS, OTHER, UNJUDGED, Left
 
 NAME = 'the official TensorFlow program of U-GAT-IT'
-TOOL = 'ugatit_tensorflow.py'  # in tools/model_converters
+TOOL = 'ugatit_tensorflow'  # of ugatit convert
 UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
 
 # Scopes of layers to our modules.

@@ -16,7 +16,7 @@ from .folders import compare_folders
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='python -m ugatit_mm.evaluation',
+        prog='ugatit evaluate',
         description='KID by three protocols, FID and shares of classes of a folder of '
         'translations (of any program) against a folder of real images of the target domain. '
         'Folders are searched recursively; blocks follow the sorted paths.',
@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='PX',
-        help='resize all pictures first, as tools/test.py does: the side of a square, or height '
+        help='resize all pictures first, as ugatit test does: the side of a square, or height '
         'and width (where their sizes differ, that of the translations)',
     )
     add_deep_range(parser)

@@ -100,7 +100,7 @@ class StyleDiversity(TransMetric):
                     continue
                 keys = [fake_key(target, k) for k in range(1, self.styles + 1)]
                 if missing := [key for key in keys if key not in sample]:
-                    raise ValueError(f'there is no {missing[0]}: tools/test.py --diversity')
+                    raise ValueError(f'there is no {missing[0]}: ugatit test --diversity')
                 (distance,) = self.measure([to_picture(sample[key]) for key in keys])
                 result[domain] = row | {'real': None, 'fake': distance}
             self.results.append(result)

@@ -142,5 +142,5 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
         }
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ResultsError(
-            f'{path} holds no results of tools/test.py ({type(error).__name__}: {error})'
+            f'{path} holds no results of ugatit test ({type(error).__name__}: {error})'
         ) from error

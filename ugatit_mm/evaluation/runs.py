@@ -45,7 +45,7 @@ def add_run(parser: argparse.ArgumentParser, dataset: str | None = None) -> None
         '--run',
         type=os.path.expanduser,
         metavar='DIR',
-        help='folder of tools/run_paper.py: its sources, and a method for each model',
+        help='folder of ugatit paper: its sources, and a method for each model',
     )
     also = f'; without --run, {dataset}' if dataset else ''
     parser.add_argument(
@@ -86,7 +86,7 @@ def methods_of(run: str | os.PathLike, wanted: str | None = None) -> Methods:
     run = Path(run)
     trainings = {file.parent: _read(file) for file in sorted(run.glob(f'*/{STATED}'))}
     if not trainings:
-        raise FileNotFoundError(f"'{run}' holds no trainings of tools/run_paper.py")
+        raise FileNotFoundError(f"'{run}' holds no trainings of ugatit paper")
     known = list(dict.fromkeys(name for said in trainings.values() for name in said['sources']))
     if wanted is None:
         folders = (path for said in trainings.values() for path in said['sources'].values())
@@ -109,7 +109,7 @@ def methods_of(run: str | os.PathLike, wanted: str | None = None) -> Methods:
         results[name] = str(path / TRANSLATIONS / wanted)
         if not os.path.isdir(results[name]):
             raise FileNotFoundError(
-                f"no translations in '{results[name]}': the same tools/run_paper.py goes on with it"
+                f"no translations in '{results[name]}': the same ugatit paper goes on with it"
             )
     return Methods(wanted, sources.pop(), results)
 
@@ -125,5 +125,5 @@ def _read(file: Path) -> Mapping[str, Any]:
         return {'row': said['row'], 'sources': dict(said['sources'])}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f'{file} says no sources ({type(error).__name__}): the same tools/run_paper.py does'
+            f'{file} says no sources ({type(error).__name__}): the same ugatit paper does'
         ) from error

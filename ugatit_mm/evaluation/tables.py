@@ -320,7 +320,7 @@ def _files(path: Path) -> list[Path]:
         raise FileNotFoundError(f'no results at {path}: give results_*.json or a folder of them')
     files = sorted(path.rglob('results_*.json'))
     if not files:
-        raise FileNotFoundError(f'{path} holds no results_*.json; tools/test.py --kid writes them')
+        raise FileNotFoundError(f'{path} holds no results_*.json; ugatit test --kid writes them')
     return files
 
 

@@ -1,0 +1,5 @@
+"""Importing this module registers everything; MMagic's registries import it when they are asked."""
+
+from . import datasets, engine, evaluation, hooks, models
+
+__all__ = ['datasets', 'engine', 'evaluation', 'hooks', 'models']

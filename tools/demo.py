@@ -23,9 +23,9 @@ from ugatit_mm.datasets.demo_data import make_demo_data
 from ugatit_mm.datasets.drawings import IDEAL
 from ugatit_mm.engine.runner import to_train
 from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
-from ugatit_mm.evaluation import Compared, Figure, WeightsError, compare_folders
+from ugatit_mm.evaluation import Compared, Measurement, WeightsError, compare_folders
 from ugatit_mm.evaluation.extractors import build_extractor
-from ugatit_mm.evaluation.figures import verdicts
+from ugatit_mm.evaluation.measurements import verdicts
 from ugatit_mm.fields import building
 from ugatit_mm.hooks.ema import averaged
 from ugatit_mm.hooks.sheets import first_images
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     both = Compared(*(one + other for one, other in zip(coloured, drawn, strict=True)))
     print(table(*both))
     print(f'\npictures: {work_dir}/sheet.png, losses.png, translations/')
-    (work_dir / 'figures.json').write_text(json.dumps(both.to_dict(), indent=1))
+    (work_dir / 'measurements.json').write_text(json.dumps(both.to_dict(), indent=1))
     return 0
 
 
@@ -124,12 +124,17 @@ def write_sheet(runner: Runner, path: Path) -> None:
     Image.fromarray(np.concatenate(sheets, axis=1)).save(path)
 
 
-def table(figures: list[Figure], untranslated: list[Figure]) -> str:
+def table(measurements: list[Measurement], untranslated: list[Measurement]) -> str:
     """Put translations beside the untranslated sources, first what did not get better."""
     found, copies = (
-        {(f.direction, f.protocol): f.value for f in those} for those in (figures, untranslated)
+        {(f.direction, f.protocol): f.value for f in those}
+        for those in (measurements, untranslated)
     )
-    lines = [*verdicts(figures, untranslated), '', f'{"":58}{"untranslated":>14}{"translated":>12}']
+    lines = [
+        *verdicts(measurements, untranslated),
+        '',
+        f'{"":58}{"untranslated":>14}{"translated":>12}',
+    ]
     for direction in ('drawing2photo', 'photo2drawing'):
         kid = (direction, 'kid')
         lines.append(
@@ -143,7 +148,7 @@ def table(figures: list[Figure], untranslated: list[Figure]) -> str:
     ):
         place = ('photo2drawing', protocol)
         lines.append(f'{text:58}{copies.get(place, 0):14.{digits}f}{found[place]:12.{digits}f}')
-    first = figures[0]
+    first = measurements[0]
     lines.append(
         f'{first.images["fake"]} test pictures of each domain; features: {first.features}, not '
         "Inception's: comparable to no paper"

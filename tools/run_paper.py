@@ -177,7 +177,7 @@ class Run:
         except ResultsError:
             return False
         translated = all((self.translations / name).is_dir() for name in results['directions'])
-        return translated and {*features} <= {each.features for each in results['figures']}
+        return translated and {*features} <= {each.features for each in results['measurements']}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -243,7 +243,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--kid',
         nargs='+',
         metavar='EXTRACTOR',
-        help='extractors of the figures (InceptionFeatures where its weights are, else '
+        help='extractors of the measurements (InceptionFeatures where its weights are, else '
         'EfficientNetLite0Features)',
     )
     parser.add_argument('--subset-size', type=int, help='of KID, as in ugatit test')

@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate the test images in both directions and compute the metrics. '
         'Translations are written as DIR/selfie2anime/NAME.png, one for each source file, '
-        'and all figures to WORK_DIR/results_CKPT.json.'
+        'and all measurements to WORK_DIR/results_CKPT.json.'
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
     parser.add_argument(
@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
-    add_style_argument(parser, 'seed 0, as the figures of the tables have it')
+    add_style_argument(parser, 'seed 0, as the measurements of the tables have it')
     add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
     parser.add_argument(
         '--kid',

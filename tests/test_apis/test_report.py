@@ -128,19 +128,19 @@ def test_report_of_a_finished_run(run, written):
     assert 'red2blue & green , iteration 4' in text.replace('green,', 'green ,')
 
     results = json.loads((run / 'results_iter_4.json').read_text())
-    figure = results['figures'][0]
-    assert f'{figure["value"]:.5f} ± {figure["spread"]:.5f}' in text
+    measurement = results['measurements'][0]
+    assert f'{measurement["value"]:.5f} ± {measurement["spread"]:.5f}' in text
     assert 'KID to the target, random subsets (torch-fidelity)' in text
     assert '3 subsets of 2, seed' in text and 'population std over the subsets' in text
     assert 'Features: colour_hog' in text and "Not Inception's" in text
     assert 'colour_hog sees colours and edges only and is no measure of quality.' in text
     copies = results['untranslated'][0]
     assert f'not translated {100 * copies["value"]:.2f} ± {100 * copies["spread"]:.2f}' in text
-    for end in (figure, copies):
+    for end in (measurement, copies):
         assert f'{100 * end["value"]:.2f}' in text
-    no = 'no ' * (figure['value'] >= copies['value'])
+    no = 'no ' * (measurement['value'] >= copies['value'])
     assert (
-        f'{figure["direction"]}: the translations are {no}nearer to the target in colours and '
+        f'{measurement["direction"]}: the translations are {no}nearer to the target in colours and '
         'edges than the untranslated sources (colour_hog, KID x 100 '
     ) in text
     assert results['checkpoint']['sha256'] in text
@@ -228,17 +228,17 @@ def test_nothing_of_a_file_is_run_or_becomes_markup(tmp_path):
         },
         tmp_path / 'iter_1.pth',
     )
-    figure = dict.fromkeys(
+    measurement = dict.fromkeys(
         ('direction', 'protocol', 'spread_kind', 'settings', 'features', 'weights', 'resize'), EVIL
     )
-    figure |= {'value': 1.0, 'spread': None, 'images': {EVIL: 3}}
+    measurement |= {'value': 1.0, 'spread': None, 'images': {EVIL: 3}}
     good = {
         'format': FORMAT,
         'iterations': EVIL,
         'checkpoint': {'name': EVIL, 'sha256': EVIL},
         'evaluated': {'date': EVIL, 'commit': EVIL, 'hardware': EVIL},
         'metrics': {EVIL: 1.5},
-        'figures': [figure],
+        'measurements': [measurement],
         'directions': [EVIL],
         'failed': {EVIL: EVIL},
     }
@@ -247,7 +247,7 @@ def test_nothing_of_a_file_is_run_or_becomes_markup(tmp_path):
         (
             {'metrics': {'x': EVIL}},
             {'checkpoint': 3},
-            {'figures': [{}]},
+            {'measurements': [{}]},
             {'format': EVIL},
             {'failed': [EVIL]},
         ),

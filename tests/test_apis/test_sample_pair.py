@@ -13,7 +13,7 @@ from ugatit_mm.cli import main
 from ugatit_mm.datasets.drawings import charcoal_drawing
 from ugatit_mm.evaluation import compare_folders
 from ugatit_mm.evaluation.extractors import build_extractor
-from ugatit_mm.evaluation.figures import Figure
+from ugatit_mm.evaluation.measurements import Measurement
 
 COUNT = 9  # parts of each photograph
 
@@ -50,8 +50,8 @@ def write_parts(root: Path) -> None:
                     Image.fromarray(drawn).save(root / 'ideal' / name)
 
 
-def by_protocol(figures: list[Figure]) -> dict[str, float]:
-    return {figure.protocol: figure.value for figure in figures}
+def by_protocol(measurements: list[Measurement]) -> dict[str, float]:
+    return {measurement.protocol: measurement.value for measurement in measurements}
 
 
 @pytest.mark.slow

@@ -475,7 +475,7 @@ def test_a_metric_that_fails_in_a_test_is_said_after_the_results(
         f'TransKID failed: features must be finite (everything else is in {file})'
     )
     results = read_results(file)
-    assert len(results['metrics']) == 8 and results['figures'] == []
+    assert len(results['metrics']) == 8 and results['measurements'] == []
     assert results['failed'] == {'TransKID': 'features must be finite'}
     assert len(list((tmp_path / 'out').glob('*/*.png'))) == 5
 
@@ -502,7 +502,7 @@ def test_a_test_without_a_set_or_a_metric(data_root, tmp_path: Path, weights):
 def test_one_folder_tests_one_direction(
     data_root, tmp_path: Path, weights, folder, direction, absent
 ):
-    """Pixels and figures are those of a test of both."""
+    """Pixels and measurements are those of a test of both."""
     both = run_test(tiny_config(data_root, tmp_path / 'both'), weights, tmp_path / 'two')
     shutil.rmtree(data_root / f'test{absent}')
     one = run_test(tiny_config(data_root, tmp_path / 'work'), weights, tmp_path / 'one', sheet=True)

@@ -284,7 +284,7 @@ def test_the_share_of_a_class(lite0):
         for end, share in zip(('', '_source', '_target'), three, strict=True)
     }
     assert sorted(metric.names_of({'A': 3, 'B': 2}, {'A': 'cat', 'B': 'cup'}, 'AB')) == sorted(got)
-    first, second, third = metric.figures[:3]
+    first, second, third = metric.measurements[:3]
     assert [each.images for each in (first, second, third)] == [
         {'fake': 3},
         {'source': 3},

@@ -120,9 +120,9 @@ def test_the_tool_measures_it_and_the_table_prints_it(
     out = ['--out-dir', str(tmp_path / 'out'), '--styles', '3', '--style', '5']
     assert load_tool('test').main([*words, *lpips_words, *out]) == 0
     results = read_results(tmp_path / 'work' / 'results_w.json')
-    figures = {figure.direction: figure for figure in results['figures']}
+    measurements = {measurement.direction: measurement for measurement in results['measurements']}
     for direction, count in (('red2blue', 3), ('blue2red', 2)):
-        folder, figure = tmp_path / 'out' / direction, figures[direction]
+        folder, measurement = tmp_path / 'out' / direction, measurements[direction]
         means = [
             mean_of_pairs(
                 distance,
@@ -130,12 +130,15 @@ def test_the_tool_measures_it_and_the_table_prints_it(
             )
             for name in range(count)
         ]
-        assert figure.value == pytest.approx(np.mean(means), rel=1e-5)
-        assert figure.spread == pytest.approx(np.std(means, ddof=1) / np.sqrt(count), rel=1e-3)
-        assert results['metrics'][f'{direction}/lpips_diversity'] == figure.value
-        assert figure.settings == '2 pairs of each picture, of 3 styles'
-        assert (figure.features, figure.images) == ('LPIPS 0.1, AlexNet', {'source': count})
-        assert figure.weights == f'alexnet.pth, SHA-256 {sha256(known)[:8]}'
+        assert measurement.value == pytest.approx(np.mean(means), rel=1e-5)
+        assert measurement.spread == pytest.approx(np.std(means, ddof=1) / np.sqrt(count), rel=1e-3)
+        assert results['metrics'][f'{direction}/lpips_diversity'] == measurement.value
+        assert measurement.settings == '2 pairs of each picture, of 3 styles'
+        assert (measurement.features, measurement.images) == (
+            'LPIPS 0.1, AlexNet',
+            {'source': count},
+        )
+        assert measurement.weights == f'alexnet.pth, SHA-256 {sha256(known)[:8]}'
     assert results['style'] == "drawn by seed 5 and the file's name"
     # Without more to write, one picture of each is written, under the plain name.
     assert load_tool('test').main([*words, *lpips_words, '--out-dir', str(tmp_path / 'one')]) == 0

@@ -10,8 +10,8 @@ from skimage.metrics import structural_similarity
 
 from ugatit_mm.evaluation import __main__ as evaluation
 from ugatit_mm.evaluation import compare_folders
-from ugatit_mm.evaluation.figures import Figure
 from ugatit_mm.evaluation.ideal import in_grey, l1, share_closed, ssim, to_the_ideal
+from ugatit_mm.evaluation.measurements import Measurement
 
 
 def pictures(seed: int, count: int = 4, size: int = 24) -> list[np.ndarray]:
@@ -26,8 +26,8 @@ def write(folder: Path, images: list[np.ndarray]) -> Path:
     return folder
 
 
-def figure(value: float, what: str = 'kid') -> Figure:
-    return Figure('a2b', what, value, None, '', '', {'fake': 4, 'target': 4}, 'f', 'w', 'r')
+def measurement(value: float, what: str = 'kid') -> Measurement:
+    return Measurement('a2b', what, value, None, '', '', {'fake': 4, 'target': 4}, 'f', 'w', 'r')
 
 
 def test_closed_forms():
@@ -48,7 +48,7 @@ def test_ssim_is_that_of_scikit_image():
 
 @pytest.mark.parametrize(('translated', 'share'), [(2, 0.9), (11, 0.0), (1, 1.0), (16, -0.5)])
 def test_share_closed(translated, share):
-    found = share_closed(figure(translated), figure(11), figure(1))
+    found = share_closed(measurement(translated), measurement(11), measurement(1))
     assert found.value == pytest.approx(share) and found.protocol == 'share_closed'
 
 
@@ -70,16 +70,18 @@ def test_folders(tmp_path):
     }
     ideal = write(tmp_path / 'ideal', target)
     found = compare_folders(*folders.values(), {'type': 'ColourHOGFeatures'}, ideal_dir=ideal)
-    by_name = {each.protocol: each for each in found.figures}
+    by_name = {each.protocol: each for each in found.measurements}
     copies = {each.protocol: each for each in found.untranslated}
     assert by_name['ssim'].value == pytest.approx(np.mean([*map(ssim, fake, target)]))
     assert by_name['l1'].value == pytest.approx(np.mean([*map(l1, fake, target)]))
     assert copies['l1'].value == pytest.approx(np.mean([*map(l1, map(in_grey, source), target)]))
-    goal = compare_folders(ideal, folders['target'], None, {'type': 'ColourHOGFeatures'}).figures
+    goal = compare_folders(
+        ideal, folders['target'], None, {'type': 'ColourHOGFeatures'}
+    ).measurements
     wanted = share_closed(by_name['kid'], copies['kid'], goal[0])
     assert by_name['share_closed'].value == pytest.approx(wanted.value)
     alone = compare_folders(fake_dir := folders['fake'], fake_dir, None, None, ideal_dir=ideal)
-    assert [each.protocol for each in alone.figures][-2:] == ['ssim', 'l1']
+    assert [each.protocol for each in alone.measurements][-2:] == ['ssim', 'l1']
 
 
 def test_the_command_says_both_or_what_is_wrong(tmp_path, capsys):
@@ -94,7 +96,11 @@ def test_the_command_says_both_or_what_is_wrong(tmp_path, capsys):
     assert '| fake | share of the way from the sources to the ideal' in said
     assert said.count('| fake | SSIM to the ideal translation') == 1
     found = json.loads((tmp_path / 'found.json').read_text())
-    assert [each['protocol'] for each in found['figures']][-3:] == ['share_closed', 'ssim', 'l1']
+    assert [each['protocol'] for each in found['measurements']][-3:] == [
+        'share_closed',
+        'ssim',
+        'l1',
+    ]
     Path(ideal, '3.png').rename(Path(ideal, 'three.png'))
     assert evaluation.main(words) == 1
     said = capsys.readouterr().err

@@ -62,12 +62,14 @@ def test_metric_counts_every_file_once_and_names_the_directions():
     metric.process(None, [second])  # b0 comes again: the shorter domain starts again
     metric.process(None, [second])  # and a rank may repeat a sample
     assert len(metric.results) == 3
-    figures = metric.evaluate(size=2)  # MMEngine cuts to this many results
+    measurements = metric.evaluate(size=2)  # MMEngine cuts to this many results
     whole, part = colourfulness(colour), colourfulness(half)
-    assert figures['photo2sketch/colour'] == pytest.approx(part / 2)
-    assert figures['photo2sketch/colour_gap'] == pytest.approx((part / 2 - whole) / (0 - whole))
-    assert figures['sketch2photo/colour'] == 0 and figures['sketch2photo/colour_gap'] == 0
-    assert set(figures) == {
+    assert measurements['photo2sketch/colour'] == pytest.approx(part / 2)
+    assert measurements['photo2sketch/colour_gap'] == pytest.approx(
+        (part / 2 - whole) / (0 - whole)
+    )
+    assert measurements['sketch2photo/colour'] == 0 and measurements['sketch2photo/colour_gap'] == 0
+    assert set(measurements) == {
         f'{direction}/{stat}'
         for direction in ('photo2sketch', 'sketch2photo')
         for stat in ('colour', 'colour_gap', 'edges', 'edges_gap')
@@ -79,8 +81,8 @@ def test_metric_sees_rgb():
     red, blue = flat(200, 0, 0), flat(0, 0, 200)
     metric = TransStats()
     metric.process(None, [sample('a', 'b', img_A=red, img_B=blue, fake_B=red, fake_A=blue)])
-    figures = metric.compute_metrics(metric.results)
-    assert figures['photo2sketch/colour'] == pytest.approx(colourfulness(red))
+    measurements = metric.compute_metrics(metric.results)
+    assert measurements['photo2sketch/colour'] == pytest.approx(colourfulness(red))
     assert colourfulness(red) != pytest.approx(colourfulness(blue))
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from ugatit_mm.config import load_config
 from ugatit_mm.evaluation import paper
-from ugatit_mm.evaluation.figures import CLASS_SHARES, Figure
+from ugatit_mm.evaluation.measurements import CLASS_SHARES, Measurement
 from ugatit_mm.evaluation.results import read_results, results_of, with_metrics, write_results
 from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 from ugatit_mm.models.base import TRANSLATION_MODELS, UnpairedTranslation
@@ -48,7 +48,7 @@ def stub_config(**rates: float) -> Config:
     )
 
 
-def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
+def measurement(direction: str, protocol: str, value: float, **changes) -> Measurement:
     fields = dict(
         direction=direction,
         protocol=protocol,
@@ -61,7 +61,7 @@ def figure(direction: str, protocol: str, value: float, **changes) -> Figure:
         weights='file',
         resize='resize',
     )
-    return Figure(**(fields | changes))
+    return Measurement(**(fields | changes))
 
 
 def write(
@@ -75,8 +75,8 @@ def write(
     """Results of a test of a config: KID to the target by direction, others derived from it."""
     checkpoint = folder / 'iter.pth'
     checkpoint.write_bytes(b'weights')
-    figures = [
-        figure(direction, protocol, value + add, **changes)
+    measurements = [
+        measurement(direction, protocol, value + add, **changes)
         for direction, value in values.items()
         for protocol, add in (('kid', 0), ('kid_blocks', 0.001), ('kid_with_source', 0.002))
     ]
@@ -84,7 +84,7 @@ def write(
     meta = {'iter': iterations, 'seed': 3, 'provenance': trained}
     cfg = load_config(config, options) if isinstance(config, str) else config
     results = with_metrics(
-        results_of(cfg, checkpoint, meta), {'x/colour': 1.0}, figures, {}, list(values)
+        results_of(cfg, checkpoint, meta), {'x/colour': 1.0}, measurements, {}, list(values)
     )
     name = config.replace('/', '_') if isinstance(config, str) else cfg.model.type
     path = folder / f'results_{name}_{iterations}.json'
@@ -101,7 +101,7 @@ def blocks(markdown: str) -> list[list[list[str]]]:
     return [rows(part) for part in markdown.split('\n\n') if part.startswith('| model |')]
 
 
-def test_results_hold_what_the_figures_depend_on(tmp_path: Path):
+def test_results_hold_what_the_measurements_depend_on(tmp_path: Path):
     path = write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.07})
     got = read_results(path)
     assert (got['config'], got['data'], got['img_size']) == ('ugatit_light_cat2dog', 'cat2dog', 256)
@@ -113,8 +113,8 @@ def test_results_hold_what_the_figures_depend_on(tmp_path: Path):
     digest = hashlib.sha256(b'weights').hexdigest()
     assert got['checkpoint'] == {'name': 'iter.pth', 'sha256': digest}
     assert got['evaluated']['torch'] and got['evaluated']['hardware']
-    assert [f.value for f in got['figures']] == pytest.approx([0.07, 0.071, 0.072])
-    assert json.loads(path.read_text())['figures'][0]['value_x100'] == pytest.approx(7)
+    assert [f.value for f in got['measurements']] == pytest.approx([0.07, 0.071, 0.072])
+    assert json.loads(path.read_text())['measurements'][0]['value_x100'] == pytest.approx(7)
 
 
 def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
@@ -244,7 +244,7 @@ def test_verdicts_of_the_ablation_name_its_rows(tmp_path: Path):
     for name, value in (('in', 0.08), ('no_cam', 0.06)):
         path = write(tmp_path, f'ablation/ugatit_{name}_selfie2anime', {'selfie2anime': value})
         content = json.loads(path.read_text())
-        content['untranslated'] = [x | {'value': 0.07} for x in content['figures']]
+        content['untranslated'] = [x | {'value': 0.07} for x in content['measurements']]
         path.write_text(json.dumps(content))
     lines = table_1(Results([tmp_path]))[0].splitlines()
     said = [line.split(':')[0].split(',')[0] for line in lines if 'translations are' in line]
@@ -266,7 +266,7 @@ def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
 
 
 def test_what_is_not_the_papers_is_named(tmp_path: Path):
-    """Sizes, loss weights and rate stand beside the figures."""
+    """Sizes, loss weights and rate stand beside the measurements."""
     options = {
         'img_size': 64,
         'model.generator.base_channels': 32,
@@ -318,7 +318,7 @@ def test_the_sources_stand_before_the_models(tmp_path: Path):
     """As wide as the tests that they are of; the later one counts."""
     path = write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07, 'dog2cat': 0.08})
     content = json.loads(path.read_text())
-    content['untranslated'] = content['figures']
+    content['untranslated'] = content['measurements']
     content['batch_size'] = 8
     path.write_text(json.dumps(content))
     write(tmp_path, 'baselines/cyclegan_cat2dog', {'cat2dog': 0.07})  # without such
@@ -352,7 +352,7 @@ def test_the_sources_stand_before_the_models(tmp_path: Path):
 def test_what_gained_nothing_is_said_first(tmp_path: Path):
     path = write(tmp_path, 'ugatit_custom', {'a2b': 0.07, 'b2a': 0.08})
     content = json.loads(path.read_text())
-    content['untranslated'] = copy.deepcopy(content['figures'])
+    content['untranslated'] = copy.deepcopy(content['measurements'])
     for entry in content['untranslated']:
         entry['value'] += 0.01 if entry['direction'] == 'a2b' else -0.01
     path.write_text(json.dumps(content))
@@ -369,8 +369,8 @@ def test_shares_of_classes_stand_side_by_side(tmp_path: Path):
     path = write(tmp_path, 'ugatit_custom', {'a2b': 0.07}, features='colour_hog')
     content = json.loads(path.read_text())
     for protocol, value in zip(CLASS_SHARES, (0.0, 0.366, 0.733), strict=True):
-        entry = figure('a2b', protocol, value, features='efficientnet_lite0').to_dict()
-        content['figures'].append(entry | {'settings': 'daisy (985), mean probability 0.123'})
+        entry = measurement('a2b', protocol, value, features='efficientnet_lite0').to_dict()
+        content['measurements'].append(entry | {'settings': 'daisy (985), mean probability 0.123'})
     path.write_text(json.dumps(content))
     markdown, _ = table_own(Results([tmp_path]))
     probability = '(mean probability 0.123)'
@@ -412,7 +412,7 @@ def test_the_tool_without_results_says_not_trained(tmp_path: Path, capsys):
     assert names == ['table1.csv', 'table1.md', 'table3.csv', 'table3.md']
 
 
-def test_the_tool_tells_where_figures_come_from(tmp_path: Path, capsys):
+def test_the_tool_says_where_measurements_come_from(tmp_path: Path, capsys):
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
     assert load_tool('analysis/paper_table').main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -28,7 +28,7 @@ from ugatit_mm.evaluation import (
 )
 from ugatit_mm.evaluation.__main__ import main
 from ugatit_mm.evaluation.extractors import Extractor, build_extractor, default_extractor
-from ugatit_mm.evaluation.figures import Figure, Protocol, table
+from ugatit_mm.evaluation.measurements import Measurement, Protocol, table
 from ugatit_mm.pixels import resize
 
 PROTOCOL = dict(subset_size=4, num_subsets=5, block_size=4)
@@ -81,7 +81,7 @@ def features(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float64).mean((1, 2)) / 100
 
 
-def test_figures_of_both_directions(domains):
+def test_measurements_of_both_directions(domains):
     a, b, fake_a, fake_b = domains
     metric = TransKID(Means(), **PROTOCOL)
     assert metric.protocol.seed == 2020
@@ -109,14 +109,14 @@ def test_figures_of_both_directions(domains):
             'fid': pytest.approx(kid.fid(s, t)),
         }
     assert len(got) == 14
-    counts = {(f.direction, f.protocol): f.images for f in metric.figures}
+    counts = {(f.direction, f.protocol): f.images for f in metric.measurements}
     assert counts['cat2dog', 'kid'] == {'fake': 7, 'target': 5}
     assert counts['dog2cat', 'kid_with_source'] == {'fake': 5, 'target': 7, 'source': 5}
-    assert {f.resize for f in metric.figures} == {'pipeline to 16x16, then none'}
+    assert {f.resize for f in metric.measurements} == {'pipeline to 16x16, then none'}
 
 
 def test_a_model_of_one_direction(domains):
-    """Its figures are those of the direction that it has; nothing is said of the other."""
+    """Its measurements are those of the direction that it has; nothing is said of the other."""
     everything = samples(*domains)
     one_way = [{k: v for k, v in sample.items() if k != 'fake_A'} for sample in everything]
     both, one = TransKID(Means(), **PROTOCOL), TransKID(Means(), **PROTOCOL)
@@ -124,7 +124,7 @@ def test_a_model_of_one_direction(domains):
     one.process(None, one_way)
     expected = {k: v for k, v in both.evaluate(size=7).items() if k.startswith('cat2dog/')}
     assert one.evaluate(size=7) == expected and len(expected) == 7
-    assert {figure.direction for figure in one.figures} == {'cat2dog'}
+    assert {measurement.direction for measurement in one.measurements} == {'cat2dog'}
     assert one.extractor.calls == [7 + 5 + 7]
 
 
@@ -184,24 +184,26 @@ def test_one_size_that_is_no_square_is_measured_and_told(domains):
     _, b, _, fake_b = domains
     metric.process(None, samples(*(np.repeat(each, 2, axis=2) for each in domains)))
     got = metric.evaluate(size=7)  # each column twice: the same means
-    assert {figure.resize for figure in metric.figures} == {'pipeline to 32x16, then none'}
+    assert {measurement.resize for measurement in metric.measurements} == {
+        'pipeline to 32x16, then none'
+    }
     expected = kid.kid(features(fake_b), features(b), 4, 5)
     assert got['cat2dog/means_kid'] == pytest.approx(expected.value)
 
 
 def test_pictures_of_several_sizes_are_refused(domains):
-    """Features tell sizes apart, so a figure of both would be no figure of the translations."""
+    """Features tell sizes apart: of both, they would not measure the translations."""
     a, b, fake_a, fake_b = domains
     metric = TransKID(Means(), **PROTOCOL)
     wide = (np.repeat(each, 2, axis=2) for each in (b, fake_a))
     metric.process(None, samples(a, *wide, fake_b))
     with pytest.raises(ValueError, match=r'^cat2dog: the pictures come in several sizes \(16'):
         metric.evaluate(size=7)
-    assert metric.figures == []
+    assert metric.measurements == []
 
 
 def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
-    """Before the figures, beside which those of the sources stand."""
+    """Before the measurements, beside which those of the sources stand."""
     said = []
     logger = SimpleNamespace(info=said.append)
     monkeypatch.setattr(feature_metric.MMLogger, 'get_current_instance', lambda: logger)
@@ -211,7 +213,7 @@ def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
     metric.evaluate(size=7)
     built, logged = said
     assert built == 'TransKID with means (weights: none)'
-    figures = {(f.direction, f.protocol): f for f in metric.figures}
+    measurements = {(f.direction, f.protocol): f for f in metric.measurements}
     copies = {(f.direction, f.protocol): f for f in metric.untranslated}
     head, lost, gained, _, columns, _, *rows = logged.strip().splitlines()
     assert head.startswith('Features: means (weights: none; resize: pipeline to 16x16, then none)')
@@ -219,7 +221,7 @@ def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
         (lost, 'dog2cat', 'no nearer', '>='),
         (gained, 'cat2dog', 'nearer', '<'),
     ):
-        ours, theirs = (100 * each[direction, 'kid'].value for each in (figures, copies))
+        ours, theirs = (100 * each[direction, 'kid'].value for each in (measurements, copies))
         assert line == (
             f'{direction}: the translations are {words} to the target than the untranslated '
             f'sources (means, KID x 100 {ours:.2f} {sign} {theirs:.2f})'
@@ -232,7 +234,7 @@ def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
 
 
 def test_subsets_are_as_large_as_the_smaller_set(domains):
-    """The figure is that of such subsets, and it says so."""
+    """The measurement is that of such subsets, and it says so."""
     a, b, fake_a, fake_b = domains
     metric = TransKID(Means(), subset_size=6, num_subsets=9, block_size=2)
     metric.process(None, samples(a, b, fake_a, fake_b))
@@ -242,14 +244,14 @@ def test_subsets_are_as_large_as_the_smaller_set(domains):
     assert got['cat2dog/means_kid_std'] == pytest.approx(expected.spread)
     blocks = kid.kid_blocks(features(fake_b), features(b), 4)  # 2 blocks: 5 images hold no more
     assert got['cat2dog/means_kid_blocks'] == pytest.approx(blocks.value)
-    said = {f.protocol: f.settings for f in metric.figures if f.direction == 'cat2dog'}
+    said = {f.protocol: f.settings for f in metric.measurements if f.direction == 'cat2dog'}
     assert said == {
         'kid': '9 subsets of 5 (6 do not fit), seed 2020',
         'kid_blocks': 'blocks of at most 4 (2 do not fit)',
         'kid_with_source': 'blocks of at most 4 (2 do not fit)',
         'fid': 'all images',
     }
-    assert '9 subsets of 5 (6 do not fit), seed 2020' in table(metric.figures)
+    assert '9 subsets of 5 (6 do not fit), seed 2020' in table(metric.measurements)
     assert metric.protocol.adapted(7, 5) == (
         '9 subsets of 5 (6 do not fit), seed 2020, blocks of at most 4 (2 do not fit): there are 7 '
         'and 5 images'
@@ -260,13 +262,13 @@ def test_subsets_are_as_large_as_the_smaller_set(domains):
 @pytest.mark.parametrize('sizes', [(3, 3, 3), (20, 3, 3), (3, 20, 5), (2, 2, 2), (4, 4, 40)])
 def test_any_sets_of_two_images_or_more_are_measured(sizes):
     fake, target, source = (features(pictures(n, seed)) for seed, n in enumerate(sizes))
-    figures = Protocol().measure('x', Means(), fake, target, source)
-    assert [f.protocol for f in figures] == ['kid', 'kid_blocks', 'kid_with_source', 'fid']
-    assert all(np.isfinite(f.value) for f in figures)
+    measurements = Protocol().measure('x', Means(), fake, target, source)
+    assert [f.protocol for f in measurements] == ['kid', 'kid_blocks', 'kid_with_source', 'fid']
+    assert all(np.isfinite(f.value) for f in measurements)
     if sizes == (3, 3, 3):  # one subset there is: no spread of several
-        assert figures[0].settings == '1 subset of 3 (50 do not fit), all images'
-        assert figures[0].spread is None
-        assert figures[0].value == pytest.approx(kid.kid(fake, target, 3, 1).value)
+        assert measurements[0].settings == '1 subset of 3 (50 do not fit), all images'
+        assert measurements[0].spread is None
+        assert measurements[0].value == pytest.approx(kid.kid(fake, target, 3, 1).value)
 
 
 def test_small_subsets_and_large_blocks_are_unbiased():
@@ -275,8 +277,8 @@ def test_small_subsets_and_large_blocks_are_unbiased():
     found: dict[str, list[float]] = {}
     for _ in range(400):
         sets = [rng.normal(size=(n, 3)) for n in (7, 4, 3)]
-        for figure in Protocol(num_subsets=4).measure('x', Means(), *sets):
-            found.setdefault(figure.protocol, []).append(figure.value)
+        for measurement in Protocol(num_subsets=4).measure('x', Means(), *sets):
+            found.setdefault(measurement.protocol, []).append(measurement.value)
     for protocol in ('kid', 'kid_blocks', 'kid_with_source'):
         values = np.array(found[protocol])
         assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)), protocol
@@ -351,14 +353,14 @@ def test_files_of_an_evaluation_that_failed_count_in_the_next(domains):
     assert evaluator.evaluate(size=7) == expected
 
 
-def test_figures_go_to_json_and_back(domains):
+def test_measurements_go_to_json_and_back(domains):
     metric = TransKID(Means(), **PROTOCOL)
     metric.process(None, samples(*domains))
     metric.evaluate(size=7)
-    for figure in metric.figures:
-        entry = json.loads(json.dumps(figure.to_dict()))
-        assert entry['value_x100'] == pytest.approx(100 * figure.value)
-        assert Figure.from_dict(entry) == figure
+    for measurement in metric.measurements:
+        entry = json.loads(json.dumps(measurement.to_dict()))
+        assert entry['value_x100'] == pytest.approx(100 * measurement.value)
+        assert Measurement.from_dict(entry) == measurement
 
 
 # Extractors
@@ -414,7 +416,7 @@ def write(folder, images: np.ndarray) -> None:
 
 
 @pytest.mark.slow
-def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
+def test_equals_torch_fidelity_from_folders_to_measurements(tmp_path, known):
     """An independent program on the same files and weights: features, KID and FID."""
     write(tmp_path / 'fake', pictures(4, 0, 48))
     write(tmp_path / 'real', pictures(5, 1, 48) // 2)
@@ -431,13 +433,13 @@ def test_equals_torch_fidelity_from_folders_to_figures(tmp_path, known):
         verbose=False,
         save_cpu_ram=True,
     )
-    figures, untranslated = compare_folders(
+    measurements, untranslated = compare_folders(
         tmp_path / 'fake',
         tmp_path / 'real',
         extractor=dict(type='InceptionFeatures', weights=known, device='cpu'),
         protocol=Protocol(**PROTOCOL),
     )
-    ours = {figure.protocol: figure for figure in figures}
+    ours = {measurement.protocol: measurement for measurement in measurements}
     assert untranslated == []
     assert set(ours) == {'kid', 'kid_blocks', 'fid'}
     mean, std = (theirs[f'kernel_inception_distance_{what}'] for what in ('mean', 'std'))
@@ -491,7 +493,7 @@ def test_command_line(tmp_path, capsys):
     ) in printed
     assert '12 fake, 14 target, 12 source' in printed and '100 subsets of 8, seed 2020' in printed
     written = json.loads((tmp_path / 'out.json').read_text())
-    entries = written['figures']
+    entries = written['measurements']
     assert [entry['protocol'] for entry in entries] == [
         'kid',
         'kid_blocks',
@@ -529,7 +531,7 @@ def test_an_extractor_of_ones_own(tmp_path, monkeypatch, capsys):
     assert main([*words, '--import', 'my_extractor', '--json', str(tmp_path / 'out.json')]) == 0
     head = 'Features: mine (weights: none; resize: all are 16 px, then none). Not Inc'
     assert head in capsys.readouterr().out
-    entries = json.loads((tmp_path / 'out.json').read_text())['figures']
+    entries = json.loads((tmp_path / 'out.json').read_text())['measurements']
     expected = kid.kid(features(pictures(6, 0)), features(pictures(6, 1) // 2), 4)
     assert entries[0]['value'] == pytest.approx(expected.value)
     assert main([*words, '--import', 'no_such_module']) == 1
@@ -547,10 +549,10 @@ def test_folders_of_several_sizes_are_brought_to_one(tmp_path):
 
     def measured(**size) -> tuple[str, float, float]:
         protocol = Protocol(**PROTOCOL)
-        figures, untranslated = compare_folders(*folders, means, protocol, **size)
+        measurements, untranslated = compare_folders(*folders, means, protocol, **size)
         assert means.calls == [4, 5, 4]
         means.calls.clear()
-        return figures[0].resize, figures[0].value, untranslated[0].value
+        return measurements[0].resize, measurements[0].value, untranslated[0].value
 
     own = measured()
     assert own[0] == 'Pillow bilinear to 16, the size of the translations, then none'

@@ -49,10 +49,10 @@ def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     for direction in ('photo2drawing', 'drawing2photo'):
         assert len(list((tmp_path / 'translations' / direction).glob('*.png'))) == 100
     # What is no better than doing nothing is said, and stands beside the untranslated pictures.
-    figures = json.loads((tmp_path / 'figures.json').read_text())
+    measurements = json.loads((tmp_path / 'measurements.json').read_text())
     found, copies = (
-        {(f['direction'], f['protocol']): f for f in figures[name]}
-        for name in ('figures', 'untranslated')
+        {(f['direction'], f['protocol']): f for f in measurements[name]}
+        for name in ('measurements', 'untranslated')
     )
     for direction in ('photo2drawing', 'drawing2photo'):
         kid = direction, 'kid'

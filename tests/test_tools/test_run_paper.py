@@ -66,7 +66,7 @@ def test_the_ablation_runs_whole_and_is_not_run_again(data_dir, tmp_path, tool, 
     table = (tmp_path / 'work' / 'table.md').read_text()
     cells = [line.split(' | ')[3:] for line in table.splitlines() if line.startswith('| w/')]
     assert len(cells) == 7 and 'not trained' not in table
-    assert len({tuple(row) for row in cells}) == 7  # seven models, seven figures
+    assert len({tuple(row) for row in cells}) == 7  # seven models, seven measurements
     tool.calls.clear()
     assert tool.main(arguments) == 0
     assert tool.calls == [] and '8 of 8 runs are done' in capsys.readouterr().out
@@ -473,8 +473,8 @@ def test_a_model_of_one_direction(data_dir, tmp_path, tool):
     words += ['--kid', 'ColourHOGFeatures', '--subset-size', '2', '--no-probe']
     assert tool.main([*words, '--cfg-options', *as_arguments(options)]) == 0
     folder = tmp_path / 'work' / 'cartoongan_selfie2anime'
-    figures = json.loads((folder / 'results_iter_2.json').read_text())['figures']
-    assert {figure['direction'] for figure in figures} == {'selfie2anime'}
+    measurements = json.loads((folder / 'results_iter_2.json').read_text())['measurements']
+    assert {measurement['direction'] for measurement in measurements} == {'selfie2anime'}
     table = (tmp_path / 'work' / 'table.md').read_text().splitlines()
     ours = [line for line in table if line.startswith("| CartoonGAN, ours: znxlwm's recipe")]
     assert len(ours) == 3 and all('VGG19 of random weights' in line for line in ours)

@@ -255,10 +255,10 @@ def test_dist_test_equals_a_test_in_one_process(data_root: Path, tmp_path: Path)
             size=32,
         )
         assert [(f.direction, f.protocol, f.images) for f in measured] == [
-            (f.direction, f.protocol, f.images) for f in one['figures'] if f.direction == fake
+            (f.direction, f.protocol, f.images) for f in one['measurements'] if f.direction == fake
         ]
         assert [f.value for f in measured] == pytest.approx(
-            [f.value for f in one['figures'] if f.direction == fake]
+            [f.value for f in one['measurements'] if f.direction == fake]
         )
         assert [f.value for f in copies] == pytest.approx(
             [f.value for f in one['untranslated'] if f.direction == fake]
@@ -283,10 +283,10 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
     kinds = ('efficientnet_lite0', 'colour_hog')
     of_kid = [kind for kind in kinds for _ in range(8)]
     assert [f.features for f in results['untranslated']] == of_kid
-    assert [f.features for f in results['figures']] == of_kid + [kinds[0]] * 12
+    assert [f.features for f in results['measurements']] == of_kid + [kinds[0]] * 12
     assert {f'A2B/{kind}_kid' for kind in kinds} < set(results['metrics'])
     assert 'B2A/efficientnet_lite0_class_share_goldfish_target' in results['metrics']
-    assert {f.settings for f in results['figures'] if f.protocol == 'kid'} == {
+    assert {f.settings for f in results['measurements'] if f.protocol == 'kid'} == {
         '100 subsets of 2 (50 do not fit), seed 2020'
     }
     (data_root / 'testB' / '0.png').unlink()

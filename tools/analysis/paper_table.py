@@ -1,4 +1,4 @@
-"""Write the paper's Tables 1 and 3 with our figures beside its own; --own: Table 3 of own data."""
+"""Write the paper's Tables 1 and 3 with ours beside its own; --own: Table 3 of own data."""
 
 import argparse
 import sys
@@ -11,12 +11,12 @@ from ugatit_mm.evaluation.tables import Results, table_1, table_3, table_own
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Figures come from `ugatit test CONFIG CKPT --kid`, which writes them to '
+        epilog='Numbers come from `ugatit test CONFIG CKPT --kid`, which writes them to '
         'WORK_DIR/results_CKPT.json. Without any, all of ours is "not trained".',
     )
     parser.add_argument('results', nargs='*', help='results_*.json, or folders of them')
     parser.add_argument(
-        '--own', action='store_true', help="of own data only, without the paper's figures"
+        '--own', action='store_true', help="of own data only, without the paper's numbers"
     )
     parser.add_argument(
         '--out-dir',

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..converters import CheckpointError, read_checkpoint
 from ..converters.networks import kind_of
 from ..engine.work_dir import checkpoints_of
-from ..evaluation.figures import (
+from ..evaluation.measurements import (
     PROTOCOLS,
     REMARKS,
     plus_minus,
@@ -228,19 +228,19 @@ def result_of(path: Path) -> dict[str, Any]:
     try:
         results = read_results(path)
         groups: dict[tuple, dict[str, list]] = {}
-        for figure in results['figures']:
-            spread = f'; ± is the {figure.spread_kind}' if figure.spread_kind else ''
-            copies = untranslated_of(figure, results['untranslated'])
+        for measurement in results['measurements']:
+            spread = f'; ± is the {measurement.spread_kind}' if measurement.spread_kind else ''
+            copies = untranslated_of(measurement, results['untranslated'])
             row = {
                 'untranslated': copies and (plus_minus(copies, 100), plus_minus(copies)),
-                'protocol': PROTOCOLS.get(figure.protocol, figure.protocol),
-                'times_100': plus_minus(figure, 100),
-                'raw': plus_minus(figure),
-                'settings': f'{figure.settings}{spread}',
-                'images': ', '.join(f'{n} {what}' for what, n in figure.images.items()),
+                'protocol': PROTOCOLS.get(measurement.protocol, measurement.protocol),
+                'times_100': plus_minus(measurement, 100),
+                'raw': plus_minus(measurement),
+                'settings': f'{measurement.settings}{spread}',
+                'images': ', '.join(f'{n} {what}' for what, n in measurement.images.items()),
             }
-            features = (figure.features, figure.weights, figure.resize)
-            groups.setdefault(features, {}).setdefault(figure.direction, []).append(row)
+            features = (measurement.features, measurement.weights, measurement.resize)
+            groups.setdefault(features, {}).setdefault(measurement.direction, []).append(row)
         evaluated = results['evaluated']
         return {
             'name': path.name,
@@ -250,7 +250,7 @@ def result_of(path: Path) -> dict[str, Any]:
             'facts': f'{evaluated["date"]}, commit {evaluated["commit"]}, {evaluated["hardware"]}',
             'groups': groups,
             'remarks': REMARKS,
-            'verdicts': verdicts(results['figures'], results['untranslated']),
+            'verdicts': verdicts(results['measurements'], results['untranslated']),
             'directions': [str(each) for each in results.get('directions', ())],
             'failed': {str(name): str(why) for name, why in results.get('failed', {}).items()},
             'metrics': {key: f'{value:.5g}' for key, value in results['metrics'].items()},
@@ -428,7 +428,7 @@ table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
 th, td { text-align: left; vertical-align: top; padding: .35rem 1rem .35rem 0;
   border-bottom: 1px solid #e5e5e5; }
 th { font-weight: 600; }
-.figures { width: 100%; margin: .8rem 0; } .figures th { padding-top: 1rem; }
+.measurements { width: 100%; margin: .8rem 0; } .measurements th { padding-top: 1rem; }
 small { color: #595959; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .facts th { white-space: nowrap; } .facts td { overflow-wrap: anywhere; }
@@ -437,7 +437,8 @@ code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; padding: .8rem; background: #f5f5f5; }
 summary { cursor: pointer; padding: .4rem 0; }
 @media (max-width: 36rem) {
-  .number { padding-right: .4rem; white-space: normal; } .figures .number { min-width: 4.6rem; }
+  .number { padding-right: .4rem; white-space: normal; }
+  .measurements .number { min-width: 4.6rem; }
   .facts th, .facts td { display: block; border: 0; padding: 0; }
   .facts th { padding-top: .5rem; } .facts tr { border-bottom: 1px solid #e5e5e5; }
 }
@@ -500,7 +501,7 @@ interval.</p>
 <p>Features: <b>{{ features }}</b> (weights: {{ weights }}; resize: {{ resize }}).
 {% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}
 {% for words in result.remarks.get(features, ()) %}{{ words }}.{% endfor %}</p>
-<table class="figures">
+<table class="measurements">
 {% for direction, rows in directions.items() %}
 <tr><th scope="rowgroup">{{ direction }}</th><th class="number">times 100</th>
 <th class="number">raw</th></tr>

@@ -145,16 +145,16 @@ def run_test(
         evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
         failed = getattr(evaluator, 'failed', {})
         if is_main_process():
-            figures, untranslated = (
+            measurements, untranslated = (
                 [
-                    figure
+                    measurement
                     for metric in getattr(evaluator, 'working', evaluator.metrics)
-                    for figure in getattr(metric, name, ())
+                    for measurement in getattr(metric, name, ())
                 ]
-                for name in ('figures', 'untranslated')
+                for name in ('measurements', 'untranslated')
             )
             directions = tested_directions(model, images_of(runner.test_dataloader.dataset))
-            found = with_metrics(results, metrics, figures, failed, directions, untranslated)
+            found = with_metrics(results, metrics, measurements, failed, directions, untranslated)
             write_results(path, found)
     if failed:
         said = '; '.join(f'{name} failed: {why}' for name, why in failed.items())

@@ -5,10 +5,10 @@ from .class_share import ClassShare
 from .diversity import StyleDiversity
 from .evaluator import MetricError, TransEvaluator
 from .extractors import ColourHOGFeatures, EfficientNetLite0Features, InceptionFeatures
-from .figures import Figure, Protocol
 from .folders import Compared, compare_folders, folder_features
 from .image_stats import colourfulness, edge_strength, gap_closed
 from .kid import TooFewImagesError
+from .measurements import Measurement, Protocol
 from .trans_kid import TransKID
 from .trans_metric import TransMetric
 from .trans_stats import TransStats
@@ -18,8 +18,8 @@ __all__ = [
     'ColourHOGFeatures',
     'Compared',
     'EfficientNetLite0Features',
-    'Figure',
     'InceptionFeatures',
+    'Measurement',
     'MetricError',
     'Protocol',
     'StyleDiversity',

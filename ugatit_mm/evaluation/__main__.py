@@ -10,8 +10,8 @@ from pathlib import Path
 from ..datasets.deep import add_deep_range
 from ..published import WeightsError
 from . import kid
-from .figures import Protocol, table
 from .folders import compare_folders
+from .measurements import Protocol, table
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--source',
         type=os.path.expanduser,
-        help='the sources, for the figures of the untranslated pictures and the mean with them',
+        help='the sources: they are measured in place of the translations, and the mean with them',
     )
     parser.add_argument(
         '--ideal',
@@ -75,7 +75,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--num-workers', type=int, default=min(4, os.cpu_count() or 1), help='(%(default)s)'
     )
     parser.add_argument(
-        '--json', type=os.path.expanduser, help='write the figures to this file, too'
+        '--json', type=os.path.expanduser, help='write the measurements to this file, too'
     )
     args = parser.parse_args(argv)
     if args.size is not None and (len(args.size) > 2 or min(args.size) < 1):

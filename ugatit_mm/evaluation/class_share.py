@@ -11,7 +11,7 @@ from mmagic.registry import METRICS
 from ..messages import listed
 from .extractors import EfficientNetLite0Features, Extractor, find_lite0
 from .feature_metric import FeatureMetric, Measured, of_one_size
-from .figures import CLASS_SHARES, Figure
+from .measurements import CLASS_SHARES, Measurement
 
 CLASSES = 1000  # of ImageNet
 
@@ -23,8 +23,8 @@ class ClassShare(FeatureMetric):
     For each direction ``A2B`` and class it reports, of 0 to 1,
     ``A2B/efficientnet_lite0_class_share_daisy`` of the translations, and the same with ``_source``
     of the untranslated sources and ``_target`` of the real images of the target:
-    :attr:`figures` has them with the mean probability of the class. A classifier errs: what it says
-    of the real images is the measure of what can be had.
+    :attr:`measurements` has them with the mean probability of the class. A classifier errs: what it
+    says of the real images is the measure of what can be had.
 
     See :class:`FeatureMetric` for the pictures.
 
@@ -76,7 +76,7 @@ class ClassShare(FeatureMetric):
         shares = class_shares(
             direction, check_classifier(self.extractor), self.classes, sets, resize
         )
-        self.figures += shares
+        self.measurements += shares
         return dict(zip(self.names(bool(target)), (each.value for each in shares), strict=True))
 
 
@@ -86,8 +86,8 @@ def class_shares(
     classes: Mapping[int, str],
     sets: Sequence[Any],
     resize: str,
-) -> list[Figure]:
-    """Figures of a direction, class by class.
+) -> list[Measurement]:
+    """Measurements of a direction, class by class.
 
     Args:
         direction: Its name.
@@ -97,7 +97,7 @@ def class_shares(
             the target, (N, d) each; a set that is empty is left out.
         resize: What pictures went through before the extractor.
     """
-    figures = []
+    measurements = []
     named = list(zip(CLASS_SHARES, ('fake', 'source', 'target'), sets, strict=True))
     known = {
         protocol: (what, classifier.probabilities(np.asarray(features)))
@@ -106,8 +106,8 @@ def class_shares(
     }
     for number, name in classes.items():
         for protocol, (what, probabilities) in known.items():
-            figures.append(
-                Figure(
+            measurements.append(
+                Measurement(
                     direction=direction,
                     protocol=protocol,
                     value=float((probabilities.argmax(1) == number).mean()),
@@ -121,7 +121,7 @@ def class_shares(
                     resize=f'{resize}, then {classifier.resize}',
                 )
             )
-    return figures
+    return measurements
 
 
 def metric_name(features: str, protocol: str, name: str) -> str:

@@ -19,7 +19,7 @@ from ..models.base.unpaired import fake_key
 from ..pixels import displayed, normalise, to_picture
 from ..provenance import sha256
 from ..published import cache_folder, check_sha256, find_weights
-from .figures import Figure, table
+from .measurements import Measurement, table
 from .trans_metric import TransMetric
 
 DIVERSITY = 'lpips_diversity'
@@ -37,7 +37,7 @@ class StyleDiversity(TransMetric):
     LPIPS 0.1 on AlexNet (Zhang et al., CVPR 2018), by its package. The pairs of a picture are its
     styles k and k + 1: with 20 styles 19 pairs, as many as MUNIT's paper takes of each of 100
     pictures (section 5.2). A test has so many styles by ``tools/test.py --diversity``. Of a
-    direction ``A2B`` the metric is ``A2B/lpips_diversity``; :attr:`figures` has it with its
+    direction ``A2B`` the metric is ``A2B/lpips_diversity``; :attr:`measurements` has it with its
     standard error over the pictures.
 
     Args:
@@ -66,7 +66,7 @@ class StyleDiversity(TransMetric):
         self.device = get_device()
         self.distance, self.weights = load_lpips(weights)
         self.distance.to(self.device)
-        self.figures: list[Figure] = []
+        self.measurements: list[Measurement] = []
         self._sizes: set[str] = set()
 
     def check_channels(self, channels: int) -> None:
@@ -115,10 +115,10 @@ class StyleDiversity(TransMetric):
         return [float(self.distance(pixels[:-1], pixels[1:]).mean())]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute the figures of both directions, and log their table."""
-        self.figures = []
+        """Compute the measurements of both directions, and log their table."""
+        self.measurements = []
         computed = super().compute_metrics(results)
-        MMLogger.get_current_instance().info('\n' + table(self.figures))
+        MMLogger.get_current_instance().info('\n' + table(self.measurements))
         return computed
 
     def summarise(
@@ -126,7 +126,7 @@ class StyleDiversity(TransMetric):
     ) -> dict[str, float]:
         """Average over the pictures of one direction."""
         value, count = float(np.mean(fake)), len(fake)
-        figure = Figure(
+        measurement = Measurement(
             direction=direction,
             protocol=DIVERSITY,
             value=value,
@@ -138,7 +138,7 @@ class StyleDiversity(TransMetric):
             weights=self.weights,
             resize=f'pipeline to {", ".join(sorted(self._sizes))}',
         )
-        self.figures.append(figure)
+        self.measurements.append(measurement)
         return {DIVERSITY: value}
 
 

@@ -41,7 +41,7 @@ LITE0_SIZE = 224
 
 
 class Extractor(ABC):
-    """Turns pictures into features; its fields stand beside every figure made with it."""
+    """Turns pictures into features; its fields stand beside every measurement made with it."""
 
     name: str  # but for Inception, part of the metrics' names, too
     weights: str
@@ -155,7 +155,7 @@ class EfficientNetLite0Features(Extractor):
 
     The first gives the very numbers of the network that the weights were published with
     (``efficientnet-lite-pytorch`` 0.1.0), the second others. A KID with these features sees what
-    is in a picture; it is not Inception's and cannot be held against published figures.
+    is in a picture; it is not Inception's and cannot be held against published measurements.
 
     Args:
         weights: The file of weights; ``None`` takes the package's. Nothing is downloaded.
@@ -245,7 +245,7 @@ def _find_weights(path: str | os.PathLike | None) -> Path:
         'give the file by path: python -m ugatit_mm.evaluation --weights FILE, in a config '
         "TransKID's extractor=dict(type='InceptionFeatures', weights=FILE). To measure with "
         'something else, name it: EfficientNetLite0Features has its weights from a package. Its '
-        'figures are not comparable to published ones.'
+        'measurements are not comparable to published ones.'
     )
     return find_weights('Inception', path, INCEPTION_FILES, about)
 

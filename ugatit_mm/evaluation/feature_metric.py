@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from ..messages import listed
 from ..pixels import displayed
 from .extractors import Extractor, build_extractor
-from .figures import Figure, table
+from .measurements import Measurement, table
 from .trans_metric import TransMetric
 
 
@@ -34,7 +34,7 @@ class FeatureMetric(TransMetric):
         prefix: As in MMEngine.
 
     Attributes:
-        figures: Of the last evaluation, with all that belongs to them; their table is logged.
+        measurements: Of the last evaluation, with all that belongs to them; their table is logged.
         untranslated: The same of the sources in place of the translations, where that is measured.
     """
 
@@ -48,8 +48,8 @@ class FeatureMetric(TransMetric):
     ) -> None:
         super().__init__(collect_device, prefix)
         self.extractor = build_extractor(extractor)
-        self.figures: list[Figure] = []
-        self.untranslated: list[Figure] = []
+        self.measurements: list[Measurement] = []
+        self.untranslated: list[Measurement] = []
         MMLogger.get_current_instance().info(
             f'{type(self).__name__} with {self.extractor.name} (weights: {self.extractor.weights})'
         )
@@ -80,10 +80,10 @@ class FeatureMetric(TransMetric):
         return [measured[index] for index in range(len(images))]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute the figures of both directions, and log their table."""
-        self.figures, self.untranslated = [], []
+        """Compute the measurements of both directions, and log their table."""
+        self.measurements, self.untranslated = [], []
         computed = super().compute_metrics(results)
-        MMLogger.get_current_instance().info('\n' + table(self.figures, self.untranslated))
+        MMLogger.get_current_instance().info('\n' + table(self.measurements, self.untranslated))
         return computed
 
 

@@ -1,4 +1,4 @@
-"""Figures of folders of pictures, whoever made them."""
+"""Measurements of folders of pictures, whoever made them."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ from ..messages import listed
 from ..pixels import resize, sides_in_words, sides_of, size_words
 from .class_share import class_names, class_shares
 from .extractors import EfficientNetLite0Features, Extractor, build_extractor
-from .figures import Figure, Protocol
 from .ideal import in_grey, share_closed, to_the_ideal
+from .measurements import Measurement, Protocol
 
 
 class Pictures(Dataset):
@@ -58,12 +58,12 @@ class Compared(NamedTuple):
     """What :func:`compare_folders` found.
 
     Attributes:
-        figures: Of the translations, of all protocols.
+        measurements: Of the translations, of all protocols.
         untranslated: The same of the sources in their place; empty without sources.
     """
 
-    figures: list[Figure]
-    untranslated: list[Figure]
+    measurements: list[Measurement]
+    untranslated: list[Measurement]
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
         """For JSON."""
@@ -125,19 +125,19 @@ def compare_folders(
     """Measure the translations of one folder against the real images of another.
 
     All pictures are brought to one size before their features are taken, and ``resize`` of the
-    figures says which: features tell sizes apart, too.
+    measurements says which: features tell sizes apart, too.
 
     Args:
         fake_dir: Translations.
         target_dir: Real images of the target domain.
-        source_dir: The sources; without them the mean with the source is left out, and the figures
-            of the sources themselves.
+        source_dir: The sources; without them the mean with the source is left out, and the
+            measurements of the sources themselves.
         extractor: A config or built, or several; see
             :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         protocol: Subsets, blocks, seed.
-        name: Stands as the direction of the figures; the fake folder's name if not given.
+        name: Stands as the direction of the measurements; the fake folder's name if not given.
         classes: Of ImageNet, see :class:`~ugatit_mm.evaluation.ClassShare`; their shares come after
-            the other figures of the first extractor.
+            the other measurements of the first extractor.
         size: As in :func:`folder_features`. Without it pictures that have one size in all folders
             stay as they are, and else are brought to that of the translations.
         ideal_dir: What the translations should be, one of the same name for each, where that is
@@ -173,16 +173,18 @@ def compare_folders(
             )
             for what in judged
         }
-        figures = measured['fake']
-        if source_dir and ideal_dir:  # the first figure is the one to the target only
-            figures.append(share_closed(*(measured[x][0] for x in ('fake', 'source', 'ideal'))))
+        measurements = measured['fake']
+        if source_dir and ideal_dir:  # the first measurement is the one to the target only
+            measurements.append(
+                share_closed(*(measured[x][0] for x in ('fake', 'source', 'ideal')))
+            )
         features.append(found)
-        each.append(Compared(figures, measured.get('source', [])))
+        each.append(Compared(measurements, measured.get('source', [])))
 
     first = each[0]
     if ideal_dir:
         pictures = {what: _pictures(folders[what], size, **reading) for what in judged}
-        first.figures.extend(to_the_ideal(name, pictures['fake'], pictures['ideal'], resized))
+        first.measurements.extend(to_the_ideal(name, pictures['fake'], pictures['ideal'], resized))
         if source_dir:
             greys = [in_grey(picture) for picture in pictures['source']]
             first.untranslated.extend(to_the_ideal(name, greys, pictures['ideal'], resized))
@@ -201,7 +203,7 @@ def compare_folders(
                 if what != 'ideal'
             }
         sets = [found.get(what, np.empty(0)) for what in ('fake', 'source', 'target')]
-        first.figures.extend(class_shares(name, classifier, wanted, sets, resized))
+        first.measurements.extend(class_shares(name, classifier, wanted, sets, resized))
     return Compared(*(list(chain.from_iterable(those)) for those in zip(*each, strict=True)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import Figure
+from .measurements import Measurement
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
@@ -43,7 +43,7 @@ def in_grey(image: Picture) -> Picture:
 
 def to_the_ideal(
     direction: str, pictures: Sequence[Picture], ideal: Sequence[Picture], resize: str
-) -> list[Figure]:
+) -> list[Measurement]:
     """SSIM and L1 of pictures to the ideal translations, in the same order.
 
     Args:
@@ -62,7 +62,7 @@ def to_the_ideal(
         )
     pairs = list(zip(pictures, ideal, strict=True))
     return [
-        Figure(
+        Measurement(
             direction=direction,
             protocol=protocol,
             value=float(np.mean(values)),
@@ -81,7 +81,9 @@ def to_the_ideal(
     ]
 
 
-def share_closed(translated: Figure, untranslated: Figure, ideal: Figure) -> Figure:
+def share_closed(
+    translated: Measurement, untranslated: Measurement, ideal: Measurement
+) -> Measurement:
     """Share of the way from the sources to the ideal translations, by KID to the target.
 
     (untranslated - translated) / (untranslated - ideal): 1 is the ideal, 0 the source as it is,
@@ -93,7 +95,7 @@ def share_closed(translated: Figure, untranslated: Figure, ideal: Figure) -> Fig
         ideal: The same of the ideal translations.
     """
     value = (untranslated.value - translated.value) / (untranslated.value - ideal.value)
-    return Figure(
+    return Measurement(
         direction=translated.direction,
         protocol='share_closed',
         value=value,

@@ -22,7 +22,7 @@ class TooFewImagesError(ValueError):
 
 
 class Estimate(NamedTuple):
-    """A figure and its spread; what kind of spread, the function that returns it says."""
+    """A measurement and its spread; what kind of spread, the function that returns it says."""
 
     value: float
     spread: float
@@ -73,7 +73,7 @@ def kid(
         real: Features of the images they are held against, (N, d).
         subset_size: Images of each set in a subset, drawn without replacement.
         num_subsets: Subsets.
-        seed: Of the subsets; drawn as torch-fidelity draws them, so the figures are equal to its.
+        seed: Of the subsets; drawn as torch-fidelity draws them, so the values are equal.
 
     Returns:
         Mean and population standard deviation over the subsets. The latter is no standard error:
@@ -152,7 +152,7 @@ def mean_with_source(target: Estimate, source: Estimate) -> Estimate:
         source: :func:`kid_blocks` of the translations and their sources.
 
     Returns:
-        Mean of the two figures and, as the authors print it, mean of the two standard errors.
+        Mean of the two measurements and, as the authors print it, mean of the two standard errors.
     """
     return Estimate((target.value + source.value) / 2, (target.spread + source.spread) / 2)
 

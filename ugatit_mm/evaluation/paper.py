@@ -81,7 +81,7 @@ TABLE_3 = {
     'CartoonGAN': {'selfie2anime': (15.85, 0.69)},
 }
 
-# The eight rows of the ablation: the word in our configs' names, the paper's name, its figures.
+# The eight rows of the ablation: the word in our configs' names, the paper's name, its KID.
 TABLE_1 = {
     'adalin': ('U-GAT-IT', {'selfie2anime': (11.61, 0.57), 'anime2selfie': (11.52, 0.57)}),
     'in': ('w/ IN', {'selfie2anime': (13.64, 0.76), 'anime2selfie': (13.58, 0.8)}),

@@ -1,4 +1,4 @@
-"""The results of a test as a file: figures together with all that they depend on."""
+"""The results of a test as a file: measurements together with all that they depend on."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ..domains import domain_names
 from ..files import whole
 from ..models.base import TRANSLATION_MODELS
 from ..provenance import provenance, sha256
-from .figures import Figure
+from .measurements import Measurement
 
 FORMAT = 'ugatit_mm results 2'
 FORMAT_1 = 'ugatit_mm results 1'  # of before there were other models than U-GAT-IT
@@ -29,7 +29,7 @@ def results_of(
     meta: dict[str, Any],
     digest: str | None = None,
 ) -> dict[str, Any]:
-    """Gather what belongs to the figures of a test, before it begins.
+    """Gather what belongs to the measurements of a test, before it begins.
 
     Args:
         cfg: Config of the test.
@@ -83,20 +83,20 @@ def results_of(
 def with_metrics(
     results: dict[str, Any],
     metrics: dict[str, float],
-    figures: list[Figure],
+    measurements: list[Measurement],
     failed: dict[str, str],
     directions: list[str],
-    untranslated: list[Figure] | None = None,
+    untranslated: list[Measurement] | None = None,
 ) -> dict[str, Any]:
     """Add what a test found to what :func:`results_of` gathered.
 
     Args:
         results: Of :func:`results_of`.
         metrics: All metrics of the test.
-        figures: Those with a protocol.
+        measurements: Those with a protocol.
         failed: What went wrong, by the class of a metric that is left out.
         directions: Those that were tested; without test pictures of a domain it is one.
-        untranslated: The figures of the source pictures in place of the translations.
+        untranslated: The measurements of the source pictures in place of the translations.
 
     Returns:
         dict: ``results`` with these, by their names.
@@ -105,8 +105,8 @@ def with_metrics(
         **results,
         'directions': directions,
         'metrics': metrics,
-        'figures': [figure.to_dict() for figure in figures],
-        'untranslated': [figure.to_dict() for figure in untranslated or ()],
+        'measurements': [measurement.to_dict() for measurement in measurements],
+        'untranslated': [measurement.to_dict() for measurement in untranslated or ()],
         'failed': failed,
     }
 
@@ -120,7 +120,7 @@ def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
 
 
 def read_results(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what :func:`write_results` wrote, with the figures as :class:`Figure`.
+    """Read what :func:`write_results` wrote, with the measurements as :class:`Measurement`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -135,10 +135,12 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )
+        if 'figures' in results:  # their name of before
+            results['measurements'] = results.pop('figures')
         results = {'batch_size': 1, 'untranslated': [], **results}  # which were not there before
         return results | {
-            key: [Figure.from_dict(entry) for entry in results[key]]
-            for key in ('figures', 'untranslated')
+            key: [Measurement.from_dict(entry) for entry in results[key]]
+            for key in ('measurements', 'untranslated')
         }
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ResultsError(

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3 with our figures beside its own, and the same on own data."""
+"""The paper's Tables 1 and 3 with our measurements beside its own, and the same on own data."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from ..converters.networks import kind_of
 from ..models.base import TRANSLATION_MODELS
 from ..pixels import size_words
 from .diversity import DIVERSITY
-from .figures import (
+from .measurements import (
     CLASS_SHARES,
     PROTOCOLS,
     REMARKS,
-    Figure,
+    Measurement,
     in_order,
     plus_minus,
     untranslated_of,
@@ -32,17 +32,17 @@ SOURCES = 'source images, not translated'
 
 
 class Cell(NamedTuple):
-    """One figure of ours and where it belongs."""
+    """One measurement of ours and where it belongs."""
 
     row: str | None  # the model in TABLE_3; None for one that is only an ablation's
     ablation: str | None  # a key of TABLE_1
     variant: str
-    figure: Figure
+    measurement: Measurement
     test: dict[str, Any]
 
 
 class Results:
-    """Figures of many tests, and where they come from.
+    """Measurements of many tests, and where they come from.
 
     Args:
         paths: Files of results, or folders that are searched for ``results_*.json``.
@@ -58,20 +58,20 @@ class Results:
         tests.sort(key=lambda test: test['evaluated']['date'])
         self.cells: list[Cell] = []
         self.left_out: list[str] = []
-        self._sources: dict[tuple[str, str, str], Figure] = {}
+        self._sources: dict[tuple[str, str, str], Measurement] = {}
         self.diversity = [line for test in tests for line in _diversity(test)]
         self.classes = [line for test in tests for line in _classes(test)]
         for test in tests:
             try:
                 self.cells += _cells(test)
-                for figure in test['untranslated']:
-                    key = (_seen_as(test, figure), figure.direction, figure.protocol)
-                    self._sources[key] = figure
+                for measurement in test['untranslated']:
+                    key = (_seen_as(test, measurement), measurement.direction, measurement.protocol)
+                    self._sources[key] = measurement
             except ValueError as error:
                 self.left_out.append(f'- {test["config"]}, {test["evaluated"]["date"]}: {error}')
 
     def variants(self, row: str | None = None) -> list[str]:
-        """Kinds of runs, such as ``full, 256 px, ...``, that there are figures of.
+        """Kinds of runs, such as ``full, 256 px, ...``, that there are measurements of.
 
         Args:
             row: A model of Table 3; the ablations of Table 1 if not given.
@@ -83,13 +83,13 @@ class Results:
         """Sizes and features, in words, with which untranslated sources were measured."""
         return list(dict.fromkeys(key[0] for key in self._sources if key[1] in directions))
 
-    def of_sources(self, words: str, direction: str, protocol: str) -> Figure | None:
-        """The figure of the sources in place of translations; ``None`` where nothing was tested."""
+    def of_sources(self, words: str, direction: str, protocol: str) -> Measurement | None:
+        """The measurement of the sources in place of translations; ``None`` if not tested."""
         return self._sources.get((words, direction, protocol))
 
     def features(self) -> str:
-        """What the figures were made with, in words."""
-        used = dict.fromkeys((c.figure.features, c.figure.weights) for c in self.cells)
+        """What the measurements were made with, in words."""
+        used = dict.fromkeys((c.measurement.features, c.measurement.weights) for c in self.cells)
         remarks = [f' {said}.' for name, _ in used for said in REMARKS.get(name, ())]
         named = [
             f'{name} ({"no weights" if weights == "none" else f"weights {weights}"}'
@@ -112,32 +112,35 @@ class Results:
             row_of: Gives the name of a cell's row.
         """
         last = {
-            (c.row, c.ablation, c.variant, c.figure.direction): c
+            (c.row, c.ablation, c.variant, c.measurement.direction): c
             for c in cells
-            if c.figure.protocol == 'kid'
+            if c.measurement.protocol == 'kid'
         }
         said = []
         for cell in last.values():
-            if copies := untranslated_of(cell.figure, cell.test['untranslated']):
-                gained, words = verdict(cell.figure, copies)
+            if copies := untranslated_of(cell.measurement, cell.test['untranslated']):
+                gained, words = verdict(cell.measurement, copies)
                 said.append((gained, f'- {row_of(cell)}, {cell.variant}: {words}'))
         return ['\n'.join(in_order(said))] if said else []
 
-    def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Figure | None:
-        """The figure of a cell of Table 3; ``None`` where nothing was trained."""
+    def of_row(self, row: str, variant: str, direction: str, protocol: str) -> Measurement | None:
+        """The measurement of a cell of Table 3; ``None`` where nothing was trained."""
         return self._last((c.row == row for c in self.cells), variant, direction, protocol)
 
-    def of_ablation(self, key: str, variant: str, direction: str, protocol: str) -> Figure | None:
-        """The figure of a cell of Table 1; ``None`` where nothing was trained."""
+    def of_ablation(
+        self, key: str, variant: str, direction: str, protocol: str
+    ) -> Measurement | None:
+        """The measurement of a cell of Table 1; ``None`` where nothing was trained."""
         return self._last((c.ablation == key for c in self.cells), variant, direction, protocol)
 
     def _last(
         self, fits: Iterable[bool], variant: str, direction: str, protocol: str
-    ) -> Figure | None:
+    ) -> Measurement | None:
         found = [
-            c.figure
+            c.measurement
             for c in compress(self.cells, fits)
-            if (c.variant, c.figure.direction, c.figure.protocol) == (variant, direction, protocol)
+            if (c.variant, c.measurement.direction, c.measurement.protocol)
+            == (variant, direction, protocol)
         ]
         return found[-1] if found else None
 
@@ -155,21 +158,25 @@ class Results:
             )
             if test.get('style'):
                 line += f'; each picture in one style, {test["style"]}'
-            for figure in [f for f in test['figures'] if f.protocol == 'kid_with_source']:
-                counts = ', '.join(f'{count} {what}' for what, count in figure.images.items())
-                line += f'; {figure.direction}: {counts} images'
+            for measurement in [f for f in test['measurements'] if f.protocol == 'kid_with_source']:
+                counts = ', '.join(f'{count} {what}' for what, count in measurement.images.items())
+                line += f'; {measurement.direction}: {counts} images'
             # Sets that are too small for the protocols as they are asked for.
-            adapted = [f.settings for f in test['figures'] if 'do not fit' in f.settings]
+            adapted = [f.settings for f in test['measurements'] if 'do not fit' in f.settings]
             line += ''.join(f'; {settings}' for settings in dict.fromkeys(adapted))
-            for used in dict.fromkeys((f.features, f.weights, f.resize) for f in test['figures']):
+            for used in dict.fromkeys(
+                (f.features, f.weights, f.resize) for f in test['measurements']
+            ):
                 line += '; features {}, weights {}, resize {}'.format(*used)
             lines.append(line)
-        said = ['Where the figures come from:', '\n'.join(dict.fromkeys(lines))] if lines else []
+        said = (
+            ['Where the measurements come from:', '\n'.join(dict.fromkeys(lines))] if lines else []
+        )
         return said + (['Left out:', '\n'.join(self.left_out)] if self.left_out else [])
 
 
 def table_1(results: Results) -> tuple[str, str]:
-    """The ablation of U-GAT-IT: the eight rows, the paper's figures and ours.
+    """The ablation of U-GAT-IT: the eight rows, the paper's measurements and ours.
 
     Returns:
         Markdown, with a table for each kind of run (one that says "not trained" if there is
@@ -179,7 +186,7 @@ def table_1(results: Results) -> tuple[str, str]:
     variants = results.variants() or [NOT_TRAINED]
     for variant in variants:
         cells = [c for c in results.cells if c.ablation and c.variant == variant]
-        measured = list(dict.fromkeys(c.figure.direction for c in cells))
+        measured = list(dict.fromkeys(c.measurement.direction for c in cells))
         ours = measured or ['selfie2anime', 'anime2selfie']
         header = ['model', 'paper: selfie2anime', 'paper: anime2selfie']
         header += [f'{direction}: {_SHORT[protocol]}' for direction in ours for protocol in KIDS]
@@ -188,9 +195,9 @@ def table_1(results: Results) -> tuple[str, str]:
             line = [name, *(_pair(paper[direction]) for direction in paper)]
             for direction in ours:
                 for protocol in KIDS:
-                    figure = results.of_ablation(key, variant, direction, protocol)
-                    line.append(_cell(figure))
-                    rows.append(_csv_row(1, name, variant, direction, protocol, paper, figure))
+                    measurement = results.of_ablation(key, variant, direction, protocol)
+                    line.append(_cell(measurement))
+                    rows.append(_csv_row(1, name, variant, direction, protocol, paper, measurement))
             lines.append(line)
         parts.append(f'### {_capital(variant)}\n\n{_markdown(header, lines)}')
     of_ablation = [c for c in results.cells if c.ablation]
@@ -222,7 +229,7 @@ def table_3(results: Results) -> tuple[str, str]:
 
 
 def table_own(results: Results) -> tuple[str, str]:
-    """Table 3 of own data, without the paper's figures: every model there is.
+    """Table 3 of own data, without the paper's measurements: every model there is.
 
     Returns:
         As :func:`table_3`.
@@ -231,7 +238,7 @@ def table_own(results: Results) -> tuple[str, str]:
     rows: list[dict[str, object]] = []
     block = _block(results, directions, rows, own=True)
     title = f'## Translation models, {" and ".join(directions) or "nothing measured yet"}'
-    cells = [c for c in results.cells if c.figure.direction in directions]
+    cells = [c for c in results.cells if c.measurement.direction in directions]
     parts = [title, _LEGEND_OWN, results.features(), *results.verdicts(cells)]
     parts += [*filter(None, [block]), *_others(results)]
     parts += results.origins(cells)
@@ -240,7 +247,7 @@ def table_own(results: Results) -> tuple[str, str]:
 
 def _of_other_data(results: Results) -> list[str]:
     """Directions that were measured and are not in the paper."""
-    measured = dict.fromkeys(c.figure.direction for c in results.cells if c.row)
+    measured = dict.fromkeys(c.measurement.direction for c in results.cells if c.row)
     return [direction for direction in measured if direction not in DIRECTIONS]
 
 
@@ -264,12 +271,12 @@ def _block(
     lines = []
     for words in results.sources(directions):
         for protocol in KIDS:
-            figures = [results.of_sources(words, d, protocol) for d in directions]
+            measurements = [results.of_sources(words, d, protocol) for d in directions]
             name = f'{SOURCES}: {words}; {_SHORT[protocol]}'
-            lines.append([name, *(_cell(figure, '-') for figure in figures)])
+            lines.append([name, *(_cell(measurement, '-') for measurement in measurements)])
             rows += [
-                _csv_row(3, SOURCES, words, d, protocol, {}, figure)
-                for d, figure in zip(directions, figures, strict=True)
+                _csv_row(3, SOURCES, words, d, protocol, {}, measurement)
+                for d, measurement in zip(directions, measurements, strict=True)
             ]
     of_ours = {model.ROW: model for model in TRANSLATION_MODELS.values()}
     for model in dict.fromkeys([*TABLE_3, *of_ours]):
@@ -284,12 +291,12 @@ def _block(
         missing = NOT_TRAINED if len(of_ours[model].TARGETS) > 1 else '-'  # there is no way back
         for variant in variants:
             for protocol in KIDS:
-                figures = [results.of_row(model, variant, d, protocol) for d in directions]
+                measurements = [results.of_row(model, variant, d, protocol) for d in directions]
                 name = f'{model}, ours: {variant}; {_SHORT[protocol]}'
-                lines.append([name, *(_cell(figure, missing) for figure in figures)])
+                lines.append([name, *(_cell(measurement, missing) for measurement in measurements)])
                 rows += [
-                    _csv_row(3, model, variant, d, protocol, paper, figure)
-                    for d, figure in zip(directions, figures, strict=True)
+                    _csv_row(3, model, variant, d, protocol, paper, measurement)
+                    for d, measurement in zip(directions, measurements, strict=True)
                 ]
     return _markdown(['model', *directions], lines) if lines else ''
 
@@ -325,7 +332,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _cells(test: dict[str, Any]) -> list[Cell]:
-    """The figures of a test, and where they belong.
+    """The measurements of a test, and where they belong.
 
     Raises:
         ValueError: The model that was tested is unknown, or its config is not whole.
@@ -343,9 +350,9 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     words += [size_words(test['img_size']), *_parts_and_averages(test)]
     words += _rates(test['optimizers'], kind.RATES)
     return [
-        Cell(row, ablation, ', '.join([*words, *_run(test, figure)]), figure, test)
-        for figure in test['figures']
-        if figure.protocol in KIDS
+        Cell(row, ablation, ', '.join([*words, *_run(test, measurement)]), measurement, test)
+        for measurement in test['measurements']
+        if measurement.protocol in KIDS
     ]
 
 
@@ -363,23 +370,23 @@ def _others(results: Results) -> list[str]:
 def _diversity(test: dict[str, Any]) -> list[str]:
     """A line for each direction whose styles were measured."""
     return [
-        f'- {test["row"]}, {figure.direction}: {figure.value:.4f}'
-        + (f' ± {figure.spread:.4f}, the {figure.spread_kind}' if figure.spread is not None else '')
-        + f'; {figure.settings}, {figure.images["source"]} pictures; {_known(test["iterations"])} '
-        f'iterations, seed {_known(test["seed"])}; {figure.features}, {figure.weights}'
-        for figure in test['figures']
-        if figure.protocol == DIVERSITY
+        f'- {test["row"]}, {each.direction}: {each.value:.4f}'
+        + (f' ± {each.spread:.4f}, the {each.spread_kind}' if each.spread is not None else '')
+        + f'; {each.settings}, {each.images["source"]} pictures; {_known(test["iterations"])} '
+        f'iterations, seed {_known(test["seed"])}; {each.features}, {each.weights}'
+        for each in test['measurements']
+        if each.protocol == DIVERSITY
     ]
 
 
 def _classes(test: dict[str, Any]) -> list[str]:
     """A line for each direction and class that was looked for."""
     shares: dict[tuple[str, str], list[str]] = {}
-    for figure in test['figures']:
-        if figure.protocol in CLASS_SHARES:
-            name, _, probability = figure.settings.partition(', ')
-            shares.setdefault((figure.direction, f'{name}; {figure.features}'), []).append(
-                f'{100 * figure.value:.1f} % of the {CLASS_SHARES[figure.protocol]} ({probability})'
+    for each in test['measurements']:
+        if each.protocol in CLASS_SHARES:
+            name, _, probability = each.settings.partition(', ')
+            shares.setdefault((each.direction, f'{name}; {each.features}'), []).append(
+                f'{100 * each.value:.1f} % of the {CLASS_SHARES[each.protocol]} ({probability})'
             )
     return [
         f'- {test["row"]}, {direction}, {name}: {", ".join(of)}; '
@@ -388,15 +395,19 @@ def _classes(test: dict[str, Any]) -> list[str]:
     ]
 
 
-def _seen_as(test: dict[str, Any], figure: Figure) -> str:
+def _seen_as(test: dict[str, Any], measurement: Measurement) -> str:
     """How the pictures of a test were fitted and measured, in words."""
     words = [size_words(test['img_size']), kind_of(test['model']).INTERPOLATION]
-    return ', '.join([*words, *_measured(figure)])
+    return ', '.join([*words, *_measured(measurement)])
 
 
-def _measured(figure: Figure) -> list[str]:
-    """What a figure was made with, if not with Inception."""
-    return [] if figure.features == INCEPTION else [f"{figure.features} features, not Inception's"]
+def _measured(measurement: Measurement) -> list[str]:
+    """What a measurement was made with, if not with Inception."""
+    return (
+        []
+        if measurement.features == INCEPTION
+        else [f"{measurement.features} features, not Inception's"]
+    )
 
 
 def _parts_and_averages(test: dict[str, Any]) -> list[str]:
@@ -418,16 +429,16 @@ def _rates(optimizers: dict[str, dict], papers: dict[str, float]) -> list[str]:
     return [f'learning rate of {name} {rate:g}' for name, rate in rates.items()]
 
 
-def _run(test: dict[str, Any], figure: Figure) -> list[str]:
+def _run(test: dict[str, Any], measurement: Measurement) -> list[str]:
     """How long and from which seed it was trained, what it was measured with if not Inception."""
     pairs = f' of {test["batch_size"]} pairs' if test['batch_size'] > 1 else ''
     words = [f'{_known(test["iterations"])} iterations{pairs}', f'seed {_known(test["seed"])}']
-    return [*words, *_measured(figure)]
+    return [*words, *_measured(measurement)]
 
 
 def _has(results: Results, row: str, variant: str, directions: Sequence[str]) -> bool:
     return any(
-        (c.row, c.variant) == (row, variant) and c.figure.direction in directions
+        (c.row, c.variant) == (row, variant) and c.measurement.direction in directions
         for c in results.cells
     )
 
@@ -452,8 +463,8 @@ def _pair(pair: tuple[float, float] | None) -> str:
     return '-' if pair is None else f'{pair[0]:.2f} ± {pair[1]:.2f}'
 
 
-def _cell(figure: Figure | None, missing: str = NOT_TRAINED) -> str:
-    return missing if figure is None else plus_minus(figure, 100)
+def _cell(measurement: Measurement | None, missing: str = NOT_TRAINED) -> str:
+    return missing if measurement is None else plus_minus(measurement, 100)
 
 
 def _csv_row(
@@ -463,10 +474,10 @@ def _csv_row(
     direction: str,
     protocol: str,
     paper: dict[str, tuple[float, float]],
-    figure: Figure | None,
+    measurement: Measurement | None,
 ) -> dict[str, object]:
     value, spread = paper.get(direction, ('', ''))
-    entry = figure.to_dict() if figure else {}
+    entry = measurement.to_dict() if measurement else {}
     return {
         'table': table,
         'model': model,

@@ -8,20 +8,20 @@ from mmengine.logging import MMLogger
 from . import kid
 from .extractors import Extractor
 from .feature_metric import FeatureMetric, Measured, of_one_size
-from .figures import Protocol, metrics
+from .measurements import Protocol, metrics
 
 
 @METRICS.register_module()
 class TransKID(FeatureMetric):
     """KID by three protocols, and FID, of the translations in both directions.
 
-    For each direction ``A2B`` it reports raw figures: ``A2B/kid`` and ``kid_std``, to the target
+    For each direction ``A2B`` it reports raw values: ``A2B/kid`` and ``kid_std``, to the target
     alone over random subsets (:func:`kid.kid`); ``A2B/kid_blocks`` and ``kid_blocks_stderr``, the
     authors' blocks (:func:`kid.kid_blocks`); ``A2B/kid_with_source`` and
     ``kid_with_source_stderr``, their mean with the distance to the source
     (:func:`kid.mean_with_source`); ``A2B/fid``. With another extractor than Inception its name
-    comes first (``A2B/colour_hog_kid``). :attr:`figures` holds them with all that belongs to them.
-    :attr:`untranslated` holds the same figures of the sources in place of the translations: what a
+    comes first (``A2B/colour_hog_kid``). :attr:`measurements` holds them with all that belongs to
+    them. :attr:`untranslated` holds the same of the sources in place of the translations: what a
     model gets that does nothing. Both are logged in a table, which begins with the directions in
     which the translations are no nearer to the target than the sources.
 
@@ -31,7 +31,7 @@ class TransKID(FeatureMetric):
         extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
             built; :func:`~ugatit_mm.evaluation.extractors.default_extractor` if not given.
         subset_size: Images in a subset of ``kid``; where a test set has fewer, so many, and the
-            figures say so.
+            measurements say so.
         num_subsets: Subsets of ``kid``.
         block_size: Most images in a block of ``kid_blocks``; more where a test set is too small to
             give each block two.
@@ -60,7 +60,7 @@ class TransKID(FeatureMetric):
         self.protocol = Protocol(subset_size, num_subsets, block_size, seed)
 
     def names(self, has_target: bool) -> list[str]:
-        """Those of :func:`~ugatit_mm.evaluation.figures.metrics`."""
+        """Those of :func:`~ugatit_mm.evaluation.measurements.metrics`."""
         begin = '' if self.extractor.name == 'inception' else f'{self.extractor.name}_'
         ends = ('kid', 'kid_std', 'kid_blocks', 'kid_blocks_stderr', 'kid_with_source')
         return [begin + end for end in (*ends, 'kid_with_source_stderr', 'fid') if has_target]
@@ -88,14 +88,14 @@ class TransKID(FeatureMetric):
         fake: list[Measured],
         target: list[Measured],
     ) -> dict[str, float]:
-        """Compute the figures of one direction."""
+        """Compute the measurements of one direction."""
         if not target:
             raise kid.TooFewImagesError(f'{direction}: no real images of the target')
         resize, (source, ours, goal) = of_one_size(direction, real, fake, target)
-        figures, untranslated = (
+        measurements, untranslated = (
             self.protocol.measure(direction, self.extractor, pictures, goal, source, resize)
             for pictures in (ours, source)
         )
-        self.figures += figures
+        self.measurements += measurements
         self.untranslated += untranslated
-        return metrics(figures)
+        return metrics(measurements)

@@ -1,4 +1,4 @@
-"""Figures that carry their protocol: what was measured, with what, on how many images."""
+"""Measurements that carry their protocol: what was measured, with what, on how many images."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -35,11 +35,11 @@ PROTOCOLS = {
 
 
 RAW = ('fid', 'lpips_diversity', 'share_closed', 'ssim', 'l1')
-"""Protocols whose figures nobody prints times 100."""
+"""Protocols whose measurements nobody prints times 100."""
 
 
 OF_PAPERS = ('inception', 'LPIPS 0.1, AlexNet')
-"""Features whose figures may be held against published ones."""
+"""Features whose measurements may be held against published ones."""
 
 
 REMARKS = {
@@ -51,8 +51,8 @@ REMARKS = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured figure.
+class Measurement:
+    """One measured measurement.
 
     Args:
         direction: Such as ``selfie2anime``.
@@ -79,7 +79,7 @@ class Figure:
     resize: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with the figures times 100 beside the raw ones."""
+        """For JSON, with the measurements times 100 beside the raw ones."""
         spread = self.spread if self.spread is not None and math.isfinite(self.spread) else None
         return asdict(self) | {
             'spread': spread,
@@ -88,7 +88,7 @@ class Figure:
         }
 
     @classmethod
-    def from_dict(cls, entry: dict[str, Any]) -> 'Figure':
+    def from_dict(cls, entry: dict[str, Any]) -> 'Measurement':
         """Read what :meth:`to_dict` gave."""
         return cls(**{name: entry[name] for name in cls.__dataclass_fields__})
 
@@ -99,7 +99,7 @@ class Protocol:
 
     Where a set is too small for them, subsets are as large as it, and blocks as many as it fills
     with two images each. Each subset and each block is an estimate without bias by itself, so the
-    figure has none either; its spread is another. What was taken stands in the figures.
+    measurement has none either; its spread is another. What was taken stands in the measurements.
 
     Args:
         subset_size: See :func:`kid.kid`. One size for all data sets keeps their spreads
@@ -154,8 +154,8 @@ class Protocol:
         target: Features,
         source: Features | None = None,
         resize: str | None = None,
-    ) -> list[Figure]:
-        """Compute the figures of one direction.
+    ) -> list[Measurement]:
+        """Compute the measurements of one direction.
 
         Args:
             direction: Its name.
@@ -194,7 +194,7 @@ class Protocol:
         stated.append(('fid', (kid.fid(fake, target), None), '', 'all images', counts))
         resize = f'{resize}, then {extractor.resize}' if resize else extractor.resize
         return [
-            Figure(
+            Measurement(
                 direction,
                 protocol,
                 value,
@@ -210,55 +210,59 @@ class Protocol:
         ]
 
 
-def metrics(figures: Iterable[Figure]) -> dict[str, float]:
-    """Name the raw figures for MMEngine's logs, without the direction.
+def metrics(measurements: Iterable[Measurement]) -> dict[str, float]:
+    """Name the raw measurements for MMEngine's logs, without the direction.
 
     A spread is ``kid_std`` or ``kid_blocks_stderr``. With another extractor than Inception its name
-    comes first, ``colour_hog_kid``, so that the figure is not mistaken for Inception's.
+    comes first, ``colour_hog_kid``, so that the measurement is not mistaken for Inception's.
     """
     named = {}
-    for figure in figures:
-        name = figure.protocol
-        if figure.features != 'inception':
-            name = f'{figure.features}_{name}'
-        named[name] = figure.value
-        if figure.spread is not None:
-            named[f'{name}_{"std" if figure.protocol == "kid" else "stderr"}'] = figure.spread
+    for measurement in measurements:
+        name = measurement.protocol
+        if measurement.features != 'inception':
+            name = f'{measurement.features}_{name}'
+        named[name] = measurement.value
+        if measurement.spread is not None:
+            named[f'{name}_{"std" if measurement.protocol == "kid" else "stderr"}'] = (
+                measurement.spread
+            )
     return named
 
 
-def untranslated_of(figure: Figure, untranslated: Iterable[Figure]) -> Figure | None:
-    """The figure of the sources in place of the translations of another; ``None`` without it."""
+def untranslated_of(
+    measurement: Measurement, untranslated: Iterable[Measurement]
+) -> Measurement | None:
+    """The measurement of the sources in place of another's translations; ``None`` without it."""
 
-    def place(each: Figure) -> tuple[str, ...]:
+    def place(each: Measurement) -> tuple[str, ...]:
         return each.direction, each.protocol, each.features, each.weights, each.resize
 
-    return next((each for each in untranslated if place(each) == place(figure)), None)
+    return next((each for each in untranslated if place(each) == place(measurement)), None)
 
 
-def verdict(figure: Figure, copies: Figure) -> tuple[bool, str]:
+def verdict(measurement: Measurement, copies: Measurement) -> tuple[bool, str]:
     """Whether translations are nearer to the target than the untranslated sources, and in words.
 
     Args:
-        figure: KID of the translations, to the target only: the mean with the source rewards
+        measurement: KID of the translations, to the target only: the mean with the source rewards
             copies.
         copies: The same of the sources in their place.
     """
-    gained = figure.value < copies.value
+    gained = measurement.value < copies.value
     said = f'{"" if gained else "no "}nearer to the target'
-    if figure.features == ColourHOGFeatures.name:
+    if measurement.features == ColourHOGFeatures.name:
         said += ' in colours and edges'
     return gained, (
-        f'{figure.direction}: the translations are {said} than the untranslated sources '
-        f'({figure.features}, KID x 100 {100 * figure.value:.2f} {"<" if gained else ">="} '
-        f'{100 * copies.value:.2f})'
+        f'{measurement.direction}: the translations are {said} than the untranslated sources '
+        f'({measurement.features}, KID x 100 {100 * measurement.value:.2f} '
+        f'{"<" if gained else ">="} {100 * copies.value:.2f})'
     )
 
 
-def verdicts(figures: Iterable[Figure], untranslated: Sequence[Figure]) -> list[str]:
+def verdicts(measurements: Iterable[Measurement], untranslated: Sequence[Measurement]) -> list[str]:
     """The words of :func:`verdict` by direction, first those of which nothing was gained."""
-    pairs = [(f, untranslated_of(f, untranslated)) for f in figures if f.protocol == 'kid']
-    return in_order(verdict(figure, copies) for figure, copies in pairs if copies)
+    pairs = [(f, untranslated_of(f, untranslated)) for f in measurements if f.protocol == 'kid']
+    return in_order(verdict(measurement, copies) for measurement, copies in pairs if copies)
 
 
 def in_order(said: Iterable[tuple[bool, str]]) -> list[str]:
@@ -266,19 +270,19 @@ def in_order(said: Iterable[tuple[bool, str]]) -> list[str]:
     return [words for _, words in sorted(said, key=lambda each: each[0])]
 
 
-def table(figures: Sequence[Figure], untranslated: Sequence[Figure] = ()) -> str:
-    """Write figures as a Markdown table under the features that they were made with.
+def table(measurements: Sequence[Measurement], untranslated: Sequence[Measurement] = ()) -> str:
+    """Write measurements as a Markdown table under the features that they were made with.
 
     Args:
-        figures: Of translations.
+        measurements: Of translations.
         untranslated: Those of the sources in their place; a column, and what :func:`verdicts` say,
             before the table.
     """
     lines = []
-    for features in dict.fromkeys((f.features, f.weights, f.resize) for f in figures):
+    for features in dict.fromkeys((f.features, f.weights, f.resize) for f in measurements):
         name, weights, resize = features
-        chosen = [f for f in figures if (f.features, f.weights, f.resize) == features]
-        copies = [untranslated_of(figure, untranslated) for figure in chosen]
+        chosen = [f for f in measurements if (f.features, f.weights, f.resize) == features]
+        copies = [untranslated_of(measurement, untranslated) for measurement in chosen]
         beside = any(copies)
         column = ' untranslated sources |' if beside else ''
         lines += [
@@ -290,30 +294,30 @@ def table(figures: Sequence[Figure], untranslated: Sequence[Figure] = ()) -> str
             f'| direction | protocol | times 100 | raw |{column} settings; ± is | images |',
             '|---|---|---|---|---|---|' + '---|' * beside,
         ]
-        for figure, copy in zip(chosen, copies, strict=True):
-            images = ', '.join(f'{count} {what}' for what, count in figure.images.items())
-            kind = f'; {figure.spread_kind}' if figure.spread_kind else ''
+        for each, copy in zip(chosen, copies, strict=True):
+            images = ', '.join(f'{count} {what}' for what, count in each.images.items())
+            kind = f'; {each.spread_kind}' if each.spread_kind else ''
             column = ' - |' if beside else ''
             if copy:
                 column = f' {plus_minus(copy, 1 if copy.protocol in RAW else 100)} |'
             lines.append(
-                f'| {figure.direction} | {PROTOCOLS[figure.protocol]} | {plus_minus(figure, 100)} '
-                f'| {plus_minus(figure)} |{column} {figure.settings}{kind} | {images} |'
+                f'| {each.direction} | {PROTOCOLS[each.protocol]} | {plus_minus(each, 100)} '
+                f'| {plus_minus(each)} |{column} {each.settings}{kind} | {images} |'
             )
         lines.append('')
     return '\n'.join(lines)
 
 
-def plus_minus(figure: Figure, times: int = 1) -> str:
-    """A figure with its spread: two digits behind the point times 100, five raw.
+def plus_minus(measurement: Measurement, times: int = 1) -> str:
+    """A measurement with its spread: two digits behind the point times 100, five raw.
 
     What :data:`RAW` lists is not multiplied.
     """
-    if figure.protocol in RAW and times != 1:
+    if measurement.protocol in RAW and times != 1:
         return '-'
-    digits = {'fid': 2, 'l1': 2, 'ssim': 3, 'share_closed': 2}.get(figure.protocol, 5)
+    digits = {'fid': 2, 'l1': 2, 'ssim': 3, 'share_closed': 2}.get(measurement.protocol, 5)
     digits = 2 if times == 100 else digits
-    text = f'{times * figure.value:.{digits}f}'
-    if figure.spread is None or not math.isfinite(figure.spread):
+    text = f'{times * measurement.value:.{digits}f}'
+    if measurement.spread is None or not math.isfinite(measurement.spread):
         return text
-    return f'{text} ± {times * figure.spread:.{digits}f}'
+    return f'{text} ± {times * measurement.spread:.{digits}f}'

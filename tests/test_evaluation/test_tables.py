@@ -205,15 +205,17 @@ def test_what_the_tables_do_not_know_is_left_out_and_said(tmp_path: Path):
 
 
 def test_results_of_before_there_were_other_models(tmp_path: Path):
-    """Format 1 had one optimizer, the generators', and no row."""
+    """Format 1 had one optimizer, the generators', no row, and ``figures`` for measurements."""
     options = {'optim_wrapper.generators.optimizer.lr': 2e-4}
     path = write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
     content = json.loads(path.read_text())
     content['format'] = 'ugatit_mm results 1'
     content['optimizer'] = content.pop('optimizers')['generators']
+    content['figures'] = content.pop('measurements')
     del content['row']
     path.write_text(json.dumps(content))
     assert read_results(path)['row'] == 'U-GAT-IT'
+    assert read_results(path)['measurements'][0].value == 0.07
     words = ['full, 256 px, learning rate 0.0002, 1,000,000 iterations, seed 3']
     assert Results([path]).variants('U-GAT-IT') == words
 

@@ -102,7 +102,8 @@ def test_the_pixels_are_the_inferencers(server, size):
         check(translate(server, as_file(picture), f'to={target}&size={size}'), expected)
     a, b = (translate(server, as_file(picture), f'to={target}')[1] for target in 'AB')
     assert a['translation'] != b['translation']
-    assert translate(server, as_file(picture), '')[1]['translation'] == b['translation']
+    for query in ('', 'to=sunflower', 'to=Sunflower'):
+        assert translate(server, as_file(picture), query)[1]['translation'] == b['translation']
 
 
 def test_files_are_read_as_everywhere_else(server):

@@ -140,7 +140,7 @@ class _Pages:
         try:
             target = model.target(request.query_params.get('to'))
         except ValueError as error:
-            said = f'"to" must be one of {", ".join(model.targets())}, or its name.'
+            said = f'"to" must be one of {", ".join(model.targets())}.'
             raise HTTPException(400, said) from error
         style = request.query_params.get('style')
         if style is not None and not re.fullmatch('-?[0-9]{1,9}', style):

@@ -1,4 +1,4 @@
-"""What the tools call, and the door to MMagic's inferencer."""
+"""What the tools call, and the entry point for MMagic's inferencer."""
 
 from .arguments import (
     add_class_share,

@@ -103,7 +103,7 @@ def find_sources(
 def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
     if _is_address(path):
         if not allow_url:
-            raise ValueError('addresses are fetched with allow_url (--allow-url) alone')
+            raise ValueError('addresses are fetched only with allow_url (--allow-url)')
         name = os.path.basename(unquote(urlsplit(path).path)) or 'picture'
         yield Source(path, _stem(name), path)
     elif os.path.isdir(path):

@@ -285,7 +285,7 @@ class _Pages:
         try:
             return decode_rgb(data, 'the picture', deep_range=self.inferencer.deep_range(target))
         except ImageReadError as error:
-            text = 'This picture is damaged or incomplete. Try another one, or save it anew.'
+            text = 'This picture is damaged or incomplete. Try another one, or save it again.'
             raise HTTPException(400, text if error.__cause__ else str(error)) from error
 
     def _too_many_pixels(self, size: str) -> HTTPException:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ugatit_mm import __version__, cli, files
 from ugatit_mm.apis import UGATITInferencer, translate, video
+from ugatit_mm.apis.examples import EXAMPLES, find_examples, is_of
 from ugatit_mm.apis.sources import find_sources
 from ugatit_mm.converters import describe, write_checkpoint
 
@@ -38,6 +39,13 @@ def photos(tmp_path: Path) -> Path:
     for name, size in (('a.png', (32, 32)), ('a.bmp', (20, 44)), ('more/b.png', (32, 32))):
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
     return folder
+
+
+def total_of(said: str) -> str:
+    """The last line, after the weights and a line of each result."""
+    first, *_, last = said.splitlines()
+    assert first.startswith('Weights: ')
+    return last
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -143,6 +151,67 @@ def test_translate_a_folder(weights, photos: Path, tmp_path: Path, capsys):
         (result,) = inferencer(photos / source, 'blue')
         assert np.array_equal(pixels(out / f'{name}.png'), result.image)
         assert pixels(out / f'{name}_overlay.png').shape == result.image.shape
+
+
+def test_it_says_what_it_does(weights, photos: Path, tmp_path: Path, monkeypatch, capsys):
+    monochrome(photos / 'film.avi', 2)
+    out = tmp_path / 'out' / 'red2blue'
+    words = ['translate', str(photos), '--ckpt', weights, '--out', str(out.parent), '--to', 'BLUE']
+    assert cli.main([*words, '--device', 'cpu']) == 0
+    assert capsys.readouterr().out == (
+        f'Weights: {weights}, U-GAT-IT of red and blue, on cpu\n'
+        f'{photos}/a.bmp (44 x 20) -> blue: {out}/a.png\n'
+        f'{photos}/a.png (32 x 32) -> blue: {out}/a_2.png\n'
+        f'{photos}/more/b.png (32 x 32) -> blue: {out}/more/b.png\n'
+        f'{photos}/film.avi (2 frames) -> blue: {out}/film.mp4\n'
+        f'4 of 4 translated, in {out}\n'
+    )
+    monkeypatch.setattr(translate, 'SHOWN', 1)
+    assert cli.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(' ')[0] for line in lines] == ['Weights:', f'{photos}/a.bmp', '...', '4']
+    assert lines[2] == '... and 3 more'
+
+
+def test_an_example_needs_no_input(weights, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['translate', '--example', '--device', 'cpu']) == 0
+    first, line, last = capsys.readouterr().out.splitlines()
+    assert first.startswith('Weights: the pair of the package, on cpu. Photographs to charcoal')
+    assert line.endswith('flower.jpg (640 x 427) -> drawing: translations/photo2drawing/flower.png')
+    assert last == '1 of 1 translated, in translations/photo2drawing'
+    (result,) = UGATITInferencer(device='cpu')(translate.find_examples('photo')['flower'])
+    assert np.array_equal(pixels(tmp_path / 'translations/photo2drawing/flower.png'), result.image)
+    assert cli.main(['translate', '--example', '--ckpt', weights]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == 'No example is of red: this one is a photograph (flower)'
+    monkeypatch.setattr(translate, 'find_examples', lambda domain: {})
+    assert cli.main(['translate', '--example', '--ckpt', weights]) == 1
+    assert capsys.readouterr().err.startswith('error: no example is installed (scikit-learn')
+    for words in ([], ['--example', 'a.png']):
+        with pytest.raises(SystemExit):
+            cli.main(['translate', *words])
+        assert 'name an INPUT, or give --example instead' in capsys.readouterr().err
+
+
+def test_examples_of_the_domain_come_first():
+    firsts = {'photo': 'flower', 'Cats': 'cat', 'selfie': 'person', 'x': 'flower'}
+    for domain, first in firsts.items():
+        found = find_examples(domain)
+        assert next(iter(found)) == first and set(found) == set(EXAMPLES)
+        assert is_of(first, domain) == (domain != 'x')
+
+
+def test_figure_of_tiles_is_refused(weights, photos: Path, tmp_path: Path, capsys):
+    words = ['translate', str(photos), '--ckpt', weights, '--out', str(tmp_path / 'o')]
+    assert cli.main([*words, '--size', 'tiles', '--figure']) == 1
+    assert capsys.readouterr().err == (
+        'error: --figure shows one part: choose another --size, or --overlay\n'
+    )
+    assert cli.main([*words, '--size', 'tiles', '--overlay', '--scale', '2']) == 0
+    inferencer = UGATITInferencer(weights, device='cpu')
+    (result,) = inferencer(photos / 'a.bmp', size='tiles', scale=2)
+    assert np.array_equal(pixels(tmp_path / 'o/red2blue/a.png'), result.image)
 
 
 def test_a_source_is_never_overwritten(weights, photos: Path, capsys):
@@ -281,7 +350,7 @@ def test_results_inside_of_the_source_are_no_sources(weights, photos: Path, caps
         for target, direction in (('blue', 'red2blue'), ('red', 'blue2red')):
             assert cli.main([*words, target]) == 0
             said = capsys.readouterr()
-            assert said.out == f'3 of 3 translated, in {out / direction}\n'
+            assert total_of(said.out) == f'3 of 3 translated, in {out / direction}'
             assert said.err == left
             left = f'left out: 3 in {out / direction}, where results go\n'
         shutil.rmtree(photos / 'done', ignore_errors=True)
@@ -289,7 +358,8 @@ def test_results_inside_of_the_source_are_no_sources(weights, photos: Path, caps
     (one,) = (photos / 'red2blue').glob('a.png')
     words = ['translate', str(photos / 'red2blue'), str(one), '--ckpt', weights, '--to', 'red']
     assert cli.main([*words, '--out', str(photos)]) == 0
-    assert capsys.readouterr().out == f'4 of 4 translated, in {photos / "blue2red"}\n'
+    total = total_of(capsys.readouterr().out)
+    assert total == f'4 of 4 translated, in {photos / "blue2red"}'
 
 
 def test_results_do_not_meet_what_is_beside_them(weights, photos: Path, tmp_path: Path):
@@ -310,7 +380,7 @@ def test_out_may_be_the_file_of_one_picture(weights, photos: Path, tmp_path: Pat
     target = tmp_path / 'new' / 'result.PNG'
     for _ in range(2):  # the second takes the place of the first
         assert cli.main([*words, '--out', str(target), '--heatmap']) == 0
-        assert capsys.readouterr().out == f'1 of 1 translated, in {target}\n'
+        assert total_of(capsys.readouterr().out) == f'1 of 1 translated, in {target}'
         names = sorted(f.name for f in target.parent.iterdir())
         assert names == ['result.PNG', 'result_heatmap.PNG']
         assert np.array_equal(pixels(target), result.image)
@@ -355,7 +425,7 @@ def test_a_folders_videos_are_translated(weights, photos: Path, tmp_path: Path, 
     words = ['translate', str(photos), '--ckpt', weights, '--out', str(out)]
     assert cli.main([*words, '--heatmap', '--network-size']) == 0
     said = capsys.readouterr()
-    assert f'5 of 5 translated, in {out}/red2blue\n' == said.out
+    assert f'5 of 5 translated, in {out}/red2blue' == total_of(said.out)
     assert said.err == 'Videos are written without --heatmap\n'
     names = [f'{name}{kind}.png' for name in ('a', 'a_2', 'more/b') for kind in ('', '_heatmap')]
     names += ['film.mp4', 'more/Clip.mp4']
@@ -403,7 +473,7 @@ def test_ctrl_c_says_what_is_done(weights, photos: Path, tmp_path: Path, interru
     interrupt(2, files.os, 'replace')
     assert cli.main(words) == 130
     said = capsys.readouterr()
-    assert said.out == f'2 of 5 translated, in {out}/red2blue\n'
+    assert total_of(said.out) == f'2 of 5 translated, in {out}/red2blue'
     start, end = f'stopped by Ctrl-C\nnot translated: {photos}/bad.jpg: ', '\n'
     assert said.err.startswith(start) and said.err.endswith(end) and said.err.count('\n') == 2
     assert sorted(f.name for f in out.rglob('*')) == ['a.png', 'a_2.png', 'more', 'red2blue']
@@ -426,7 +496,7 @@ def test_ctrl_c_in_a_video(program, weights, photos, tmp_path, interrupt, monkey
     interrupt(5, video.cv2, 'cvtColor')  # of a frame
     assert cli.main([*words, '--out', str(out)]) == 130
     said = capsys.readouterr()
-    assert said.out == f'1 of 2 translated, in {out}/red2blue\n'
+    assert total_of(said.out) == f'1 of 2 translated, in {out}/red2blue'
     name = photos / 'film.avi'
     last = 5 if program == 'ffmpeg' else 2  # OpenCV's writer turns the colours of each, too
     stopped = f'{name}: stopped after {last} of 9 frames, which are not kept\nstopped by Ctrl-C\n'
@@ -464,5 +534,5 @@ def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
     assert process.returncode == 130 and 'Traceback' not in error
     assert error.strip().splitlines()[-1] == 'stopped by Ctrl-C'
     done = len(list(out.glob('red2blue/*_figure.png')))
-    assert said == f'{done} of 63 translated, in {out}/red2blue\n' and 3 <= done < 63
+    assert total_of(said) == f'{done} of 63 translated, in {out}/red2blue' and 3 <= done < 63
     assert not [f for f in out.rglob('*') if f.name.startswith('.')]

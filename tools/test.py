@@ -29,7 +29,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='a config file, or the name of one of the package')
     parser.add_argument(
-        'checkpoint', type=os.path.expanduser, help='weights, from training or from a converter'
+        'checkpoint',
+        type=os.path.expanduser,
+        help='weights, from a converter or a training, whose folder means its last whole one',
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')

@@ -18,6 +18,15 @@ def direction(names: Mapping[str, str], target: str) -> str:
     return f'{names[other(target)]}2{names[target]}'
 
 
+def letter_of(names: Mapping[str, str], domain: str) -> str | None:
+    """Return the letter of a domain, given by letter or name; ``None`` if it is neither.
+
+    Capitals do not count: :func:`domain_names` refuses names that differ in nothing else.
+    """
+    asked = _on_a_disk(domain)
+    return next((x for x, name in names.items() if asked in map(_on_a_disk, (x, name))), None)
+
+
 def names_in(value: str | Sequence[str]) -> Sequence[str]:
     """Return the names of a config's field that takes a list, or a string with commas."""
     return value.split(',') if isinstance(value, str) else value

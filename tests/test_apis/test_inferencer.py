@@ -1,17 +1,20 @@
 """Pictures of any kind and size through the inferencer."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from ugatit_mm.apis import Failure, TranslationInferencer, UGATITInferencer, load_model
-from ugatit_mm.apis.sizes import SIZE_MODES, fit
+from ugatit_mm.apis.sizes import SIZE_MODES, fit, tiles
 from ugatit_mm.apis.sources import find_sources, read
 from ugatit_mm.converters import CheckpointError, describe, read_checkpoint, write_checkpoint
 from ugatit_mm.pixels import to_uint8
+from ugatit_mm.visualization import colour_heatmap
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -72,11 +75,93 @@ def test_resize_is_what_validation_sees(inferencer):
 def test_crop_leaves_what_is_around_as_it_was(inferencer):
     image = picture(32, 50)
     (result,) = inferencer(image, 'B', size='crop')
-    assert np.array_equal(result.image[:, 9:41], expected(inferencer, image[:, 9:41], 'B'))
+    part = expected(inferencer, image[:, 9:41], 'B')
+    assert np.array_equal(result.image[:, 13:37], part[:, 4:28])
     assert np.array_equal(result.image[:, :9], image[:, :9])
     assert np.array_equal(result.image[:, 41:], image[:, 41:])
+    # It goes over into the rest within an eighth of its side, here 4 columns.
+    shares = np.sin(np.pi / 2 * np.array([1, 3, 5, 7]) / 8) ** 2
+    for k, share in enumerate(shares):
+        for x in (k, 31 - k):
+            wanted = (1 - share) * image[:, 9 + x] + share * part[:, x]
+            assert np.abs(result.image[:, 9 + x] - wanted).max() <= 0.501
     (whole,) = inferencer(image, 'B', size='crop', return_heatmap=True)
-    assert whole.heatmap[:, :9].max() == 0
+    assert whole.heatmap[:, :9].max() == 0 and whole.heatmap[:, 9:13].max() > 0
+    (exact,) = inferencer(image, 'B', size='crop', restore=False)
+    assert np.array_equal(exact.image, part)
+
+
+def test_a_crop_has_no_hard_line():
+    """White in black: no two neighbours differ by more than the steepest step of the rise."""
+    black = np.zeros((64, 200, 3), np.uint8)
+    fitted = fit(black, 64, 'crop')
+    out = fitted.restore(np.full_like(fitted.image, 255), black)
+    steps = np.abs(np.diff(out[0, :, 0].astype(int)))
+    assert steps.max() <= 51  # 255 sin(pi/16), of 8 columns
+    assert out[0, 68, 0] == 2 and out[0, 67, 0] == 0 and out[0, 76, 0] == 255
+    assert np.array_equal(out, out[:, ::-1])
+    assert np.array_equal(out, out[::-1])  # no edge where the picture ends
+
+
+def test_scale_lets_the_network_see_more(inferencer):
+    image = picture(64, 64)
+    (result,) = inferencer(image, 'B', scale=2)
+    assert np.array_equal(result.image, expected(inferencer, image, 'B'))
+    (result,) = inferencer(picture(100, 80), 'B', scale=2, restore=False, return_heatmap=True)
+    assert result.image.shape == (64, 64, 3) and result.heatmap.shape == (64, 64)
+
+
+def test_tiles_blend_to_one():
+    for size, tile in (((32, 32), (32, 32)), ((33, 90), (32, 40)), ((64, 200), (64, 32))):
+        total, count, areas = np.zeros(size), np.zeros(size, int), 0
+        for places, weights in tiles(size, tile):
+            assert weights.shape == total[places].shape == tile and weights.min() > 0
+            total[places] += weights
+            count[places] += 1
+            areas += weights.size
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+        assert count.min() == 1
+    # Of 4K in tiles of 256: 11 rows of 20, 1.74 times as many pixels.
+    assert sum(1 for _ in tiles((2160, 3840), (256, 256))) == 220
+
+
+def test_tiles_are_the_networks_own(inferencer):
+    """Where one tile is, its very pixels; where two meet, their mean by the weights."""
+    image = picture(32, 56)  # tiles at 0 and 24, with 8 columns in common
+    (result,) = inferencer(image, 'B', size='tiles', return_heatmap=True)
+    one, two = (expected(inferencer, image[:, x : x + 32], 'B').astype(float) for x in (0, 24))
+    assert np.array_equal(result.image[:, :24], one[:, :24])
+    assert np.array_equal(result.image[:, 32:], two[:, 8:])
+    share = (np.sin(np.pi / 2 * (np.arange(8) + 0.5) / 8) ** 2)[:, None]
+    wanted = (1 - share) * one[:, 24:] + share * two[:, :8]
+    assert np.abs(result.image[:, 24:32] - wanted).max() <= 0.501
+    assert result.heatmap.shape == (32, 56) and result.heatmap.min() == 0
+    assert result.heatmap.max() == 1
+    batched = inferencer(image, 'B', size='tiles', batch_size=2)[0].image
+    assert np.abs(batched.astype(int) - result.image).max() <= 1
+    small = picture(20, 44)  # is reflected to a tile's height
+    assert np.array_equal(
+        inferencer(small, 'B', size='tiles')[0].image,
+        inferencer(np.pad(small, ((6, 6), (0, 0), (0, 0)), 'symmetric'), 'B', size='tiles')[
+            0
+        ].image[6:26],
+    )
+
+
+def test_tiles_go_through_few_at_a_time(inferencer, monkeypatch):
+    """So memory does not grow with their number."""
+    shapes, translate = [], inferencer.translate
+    monkeypatch.setattr(
+        inferencer,
+        'translate',
+        lambda image, *words, **options: (
+            shapes.append(tuple(image.shape)) or translate(image, *words, **options)
+        ),
+    )
+    inferencer(picture(200, 300), 'B', size='tiles', batch_size=3)
+    assert sum(shape[0] for shape in shapes) == 8 * 13
+    assert {shape[1:] for shape in shapes} == {(3, 32, 32)}
+    assert max(shape[0] for shape in shapes) == 3
 
 
 def test_pad_reflects_and_cuts(inferencer):
@@ -100,6 +185,10 @@ def test_keep_is_refused_by_full_networks(tiny, tmp_path):
     assert full.img_size == 32
     with pytest.raises(ValueError, match='size=keep needs networks that take any size'):
         full(picture(32, 32), size='keep')
+    with pytest.raises(ValueError, match=r'scale=2 needs networks .* these take 32 px only'):
+        full(picture(32, 32), scale=2)
+    (result,) = full(picture(40, 70), size='tiles', return_heatmap=True)
+    assert result.image.shape == (40, 70, 3) and result.heatmap.shape == (40, 70)
 
 
 def test_what_a_model_does_not_have_is_refused(tiny, tmp_path):
@@ -143,13 +232,13 @@ def test_fit_and_restore_undo_each_other(size):
     """With an identity for a network: exactly, where nothing is resized."""
     for shape in ((48, 48), (30, 41), (16, 90)):
         image = picture(*shape)
-        side = {'resize': None, 'crop': min(shape), 'pad': max(shape), 'keep': 1}[size]
+        sides = {'resize': None, 'crop': min(shape), 'pad': max(shape), 'keep': 1, 'tiles': 60}
+        side = sides[size]
         if side is None:
             continue
         fitted = fit(image, side, size)
-        assert np.array_equal(
-            fitted.restore(fitted.image, np.zeros_like(image) if size != 'crop' else image), image
-        )
+        around = np.zeros_like(image) if size != 'crop' else image
+        assert np.array_equal(fitted.restore(fitted.image, around), image)
     with pytest.raises(ValueError, match=r"size must be one of .*'crop'.*got 'stretch'"):
         fit(picture(8, 8), 8, 'stretch')
 
@@ -200,6 +289,102 @@ def test_it_goes_on_past_what_cannot_be_read(inferencer, tmp_path):
         inferencer([3])
 
 
+def test_floats_and_tensors(inferencer):
+    image = picture(32, 32)
+    wanted = expected(inferencer, image, 'B')
+    rows = torch.from_numpy(image).permute(2, 0, 1)
+    for given in (
+        (image / 255).astype(np.float32),
+        image / 255,
+        rows,
+        rows / 255,
+        rows.double() / 255,
+        (rows.float() / 255).requires_grad_(),
+    ):
+        assert np.array_equal(inferencer(given, 'B')[0].image, wanted)
+    assert len(inferencer([rows, image], 'B')) == 2
+    for wrong, said in (
+        (image.astype(np.float32), r'an array of floats must lie in \[0, 1\], got 0 to 255'),
+        (image / 255 - 0.1, r'must lie in \[0, 1\], got -0\.1 to 0\.9'),
+        (np.full((4, 4, 3), np.nan), 'got nan to nan: scale it, or give uint8'),
+        (image.astype(np.int64), r'must be RGB, uint8 or float32 in \[0, 1\], .* got int64'),
+        (rows[None], r'got uint8 \(1, 3, 32, 32\)'),
+        (rows.permute(1, 2, 0), r'\(H, W, 3\), got uint8 \(32, 3, 32\)'),
+    ):
+        with pytest.raises(ValueError, match=said) as error:
+            inferencer(wrong)
+        assert '\n' not in str(error.value)
+
+
+def test_domains_and_their_capitals(inferencer):
+    assert inferencer.domains == ('red', 'blue')
+    image = picture(32, 32)
+    (wanted,) = inferencer(image, to='red')
+    for word in ('Red', 'RED', 'a', 'A'):
+        assert np.array_equal(inferencer(image, to=word)[0].image, wanted.image)
+    assert inferencer.model.is_domain_reachable('Red')
+    assert not inferencer.model.is_domain_reachable('redd')
+
+
+def test_a_result_is_saved_whole_or_not_at_all(inferencer, tmp_path, monkeypatch):
+    (result,) = inferencer(picture(32, 32), 'B')
+    assert np.array_equal(np.asarray(result.pil), result.image)
+    for name in ('a.png', 'new/below/a.PNG', 'a.tif', 'a.webp', 'a.jpg'):
+        result.save(tmp_path / name)
+        saved = np.asarray(Image.open(tmp_path / name))
+        assert saved.shape == (32, 32, 3)
+        assert np.array_equal(saved, result.image) != name.endswith('jpg')
+    for name in ('a.gif', 'a', 'a.png.txt'):
+        said = r'a translation of 3 channels is written as \.png, .*\.jpeg: name a\.'
+        with pytest.raises(ValueError, match=said) as error:
+            result.save(str(tmp_path / name))
+        assert '\n' not in str(error.value)
+    before = (tmp_path / 'a.png').read_bytes()
+
+    def full(picture, path):
+        path.write_bytes(b'half')
+        raise OSError('full')
+
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(OSError, match='full'):
+        result.save(tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').read_bytes() == before
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_results_of_other_channels(inferencer, tmp_path):
+    (result,) = inferencer(picture(8, 8), 'B')
+    clear = result._replace(alpha=np.full((8, 8), 7, np.uint8))
+    assert clear.pil.mode == 'RGBA' and np.asarray(clear.pil)[0, 0, 3] == 7
+    with pytest.raises(ValueError, match=r'of 4 channels is written as \.png, .*webp: name a\.png'):
+        clear.save(tmp_path / 'a.jpg')
+    assert result._replace(image=result.image[..., :1]).pil.mode == 'L'
+    bands = result._replace(image=result.image.repeat(2, 2))
+    bands.save(tmp_path / 'a.tif')
+    assert np.array_equal(tifffile.imread(tmp_path / 'a.tif'), bands.image)
+    with pytest.raises(ValueError, match=r'up to 4 channels, this one has 6: take \.image'):
+        _ = bands.pil
+
+
+def test_jupyter_shows_it(inferencer):
+    def shown(result) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(result._repr_png_())))
+
+    image = picture(32, 40)
+    (result,) = inferencer(image, 'B')
+    assert np.array_equal(shown(result), result.image)
+    (result,) = inferencer(image, 'B', return_heatmap=True)
+    row = shown(result)
+    assert row.shape == (40, 4 + 3 * 44, 3)
+    columns = [row[4:36, 4 + 44 * i : 44 + 44 * i] for i in range(3)]
+    for column, wanted in zip(
+        columns, (image, colour_heatmap(result.heatmap), result.image), strict=True
+    ):
+        assert np.array_equal(column, wanted)
+    (small,) = inferencer(image, 'B', return_heatmap=True, restore=False)
+    assert shown(small).shape == (40, 4 + 3 * 36, 3)
+
+
 def test_addresses_are_fetched_where_they_are_allowed(monkeypatch, tmp_path):
     Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
     data = (tmp_path / 'a.png').read_bytes()
@@ -232,7 +417,10 @@ def test_options_are_checked_before_anything_is_read(inferencer):
     for options, said in (
         ({'size': 'stretch'}, 'size must be one of'),
         ({'batch_size': 0}, 'batch_size must be 1 or more'),
-        ({'target_domain': 'green'}, "unknown domain 'green'"),
+        ({'to': 'green'}, "unknown domain 'green'"),
+        ({'scale': 0}, 'scale must be a whole number, 1 or more, got 0'),
+        ({'scale': 1.5}, r'scale must be a whole number, 1 or more, got 1\.5'),
+        ({'scale': 2, 'size': 'keep'}, 'size=keep is the size of the picture: leave out scale'),
     ):
         with pytest.raises(ValueError, match=said):
             next(inferencer.iterate([], **options))

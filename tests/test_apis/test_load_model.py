@@ -1,6 +1,9 @@
 """Files of weights name their model; those of before there were several still load."""
 
 import copy
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,11 +11,13 @@ import torch
 from helpers import assert_same, saved_weights, tiny_config, write_images
 from mmengine.config import Config
 
-from ugatit_mm.apis import load_model, run_test, run_training
-from ugatit_mm.apis.loading import DEFAULT_WEIGHTS
+from ugatit_mm import cli
+from ugatit_mm.apis import TranslationInferencer, load_model, run_test, run_training
+from ugatit_mm.apis.loading import DEFAULT_WEIGHTS, open_weights
 from ugatit_mm.converters import CheckpointError, read_checkpoint, write_checkpoint
 from ugatit_mm.converters.files import save
 from ugatit_mm.models import UGATIT, UnpairedCycleGAN
+from ugatit_mm.provenance import sha256
 
 QUICK = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 100}
 IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -128,3 +133,54 @@ def test_half_weights_are_loaded_as_what_they_are(trained, tmp_path):
         assert model.discriminators is None
         loaded = model.state_dict()
         assert_same({k: loaded[k] for k in half}, {k: v.float() for k, v in half.items()})
+
+
+def test_a_trainings_folder_is_its_last_whole_checkpoint(tiny, tmp_path, monkeypatch, capsys):
+    """And it is said which."""
+    told = []
+    monkeypatch.setattr('ugatit_mm.apis.loading.print_log', lambda text, *_: told.append(text))
+    work = tmp_path / 'work'
+    work.mkdir()
+    states = []
+    for step in (1, 2, 3):
+        torch.manual_seed(step)
+        states.append(tiny().state_dict())
+        write_checkpoint(work / f'iter_{step}.pth', states[-1], {})
+        os.utime(work / f'iter_{step}.pth', (step, step))
+    assert_same(load_model(work, device='cpu')[0].state_dict(), states[2])
+    content = (work / 'iter_3.pth').read_bytes()
+    (work / 'iter_3.pth').write_bytes(content[: len(content) // 2])
+    inferencer = TranslationInferencer(f'{work}/', device='cpu')
+    assert_same(inferencer.model.state_dict(), states[1])
+    assert inferencer.checkpoint == str(work / 'iter_2.pth')
+    assert told[0] == f'{work}: its last whole checkpoint is iter_3.pth'
+    assert told[1].startswith(f'passed over: {work}/iter_3.pth is not a checkpoint')
+    assert told[2:] == [f'{work}/: its last whole checkpoint is iter_2.pth']
+    digest, expected = hashlib.sha256(), hashlib.sha256((work / 'iter_2.pth').read_bytes())
+    assert open_weights(work, digest)[0] == inferencer.checkpoint
+    assert digest.digest() == expected.digest()
+    for step in (1, 2):
+        (work / f'iter_{step}.pth').write_bytes(b'no weights')
+    words = ['--ckpt', str(work)]
+    assert cli.main(['translate', '--example', *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f'error: none of the checkpoints in {work} is whole: ')
+    assert said.count('\n') == 1
+    for file in work.glob('*.pth'):
+        file.unlink()
+    for command in (['translate', '--example'], ['export', '--format', 'torchscript'], ['web']):
+        assert cli.main([*command, *words]) == 1
+        assert capsys.readouterr().err == (
+            f'error: {work} is a folder without a checkpoint (iter_N.pth): name a file of weights, '
+            'or the work dir of a training\n'
+        )
+
+
+@pytest.mark.slow
+def test_a_test_of_a_trainings_folder(trained):
+    work = Path(trained.work_dir)
+    of_folder = run_test(trained, work)
+    results = json.loads((work / 'results_iter_2.json').read_text())
+    assert results['checkpoint']['name'] == 'iter_2.pth'
+    assert results['checkpoint']['sha256'] == sha256(work / 'iter_2.pth')
+    assert_same(of_folder, run_test(trained, work / 'iter_2.pth'))

@@ -84,7 +84,7 @@ def test_a_picture_lends_its_style(weights, styled, photos, tmp_path):
             wanted = expected(styled, a, styled.style_of(tensor(lender), target), target)
         for way in (lender, str(lender), pixels(lender), Image.open(lender)):
             assert np.array_equal(inferencer(a, target, style=way)[0].image, wanted)
-        chosen = inferencer.choose_styles(lender, target_domain=target)
+        chosen = inferencer.choose_styles(lender, to=target)
         assert np.array_equal(inferencer(a, target, style=chosen)[0].image, wanted)
     # Fitted as the sources are.
     write_photos(tmp_path, 'wide.png', size=(32, 50))

@@ -786,6 +786,22 @@ def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Pat
 
 
 @every_model
+def test_tiles(name: str, tmp_path: Path):
+    """Of a picture larger than the network, each part as it is translated by itself."""
+    cfg = config(name).model
+    networks = KINDS[name].networks_of(cfg.to_dict())
+    write_checkpoint(tmp_path / 'w.pth', build(name).state_dict(), {'networks': networks})
+    inferencer = UGATITInferencer(tmp_path / 'w.pth', device='cpu')
+    picture = np.random.default_rng(0).integers(0, 256, (32, 56, 3), np.uint8)
+    for to in inferencer.model.targets():
+        style = inferencer.model.styles(['x'], to)
+        (result,) = inferencer(picture, to, size='tiles', style=style)
+        one, two = (inferencer(picture[:, x : x + 32], to, style=style)[0].image for x in (0, 24))
+        assert np.array_equal(result.image[:, :24], one[:, :24])
+        assert np.array_equal(result.image[:, 32:], two[:, 8:])
+
+
+@every_model
 def test_sheet(name: str):
     model = build(name).train()
     for target in model.targets():

@@ -187,7 +187,7 @@ def test_direction_and_size(visitor, server, picture):
     np.testing.assert_array_equal(visitor.pixels('#translation'), expected.image)
     assert visitor.page.get_by_alt_text('Your picture as daisy').is_visible()
     options = visitor.page.eval_on_selector_all('#size option', 'all => all.map(o => o.value)')
-    assert options == ['resize', 'crop', 'pad', 'keep']
+    assert options == ['resize', 'crop', 'pad', 'keep', 'tiles']
 
 
 def test_drop_paste_and_examples(visitor, server, picture):

@@ -18,12 +18,12 @@ from PIL import Image
 from styled_model import write_styled
 from web_helpers import ABOUT, LIMITS, Gated, Server, serving_page
 
+from ugatit_mm.apis.examples import EXAMPLES
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.apis.sizes import SIZE_MODES
 from ugatit_mm.datasets.loading import MAX_SCANS, decode_rgb
 from ugatit_mm.pixels import resize
 from ugatit_mm.web import main, serving
-from ugatit_mm.web.app import EXAMPLES
 from ugatit_mm.web.limits import Limits
 
 Answer = tuple[int, dict | str]
@@ -102,7 +102,8 @@ def test_the_pixels_are_the_inferencers(server, size):
         check(translate(server, as_file(picture), f'to={target}&size={size}'), expected)
     a, b = (translate(server, as_file(picture), f'to={target}')[1] for target in 'AB')
     assert a['translation'] != b['translation']
-    assert translate(server, as_file(picture), '')[1]['translation'] == b['translation']
+    for query in ('', 'to=sunflower', 'to=Sunflower'):
+        assert translate(server, as_file(picture), query)[1]['translation'] == b['translation']
 
 
 def test_files_are_read_as_everywhere_else(server):
@@ -267,7 +268,7 @@ def test_an_upload_is_limited_with_and_without_its_length(server):
 
 def test_requests_that_cannot_be(server):
     data = as_file(make_picture())
-    for query in ('to=C', 'to=', 'to=sunflower', 'to=B&size=big', 'to=B&size=', 'to=%00'):
+    for query in ('to=C', 'to=', 'to=flower', 'to=B&size=big', 'to=B&size=', 'to=%00'):
         assert translate(server, data, query)[0] == 400, query
     for kind in ('text/plain', 'multipart/form-data; boundary=x', '', 'imag/png'):
         assert translate(server, data, Content_Type=kind)[0] == 415, kind

@@ -1,24 +1,39 @@
 """Pictures in, translations out."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from PIL import Image
 from torch import Tensor
 
 from ..converters import CheckpointError
 from ..datasets.deep import Range, check_deep_range
 from ..domains import other
 from ..engine.replay import Replay
+from ..files import whole
 from ..models.base import StyleChoice
-from ..pixels import normalise, size_words, to_uint8
-from ..visualization import normalise_heatmap
-from .loading import load_model
-from .sizes import SIZE_MODES, Fitted, fit
+from ..pixels import (
+    PNG_CHANNELS,
+    displayed,
+    normalise,
+    resize,
+    sides_of,
+    size_words,
+    to_uint8,
+    write_picture,
+)
+from ..visualization import colour_heatmap, normalise_heatmap
+from ..visualization.grid import make_sheet
+from .loading import DEFAULT_WEIGHTS, model_of, open_weights
+from .sizes import SIZE_MODES, Fitted, fit, tiles
 from .sources import Failure, Picture, Source, find_sources, read_with_alpha
 from .styles import Style, check_styles, choose_styles
 
@@ -47,6 +62,74 @@ class Translation(NamedTuple):
     alpha: np.ndarray | None = None
     number: int = 1
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """The translation with its transparency, if it has some: uint8, (H, W, C)."""
+        return self.image if self.alpha is None else np.dstack([self.image, self.alpha])
+
+    @property
+    def pil(self) -> Image.Image:
+        """The translation as a picture of Pillow's: L, LA, RGB or RGBA.
+
+        Raises:
+            ValueError: It has more channels than these.
+        """
+        pixels = self.pixels
+        if pixels.shape[2] > PNG_CHANNELS:
+            raise ValueError(
+                f"Pillow's pictures have up to {PNG_CHANNELS} channels, this one has "
+                f'{pixels.shape[2]}: take .image, or .save() it as a .tif'
+            )
+        return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the translation, whole or not at all; folders are made.
+
+        Args:
+            path: ``.png``, ``.tif`` or ``.webp`` for the very pixels, or ``.jpg``.
+
+        Raises:
+            ValueError: Another suffix, or one that cannot hold so many channels.
+            OSError: It cannot be written.
+        """
+        path = Path(path).expanduser()
+        suffix, channels = path.suffix.lower(), self.pixels.shape[2]
+        kinds = [kind for kind, (held, _) in KINDS.items() if channels in held]
+        if suffix not in kinds:
+            raise ValueError(
+                f'{path}: a translation of {channels} channels is written as {", ".join(kinds)}: '
+                f'name {path.with_suffix(kinds[0]).name}'
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path, durable=False) as building:
+            if channels > PNG_CHANNELS:
+                write_picture(self.pixels, building)
+            else:
+                self.pil.save(building, **KINDS[suffix][1])
+
+    def _repr_png_(self) -> bytes:
+        """What Jupyter shows: the translation, or source, attention and translation."""
+        size = self.image.shape[:2]
+        pictures = [displayed(self.image)]
+        if self.heatmap is not None:
+            source = resize(np.ascontiguousarray(displayed(self.source)), *size)
+            pictures = [source, colour_heatmap(self.heatmap), *pictures]
+        shown = make_sheet([pictures]) if len(pictures) > 1 else pictures[0]
+        file = io.BytesIO()
+        write_picture(shown, file)
+        return file.getvalue()
+
+
+KINDS: dict[str, tuple[range, dict[str, Any]]] = {
+    '.png': (range(1, 5), {}),
+    '.tif': (range(1, 9), {}),
+    '.tiff': (range(1, 9), {}),
+    '.webp': (range(3, 5), {'lossless': True}),
+    '.jpg': (range(1, 4, 2), {'quality': 95}),
+    '.jpeg': (range(1, 4, 2), {'quality': 95}),
+}
+"""Of files that a translation is saved to: the channels that they hold, and options."""
+
 
 class TranslationInferencer:
     """Translate pictures with trained weights.
@@ -63,7 +146,8 @@ class TranslationInferencer:
     Attributes:
         model: The translation model, in evaluation mode.
         translate: Its translation, by CUDA graphs where they are to be used.
-        meta: What the file of weights says of itself.
+        checkpoint: The file of weights.
+        meta: What it says of itself.
         img_size: Side of the square that pictures are fitted to, or (height, width).
         deep_ranges: The ranges of deep pictures, by the letter of their domain.
 
@@ -81,15 +165,22 @@ class TranslationInferencer:
         deep_range: Range | None = None,
     ) -> None:
         given = check_deep_range(deep_range)
-        self.model, self.meta = load_model(checkpoint, config, device)
-        self.deep_ranges = _trained_ranges(self.meta, checkpoint)
+        checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
+        self.checkpoint, content = open_weights(checkpoint)
+        self.model, self.meta = model_of(self.checkpoint, content, config, device)
+        self.deep_ranges = _trained_ranges(self.meta, self.checkpoint)
         if given is not None:
             self.deep_ranges = dict.fromkeys('AB', given)
         self.translate = Replay(self.model) if graphs else self.model.translate
         self.img_size: int | tuple[int, int] = self.model.img_size
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains A and B."""
+        return tuple(self.model.domain_names.values())
+
     def __call__(
-        self, inputs: Picture | Iterable[Picture], target_domain: str | None = None, **options: Any
+        self, inputs: Picture | Iterable[Picture], to: str | None = None, **options: Any
     ) -> list[Translation]:
         """Translate pictures; see :meth:`iterate`, which a bad picture does not stop.
 
@@ -97,7 +188,7 @@ class TranslationInferencer:
             ImageReadError, ValueError, OSError: A picture cannot be read.
         """
         results = []
-        for result in self.iterate(inputs, target_domain, **options):
+        for result in self.iterate(inputs, to, **options):
             if isinstance(result, Failure):
                 raise result.error
             results.append(result)
@@ -106,10 +197,11 @@ class TranslationInferencer:
     def iterate(
         self,
         inputs: Picture | Iterable[Picture],
-        target_domain: str | None = None,
+        to: str | None = None,
         *,
         batch_size: int = 1,
         size: str = 'resize',
+        scale: int = 1,
         restore: bool = True,
         return_heatmap: bool = False,
         return_alpha: bool = False,
@@ -121,9 +213,11 @@ class TranslationInferencer:
 
         Args:
             inputs: See :func:`find_sources`.
-            target_domain: Letter or name; the model's default if not given.
-            batch_size: Pictures that the network takes at a time.
-            size: How a picture of another size is fitted, see :func:`fit`.
+            to: The domain to translate into: its name, whose capitals do not count, or its letter;
+                the model's default if not given.
+            batch_size: Pictures that the network takes at a time; tiles, of one picture.
+            size: How a picture of another size is fitted, one of ``SIZE_MODES``; see :func:`fit`.
+            scale: The network takes pictures of so many times its size, if it takes any size.
             restore: Give the translation the size of its source. Without, it is what
                 ``tools/test.py`` writes (``size='resize'``).
             return_heatmap: The attention too, of a model that has it.
@@ -142,16 +236,19 @@ class TranslationInferencer:
             ValueError: An option is unknown, or one that the model does not have, or the picture
                 of a style cannot be read.
         """
-        self.check_options(target_domain, size, batch_size, return_heatmap, style, styles)
-        target = self.model.target(target_domain)
+        self.check_options(to, size, batch_size, return_heatmap, style, styles, scale)
+        target = self.model.target(to)
         chosen = self.choose_styles(style, styles, target, size, allow_url)
-        prepared = self._prepare(find_sources(inputs, allow_url), size, target)
-        while group := list(islice(prepared, batch_size)):
+        prepared = self._prepare(find_sources(inputs, allow_url), size, target, scale)
+        run, at_once = self._run, batch_size
+        if size == 'tiles':
+            run, at_once = partial(self._run_tiles, batch_size=batch_size, scale=scale), 1
+        while group := list(islice(prepared, at_once)):
             good = [item for item in group if not isinstance(item, Failure)]
             images = [fitted.image for *_, fitted in good]
             names = [os.path.basename(source.name) for source, *_ in good]
             outputs = [
-                self._run(images, drawn, target, return_heatmap)
+                run(images, drawn, target, return_heatmap)
                 for drawn in (chosen.of(self.model, names, target) if good else [])
             ]
             for item in group:
@@ -162,7 +259,7 @@ class TranslationInferencer:
                 if not return_alpha:
                     alpha = None
                 elif alpha is not None and not restore:
-                    alpha = self.fit(alpha[..., None], size).image[..., 0]
+                    alpha = self.fit(alpha[..., None], size, scale).image[..., 0]
                 for number, (image, heatmap) in enumerate(map(next, outputs), 1):
                     if heatmap is not None:
                         heatmap = normalise_heatmap(heatmap, image.shape[:2])
@@ -174,12 +271,13 @@ class TranslationInferencer:
 
     def check_options(
         self,
-        target_domain: str | None,
+        to: str | None,
         size: str,
         batch_size: int = 1,
         return_heatmap: bool = False,
         style: Style | None = None,
         styles: int | None = None,
+        scale: int = 1,
     ) -> None:
         """Raise a ValueError for options that :meth:`iterate` does not take."""
         if size not in SIZE_MODES:
@@ -187,13 +285,22 @@ class TranslationInferencer:
         if size == 'keep' and not self.model.takes_any_size:
             raise ValueError(
                 f'size=keep needs networks that take any size; these take '
-                f'{size_words(self.img_size)} only: choose resize, crop or pad'
+                f'{size_words(self.img_size)} only: choose resize, crop, pad or tiles'
             )
+        if not isinstance(scale, int) or scale < 1:
+            raise ValueError(f'scale must be a whole number, 1 or more, got {scale!r}')
+        if scale > 1 and not self.model.takes_any_size:
+            raise ValueError(
+                f'scale={scale} needs networks that take any size; these take '
+                f'{size_words(self.img_size)} only: leave out scale, or choose size=tiles'
+            )
+        if scale > 1 and size == 'keep':
+            raise ValueError('size=keep is the size of the picture: leave out scale')
         came, made = self.model.in_channels, self.model.out_channels
         if size == 'crop' and came != made:
             raise ValueError(
                 f'size=crop leaves the picture around its middle as it is, and these networks make '
-                f'{made} channels of {came}: choose resize, pad or keep'
+                f'{made} channels of {came}: choose resize, pad, keep or tiles'
             )
         if batch_size < 1:
             raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
@@ -202,21 +309,26 @@ class TranslationInferencer:
                 'these networks have no attention: leave out heatmap, overlay and figure'
             )
         check_styles(self.model, style, styles)
-        self.model.target(target_domain)
+        self.model.target(to)
 
     def deep_range(self, target: str) -> Range | None:
         """The range of deep pictures that are translated into a domain, given by its letter."""
         return self.deep_ranges.get(other(target))
 
-    def fit(self, picture: np.ndarray, size: str) -> Fitted:
+    def fit(self, picture: np.ndarray, size: str, scale: int = 1) -> Fitted:
         """Fit a picture to the networks by one of :data:`SIZE_MODES`; see :func:`sizes.fit`."""
-        return fit(picture, self.img_size, size, self.model.STRIDE, self.model.INTERPOLATION)
+        sides = self._sides(scale)
+        return fit(picture, sides, size, self.model.STRIDE, self.model.INTERPOLATION)
+
+    def _sides(self, scale: int) -> tuple[int, int]:
+        height, width = sides_of(self.img_size)
+        return height * scale, width * scale
 
     def choose_styles(
         self,
         style: Style | None = None,
         styles: int | None = None,
-        target_domain: str | None = None,
+        to: str | None = None,
         size: str = 'resize',
         allow_url: bool = False,
     ) -> StyleChoice:
@@ -225,14 +337,14 @@ class TranslationInferencer:
         Args:
             style: See :meth:`iterate`; a picture is read here, once.
             styles: Likewise.
-            target_domain: Likewise.
+            to: Likewise.
             size: How that picture is fitted.
             allow_url: See :func:`find_sources`.
 
         Raises:
             ValueError: The model has no styles, or the picture cannot be read.
         """
-        target = self.model.target(target_domain)
+        target = self.model.target(to)
         return choose_styles(
             self.model,
             style,
@@ -244,7 +356,7 @@ class TranslationInferencer:
         )
 
     def _prepare(
-        self, sources: Iterable[Source | Failure], size: str, target: str
+        self, sources: Iterable[Source | Failure], size: str, target: str, scale: int
     ) -> Iterator[tuple[Source, np.ndarray, np.ndarray | None, Fitted] | Failure]:
         for source in sources:
             if isinstance(source, Failure):
@@ -257,7 +369,7 @@ class TranslationInferencer:
             except (ValueError, OSError) as error:
                 yield Failure(source.name, error)
             else:
-                yield source, picture, alpha, self.fit(picture, size)
+                yield source, picture, alpha, self.fit(picture, size, scale)
 
     @torch.inference_mode()
     def _run(
@@ -283,6 +395,34 @@ class TranslationInferencer:
             for place, result in zip(places, zip(pictures, maps, strict=True), strict=True):
                 results[place] = result
         return iter(results)
+
+    def _run_tiles(
+        self,
+        images: list[np.ndarray],
+        style: Tensor | None,
+        target: str,
+        return_heatmap: bool,
+        batch_size: int,
+        scale: int,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Translate a picture in parts of the network's size, and blend what comes out."""
+        (image,) = images
+        sides = self._sides(scale)
+        if image.shape[:2] == sides:
+            return self._run(images, style, target, return_heatmap)
+        blended = np.zeros((*image.shape[:2], self.model.out_channels), np.float32)
+        heat = np.zeros(image.shape[:2], np.float32) if return_heatmap else None
+        parts = tiles(image.shape[:2], sides)
+        while group := list(islice(parts, batch_size)):
+            styles = None if style is None else style.expand(len(group), *style.shape[1:])
+            results = self._run(
+                [image[places] for places, _ in group], styles, target, return_heatmap
+            )
+            for (places, weights), (made, heatmap) in zip(group, results, strict=True):
+                blended[places] += weights[..., None] * made
+                if heat is not None and heatmap is not None:
+                    heat[places] += weights * resize(heatmap, *sides)
+        return iter([(np.rint(blended).astype(np.uint8), heat)])
 
 
 def _restored(

@@ -2,6 +2,8 @@
 
 import argparse
 import copy
+import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from ..config import load_config
 from ..converters import (
+    CheckpointError,
     build_model,
     describe,
     load_weights,
@@ -22,9 +26,11 @@ from ..converters import (
     read_weights,
     weights_of,
 )
+from ..engine.runner import newest_whole
 from ..fields import building
 from ..messages import first_line
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
+from ..provenance import update
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'photo2drawing.safetensors'
 
@@ -34,7 +40,8 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--ckpt',
         type=os.path.expanduser,
-        help='weights: .pth of a training, or what a converter wrote',
+        help='weights: .pth of a training, its folder for the last whole one, or what a converter '
+        'wrote',
     )
     parser.add_argument(
         '--config',
@@ -42,6 +49,41 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
         help='of the training; for weights that do not say what networks they need',
     )
     parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
+
+
+def open_weights(
+    checkpoint: str | os.PathLike, digest: 'hashlib._Hash | None' = None
+) -> tuple[str, dict[str, Any]]:
+    """Read a file of weights, or the last whole checkpoint of a training's folder, which is said.
+
+    Args:
+        checkpoint: The file, or the work dir of a training.
+        digest: See :func:`read_weights`.
+
+    Returns:
+        The path of the file, and its content as :func:`read_weights` gives it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file cannot be read, or the folder has no whole checkpoint.
+    """
+    checkpoint = os.path.expanduser(checkpoint)
+    if not os.path.isdir(checkpoint):
+        return checkpoint, read_weights(checkpoint, digest)
+    path, content, broken = newest_whole(checkpoint)
+    if path is None or content is None:
+        if broken:
+            raise CheckpointError(
+                f'none of the checkpoints in {checkpoint} is whole: {broken[0]} (name another file '
+                'of weights)'
+            )
+        return checkpoint, read_weights(checkpoint)  # refuses, or names an official's converter
+    for error in broken:
+        print_log(f'passed over: {error}', 'current', logging.WARNING)
+    print_log(f'{checkpoint}: its last whole checkpoint is {os.path.basename(path)}', 'current')
+    if digest is not None:
+        update(digest, path)
+    return path, content
 
 
 def load_model(
@@ -57,7 +99,8 @@ def load_model(
 
     Args:
         checkpoint: ``.pth`` or ``.safetensors``, an official file as it is included (see
-            :func:`read_weights`); the pair that comes with the package if not given.
+            :func:`read_weights`), or the work dir of a training (see :func:`open_weights`); the
+            pair that comes with the package if not given.
         config: Of the training; a file, a name of the package's, or a :class:`Config`.
         device: The first GPU, or the CPU, if not given.
 
@@ -71,10 +114,19 @@ def load_model(
         ConfigError: The config is wrong.
         ValueError: There is no such device.
     """
-    checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
+    path, content = open_weights(DEFAULT_WEIGHTS if checkpoint is None else checkpoint)
+    return model_of(path, content, config, device)
+
+
+def model_of(
+    checkpoint: str,
+    content: dict[str, Any],
+    config: str | os.PathLike | Config | None = None,
+    device: str | torch.device | None = None,
+) -> tuple[UnpairedTranslation, dict[str, Any]]:
+    """Build a model of what :func:`open_weights` gives; see :func:`load_model`."""
     if config is not None and not isinstance(config, Config):
         config = load_config(config)
-    content = read_weights(checkpoint)
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     with naming(checkpoint):

@@ -19,7 +19,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
-from ..converters import load_weights, naming, read_weights, weights_of
+from ..converters import load_weights, naming, weights_of
 from ..engine.preflight import images_of, tested_directions
 from ..engine.replay import Replay
 from ..engine.runner import to_train
@@ -30,6 +30,7 @@ from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
 from ..models.base import StyleChoice, UnpairedTranslation, unwrap
 from .inferencer import TranslationInferencer
+from .loading import open_weights
 from .styles import check_diversity, check_styles, choose_styles
 
 PathLike = str | os.PathLike
@@ -85,7 +86,8 @@ def run_test(
 
     Args:
         cfg: Config of the run; it is not changed.
-        checkpoint: Weights, an official file as it is included.
+        checkpoint: Weights, an official file as it is included; or the work dir of a training, for
+            its last whole checkpoint.
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
@@ -112,7 +114,7 @@ def run_test(
         raise ConfigError(f'{cfg.filename}: testing needs test_dataloader, there is none')
     check_diversity(cfg, style)
     digest = hashlib.sha256()
-    content = read_weights(checkpoint, digest)
+    checkpoint, content = open_weights(checkpoint, digest)
     cfg = copy.deepcopy(cfg)
     cfg.load_from, cfg.resume = None, False
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
@@ -184,7 +186,7 @@ def _chosen(
     if drawn:
         return choose_styles(model, style, styles, model.target())
     reader = TranslationInferencer(checkpoint, cfg)
-    given = [reader.choose_styles(style, target_domain=target).given for target in model.targets()]
+    given = [reader.choose_styles(style, to=target).given for target in model.targets()]
     return StyleChoice(given=dict(ChainMap(*given)))
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import requests
 from PIL import Image
+from torch import Tensor
 
 from ..datasets.deep import Range
 from ..datasets.folders import find_files
@@ -23,7 +24,7 @@ from ..datasets.loading import (
 
 MAX_DOWNLOAD = 50_000_000  # bytes
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
-Picture = str | os.PathLike | np.ndarray | Image.Image
+Picture = str | os.PathLike | np.ndarray | Image.Image | Tensor
 
 
 class Source(NamedTuple):
@@ -69,8 +70,8 @@ def find_sources(
 
     Args:
         inputs: A file, a folder (with those below it), a pattern (``photos/*.jpg``; ``**`` is any
-            folders), an address (``https://``), an array (RGB, uint8, (H, W, 3)), a PIL image, or
-            any number of them.
+            folders), an address (``https://``), an array (H, W, C), a tensor (C, H, W), a PIL
+            image, or any number of them.
         allow_url: Whether addresses may be fetched.
         videos: Whether the videos of a folder count, after its pictures.
 
@@ -80,12 +81,12 @@ def find_sources(
     Raises:
         TypeError: Something else was given.
     """
-    if isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image, Source)):
+    if isinstance(inputs, (str, os.PathLike, np.ndarray, Image.Image, Tensor, Source)):
         inputs = [inputs]
     for index, picture in enumerate(inputs):
         if isinstance(picture, Source):
             yield picture
-        elif isinstance(picture, (np.ndarray, Image.Image)):
+        elif isinstance(picture, (np.ndarray, Image.Image, Tensor)):
             yield Source(f'picture {index}', f'picture_{index}', picture)
         elif isinstance(picture, (str, os.PathLike)):
             try:
@@ -94,7 +95,7 @@ def find_sources(
                 yield Failure(os.fspath(picture), error)
         else:
             raise TypeError(
-                'a picture is a path, an address, an array or a PIL image, got '
+                'a picture is a path, an address, an array, a tensor or a PIL image, got '
                 f'{type(picture).__name__}'
             )
 
@@ -102,7 +103,7 @@ def find_sources(
 def _of_path(path: str, allow_url: bool, videos: bool) -> Iterator[Source]:
     if _is_address(path):
         if not allow_url:
-            raise ValueError('addresses are fetched with allow_url (--allow-url) alone')
+            raise ValueError('addresses are fetched only with allow_url (--allow-url)')
         name = os.path.basename(unquote(urlsplit(path).path)) or 'picture'
         yield Source(path, _stem(name), path)
     elif os.path.isdir(path):
@@ -133,7 +134,8 @@ def read_with_alpha(
     A path and what ``Image.open`` makes of it give the same pixels.
 
     Args:
-        picture: A path, an address, an array or a PIL image, which is not changed.
+        picture: A path, an address or a PIL image; or an array (H, W, C) or a tensor (C, H, W),
+            uint8, or float32 or float64 in [0, 1]. It is not changed.
         deep_range: The values that are black and white in pictures of more than 8 bits, see
             :func:`decode_rgb`.
         channels: See :func:`decode_with_alpha`; an array may be RGB where 1 is asked for.
@@ -143,9 +145,13 @@ def read_with_alpha(
 
     Raises:
         ImageReadError: It cannot be read, which the message explains.
-        ValueError: An array of another shape or type.
+        ValueError: An array of another shape or type, or with values outside of [0, 1].
         OSError: An address cannot be fetched.
     """
+    if isinstance(picture, Tensor):
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
+        picture = np.moveaxis(picture, 0, -1) if picture.ndim == 3 else picture
     if isinstance(picture, np.ndarray):
         return _of_array(picture, channels), None
     content: bytes | Image.Image
@@ -160,6 +166,14 @@ def read_with_alpha(
 
 
 def _of_array(picture: np.ndarray, channels: int) -> np.ndarray:
+    if picture.dtype in (np.float32, np.float64) and picture.size:
+        low, high = picture.min(), picture.max()
+        if not (low >= 0 and high <= 1):  # NaN, too
+            raise ValueError(
+                f'an array of floats must lie in [0, 1], got {low:g} to {high:g}: scale it, or '
+                'give uint8'
+            )
+        picture = np.rint(255 * picture).astype(np.uint8)
     if picture.dtype == np.uint8 and channels == 1:
         if picture.ndim == 2:
             picture = picture[..., None]
@@ -170,7 +184,8 @@ def _of_array(picture: np.ndarray, channels: int) -> np.ndarray:
         kind = {1: 'grey or RGB', 3: 'RGB'}.get(channels, f'{channels} channels')
         shape = '(H, W) or (H, W, 3)' if channels == 1 else f'(H, W, {channels})'
         raise ValueError(
-            f'an array must be {kind}, uint8, {shape}, got {picture.dtype} {picture.shape}'
+            f'an array must be {kind}, uint8 or float32 in [0, 1], {shape}, got {picture.dtype} '
+            f'{picture.shape}'
         )
     if not picture.size:
         raise ImageReadError('the array has no pixels')

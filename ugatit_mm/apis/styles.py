@@ -173,7 +173,8 @@ def read_style(
         if isinstance(source, Failure):
             raise source.error
         pixels = read(source.picture, deep_range, model.out_channels)
-        fitted = fit(pixels, model.img_size, size, model.STRIDE, model.INTERPOLATION).image
+        mode = 'resize' if size == 'tiles' else size  # one style is read off the whole picture
+        fitted = fit(pixels, model.img_size, mode, model.STRIDE, model.INTERPOLATION).image
     except (OSError, ValueError) as error:
         where = '' if isinstance(error, ImageReadError) else f' {source.name}'
         raise StyleError(f'style{where}: {error}') from error

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ..converters import CheckpointError
 from ..datasets.deep import add_deep_range
-from ..domains import DOMAINS, direction
+from ..domains import DOMAINS, direction, other
 from ..files import identity, unused, whole
 from ..models.base import StyleChoice, UnpairedTranslation
 from ..pixels import displayed, resize, suffix_written, write_picture
 from ..visualization import COLOUR_MAPS, attention_figure, colour_heatmap, overlay
+from .examples import find_examples, is_of
 from .inferencer import Translation, TranslationInferencer
 from .loading import add_weights_arguments
 from .sizes import SIZE_MODES
@@ -30,6 +31,7 @@ from .styles import add_style_argument, add_styles_argument
 from .video import VideoError, count_frames, translate_video
 
 EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and what ends the names of their files
+SHOWN = 20  # results that have a line
 Targets = list[tuple[Source, Path]]
 
 
@@ -42,9 +44,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         'inputs',
-        nargs='+',
+        nargs='*',
         metavar='INPUT',
         help="a picture, a video, a folder, a pattern in quotes ('photos/*.jpg')",
+    )
+    parser.add_argument(
+        '--example',
+        action='store_true',
+        help='instead of an INPUT: a photograph that comes with installed packages',
     )
     add_weights_arguments(parser)
     parser.add_argument(
@@ -59,9 +66,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--size',
         choices=SIZE_MODES,
         default='resize',
-        help='how a picture of another size is fitted to the network: squeezed (resize), its '
-        "middle (crop), reflected to the network's proportions (pad), or not at all (keep, by "
-        'networks of any size)',
+        help='what becomes of a picture of another size than the network has. '
+        + '; '.join(f'{mode}: {words}' for mode, words in SIZE_MODES.items())
+        + ' (%(default)s; keep by networks of any size)',
+    )
+    parser.add_argument(
+        '--scale',
+        type=int,
+        default=1,
+        metavar='N',
+        help='the network takes pictures of N times its size, if it takes any: 2 keeps more of '
+        'large pictures, and costs four times as much (%(default)s)',
     )
     parser.add_argument(
         '--network-size', action='store_true', help="leave results at the network's size"
@@ -83,7 +98,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_deep_range(parser)
     parser.add_argument('--allow-url', action='store_true', help='fetch INPUTs that are addresses')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if bool(args.inputs) == args.example:
+        parser.error('name an INPUT, or give --example instead')
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,14 +113,17 @@ def main(argv: list[str] | None = None) -> int:
             inferencer = TranslationInferencer(
                 args.ckpt, args.config, args.device, deep_range=args.deep_range
             )
+            print(weights_in_words(inferencer, args.ckpt))
             wants = [name for name in EXTRAS if getattr(args, name)]
             figure = [] if inferencer.model.style_shape is None else ['figure']  # of the styles
             attention = bool(set(wants).difference(figure))
             inferencer.check_options(
-                args.to, args.size, args.batch, attention, args.style, args.styles
+                args.to, args.size, args.batch, attention, args.style, args.styles, args.scale
             )
-            if args.ckpt is None:
-                print(f'Without --ckpt: {inferencer.meta["about"]}')
+            if args.figure and args.size == 'tiles':
+                raise ValueError('--figure shows one part: choose another --size, or --overlay')
+            if args.example:
+                args.inputs = [example(inferencer.model, args.to)]
             where, targets, failures = plan(args, inferencer.model)
             chosen = inferencer.choose_styles(
                 args.style, args.styles, args.to, args.size, args.allow_url
@@ -112,25 +133,52 @@ def main(argv: list[str] | None = None) -> int:
             videos = [pair for pair in targets if is_video(pair[0].picture)]
             if videos and (extra := [*wants, *(['alpha'] if args.alpha else [])]):
                 print(f'Videos are written without --{" --".join(extra)}', file=sys.stderr)
-            for failure in chain(
+            for result in chain(
                 translate_pictures(inferencer, pictures, args, chosen),
                 translate_videos(inferencer, videos, args, chosen),
             ):
-                if failure is None:
-                    done += 1
-                else:
-                    failures.append(failure)
+                if isinstance(result, Failure):
+                    failures.append(result)
+                    continue
+                done += 1
+                if done <= SHOWN:
+                    tqdm.write(result)  # above the bar
         except KeyboardInterrupt:
             stopped = True
             print('stopped by Ctrl-C', file=sys.stderr)
         except (CheckpointError, OSError, ValueError) as error:
             print(f'error: {error}', file=sys.stderr)
             return 1
+        if done > SHOWN:
+            print(f'... and {done - SHOWN} more')
         if total:
             print(f'{done} of {total} translated, in {where}')
         for failure in failures:
             print(f'not translated: {shown(failure.name)}: {failure.error}', file=sys.stderr)
     return 130 if stopped else 1 if failures else 0
+
+
+def weights_in_words(inferencer: TranslationInferencer, given: str | None) -> str:
+    """Which weights translate, and where, in a line."""
+    model, where = inferencer.model, f'on {next(inferencer.model.parameters()).device}'
+    if given is None:
+        return f'Weights: the pair of the package, {where}. {inferencer.meta["about"]}'
+    names = ' and '.join(inferencer.domains)
+    return f'Weights: {shown(inferencer.checkpoint)}, {model.ROW} of {names}, {where}'
+
+
+def example(model: UnpairedTranslation, to: str | None) -> str:
+    """The photograph of ``--example``, of the domain that is translated if there is one.
+
+    Raises:
+        FileNotFoundError: The packages that have them are not installed.
+    """
+    domain = model.domain_names[other(model.target(to))]
+    for name, path in find_examples(domain).items():
+        if not is_of(name, domain):
+            print(f'No example is of {domain}: this one is a photograph ({name})')
+        return str(path)
+    raise FileNotFoundError('no example is installed (scikit-learn, scikit-image): name an INPUT')
 
 
 @contextmanager
@@ -278,13 +326,14 @@ def translate_pictures(
     targets: Targets,
     args: argparse.Namespace,
     chosen: StyleChoice,
-) -> Iterator[Failure | None]:
-    """Write the results of pictures; yield for each what went wrong, if anything did."""
+) -> Iterator[str | Failure]:
+    """Write the results of pictures; yield a line about each, or what went wrong."""
     results = inferencer.iterate(
         [source for source, _ in targets],
         args.to,
         batch_size=args.batch,
         size=args.size,
+        scale=args.scale,
         restore=not args.network_size,
         return_heatmap=args.heatmap or args.overlay,
         return_alpha=args.alpha,
@@ -296,7 +345,6 @@ def translate_pictures(
         if isinstance(result, Failure):
             yield result
             continue
-        failure = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             for each in [result, *islice(results, chosen.count - 1)]:
@@ -306,15 +354,29 @@ def translate_pictures(
             if args.figure:
                 save(figure(inferencer, result, args, chosen), beside(target, '', '_figure'))
         except OSError as error:  # a name too long with what is added to it, a full disk
-            failure = Failure(source.name, error)
-        yield failure
+            yield Failure(source.name, error)
+        else:
+            height, width = result.source.shape[:2]
+            yield line(source, f'{width} x {height}', target, inferencer, args)
+
+
+def line(
+    source: Source,
+    size: str,
+    target: Path,
+    inferencer: TranslationInferencer,
+    args: argparse.Namespace,
+) -> str:
+    """What was done with a source."""
+    last = args.styles or 1
+    files = ' to '.join(str(beside(target, number_of(k, args), '')) for k in sorted({1, last}))
+    name = inferencer.model.domain_names[inferencer.model.target(args.to)]
+    return f'{shown(source.name)} ({size}) -> {name}: {shown(files)}'
 
 
 def extras(result: Translation, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """The translation, and what is asked for beside it, by the end of the file's name."""
-    pictures = {'': result.image}
-    if result.alpha is not None:
-        pictures[''] = np.dstack([result.image, result.alpha])
+    pictures = {'': result.pixels}
     if args.heatmap:
         pictures['_heatmap'] = colour_heatmap(result.heatmap, colour_map=args.colour_map)
     if args.overlay:
@@ -334,7 +396,7 @@ def figure(
     """Source, attention, and the result in each style."""
     model = inferencer.model
     styles = chosen.of(model, [os.path.basename(result.name)], model.target(args.to))
-    fitted = inferencer.fit(result.source, args.size)
+    fitted = inferencer.fit(result.source, args.size, args.scale)
     return attention_figure(model, fitted.image, args.to, args.colour_map, styles)
 
 
@@ -343,8 +405,8 @@ def translate_videos(
     targets: Targets,
     args: argparse.Namespace,
     chosen: StyleChoice,
-) -> Iterator[Failure | None]:
-    """Write the results of videos; yield for each what went wrong, if anything did."""
+) -> Iterator[str | Failure]:
+    """Write the results of videos; yield a line about each, or what went wrong."""
     model = inferencer.model
     for source, target in targets:
         name = os.path.basename(source.name)
@@ -352,11 +414,11 @@ def translate_videos(
             target.parent.mkdir(parents=True, exist_ok=True)
             for k, style in enumerate(chosen.of(model, [name], model.target(args.to)), 1):
                 file = beside(target, number_of(k, args), '')
-                translate_film(inferencer, source.name, file, args, style)
+                frames = translate_film(inferencer, source.name, file, args, style)
         except (OSError, VideoError) as error:
             yield Failure(source.name, error)
         else:
-            yield None
+            yield line(source, f'{frames} frames', target, inferencer, args)
 
 
 def translate_film(
@@ -365,8 +427,8 @@ def translate_film(
     target: Path,
     args: argparse.Namespace,
     style: Tensor | None,
-) -> None:
-    """Write the result of a video in a style.
+) -> int:
+    """Write the result of a video in a style; return the number of its frames.
 
     Raises:
         OSError, VideoError: See :func:`translate_video`.
@@ -379,6 +441,7 @@ def translate_film(
         args.to,
         batch_size=args.batch,
         size=args.size,
+        scale=args.scale,
         restore=not args.network_size,
         style=style,
     )
@@ -399,6 +462,7 @@ def translate_film(
             'has: it may be cut off or damaged',
             file=sys.stderr,
         )
+    return done
 
 
 def shown(name: str) -> str:

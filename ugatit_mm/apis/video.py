@@ -36,7 +36,7 @@ def translate_video(
     inferencer: UGATITInferencer,
     path: str | os.PathLike,
     target: str | os.PathLike,
-    target_domain: str | None = None,
+    to: str | None = None,
     *,
     style: Style | None = None,
     **options: Any,
@@ -52,7 +52,7 @@ def translate_video(
         inferencer: What translates.
         path: A video that OpenCV reads.
         target: File to write; it appears when it is whole, in the container of its suffix.
-        target_domain: See :meth:`UGATITInferencer.iterate`.
+        to: See :meth:`UGATITInferencer.iterate`.
         style: Likewise; one for all frames, a seed with the video's name.
         options: Likewise.
 
@@ -72,11 +72,11 @@ def translate_video(
             'translate pictures'
         )
     if inferencer.model.style_shape is not None or style is not None:
-        model, to = inferencer.model, inferencer.model.target(target_domain)
-        styles = inferencer.choose_styles(style, None, to, options.get('size', 'resize'))
+        model, letter = inferencer.model, inferencer.model.target(to)
+        styles = inferencer.choose_styles(style, None, letter, options.get('size', 'resize'))
         if styles.count > 1:
             raise VideoError(f'{path}: a video has one style, got {styles.count}')
-        (options['style'],) = styles.of(model, [path.name], to)
+        (options['style'],) = styles.of(model, [path.name], letter)
     capture = cv2.VideoCapture(os.fspath(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # by the file's tag; off in OpenCV 4.11
     writer = None
@@ -84,7 +84,7 @@ def translate_video(
         try:
             rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
             read = _frames(capture, _is_mirrored(path))
-            frames = (result.image for result in inferencer.iterate(read, target_domain, **options))
+            frames = (result.image for result in inferencer.iterate(read, to, **options))
             for done, frame in enumerate(frames, 1):
                 writer = writer or _writer(building, path, rate, frame.shape[:2])
                 writer.write(displayed(frame))

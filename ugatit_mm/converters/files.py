@@ -69,6 +69,11 @@ def read_checkpoint(
         raise FileNotFoundError(f'no checkpoint file {path}') from error
     except (OSError, ValueError) as error:  # rights, a loop of links, a NUL in the name
         raise CheckpointError(f'{path} cannot be opened: {error}') from error
+    if stat.S_ISDIR(status.st_mode):
+        raise CheckpointError(
+            f'{path} is a folder without a checkpoint (iter_N.pth): name a file of weights, or the '
+            'work dir of a training'
+        )
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f'{path} is no file')
     if os.fspath(path).endswith('.safetensors'):

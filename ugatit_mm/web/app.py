@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..apis.examples import find_examples
 from ..apis.sizes import SIZE_MODES
 from ..datasets.formats import FORMATS
 from ..datasets.loading import ImageReadError, decode_rgb
+from ..domains import other
 from ..pixels import displayed, resize, sides_of
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
@@ -41,14 +42,6 @@ if TYPE_CHECKING:
     from ..apis.inferencer import TranslationInferencer
 
 PAGE = Path(__file__).parent / 'page'
-EXAMPLES = {
-    'flower': ('sklearn', 'datasets/images/flower.jpg'),
-    'temple': ('sklearn', 'datasets/images/china.jpg'),
-    'cat': ('skimage', 'data/chelsea.png'),
-    'person': ('skimage', 'data/astronaut.png'),
-    'coffee': ('skimage', 'data/coffee.png'),
-}
-"""Photographs inside other packages: package and file by name."""
 
 
 def build_app(
@@ -104,8 +97,8 @@ class _Pages:
         self.inside = 0  # those and whoever is being translated
         self.held = 0  # bytes of uploads that came in, or wait
         self.seconds = 1.0  # that the last picture took
-        self.examples = _find_examples()
         self.target = inferencer.model.target()
+        self.examples = find_examples(inferencer.model.domain_names[other(self.target)])
 
     async def model(self, request: Request) -> Response:
         """What the page shows of the model and the limits."""
@@ -133,7 +126,7 @@ class _Pages:
         return FileResponse(list(self.examples.values())[number])
 
     async def translate(self, request: Request) -> Response:
-        """``POST /translate?to=LETTER&size=MODE`` with a picture's file as its body.
+        """``POST /translate?to=DOMAIN&size=MODE`` with a picture's file as its body.
 
         ``&style=SEED``, of a model that has styles, is one style for all pictures.
 
@@ -142,11 +135,13 @@ class _Pages:
         are of ``width`` times ``height``, and the file's picture was of ``original``, [width,
         height]. ``seconds`` is what it took without the wait.
         """
-        target = request.query_params.get('to', self.target)
+        model = self.inferencer.model
         size = request.query_params.get('size', 'resize')
-        targets = self.inferencer.model.targets()
-        if target not in targets:
-            raise HTTPException(400, f'"to" must be one of {", ".join(targets)}.')
+        try:
+            target = model.target(request.query_params.get('to'))
+        except ValueError as error:
+            said = f'"to" must be one of {", ".join(model.targets())}.'
+            raise HTTPException(400, said) from error
         style = request.query_params.get('style')
         if style is not None and not re.fullmatch('-?[0-9]{1,9}', style):
             raise HTTPException(400, 'A style is a whole number, of up to nine digits.')
@@ -290,7 +285,7 @@ class _Pages:
         try:
             return decode_rgb(data, 'the picture', deep_range=self.inferencer.deep_range(target))
         except ImageReadError as error:
-            text = 'This picture is damaged or incomplete. Try another one, or save it anew.'
+            text = 'This picture is damaged or incomplete. Try another one, or save it again.'
             raise HTTPException(400, text if error.__cause__ else str(error)) from error
 
     def _too_many_pixels(self, size: str) -> HTTPException:
@@ -311,13 +306,3 @@ def _encode(picture: np.ndarray, kind: str = 'PNG', **options: int) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, **options)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def _find_examples() -> dict[str, Path]:
-    """Paths by name; a release of a package may lack one of them."""
-    found = {}
-    for name, (package, file) in EXAMPLES.items():
-        spec = find_spec(package)  # finds the folder without importing the package
-        if spec is not None:
-            found[name] = Path(spec.submodule_search_locations[0], file)
-    return {name: path for name, path in found.items() if path.is_file()}

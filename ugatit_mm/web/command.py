@@ -16,7 +16,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--ckpt',
         type=os.path.expanduser,
-        help='weights: .pth of a training, or what a converter wrote',
+        help='weights: .pth of a training, its folder for the last whole one, or what a converter '
+        'wrote',
     )
     parser.add_argument(
         '--host',

@@ -19,7 +19,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ...domains import DOMAINS, direction, domain_names, names_in, other
+from ...domains import DOMAINS, direction, domain_names, letter_of, names_in, other
 from ...pixels import sides_of, swap_colours, to_uint8
 from .graph import StepGraphs, run_step
 from .images import check_img_size, check_size
@@ -305,8 +305,8 @@ class UnpairedTranslation(BaseTranslationModel):
             if any(True for _ in module.parameters())
         ]
         words = name.split('.')
-        if len(words) > 1 and words[1] in self.domain_names.values():
-            words[1] = self.letter(words[1])
+        if len(words) > 1:
+            words[1] = letter_of(self.domain_names, words[1]) or words[1]
         if '.'.join(words) not in known:
             near = get_close_matches(name, known, 1)
             hint = f'is it {near[0]}?' if near else f'such as {", ".join(known[:2])}'
@@ -455,14 +455,13 @@ class UnpairedTranslation(BaseTranslationModel):
     # ------------------------------------------------------------- translation
 
     def letter(self, domain: str) -> str:
-        """Return ``'A'`` or ``'B'`` for a letter or a name.
+        """Return ``'A'`` or ``'B'`` for a letter or a name; capitals do not count.
 
         Raises:
             ValueError: It is neither.
         """
-        for letter, name in self.domain_names.items():
-            if domain in (letter, name):
-                return letter
+        if (letter := letter_of(self.domain_names, domain)) is not None:
+            return letter
         known = list(dict.fromkeys([*self.domain_names, *self.domain_names.values()]))
         raise ValueError(f'unknown domain {domain!r}: choose one of {known}')
 
@@ -487,7 +486,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
     def is_domain_reachable(self, domain: str) -> bool:
         """Whether images of this domain, by letter or by name, can be generated."""
-        return any(domain in (x, self.domain_names[x]) for x in self._reachable_domains)
+        return letter_of(self.domain_names, domain) in self._reachable_domains
 
     def get_other_domains(self, domain: str) -> list[str]:
         """Return the letter of the other domain, in a list as MMagic has it."""

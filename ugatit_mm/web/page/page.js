@@ -7,6 +7,7 @@ const SIZES = {
   crop: ([height, width]) => `Translate the ${height === width ? 'square' : 'part'} in its middle`,
   pad: ([height, width]) => `Reflect its edges to a ${height === width ? 'square' : 'rectangle'}`,
   keep: () => 'Keep it as it is (slow)',
+  tiles: () => 'Keep it as it is, part by part (slow)',
 };
 
 let model = null;

@@ -243,6 +243,7 @@ async function translate(event) {
     if (end) break;
     await (picture.result && (follow || picture === current) ? select(picture) : update());
     if (request !== mine) return;
+    if (follow) $('pictures').scrollTop = picture.state.closest('li').offsetTop - $('pictures').clientHeight / 2;
     if (number === 0 && picture.result) scrollTo($('translated'));
   }
   request = null;

@@ -20,10 +20,10 @@ ABOUT = 'Random weights, <b>for tests</b>.'
 LIMITS = Limits(upload=300_000, pixels=1_000_000, side=96, queue=2, seconds=20)
 
 
-def save_model(model: UGATIT, path: Path) -> Path:
+def save_model(model: UGATIT, path: Path, names: tuple[str, str] = ('daisy', 'sunflower')) -> Path:
     networks = describe(model.state_dict())
     networks['generator']['img_size'] = 32  # which weights of a light generator do not tell
-    networks['domains'] = {'A': 'daisy', 'B': 'sunflower'}
+    networks['domains'] = dict(zip('AB', names))
     write_checkpoint(path, model.state_dict(), {'networks': networks, 'about': ABOUT})
     return path
 

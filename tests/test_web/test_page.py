@@ -1,6 +1,8 @@
 """The page in headless Chromium."""
 
 import io
+import time
+import zipfile
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from styled_model import write_styled
-from web_helpers import ABOUT, LIMITS, Gated, Server, serving_page
+from web_helpers import ABOUT, LIMITS, Gated, Server, save_model, serving_page
 
+from ugatit_mm.apis.examples import EXAMPLES
 from ugatit_mm.apis.inferencer import Translation
+from ugatit_mm.apis.sizes import SIZE_MODES
 from ugatit_mm.pixels import resize
 
 # RGBA of what an <img> or a <canvas> shows, row by row.
@@ -41,9 +45,10 @@ PASTE = """([bytes, name, type]) => {
 class Visitor:
     """A browser of its own at the page."""
 
-    def __init__(self, chromium, server: Server) -> None:
+    def __init__(self, chromium, server: Server, **options: object) -> None:
         self.server = server
-        self.context = chromium.new_context(viewport={'width': 1200, 'height': 850})
+        viewport = {'width': 1200, 'height': 850}
+        self.context = chromium.new_context(viewport=viewport, **options)
         self.requests, self.errors = [], []
         self.context.on('request', lambda request: self.requests.append(request.url))
         self.page = self.context.new_page()
@@ -55,6 +60,14 @@ class Visitor:
 
     def choose(self, data: bytes, name: str = 'my.photo.png', kind: str = 'image/png') -> None:
         self.page.set_input_files('#file', {'name': name, 'mimeType': kind, 'buffer': data})
+
+    def choose_all(self, files: dict[str, bytes]) -> None:
+        kinds = [{'name': n, 'mimeType': 'image/png', 'buffer': d} for n, d in files.items()]
+        self.page.set_input_files('#file', kinds)
+
+    def states(self) -> list[str]:
+        """What the list of pictures says of each."""
+        return self.page.locator('#pictures button span:last-child').all_inner_texts()
 
     def translate(self, to: str = 'sunflower') -> str:
         """Press the button; returns what is said then."""
@@ -181,13 +194,13 @@ def test_direction_and_size(visitor, server, picture):
     visitor.choose(as_png(picture))
     visitor.translate()
     visitor.page.get_by_label('sunflower to daisy').check()
-    visitor.page.get_by_label('If the picture is no square').select_option('crop')
+    visitor.page.get_by_label('Size and sharpness').select_option('crop')
     visitor.translate('daisy')
     expected = translated(server, picture, 'A', size='crop')
     np.testing.assert_array_equal(visitor.pixels('#translation'), expected.image)
     assert visitor.page.get_by_alt_text('Your picture as daisy').is_visible()
     options = visitor.page.eval_on_selector_all('#size option', 'all => all.map(o => o.value)')
-    assert options == ['resize', 'crop', 'pad', 'keep', 'tiles']
+    assert options == list(SIZE_MODES)
 
 
 def test_drop_paste_and_examples(visitor, server, picture):
@@ -249,24 +262,32 @@ def test_without_a_camera_for_pages_the_devices_own_is_asked(visitor, picture):
 
 def test_bad_files_get_a_clear_message(visitor, server, picture):
     page = visitor.page
+    button = page.get_by_role('button', name='Translate', exact=True)
     page.click('#translate', force=True)  # it looks as if it were off
     assert 'Choose a picture first' in visitor.problem()
     large = as_png(picture) + bytes(LIMITS.upload)
     visitor.choose(large, 'my_large.png')
     problem = visitor.problem()
     assert 'my_large.png is too large' in problem and 'may have 0.3' in problem
-    assert page.inner_text('#chosen') == ''
+    assert page.inner_text('#chosen') == 'my_large.png'
+    assert button.get_attribute('aria-disabled') == 'true'
+    page.click('#translate', force=True)
+    assert page.inner_text('#problem') == problem
     for data, part in (
         (b'Dear Sir or Madam,', 'is not a picture that can be read'),
         (as_png(picture)[:-300], 'damaged or incomplete'),
         (as_png(np.zeros((1100, 1000, 3), np.uint8)), 'too many pixels (1000 x 1100)'),
     ):
         visitor.choose(data)
-        assert page.inner_text('#problem') == ''
-        page.get_by_role('button', name='Translate', exact=True).click()
+        assert page.inner_text('#problem') == '' and page.is_enabled('#translate')
+        button.click()
         assert part in visitor.problem()
         assert page.get_by_role('alert').inner_text() == visitor.problem()
         assert page.is_hidden('#translation')
+        assert button.get_attribute('aria-disabled') == 'true'
+        assert button.get_attribute('aria-describedby') == 'problem'
+        page.click('#translate', force=True)  # asks for nothing
+    assert sum('/translate' in url for url in visitor.requests) == 3
     visitor.choose(as_png(picture))
     visitor.translate()
     assert page.inner_text('#problem') == ''
@@ -336,8 +357,11 @@ def test_keys_alone_and_names_for_all(visitor, server, picture):
     assert [name for name in seen if name] == ['file', 'use-camera', 'to', 'size', 'translate']
     page.get_by_text('Translated to daisy').wait_for()
     assert server.inferencer.started == ['A']
-    page.keyboard.press('Tab')
-    assert page.evaluate('document.activeElement.id') == 'save-translation'
+    after = []
+    for _ in range(4):
+        page.keyboard.press('Tab')
+        after.append(page.evaluate('document.activeElement.id'))
+    assert after == ['share', 'save-translation', 'again', 'strength']
     unnamed = page.evaluate("""() => {
         const all = [...document.querySelectorAll('button, a, input, select, img, canvas')];
         return all.filter(e => e.checkVisibility() && !(e.ariaLabel || e.alt || e.labels?.length
@@ -345,3 +369,212 @@ def test_keys_alone_and_names_for_all(visitor, server, picture):
     }""")
     assert unnamed == ['colours']  # the legend, between its words
     assert page.get_by_role('status').inner_text().startswith('Translated')
+
+
+def test_source_and_translation_are_divided_by_key_pointer_and_touch(chromium, visitor, picture):
+    there = Visitor(chromium, visitor.server, has_touch=True)
+    page = there.page
+    there.choose(as_png(picture))
+    there.translate()
+    slider = page.get_by_role('slider', name='Source and translation')
+    assert slider.get_attribute('aria-valuetext') == '50 % daisy, 50 % sunflower'
+
+    def seen() -> np.ndarray:  # without the words at the lower edge
+        shot = Image.open(io.BytesIO(page.locator('#compare').screenshot(animations='disabled')))
+        return np.asarray(shot.convert('RGB')).astype(int)[: int(0.8 * shot.height)]
+
+    slider.press('Home')
+    translation = seen()
+    slider.press('End')
+    source = seen()
+    width = source.shape[1]
+    handle = 40  # pixels that it may cover on either side
+    assert np.abs(source - translation)[:, handle:-handle].mean() > 10
+    for _ in range(3):
+        slider.press('PageDown')
+    assert slider.get_attribute('aria-valuetext') == '70 % daisy, 30 % sunflower'
+    box = slider.bounding_box()
+    left, middle = box['x'] + (box['width'] - width) / 2, box['y'] + box['height'] / 2
+    for press, percent in ((page.mouse.click, 25), (page.touchscreen.tap, 60)):
+        press(left + percent / 100 * width, middle)
+        assert abs(int(slider.input_value()) - percent) <= 1
+        now, border = seen(), percent * width // 100
+        part = slice(handle, border - handle)
+        np.testing.assert_allclose(now[:, part], source[:, part], atol=2)
+        part = slice(border + handle, -handle)
+        np.testing.assert_allclose(now[:, part], translation[:, part], atol=2)
+    page.set_viewport_size({'width': 320, 'height': 568})
+    box = page.locator('#compare').bounding_box()
+    assert box['width'] <= 320 and abs(box['width'] / box['height'] - 60 / 50) < 0.01
+    there.context.close()
+    assert there.errors == []
+
+
+def test_the_translation_becomes_the_source(visitor, server, picture):
+    page = visitor.page
+    visitor.choose(as_png(picture))
+    visitor.translate()
+    page.get_by_role('button', name='Use as the source').click()
+    page.get_by_text('Ready to translate it to daisy.').wait_for()
+    assert page.get_by_label('sunflower to daisy').is_checked()
+    assert page.inner_text('#chosen') == 'my.photo.png as sunflower'
+    assert page.evaluate('document.activeElement.id') == 'translate'
+    assert page.is_hidden('#translation') and page.is_hidden('#again')
+    visitor.translate('daisy')
+    there = translated(server, picture, 'B').image
+    back = translated(server, there, 'A').image
+    np.testing.assert_array_equal(visitor.pixels('#translation'), back)
+    name, saved = visitor.saved('Save the translation')
+    assert name == 'my.photo_sunflower_daisy.png'
+    np.testing.assert_array_equal(saved, back)
+
+
+def test_several_pictures_as_one_zip(visitor, server, picture):
+    page = visitor.page
+    turned = picture[::-1]
+    files = {
+        'my ä.png': as_png(picture),
+        'my letter.png': b'Dear Sir or Madam,',
+        'MY Ä.webp': as_png(turned),
+        'my_large.png': as_png(picture) + bytes(LIMITS.upload),
+        'my:third.png': as_png(picture[:, ::-1]),
+    }
+    visitor.choose_all(files)
+    assert page.inner_text('#chosen') == '5 pictures'
+    assert [state[:22] for state in visitor.states()] == [*3 * [''], 'my_large.png is too la', '']
+    page.get_by_role('button', name='Translate 4 of 5').click()
+    page.get_by_text('Translated to sunflower: 3 of 5 pictures.').wait_for()
+    assert page.inner_text('#problem') == '2 could not be translated; the list says why.'
+    assert page.is_hidden('#progress') and page.is_hidden('#stop')
+    states = visitor.states()
+    assert 'not a picture' in states[1] and states[::2] == 3 * ['translated']
+    np.testing.assert_array_equal(
+        visitor.pixels('#translation'), translated(server, picture[:, ::-1], 'B').image
+    )
+    page.get_by_role('button', name='MY Ä.webp').click()  # looked at again
+    page.get_by_role('button', name='MY Ä.webp').and_(
+        page.locator('[aria-current=true]')
+    ).wait_for()
+    assert visitor.saved('Save the translation')[0] == 'MY Ä_sunflower.png'
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Save all 3 as a zip').click()
+    assert download.value.suggested_filename == 'daisy2sunflower.zip'
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        assert abs(time.time() - time.mktime((*archive.infolist()[0].date_time, 0, 0, -1))) < 600
+        saved = {n: np.asarray(Image.open(archive.open(n))) for n in archive.namelist()}
+    expected = {
+        'my ä_sunflower.png': picture,
+        'MY Ä_sunflower_2.png': turned,
+        'my_third_sunflower.png': picture[:, ::-1],
+    }
+    assert list(saved) == list(expected)
+    for name, source in expected.items():
+        np.testing.assert_array_equal(saved[name], translated(server, source, 'B').image)
+
+    page.get_by_role('button', name='Use all 3 as sources').click()
+    page.get_by_role('button', name='Translate 3 pictures').click()
+    page.get_by_text('Translated to daisy: 3 of 3 pictures.').wait_for()
+    assert len(visitor.errors) == 1  # Chromium's own line about 415
+    visitor.errors.clear()
+
+
+def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture):
+    page = visitor.page
+    visitor.choose_all({f'my{i}.png': as_png(np.roll(picture, i, 0)) for i in range(3)})
+    server.inferencer.gate.clear()
+    page.click('#translate')
+    page.get_by_text('Translating 1 of 3').wait_for()
+    assert page.get_by_role('progressbar', name='Pictures translated').is_visible()
+    page.get_by_role('button', name='Stop').click()
+    page.get_by_text('Stopped.').wait_for()
+    assert page.evaluate('document.activeElement.id') == 'translate'
+    assert visitor.states() == 3 * ['']
+    server.inferencer.gate.set()
+
+    busy = {'status': 503, 'body': 'Too many pictures wait already. Try again in a moment.'}
+    sent = []
+
+    def second_is_refused(route) -> None:
+        sent.append(route.request.url)
+        route.fulfill(**busy) if len(sent) == 2 else route.continue_()
+
+    visitor.context.route('**/translate*', second_is_refused)
+    page.click('#translate')
+    assert 'Too many pictures wait' in visitor.problem()
+    assert visitor.states() == ['translated', '', ''] and len(sent) == 2
+    page.click('#translate')  # the two that are left
+    page.get_by_text('Translated to sunflower: 3 of 3 pictures.').wait_for()
+    assert page.inner_text('#problem') == '' and len(sent) == 4
+    page.get_by_label('sunflower to daisy').check()
+    page.click('#translate')  # all
+    page.get_by_text('Translated to daisy: 3 of 3 pictures.').wait_for()
+    assert len(sent) == 7
+    assert len(visitor.errors) == 1  # Chromium's own line about 503
+    visitor.errors.clear()
+    visitor.context.unroute('**/translate*')
+
+
+def test_more_pictures_than_go_at_a_time(visitor, picture):
+    visitor.choose(as_png(picture))
+    visitor.choose_all({f'my{i}.png': b'' for i in range(201)})
+    assert '201 pictures; 200 go at a time' in visitor.problem()
+    assert visitor.page.inner_text('#chosen') == 'my.photo.png'  # as before
+
+
+def test_examples_of_the_sources_domain_come_first(chromium, tiny, tmp_path):
+    checkpoint = save_model(tiny(), tmp_path / 'pair.pth', ('photo', 'drawing'))
+    with serving_page(Gated(checkpoint), LIMITS) as server:
+        there = Visitor(chromium, server)
+
+        def shown() -> list[str]:
+            return there.page.eval_on_selector_all('#examples img', 'all => all.map(i => i.alt)')
+
+        photos = [f'Example: {name}' for name in EXAMPLES]
+        drawings = [f'{name}, drawn' for name in photos]
+        assert shown() == photos + drawings
+        there.page.get_by_label('drawing to photo').check()
+        assert shown() == drawings + photos
+        there.page.get_by_role('button', name='Example: cat, drawn').click()
+        there.page.get_by_text('Example: cat, drawn').wait_for()
+        there.translate('photo')
+        assert there.saved('Save the translation')[0] == 'cat_drawn_photo.png'
+        there.context.close()
+        assert there.errors == []
+    checkpoint = save_model(tiny(), tmp_path / 'pets.pth', ('dog', 'cat'))
+    with serving_page(Gated(checkpoint), LIMITS) as server:
+        there = Visitor(chromium, server)
+        assert shown() == photos  # none is of dogs
+        there.page.get_by_label('cat to dog').check()
+        assert shown()[0] == 'Example: cat' and sorted(shown()) == sorted(photos)
+        there.context.close()
+        assert there.errors == []
+
+
+def test_sizes_are_named_by_what_becomes_of_the_picture(visitor):
+    page = visitor.page
+
+    def labels(**changes: object) -> list[str]:
+        def change(route) -> None:
+            route.fulfill(json=route.fetch().json() | changes)
+
+        page.route('**/model', change)
+        page.reload()
+        page.get_by_role('radio').first.wait_for()
+        return page.locator('#size option').all_inner_texts()
+
+    whole = 'Whole picture, soft above 32 px'
+    modes = ['resize', 'crop', 'pad', 'keep', 'tiles', 'wavelet']
+    assert labels(sizes=modes) == [
+        whole,
+        'Middle square only, the rest stays',
+        'Whole picture, not squeezed: softer',
+        'Own size, sharpest (slow)',
+        'Own size in tiles, sharp',
+        'wavelet',
+    ]
+    assert labels(sizes=['resize', 'tiles']) == [whole, 'Own size in tiles, sharpest']
+    assert labels(sizes=['resize', 'crop'], size_of_network=[192, 256]) == [
+        'Whole picture, soft above 256 \u00d7 192 px',
+        'Middle rectangle only, the rest stays',
+    ]

@@ -16,14 +16,15 @@ import pytest
 import uvicorn
 from PIL import Image
 from styled_model import write_styled
-from web_helpers import ABOUT, LIMITS, Gated, Server, serving_page
+from web_helpers import ABOUT, LIMITS, Gated, Server, save_model, serving_page
 
 from ugatit_mm.apis.examples import EXAMPLES
 from ugatit_mm.apis.inferencer import Translation
 from ugatit_mm.apis.sizes import SIZE_MODES
+from ugatit_mm.datasets.drawings import charcoal_drawing
 from ugatit_mm.datasets.loading import MAX_SCANS, decode_rgb
 from ugatit_mm.pixels import resize
-from ugatit_mm.web import main, serving
+from ugatit_mm.web import app, main, serving
 from ugatit_mm.web.limits import Limits
 
 Answer = tuple[int, dict | str]
@@ -188,7 +189,9 @@ def test_what_the_page_is_told(server):
         'attention': True,
         'styles': False,
         'about': ABOUT,
-        'examples': list(EXAMPLES),
+        'examples': [
+            {'name': name, 'domains': ['A', 'B'] if name == 'flower' else []} for name in EXAMPLES
+        ],
         'upload': LIMITS.upload,
         'pixels': LIMITS.pixels,
         'side': LIMITS.side,
@@ -205,6 +208,27 @@ def test_examples_are_photographs_of_other_packages(server):
     chelsea = np.asarray(Image.open(io.BytesIO(server.client.get('/example/2')[2])))
     np.testing.assert_array_equal(chelsea, data.chelsea())
     assert server.client.get('/example/4')[0] == 200
+
+
+def test_examples_are_of_the_domains_of_the_weights(tiny, tmp_path):
+    checkpoint = save_model(tiny(), tmp_path / 'pair.pth', ('Photo', 'drawing'))
+    with serving_page(Gated(checkpoint), LIMITS) as server:
+        told = json.loads(server.client.get('/model')[2])['examples']
+        photographs = [{'name': name, 'domains': ['A']} for name in EXAMPLES]
+        drawings = [{'name': f'{name}, drawn', 'domains': ['B']} for name in EXAMPLES]
+        assert told == photographs + drawings
+        photograph, drawing, again = (server.client.get(f'/example/{n}')[1:] for n in (2, 7, 7))
+        assert drawing[0]['Content-Type'] == 'image/png' and drawing[1] == again[1]
+        photograph, drawn = (
+            np.asarray(Image.open(io.BytesIO(f[1]))) for f in (photograph, drawing)
+        )
+        np.testing.assert_array_equal(drawn, charcoal_drawing(photograph))
+        assert server.client.get('/example/10')[0] == 404
+
+
+def test_sizes_that_the_networks_do_not_take_are_not_offered(server, monkeypatch):
+    monkeypatch.setattr(type(server.inferencer.model), 'takes_any_size', False)
+    assert 'keep' not in json.loads(server.client.get('/model')[2])['sizes']
 
 
 # -- bad files and requests ----------------------------------------------------------------------
@@ -412,7 +436,7 @@ def test_connections_that_ask_for_nothing_or_do_not_read_are_closed(server, monk
         for head in ('', 'GET / HTTP/1.1\r\nHost: 127.0'):
             connection = stack.enter_context(connect(short, head))
             assert status_of(connection) == 0
-        short.pages.examples['flower'] = tmp_path / 'large'
+        short.pages.examples[0] = app._Example('large', tmp_path / 'large', ())
         get = 'GET /example/0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n'
         deaf = stack.enter_context(connect(short, get))
         received = len(deaf.recv(1))

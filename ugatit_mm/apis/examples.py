@@ -1,8 +1,13 @@
-"""Photographs inside other packages, to try weights on."""
+"""Photographs inside other packages, to try weights on, and drawings of them."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+
+from ..datasets.drawings import charcoal_drawing
+from ..datasets.loading import read_rgb
 
 
 class Example(NamedTuple):
@@ -36,3 +41,13 @@ def find_examples(domain: str) -> dict[str, Path]:
         if spec is not None and spec.submodule_search_locations:
             found[name] = Path(spec.submodule_search_locations[0], EXAMPLES[name].file)
     return {name: path for name, path in found.items() if path.is_file()}
+
+
+def is_drawn(domain: str) -> bool:
+    """Whether drawings of the examples are of a domain."""
+    return domain.casefold().removesuffix('s') == 'drawing'
+
+
+def drawn(path: Path) -> np.ndarray:
+    """Redraw an example in charcoal: RGB, uint8, (H, W, 3)."""
+    return charcoal_drawing(read_rgb(path))

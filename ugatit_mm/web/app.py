@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import io
 import json
 import re
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from anyio import move_on_after
@@ -29,11 +30,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ..apis.examples import find_examples
+from ..apis.examples import drawn, find_examples, is_drawn, is_of
 from ..apis.sizes import SIZE_MODES
 from ..datasets.formats import FORMATS
 from ..datasets.loading import ImageReadError, decode_rgb
-from ..domains import other
 from ..pixels import displayed, resize, sides_of
 from .limits import Limits
 from .serving import Guard, file_endpoint, index_below, run_server
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..apis.inferencer import TranslationInferencer
 
 PAGE = Path(__file__).parent / 'page'
+FILES = ('page.css', 'page.js', 'zip.js', 'icon.svg')
 
 
 def build_app(
@@ -63,10 +64,9 @@ def build_app(
             'use ugatit translate'
         )
     pages = _Pages(inferencer, limits or Limits())
-    names = {'/': 'page.html', '/page.css': 'page.css', '/page.js': 'page.js'}
-    names['/icon.svg'] = 'icon.svg'
     routes = [
-        *(Route(path, file_endpoint(PAGE / name)) for path, name in names.items()),
+        Route('/', file_endpoint(PAGE / 'page.html')),
+        *(Route(f'/{name}', file_endpoint(PAGE / name)) for name in FILES),
         Route('/model', pages.model),
         Route('/example/{number}', pages.example),
         Route('/translate', pages.translate, methods=['POST']),
@@ -98,7 +98,7 @@ class _Pages:
         self.held = 0  # bytes of uploads that came in, or wait
         self.seconds = 1.0  # that the last picture took
         self.target = inferencer.model.target()
-        self.examples = find_examples(inferencer.model.domain_names[other(self.target)])
+        self.examples = _examples(inferencer.model.domain_names)
 
     async def model(self, request: Request) -> Response:
         """What the page shows of the model and the limits."""
@@ -110,20 +110,30 @@ class _Pages:
                 'targets': list(model.targets()),
                 'to': self.target,
                 'size_of_network': sides_of(self.inferencer.img_size),  # height, width
-                'sizes': [mode for mode in SIZE_MODES if model.takes_any_size or mode != 'keep'],
+                'sizes': [mode for mode in SIZE_MODES if self._takes(mode)],
                 'attention': model.has_attention,
                 'styles': model.style_shape is not None,
                 'about': about if isinstance(about, str) else None,
-                'examples': list(self.examples),
+                'examples': [{'name': e.name, 'domains': e.domains} for e in self.examples],
                 'upload': self.limits.upload,
                 'pixels': self.limits.pixels,
                 'side': self.limits.side,
             }
         )
 
+    def _takes(self, size: str) -> bool:
+        try:
+            self.inferencer.check_options(None, size)
+        except ValueError:
+            return False
+        return True
+
     async def example(self, request: Request) -> Response:
         number = index_below(len(self.examples), request.path_params['number'])
-        return FileResponse(list(self.examples.values())[number])
+        example = self.examples[number]
+        if not example.drawn:
+            return FileResponse(example.path)
+        return Response(await asyncio.to_thread(_drawing, example.path), media_type='image/png')
 
     async def translate(self, request: Request) -> Response:
         """``POST /translate?to=DOMAIN&size=MODE`` with a picture's file as its body.
@@ -306,3 +316,29 @@ def _encode(picture: np.ndarray, kind: str = 'PNG', **options: int) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, **options)
     return base64.b64encode(file.getvalue()).decode()
+
+
+class _Example(NamedTuple):
+    name: str
+    path: Path  # of the photograph
+    domains: tuple[str, ...]  # letters of those that it is of
+    drawn: bool = False
+
+
+def _examples(domain_names: dict[str, str]) -> list[_Example]:
+    """Photographs, and drawings of them where a domain is of drawings."""
+    found = find_examples(domain_names['A'])
+    drawings = tuple(letter for letter, name in domain_names.items() if is_drawn(name))
+    examples = [
+        _Example(name, path, tuple(key for key in 'AB' if is_of(name, domain_names[key])))
+        for name, path in found.items()
+    ]
+    if drawings:
+        examples += [_Example(f'{name}, drawn', found[name], drawings, True) for name in found]
+    return examples
+
+
+@functools.cache
+def _drawing(path: Path) -> bytes:
+    """A drawing of an example, PNG."""
+    return base64.b64decode(_encode(drawn(path)))

@@ -131,7 +131,7 @@ def run_server(app: ASGIApp, host: str, port: int, may: str, note: str) -> None:
         host: Address to listen on.
         port: Port to listen on; 0 for any that is free.
         may: What whoever reaches the page can do, for the warning where others can.
-        note: A line behind the address.
+        note: A line after the address.
 
     Raises:
         OSError: The address is not to be had.

@@ -383,6 +383,8 @@ def test_jupyter_shows_it(inferencer):
         assert np.array_equal(column, wanted)
     (small,) = inferencer(image, 'B', return_heatmap=True, restore=False)
     assert shown(small).shape == (40, 4 + 3 * 36, 3)
+    wide = result._replace(image=np.zeros((10, 2048, 3), np.uint8), heatmap=None)
+    assert shown(wide).shape == (5, 1024, 3)  # a notebook stays small
 
 
 def test_addresses_are_fetched_where_they_are_allowed(monkeypatch, tmp_path):

@@ -107,6 +107,20 @@ def test_slim_files_are_silent(name, photos, tmp_path, capsys):
     assert capsys.readouterr() == ('', '')
 
 
+def test_a_trainings_folder_and_capitals(files, photos, tmp_path):
+    config, weights = files
+    cfg = load_config(str(config), {'model.domains.A': 'red', 'model.default_domain': 'RED'})
+    cfg.dump(tmp_path / 'config.py')
+    (tmp_path / 'work').mkdir()
+    shutil.copy(weights, tmp_path / 'work' / 'iter_2.pth')
+    words = {'model_config': str(tmp_path / 'config.py'), 'device': 'cpu'}
+    editor = MMagicInferencer('ugatit', model_ckpt=str(tmp_path / 'work'), **words)
+    editor.infer(img=str(photos / 'a.png'), result_out_dir=str(tmp_path / 'a.png'))
+    ours = TranslationInferencer(tmp_path / 'work', str(config), device='cpu')
+    (wanted,) = ours(photos / 'a.png', 'A', restore=False)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'a.png')), wanted.image)
+
+
 def test_folders_and_lists(editor, files, photos, tmp_path, monkeypatch):
     """In: a folder, a list, a pattern. Out: a folder, made where there is none; or nowhere."""
     ours = TranslationInferencer(files[1], str(files[0]), device='cpu')

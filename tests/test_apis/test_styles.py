@@ -94,6 +94,15 @@ def test_a_picture_lends_its_style(weights, styled, photos, tmp_path):
     assert np.array_equal(one.image, other.image)
     (squeezed,) = inferencer(a, 'B', style=tmp_path / 'wide.png')
     assert not np.array_equal(one.image, squeezed.image)
+    # Tiles have one style, that of the whole picture that lends it, or each number's.
+    wide, ways = tmp_path / 'wide.png', ({'style': tmp_path / 'wide.png'}, {'styles': 2})
+    for way in ways:
+        chosen = inferencer.choose_styles(**way, to='B').of(styled, ['wide.png'], 'B')
+        results = inferencer(wide, 'B', size='tiles', batch_size=2, **way)
+        assert [result.number for result in results] == list(range(1, len(chosen) + 1))
+        for result, style in zip(results, chosen, strict=True):
+            (left,) = inferencer(pixels(wide)[:, :32], 'B', style=style)
+            assert np.abs(result.image[:, :18].astype(int) - left.image[:, :18]).max() <= 1
 
 
 def test_a_choice_that_cannot_be_is_a_line(weights, styled, photos, tmp_path):

@@ -37,6 +37,8 @@ from .sizes import SIZE_MODES, Fitted, fit, tiles
 from .sources import Failure, Picture, Source, find_sources, read_with_alpha
 from .styles import Style, check_styles, choose_styles
 
+NOTEBOOK = 1024  # pixels of the longer side that a notebook keeps
+
 
 class Translation(NamedTuple):
     """A translated picture.
@@ -108,12 +110,13 @@ class Translation(NamedTuple):
                 self.pil.save(building, **KINDS[suffix][1])
 
     def _repr_png_(self) -> bytes:
-        """What Jupyter shows: the translation, or source, attention and translation."""
-        size = self.image.shape[:2]
-        pictures = [displayed(self.image)]
+        """What Jupyter shows: the translation, or source, attention and translation; reduced."""
+        share = min(1, NOTEBOOK / max(self.image.shape[:2]))
+        size = [max(1, round(share * side)) for side in self.image.shape[:2]]
+        pictures = [resize(np.ascontiguousarray(displayed(self.image)), *size)]
         if self.heatmap is not None:
             source = resize(np.ascontiguousarray(displayed(self.source)), *size)
-            pictures = [source, colour_heatmap(self.heatmap), *pictures]
+            pictures = [source, colour_heatmap(resize(self.heatmap, *size)), *pictures]
         shown = make_sheet([pictures]) if len(pictures) > 1 else pictures[0]
         file = io.BytesIO()
         write_picture(shown, file)

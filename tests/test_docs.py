@@ -61,11 +61,11 @@ ELSEWHERE = {
     'ugatit doctor': 'tests/test_doctor.py',
     'ugatit demo': 'tests/test_tools/test_demo.py',
     'tools/dist_train.sh ': 'tests/test_tools/test_train_and_test.py',
-    'python tools/model_converters/vgg19.py ': 'tests/test_models/test_losses/test_vgg.py',
-    'python tools/dataset_converters/make_faces.py ': 'tests/test_datasets/test_faces.py',
-    'python tools/user_study.py ': 'tests/test_tools/test_user_study.py',
-    'python tools/analysis/paper_table.py work_dirs/paper/': 'tests/test_tools/test_run_paper.py',
-    'python tools/analysis/compare_folders.py --run ': 'tests/test_tools/test_run_paper.py',
+    'ugatit convert vgg19 ': 'tests/test_models/test_losses/test_vgg.py',
+    'ugatit faces ': 'tests/test_datasets/test_faces.py',
+    'ugatit study ': 'tests/test_tools/test_user_study.py',
+    'ugatit table work_dirs/paper/': 'tests/test_tools/test_run_paper.py',
+    'ugatit compare --run ': 'tests/test_tools/test_run_paper.py',
 }
 
 
@@ -84,7 +84,7 @@ def run(command: str) -> int:
     if words[:2] == ['ugatit', 'train'] or words[1] == 'tools/train.py':
         words += ['--cfg-options'] * ('--cfg-options' not in words)  # else it is the last
         words += as_arguments(TINY)
-    if words[1] == 'tools/run_paper.py':
+    if words[:2] == ['ugatit', 'paper']:
         words += ['--no-probe'] + ['--dry-run'] * ('--dry-run' not in words)
     if words[:2] == ['ugatit', 'test']:
         words += ['--subset-size', '2']

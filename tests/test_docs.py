@@ -86,7 +86,7 @@ def run(command: str) -> int:
         words += as_arguments(TINY)
     if words[:2] == ['ugatit', 'paper']:
         words += ['--no-probe'] + ['--dry-run'] * ('--dry-run' not in words)
-    if words[:2] == ['ugatit', 'test']:
+    if words[:2] == ['ugatit', 'test'] and '--kid' in words:
         words += ['--subset-size', '2']
     if '--static' in words:
         words += ['--img-size', '64']

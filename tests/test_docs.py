@@ -149,7 +149,8 @@ def test_commands_of_pages_apart_run(page, tmp_path, monkeypatch):
     for script in blocks(page, 'python'):
         names: dict = {}
         exec(script, names)
-        assert names['drawing'].shape == (72, 80, 3) and names['drawing'].dtype == np.uint8
+        assert names['drawing'].image.shape == (72, 80, 3)
+        assert Image.open('drawing.png').size == (80, 72)
 
 
 @pytest.mark.parametrize('page', [*PAGES[:-1], pytest.param(PAGES[-1], marks=pytest.mark.slow)])

@@ -83,7 +83,7 @@ def run(command: str) -> int:
     words = shlex.split(command, comments=True)
     if words[:2] == ['ugatit', 'train'] or words[1] == 'tools/train.py':
         words += ['--cfg-options'] * ('--cfg-options' not in words)  # else it is the last
-        words += as_arguments(TINY)
+        words += as_arguments(TINY | ({'crop_size': 32} if 'ugatit_short' in words else {}))
     if words[:2] == ['ugatit', 'paper']:
         words += ['--no-probe'] + ['--dry-run'] * ('--dry-run' not in words)
     if words[:2] == ['ugatit', 'test'] and '--kid' in words:
@@ -102,6 +102,12 @@ def reader(tmp_path_factory, official):
     here, folder = Path.cwd(), tmp_path_factory.mktemp('reader')
     os.chdir(folder)
     write_images(folder / 'flowers', (80, 72))
+    rng = np.random.default_rng(0)
+    for name in ('daisies', 'sunflowers'):
+        (folder / name).mkdir()
+        for index in range(20):  # a tenth is two: KID needs them
+            pixels = rng.integers(0, 256, (72, 80, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f'{index}.png')
     shutil.copytree('flowers', 'data/selfie2anime')
     shutil.make_archive('horse2zebra', 'zip', 'flowers')
     for name in ('daisy.jpg', 'photo.jpg', 'photos/a.jpg', 'more/b.png', 'new_photos/c.jpg'):

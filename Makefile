@@ -8,7 +8,7 @@ PYTHON =
 PYTHONS = python3.13 python3.12 python3.11 python3.10 python3
 RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help demo test test-slow test-all lint format doctor install clean
+.PHONY: help demo test test-slow test-all lint format docs doctor install clean
 
 help:
 	@echo 'make demo      translate with U-GAT-IT, end to end (tools/demo.py)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-all  both'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make format    rewrite the sources in the one format'
+	@echo 'make docs      build the site of README.md and docs/ into site/'
 	@echo 'make doctor    check the environment'
 	@echo 'make install   build $(VENV); the targets above do so by themselves'
 	@echo 'make clean     remove caches and build folders, never $(VENV), data or results'
@@ -48,6 +49,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+# The warning is about the time after MkDocs 1: setup.cfg.
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 doctor: $(STAMP)
 	@$(PY) -m ugatit_mm.doctor
@@ -81,5 +86,5 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf build dist ugatit_mm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build dist site ugatit_mm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find ugatit_mm configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs='*',
         metavar='EXTRACTOR',
         help='compute KID and FID, too, with the features of each registered extractor that is '
-        'named (InceptionFeatures where its weights are, see the README, else '
+        'named (InceptionFeatures where its weights are, see docs/evaluation.md, else '
         'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
     )
     parser.add_argument(

@@ -148,8 +148,8 @@ def compare_folders(
 
     Raises:
         ValueError: No size is given, and the translations have several; or a class is unknown; or
-            the ideal translations are not those of the others' names.
-        As :func:`folder_features` and :meth:`Protocol.measure`.
+            the ideal translations are not those of the others' names; or as
+            :func:`folder_features` and :meth:`Protocol.measure` say.
     """
     wanted = class_names(classes) if classes else {}
     given = extractor if isinstance(extractor, Sequence) else [extractor]

@@ -1,7 +1,7 @@
 """The paper's tables (ICLR 2020, arXiv 1907.10830).
 
 Tables 1 and 3 are KID times 100 and its spread. The paper does not say which KID; most likely it
-is the mean with the source (:func:`ugatit_mm.evaluation.kid.mean_with_source`), see the README.
+is the mean with the source (:func:`ugatit_mm.evaluation.kid.mean_with_source`): docs/evaluation.md.
 """
 
 # model: direction: (KID x 100, spread x 100)

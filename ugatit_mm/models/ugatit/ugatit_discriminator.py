@@ -128,7 +128,7 @@ def _padding(layer: Any) -> Padding:
 class UGATITDiscriminator(BaseModule):
     """Tell real images of a domain from translated ones, globally and locally.
 
-    Fields that are ``None`` come from ``recipe``; see the README's table of the recipes.
+    Fields that are ``None`` come from ``recipe``; see docs/recipes.md.
 
     Args:
         in_channels: Channels of the image.

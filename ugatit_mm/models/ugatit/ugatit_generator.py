@@ -75,7 +75,7 @@ class StyleMLP(nn.Module):
 class UGATITGenerator(BaseModule):
     """Translate an image into a domain.
 
-    Fields that are ``None`` come from ``recipe``; see the README's table of the recipes.
+    Fields that are ``None`` come from ``recipe``; see docs/recipes.md.
 
     Args:
         in_channels: Channels of the source image.

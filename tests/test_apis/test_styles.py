@@ -113,7 +113,10 @@ def test_a_choice_that_cannot_be_is_a_line(weights, styled, photos, tmp_path):
         ({'styles': 2, 'style': str(a)}, '^styles=2 are drawn by a seed, and a picture has one'),
         ({'style': none}, r"^style: '.*none\.png' does not exist: check the path\.$"),
         ({'style': photos}, r'^style .*photos is 3 pictures: name one$'),
-        ({'style': 'http://x/y.png'}, r'^style http://x/y\.png: addresses are fetched with allow'),
+        (
+            {'style': 'http://x/y.png'},
+            r'^style http://x/y\.png: addresses are fetched only with allow',
+        ),
         ({'style': np.zeros((8, 8))}, '^style picture 0: an array must be RGB'),
         ({'style': torch.zeros(2, 3)}, r'^the styles of this Styled are \(N, 2, 1, 1\), got'),
         ({'style': styled.styles(['x'], 'B'), 'styles': 2}, '^style says how many there are'),

@@ -152,7 +152,10 @@ def test_bands_that_cannot_be_read():
         decode_picture(turned, 5)
     with pytest.raises(ValueError, match='channels must be 1 to 8, got 9'):
         LoadRGBImage('img_A', channels=9)
-    with pytest.raises(ValueError, match=r'must be 4 channels, uint8, \(H, W, 4\), got uint8'):
+    with pytest.raises(
+        ValueError,
+        match=r'must be 4 channels, uint8 or float32 in \[0, 1\], \(H, W, 4\), got uint8',
+    ):
         read(picture_of(3), channels=4)
 
 

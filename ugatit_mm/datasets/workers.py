@@ -15,15 +15,19 @@ def shield_worker(worker_id: int) -> None:
     of a job; a worker that ends there takes the main process down before it has saved a
     checkpoint. The main process still ends its workers, and without parent they end by themselves.
     Random numbers need no seed here: a sample brings its own (:class:`PairIndex`).
+
+    Systems without these signals (Windows, macOS) are shielded from Ctrl-C only.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, 'sigwaitinfo'):
+        return
     os.setpgrp()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     Thread(target=_obey_the_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _obey_the_parent(parent: int) -> None:
-    """Take SIGTERM from the main process alone."""
+    """Take SIGTERM from the main process only."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)  # as torch's own handler: another code would count as an error

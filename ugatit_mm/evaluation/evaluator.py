@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR
 
 from ..messages import first_line
+from .figures import Figure
 
 
 class MetricError(RuntimeError):
@@ -103,3 +104,12 @@ class TransEvaluator(Evaluator):
             yield
         except Exception as error:
             self._broken[index] = first_line(error)
+
+
+def measured(evaluator: Evaluator) -> tuple[list[Figure], list[Figure]]:
+    """The figures of the metrics that did not fail, and those of the untranslated sources."""
+    working = getattr(evaluator, 'working', evaluator.metrics)
+    return (
+        [figure for metric in working for figure in getattr(metric, 'figures', ())],
+        [figure for metric in working for figure in getattr(metric, 'untranslated', ())],
+    )

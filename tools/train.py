@@ -14,7 +14,7 @@ from ugatit_mm.apis import (
 )
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
-from ugatit_mm.datasets.two_folders import SplitError, names_of, test_of
+from ugatit_mm.datasets.two_folders import SplitError, names_of, share_of
 from ugatit_mm.domains import DOMAINS, direction
 from ugatit_mm.engine import PreflightError, WorkDirError
 from ugatit_mm.evaluation import TooFewImagesError, WeightsError
@@ -134,7 +134,7 @@ def take_folders(args: argparse.Namespace) -> dict[str, str]:
     args.work_dir = args.work_dir or os.path.expanduser(str(options.get('work_dir', default)))
     data = Path(args.work_dir, 'data').absolute()
     options |= {'data_root': str(data), **{f'domains.{x}': names[x] for x in DOMAINS}}
-    test = test_of(data, args.test)
+    test = share_of(data, args.test)
     if not float(test.removesuffix('%')):
         options.setdefault('val_cfg', None)
     return {'a': args.a, 'b': args.b, 'test': test}

@@ -44,11 +44,10 @@ def names_of(a: str, b: str, given: Mapping[str, str]) -> dict[str, str]:
     names = folders | given
     try:
         return domain_names(names)
-    except ValueError:
-        if names['A'] == names['B']:
-            error = ValueError(f'both folders are called {shown(names["A"])}')
+    except ValueError as error:
+        same = f'both folders are called {shown(names["A"])}' if names['A'] == names['B'] else error
         raise SplitError(
-            f'{error}: name the domains, --cfg-options domains.A=NAME domains.B=NAME'
+            f'{same}: name the domains, --cfg-options domains.A=NAME domains.B=NAME'
         ) from error
 
 
@@ -67,7 +66,7 @@ def check_test(test: str) -> str:
     return test
 
 
-def test_of(data: Path, test: str | None) -> str:
+def share_of(data: Path, test: str | None) -> str:
     """What ``--test`` is: as given, else as the split that is there has it, else :data:`SHARE`.
 
     Raises:
@@ -212,7 +211,7 @@ def _compare(folders: Mapping[str, str], data: Path, test: str) -> list[str]:
                 f'{shown(gone[0])}: put them back, or {new}'
             )
         if came := len(there - parts[domain]):
-            notes.append(
-                f'{came} pictures came to {shown(folder)} after the split: they are left out'
-            )
+            said = '1 picture came' if came == 1 else f'{came} pictures came'
+            left = 'it is' if came == 1 else 'they are'
+            notes.append(f'{said} to {shown(folder)} after the split: {left} left out')
     return notes

@@ -206,16 +206,24 @@ def test_more_than_a_day_is_a_warning_with_what_helps(capsys):
     assert len(said) == 1 and said[0].startswith('14 s an iteration: 1,000 end in 3 h 53 min; peak')
 
 
-def test_the_speed_leaves_the_first_iteration_out(monkeypatch):
-    times = iter([100.0, 101.0, 102.5, 103.5, 104.0])
+@pytest.mark.parametrize(
+    ('times', 'seconds'),
+    [
+        ((100.0, 101.0, 102.5, 103.5, 104.0, 109.0, 120.0), 1.0),
+        ((100.0, 106.0, 111.0, 116.0), 5.5),  # slow: no need to wait for five
+        ((100.0, 134.0, 168.0), 34.0),
+    ],
+)
+def test_the_speed_leaves_the_first_iteration_out(times, seconds, monkeypatch):
+    count, times = len(times), iter(times)
     monkeypatch.setattr(console.time, 'monotonic', lambda: next(times))
     told = []
     hook = ConsoleHook()
     monkeypatch.setattr(hook, '_tell_speed', lambda runner, seconds: told.append(seconds))
     monkeypatch.setattr(hook, 'after_step', lambda runner, done: None)
-    for number in range(5):
+    for number in range(count):
         hook.after_train_iter(SimpleNamespace(max_iters=9, iter=number), number, outputs={})
-    assert told == [1.0]
+    assert told == [seconds]
 
 
 def test_after_ctrl_c_it_says_how_to_go_on(data_root, tmp_path, monkeypatch, capfd):

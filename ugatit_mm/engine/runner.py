@@ -412,8 +412,8 @@ class UGATITRunner(CheckedRunner):
             self.call_hook('after_resume', average=average)
         except KeyError as error:
             raise CheckpointError(
-                f'{filename} is no checkpoint of training, it lacks {error}: weights alone are '
-                'taken by load_from, without resume'
+                f'{filename} is no checkpoint of training, it lacks {error}: only its weights '
+                'can be taken, by load_from, without resume'
             ) from error
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f'{filename} does not fit this training: {error}') from error

@@ -30,7 +30,8 @@ from .lines import (
     where,
 )
 
-MEASURED = 5  # iterations of the first estimate; the first of them warms up
+MEASURED = 4  # iterations of the first estimate, after the first, which warms up
+ENOUGH = 10.0  # seconds of it: of slow iterations fewer will do
 
 
 @HOOKS.register_module()
@@ -41,8 +42,9 @@ class ConsoleHook(LateHook):
     folder. Then a bar with the time left, where stderr is a terminal, and a row after the first
     iteration of each start and at the interval of ``default_hooks.logger``
     (:func:`~ugatit_mm.hooks.lines.row`): means of the iterations since the row before. After
-    :data:`MEASURED` iterations the time of all of them; a warning where that is more than a day. At
-    the end, and after Ctrl-C, where everything is and what to type next.
+    :data:`MEASURED` further iterations, or :data:`ENOUGH` seconds of them, the time of all; a
+    warning where that is more than a day. At the end, and after Ctrl-C, where everything is and
+    what to type next.
 
     Of a test: model, data and device, a bar, and the metrics with those of the untranslated
     sources.
@@ -59,6 +61,7 @@ class ConsoleHook(LateHook):
         self._first = 0  # iteration that this start began at
         self._began = 0.0  # when, and when its first iteration ended
         self._warm = 0.0
+        self._told = False  # how fast it is
         self._bar: tqdm | None = None
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
@@ -88,8 +91,10 @@ class ConsoleHook(LateHook):
             left = self._left(runner, done, now)
             self._bar.set_postfix_str('' if left is None else f'eta {clock(left)}', refresh=False)
             self._bar.update()
-        if done == self._first + MEASURED:
-            self._tell_speed(runner, (now - self._warm) / (MEASURED - 1))
+        counted, took = done - self._first - 1, now - self._warm
+        if not self._told and counted and (counted == MEASURED or took >= ENOUGH):
+            self._told = True
+            self._tell_speed(runner, took / counted)
 
     def after_step(self, runner: Runner, done: Done) -> None:
         """Take an iteration's numbers down, and write a row if it is time."""
@@ -113,8 +118,11 @@ class ConsoleHook(LateHook):
     def after_train(self, runner: Runner) -> None:
         """Say where everything is."""
         self._close_bar()
+        done = f'{runner.iter:,}'
+        if runner.iter < runner.max_iters:
+            done += f' of {runner.max_iters:,} (stopped early, the log says why)'
         took = duration(time.monotonic() - self._began)
-        self._show(runner, ['', f'trained until iteration {runner.iter:,}, in {took}'])
+        self._show(runner, ['', f'trained until iteration {done}, in {took}'])
         self._show(runner, where(runner, ended=True))
 
     @master_only

@@ -654,6 +654,7 @@ def test_hooks_by_name(data_root, tmp_path):
         'InterruptHook',
         'FiniteHook',
         'WatchHook',
+        'ConsoleHook',
     ]
     none = {f'default_hooks.{name}': None for name in ('watch', 'sheets', 'rho', 'checkpoint')}
     options = {**TINY_OF['ugatit'], **where, **none, 'experiment_name': 'fewer'}
@@ -664,6 +665,7 @@ def test_hooks_by_name(data_root, tmp_path):
         'BadPicturesHook',
         'InterruptHook',
         'FiniteHook',
+        'ConsoleHook',
     ]
 
 
@@ -702,7 +704,7 @@ def test_a_list_of_hooks_takes_the_place_of_the_named_ones(tmp_path):
     cfg = load_config(tmp_path / 'mine.py')
     assert [hook.type for hook in cfg.custom_hooks] == [hook['type'] for hook in LISTED[:3]]
     assert {*cfg.default_hooks} - {*MMENGINE_HOOKS} == {
-        *('ema', 'rho', 'bad_pictures', 'finite', 'watch')
+        *('ema', 'rho', 'bad_pictures', 'finite', 'watch', 'console')
     }
 
 

@@ -13,20 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmagic.registry import RUNNERS
 from mmengine.runner import Runner
 from PIL import Image
 
-from ugatit_mm.apis import add_options_argument, run_test
+from ugatit_mm.apis import add_options_argument, run_test, run_training
 from ugatit_mm.config import ConfigError, load_config
 from ugatit_mm.datasets.demo_data import make_demo_data
 from ugatit_mm.datasets.drawings import IDEAL
-from ugatit_mm.engine.runner import to_train
 from ugatit_mm.engine.work_dir import WorkDirError, checkpoints_of
 from ugatit_mm.evaluation import Compared, Measurement, WeightsError, compare_folders
 from ugatit_mm.evaluation.extractors import build_extractor
 from ugatit_mm.evaluation.measurements import verdicts
-from ugatit_mm.fields import building
 from ugatit_mm.hooks.ema import averaged
 from ugatit_mm.hooks.sheets import first_images
 from ugatit_mm.visualization import plot_losses, translation_sheet
@@ -79,10 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
     try:
-        with building(cfg):
-            with to_train():
-                runner = RUNNERS.build(cfg)
-            runner.train()
+        runner = run_training(cfg)
     except (ConfigError, WorkDirError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

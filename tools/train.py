@@ -1,8 +1,9 @@
-"""Train: `python tools/train.py configs/ugatit_selfie2anime.py`."""
+"""Train: `python tools/train.py ugatit_selfie2anime`, or `--a daisies --b sunflowers`."""
 
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from ugatit_mm.apis import (
     add_run_arguments,
@@ -13,6 +14,8 @@ from ugatit_mm.apis import (
 )
 from ugatit_mm.config import ConfigError
 from ugatit_mm.converters import CheckpointError
+from ugatit_mm.datasets.two_folders import SplitError, names_of, share_of
+from ugatit_mm.domains import DOMAINS, direction
 from ugatit_mm.engine import PreflightError, WorkDirError
 from ugatit_mm.evaluation import TooFewImagesError, WeightsError
 from ugatit_mm.hooks import NotFiniteError
@@ -20,11 +23,29 @@ from ugatit_mm.hooks import NotFiniteError
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train a translation model.',
+        description='Train a translation model: on two folders of pictures (--a and --b), or on '
+        'the data set of a config.',
         epilog='Options worth knowing: train_cfg.max_iters=100000, randomness.seed=0; of U-GAT-IT '
         'model.recipe=pytorch, model.generator.light=True.',
     )
-    parser.add_argument('config', help='a config file, or the name of one of the package')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help='a config file, or the name of one of the package (ugatit_custom with --a and --b)',
+    )
+    for letter in DOMAINS:
+        parser.add_argument(
+            f'--{letter.lower()}',
+            type=os.path.expanduser,
+            metavar='FOLDER',
+            help=f'pictures of domain {letter}, which has the name of the folder if none is given',
+        )
+    parser.add_argument(
+        '--test',
+        metavar='N',
+        help='pictures of each folder that are kept to test on, a share or a number, 0 for none '
+        '(10%%); they are drawn once and written to WORK_DIR/data/split.json',
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         '--resume',
@@ -42,7 +63,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_run_arguments(parser)
     add_speed_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if (args.a is None) != (args.b is None):
+        parser.error('--a and --b are two folders: give both')
+    if args.a is None and args.test is not None:
+        parser.error('--test splits the folders of --a and --b: give them')
+    if args.a is None and args.config is None:
+        parser.error('give two folders, --a DAISIES --b SUNFLOWERS, or a config')
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,11 +84,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> int:
     try:
+        folders = None if args.a is None else take_folders(args)
         cfg = config_of(args)
         apply_speed(cfg, args.amp, args.lean, args.compile, args.graph)
-    except (OSError, ValueError) as error:
+    except (OSError, SplitError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    if folders is not None:
+        cfg.two_folders = folders
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -68,7 +99,7 @@ def train(args: argparse.Namespace) -> int:
         cfg.restart = True
     try:
         run_training(cfg)
-    except WorkDirError as error:  # on all ranks alike
+    except (SplitError, WorkDirError) as error:  # on all ranks alike
         if os.environ.get('RANK', '0') == '0':
             print(f'error: {error}', file=sys.stderr)
         return 1
@@ -84,6 +115,29 @@ def train(args: argparse.Namespace) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def take_folders(args: argparse.Namespace) -> dict[str, str]:
+    """Set what two folders say of a training in its arguments; return what is split.
+
+    Raises:
+        SplitError: Their names are no names of domains, or ``--test`` is no number.
+        ConfigError: The pictures are given twice.
+    """
+    options = args.cfg_options
+    if 'data_root' in options:
+        raise ConfigError('--a and --b are the data: leave data_root out')
+    given = {x: str(options[f'domains.{x}']) for x in DOMAINS if f'domains.{x}' in options}
+    names = names_of(args.a, args.b, given)
+    args.config = args.config or 'ugatit_custom'
+    default = os.path.join('work_dirs', direction(names, 'B'))
+    args.work_dir = args.work_dir or os.path.expanduser(str(options.get('work_dir', default)))
+    data = Path(args.work_dir, 'data').absolute()
+    options |= {'data_root': str(data), **{f'domains.{x}': names[x] for x in DOMAINS}}
+    test = share_of(data, args.test)
+    if not float(test.removesuffix('%')):
+        options.setdefault('val_cfg', None)
+    return {'a': args.a, 'b': args.b, 'test': test}
 
 
 if __name__ == '__main__':

@@ -210,9 +210,10 @@ def _shortcut(key: str, value: Any) -> Any:
 
 
 def keep_mmengine_hooks(cfg: Config) -> None:
-    """Take all hooks but MMEngine's own out of a config, in place."""
+    """Take all hooks but MMEngine's own and the console out of a config, in place."""
     named = cfg.get('default_hooks') or {}
-    cfg.default_hooks = {name: named[name] for name in named if name in MMENGINE_HOOKS}
+    kept = (*MMENGINE_HOOKS, 'console')
+    cfg.default_hooks = {name: named[name] for name in named if name in kept}
     cfg.custom_hooks = []
 
 

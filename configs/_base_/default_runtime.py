@@ -25,6 +25,7 @@ default_hooks = dict(
     bad_pictures=dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
     finite=dict(type='FiniteHook', patience=10),
     watch=dict(type='WatchHook', interval=500),
+    console=dict(type='ConsoleHook'),  # None: MMEngine's lines on the terminal, all of them
 )
 custom_hooks = []  # yours
 

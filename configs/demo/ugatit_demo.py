@@ -21,10 +21,7 @@ default_hooks = dict(
     rho=dict(interval=50),
     bad_pictures=None,
     watch=None,  # its first warning would come after 2000 iterations
-    # A higher priority than its own: the bar moves before a hook can stop the training.
-    progress=dict(type='ProgressBarHook', priority='LOW'),
 )
 val_evaluator = test_evaluator = [dict(type='TransStats')]
 log_processor = dict(window_size=50)
-log_level = 'WARNING'  # the progress bar instead of log lines; vis_data/ has them all
 randomness = dict(seed=0)

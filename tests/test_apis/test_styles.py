@@ -311,7 +311,7 @@ def test_the_test_writes_styles_and_measures_the_first(
     drawn = "drawn by seed {} and the file's name"
     zero, four = drawn.format(0), drawn.format(4)
     assert said == {'plain': zero, 'two': zero, 'four': four, 'lent': 'of 1.png'}
-    assert f'Each picture is measured in one style: {four}' in capsys.readouterr().out
+    assert f'each picture is measured in one style: {four}' in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -175,7 +175,7 @@ def test_resume_with_another_learning_rate(config, tmp_path, capfd):
     apply_speed(cfg, amp='bfloat16')
     cfg.resume = True
     run_training(cfg)
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     field = 'optim_wrapper.{}.optimizer'.format
     for line in (
         f'{field("generators")}.lr was 0.0001 and is 5e-05',

@@ -234,7 +234,7 @@ def test_the_best_of_another_work_dir_and_of_another_score_is_left(config, monke
     assert [path.name for path in Path(cfg.work_dir).glob('best_*')] == ['best_one_iter_2.pth']
     assert best.is_file()
     run_training(config(resume=True, **options('two')))
-    assert 'save_best is two: the best score until here, of best_one' in capfd.readouterr().out
+    assert 'save_best is two: the best score until here, of best_one' in capfd.readouterr().err
     names = sorted(path.name for path in best.parent.glob('best_*'))
     assert names == ['best_one_iter_2.pth', 'best_two_iter_4.pth']
 
@@ -394,7 +394,7 @@ def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd)
     cfg = config(data_root=str(other), resume=True)
     assert run_training(cfg).train_loop.position == 4
     said = 'len_a was 6 and is 5: training goes on at the same sample, but not as it would have'
-    assert said in capfd.readouterr().out
+    assert said in capfd.readouterr().err
 
 
 def test_other_names_of_the_domains_are_not_resumed(config):

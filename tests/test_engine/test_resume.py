@@ -113,11 +113,11 @@ def test_a_models_own_state_goes_on(tmp_path, monkeypatch, capfd):
     assert len(whole) == 1 and len(whole[0]['seen']) == 4
     parts = read_checkpoint(train(tmp_path, 'parts', 4, 'whole/iter_2.pth'))['ugatit']['model']
     assert_same(whole, parts)
-    assert 'start without' not in capfd.readouterr().out
+    assert 'start without' not in capfd.readouterr().err
     last = read_checkpoint(train(tmp_path, 'late', 4, 'before/iter_2.pth'))['ugatit']['model']
     assert_same(whole[0]['seen'][2:], last[0]['seen'])
     said = "the checkpoint has the model's own state of 0 ranks: the others of 1 start without"
-    assert said in capfd.readouterr().out
+    assert said in capfd.readouterr().err
 
 
 def train_two_ranks(root: Path) -> None:

@@ -342,20 +342,20 @@ def test_switched_on_and_off_on_the_way(runs, capfd):
     plain, both = runs('plain'), runs('both', **EMA)
     capfd.readouterr()
     off = runs('off', resume='both')
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert 'default_hooks.ema.momentum was 0.3 and is None' in said
     assert 'training goes on with the weights that learn' in said
     for key in ('state_dict', 'optimizer'):
         assert_same(off[key], plain[key])
     assert 'ema_state_dict' not in off
     on = runs('on', resume='plain', **EMA)
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert 'default_hooks.ema.momentum was None and is 0.3' in said
     assert 'the average begins here' in said
     assert_same(trains(on), translating(plain['state_dict']))
     assert on['ema_state_dict']['steps'] == 2
     other = runs('other', resume='both', **{'default_hooks.ema.momentum': 0.4})
-    assert 'default_hooks.ema.momentum was 0.3 and is 0.4' in capfd.readouterr().out
+    assert 'default_hooks.ema.momentum was 0.3 and is 0.4' in capfd.readouterr().err
     assert_same(trains(other), trains(both))
 
 
@@ -385,7 +385,7 @@ def test_files_of_mmengines_hook(runs, capfd):
         torch.testing.assert_close(ours['state_dict'][key], value, atol=1e-7, rtol=1e-6)
     off = runs('theirs_off', resume='theirs')
     assert_same(off['state_dict'], plain['state_dict'])
-    assert 'custom_hooks.0.momentum was 0.3 and is None' in capfd.readouterr().out
+    assert 'custom_hooks.0.momentum was 0.3 and is None' in capfd.readouterr().err
 
 
 def of_stub() -> tuple[TranslationEMAHook, Any, dict]:

@@ -1,11 +1,9 @@
 """What the hooks promise beyond the end-to-end tests."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from ugatit_mm.files import output_names
-from ugatit_mm.hooks import ProgressBarHook, TranslationSheetHook
+from ugatit_mm.hooks import TranslationSheetHook
 
 
 def test_each_source_gets_a_name_of_its_own():
@@ -29,18 +27,6 @@ def test_names_that_cannot_be_told_apart_are_refused():
 
 
 def test_sheet_hook_refuses_what_it_cannot_do():
-    for fields in ({'interval': 0}, {'num_images': 0}, {'num_styles': 0}):
+    for fields in ({'interval': 0}, {'num_images': 0}, {'num_styles': 0}, {'early': [5, 0]}):
         with pytest.raises(ValueError, match='must be 1 or more'):
             TranslationSheetHook(**fields)
-
-
-def test_progress_bar_shows_iterations_time_left_and_losses(capsys):
-    hook = ProgressBarHook(interval=0)
-    runner = SimpleNamespace(max_iters=4, iter=1)
-    hook.before_train(runner)
-    for loss in (12.5, 11.25, 10.125):
-        hook.after_train_iter(runner, 0, outputs={'loss_g': loss, 'loss_cycle_A': 1.0})
-    hook.after_train(runner)
-    shown = capsys.readouterr().err
-    assert '4/4' in shown and '<' in shown and 'loss_g=10.12' in shown
-    assert 'loss_cycle_A' not in shown

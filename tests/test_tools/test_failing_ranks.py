@@ -216,7 +216,7 @@ def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd
     cfg.work_dir, cfg.resume = str(tmp_path / 'one'), True
     cfg.load_from = str(expected.with_name('iter_4.pth'))
     run_training(cfg)
-    log = capfd.readouterr().out
+    log = capfd.readouterr().err
     assert 'world_size was 2 and is 1: training goes on at the same sample' in log
     assert 'batch_size was 1 and is 2: ' in log
     ours, theirs = (saved_weights(path) for path in (tmp_path / 'one' / 'iter_6.pth', expected))

@@ -424,7 +424,7 @@ def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
     with open(log, 'w') as stream:
         process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=stream, stderr=stream)
         deadline = time.time() + 120
-        while 'Iter(train) [  2/400]' not in log.read_text():
+        while 'iter 2/400 ' not in log.read_text():
             assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ import torch
 from helpers import (
     ROOT,
     TINY,
+    TINY_OF,
     as_arguments,
     family,
     free_port,
@@ -68,9 +69,11 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, mo
     options[-1] = 'train_cfg.max_iters=4'
     assert load_tool('train').main([*train, '--resume', '--cfg-options', *options]) == 0
     said = capfd.readouterr().out
-    assert re.search(r'Iter\(train\) +\[3/4\]', said)
-    assert not re.search(r'Iter\(train\) +\[1/4\]', said)
-    assert 'eta: ' in said and 'loss_cycle_A' in said and 'red2blue/colour' in said
+    assert re.findall(r'^iter (\d/\d)', said, re.M) == ['3/4', '4/4']
+    assert ' cycle ' in said and 'red2blue | colour ' in said
+    log = max(work.glob('*/*.log')).read_text()
+    assert re.findall(r'Iter\(train\) +\[(\d/\d)\]', log) == ['3/4', '4/4']
+    assert 'eta: ' in log and 'loss_cycle_A' in log and 'red2blue/colour' in log
 
     # The config that the run left behind needs no options, and nothing of where it started.
     out = tmp_path / 'out'
@@ -85,7 +88,7 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, mo
     assert (out / 'sheet_red2blue.png').is_file()
 
     sheets = sorted(f.name for f in work.glob('*/vis_data/vis_image/*.png'))
-    assert sheets == [f'sheet_{d}_{i}.png' for d in ('blue2red', 'red2blue') for i in (2, 4)]
+    assert sheets == [f'sheet_{d}_{i}.png' for d in ('blue2red', 'red2blue') for i in (1, 2, 4)]
     assert list(work.glob('*/vis_data/events.out.tfevents*'))
     losses = read_scalars(work)
     assert [step for step, _ in losses['loss_g']] == [1, 2, 3, 4]
@@ -161,7 +164,7 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, 
             start_new_session=True,
         )
         deadline = time.time() + 120
-        while not re.search(r'\[ *5/100000', log.read_text()):
+        while 'iter 5/100000 ' not in log.read_text():
             assert time.time() < deadline, 'no fifth iteration'
             assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.2)
@@ -320,3 +323,133 @@ def test_slurm_asks_for_what_was_set(tmp_path: Path):
     for word in ('--ntasks=4', '--gres=gpu:4', '--mem=8G', '--time=1', 'a config.py', 'work dir'):
         assert word in words
     assert words[-3:] == ['--launcher', 'slurm', '--amp']
+
+
+@pytest.fixture
+def two_folders(data_root: Path, tmp_path: Path) -> list[str]:
+    """The words that begin a training on two folders, with tiny networks."""
+    words = []
+    for option, part in (('--a', 'trainA'), ('--b', 'trainB')):
+        folder = tmp_path / {'--a': 'red', '--b': 'blue'}[option]
+        shutil.copytree(data_root / part, folder)
+        words += [option, str(folder)]
+    return words
+
+
+def options_of(**options) -> list[str]:
+    return ['--cfg-options', *as_arguments(TINY | options)]
+
+
+def test_two_folders_train_resume_and_test(two_folders, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, work = load_tool('train'), tmp_path / 'work_dirs' / 'red2blue'
+    short = {'train_cfg.max_iters': 2}
+    assert train.main([*two_folders, '--test', '2', *options_of(**short)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    red, blue = two_folders[1::2]
+    assert lines[0].endswith(': red and blue')
+    assert lines[1] == (
+        f'data        red 4 and 2 to test, blue 3 and 2 to test; in {work}/data (symbolic links '
+        f'of {red} and {blue}; split.json)'
+    )
+    assert {path.name for path in work.glob('sheets/red2blue_*.png')} == {
+        'red2blue_1.png',
+        'red2blue_2.png',
+    }
+    before = (work / 'data' / 'split.json').read_text()
+    assert train.main([*two_folders, *options_of(**short)]) == 1
+    assert 'holds a training: --resume goes on from iter_2.pth' in capfd.readouterr().err
+    assert train.main([*two_folders, '--resume', *options_of()]) == 0  # with the test as it was
+    assert (work / 'iter_4.pth').is_file()
+    assert (work / 'data' / 'split.json').read_text() == before
+    # The config that is left behind needs neither the folders nor an option.
+    config, weights = work / 'ugatit_custom.py', work / 'iter_4.pth'
+    assert train.main([str(config), '--work-dir', str(work), '--resume']) == 0
+    assert load_config(config).train_dataloader.dataset.data_root == str(work / 'data')
+    words = [str(config), str(weights), '--work-dir', 'test', '--out-dir', 'out']
+    assert load_tool('test').main(words) == 0
+    assert len(list((tmp_path / 'out' / 'red2blue').iterdir())) == 2
+    check = load_tool('dataset_converters/check')
+    check.main([str(work / 'data'), '--min-size', '8'])
+    assert 'missing' not in capfd.readouterr().out
+
+    capfd.readouterr()
+    assert train.main([*two_folders, '--test', '3', '--restart', *options_of(**short)]) == 1
+    assert capfd.readouterr().err == (
+        f'error: {work}/data was split with --test 2, not 3: leave it out, or choose another '
+        '--work-dir\n'
+    )
+
+
+def test_two_folders_without_a_test_have_no_validation(two_folders, tmp_path, capfd):
+    work = tmp_path / 'work'
+    words = ['munit_custom', *two_folders, '--test', '0', '--work-dir', str(work)]
+    tiny = as_arguments(TINY_OF['munit'] | {'train_cfg.max_iters': 1, 'domains.B': 'sea'})
+    assert load_tool('train').main([*words, '--cfg-options', *tiny]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith('model       MUNIT') and lines[0].endswith(': red and sea')
+    assert lines[1].startswith(f'data        red 6, sea 5; in {work}/data (symbolic links of ')
+    assert load_config(work / 'munit_custom.py').val_cfg is None
+    # Also where --test is not said again.
+    assert (
+        load_tool('train').main([*words[:5], *words[7:], '--resume', '--cfg-options', *tiny]) == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--a', 'red'], '--a and --b are two folders: give both'),
+        (['ugatit_custom', '--test', '5'], '--test splits the folders of --a and --b: give them'),
+        ([], 'give two folders, --a DAISIES --b SUNFLOWERS, or a config'),
+    ],
+)
+def test_half_of_what_two_folders_need_is_refused(words, said, capsys):
+    with pytest.raises(SystemExit):
+        load_tool('train').main(words)
+    assert said in capsys.readouterr().err
+
+
+def test_what_two_folders_cannot_be_leaves_no_work_dir(two_folders, tmp_path, capfd):
+    train, work = load_tool('train'), ['--work-dir', str(tmp_path / 'work')]
+    same = ['--a', two_folders[1], '--b', str(tmp_path / 'data' / 'testB' / '..' / 'red')]
+    for words, said in (
+        ([*two_folders, '--test', '90'], '--test 90 leaves none to train on: '),
+        ([*two_folders, '--resume'], 'nothing to resume in '),
+        (same, "both folders are called 'red': name the domains, "),
+        ([*two_folders, '--cfg-options', 'data_root=x'], 'are the data: leave data_root out'),
+    ):
+        given = words if '--cfg-options' in words else [*words, *options_of()]
+        assert train.main([*given[:4], *work, *given[4:]]) == 1
+        error = capfd.readouterr().err
+        assert error.startswith('error: ') and said in error and error.count('\n') == 1
+        assert not (tmp_path / 'work').exists()
+
+
+def test_a_training_of_a_config_is_not_resumed_with_two_folders(
+    two_folders, data_root, tmp_path, capfd
+):
+    work = train_here(data_root, tmp_path / 'work', **{'train_cfg.max_iters': 2})
+    capfd.readouterr()
+    words = [*two_folders, '--work-dir', str(work), '--resume', *options_of()]
+    assert load_tool('train').main(words) == 1
+    assert capfd.readouterr().err == (
+        f'error: the training in {work} was not started with --a and --b: resume it with its '
+        'config\n'
+    )
+
+
+def train_a_rank_on_two_folders(words: list[str]) -> None:
+    assert load_tool('train').main(words) == 0
+
+
+@pytest.mark.slow
+def test_two_ranks_split_once_and_one_speaks(two_folders, tmp_path):
+    work = tmp_path / 'work'
+    words = [*two_folders, '--work-dir', str(work), '--launcher', 'pytorch']
+    words += options_of(**{'train_cfg.max_iters': 2, 'train_cfg.val_interval': 9})
+    in_ranks(train_a_rank_on_two_folders, tmp_path, words)
+    first, second = ((tmp_path / f'rank{rank}.log').read_text() for rank in (0, 1))
+    assert 'iter 2/2 | D ' in first and 'data        red 5 and 1 to test, blue 4' in first
+    assert 'iter ' not in second and 'data ' not in second and 'warning: ' not in second
+    assert (work / 'iter_2.pth').is_file()

@@ -127,6 +127,7 @@ def soak(folder: Path, iters: int, workers: int, interval: int, every: int) -> l
         'default_hooks.sheets.interval': every,
         'randomness.seed': 0,
         'log_level': 'WARNING',
+        'default_hooks.console': None,
     }
     for loader in ('train_dataloader', 'val_dataloader'):
         options[f'{loader}.num_workers'] = workers

@@ -33,7 +33,7 @@ from ..models.base import UnpairedTranslation
 from ..version import __version__
 from ..visualization import plot_losses, read_scalars
 
-SHEET = re.compile(r'sheet_(.+)_(\d+)\.png')
+SHEET = re.compile(r'(?:sheet_)?(.+)_(\d+)\.png')
 VECTOR = re.compile(r'parametrizations\.weight\.\d+\.[uv]$')  # of the spectral norm, not learned
 
 
@@ -209,12 +209,17 @@ def newest_checkpoint(folder: Path) -> tuple[str | None, dict[str, Any], str | N
 
 
 def newest_sheets(folder: Path) -> list[dict[str, Any]]:
-    """The newest picture sheet of each direction."""
+    """The newest picture sheet of each direction, by start and iteration.
+
+    Those of ``sheets/`` count only where the visualiser wrote no files: its starts tell what was
+    trained again after a resume.
+    """
     newest: dict[str, tuple[tuple[str, int], Path]] = {}
-    for path in folder.glob('*/vis_data/vis_image/sheet_*.png'):
+    paths = [*folder.glob('*/vis_data/vis_image/sheet_*.png')] or [*folder.glob('sheets/*.png')]
+    for path in paths:
         if found := SHEET.fullmatch(path.name):
-            # Starts are named by their time; what is trained anew counts as it was the last time.
-            key = (path.parts[-4], int(found[2]))
+            start = path.parts[-4] if path.parent.name == 'vis_image' else ''
+            key = (start, int(found[2]))  # starts are named by their time
             if found[1] not in newest or newest[found[1]][0] < key:
                 newest[found[1]] = (key, path)
     return [

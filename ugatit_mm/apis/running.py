@@ -20,12 +20,15 @@ from mmengine.runner import Runner
 
 from ..config import keep_mmengine_hooks
 from ..converters import load_weights, naming, weights_of
+from ..datasets.two_folders import SplitError
 from ..engine.preflight import images_of, tested_directions
 from ..engine.replay import Replay
 from ..engine.runner import to_train
+from ..engine.terminal import SHOWN, warnings_in_log
 from ..engine.warm_start import tell_domains
 from ..engine.work_dir import LOCK, WorkDirError, unlock
 from ..evaluation import MetricError, StyleDiversity
+from ..evaluation.evaluator import measured
 from ..evaluation.results import results_of, with_metrics, write_results
 from ..fields import ConfigError, building
 from ..models.base import StyleChoice, UnpairedTranslation, unwrap
@@ -41,11 +44,14 @@ def run_training(cfg: Config) -> Runner:
 
     Args:
         cfg: ``cfg.resume`` goes on from the newest checkpoint of the work dir, or from
-            ``cfg.load_from``; ``cfg.restart`` sets a training that is in the work dir aside.
+            ``cfg.load_from``; ``cfg.restart`` sets a training that is in the work dir aside;
+            ``cfg.two_folders``, arguments of
+            :func:`~ugatit_mm.datasets.two_folders.split_folders`, are split.
 
     Raises:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
         ConfigError: A value of the config does not fit, or training lacks one.
+        SplitError: The two folders cannot be split, or are split otherwise.
         WorkDirError: The work dir holds a training and neither of the two is said, another process
             trains there, or there is nothing to resume.
     """
@@ -55,12 +61,12 @@ def run_training(cfg: Config) -> Runner:
     is_new = not os.path.isdir(cfg.work_dir)
     # Pinned pages go to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
-    with _ranks(cfg), building(cfg):
+    with _ranks(cfg), building(cfg), warnings_in_log(cfg):
         try:
             with to_train():
                 runner = RUNNERS.build(cfg)
             runner.train()
-        except WorkDirError:
+        except (SplitError, WorkDirError):
             if is_new:  # a name that was mistyped leaves no folder
                 with suppress(OSError):
                     Path(cfg.work_dir, LOCK).unlink()
@@ -128,36 +134,34 @@ def run_test(
         cfg.custom_hooks.append(hook)
     # MMEngine keeps runners by name; a second one in a process needs a name of its own.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
-    with _ranks(cfg), building(cfg):
+    with _ranks(cfg), building(cfg), warnings_in_log(cfg):
         runner = RUNNERS.build(cfg)
         model = unwrap(runner.model)
         with naming(checkpoint):
             load_weights(model, weights_of(content, model.TRANSLATES), model.TRANSLATES)
         tell_domains(model, content, os.fspath(checkpoint))
-        measured = runner.test_loop.evaluator.metrics
-        model.chosen = _chosen(model, cfg, checkpoint, style, styles, measured)
+        wanted = runner.test_loop.evaluator.metrics
+        runner.logger.info(f'weights     {checkpoint}', extra=SHOWN)
+        model.chosen = _chosen(model, cfg, checkpoint, style, styles, wanted)
         model.translate = Replay(model)
         meta = content.get('meta')
         meta = meta if isinstance(meta, dict) else {}
         results = results_of(cfg, checkpoint, meta, digest.hexdigest())
         results['style'] = _in_words(model, style)
         if results['style']:
-            runner.logger.info('Each picture is measured in one style: %s', results['style'])
+            said = f'each picture is measured in one style: {results["style"]}'
+            runner.logger.info(said, extra=SHOWN)
         metrics = dict(runner.test())
         evaluator, path = runner.test_loop.evaluator, results_path(cfg, checkpoint)
         failed = getattr(evaluator, 'failed', {})
         if is_main_process():
-            measurements, untranslated = (
-                [
-                    measurement
-                    for metric in getattr(evaluator, 'working', evaluator.metrics)
-                    for measurement in getattr(metric, name, ())
-                ]
-                for name in ('measurements', 'untranslated')
-            )
+            measurements, untranslated = measured(evaluator)
             directions = tested_directions(model, images_of(runner.test_dataloader.dataset))
             found = with_metrics(results, metrics, measurements, failed, directions, untranslated)
             write_results(path, found)
+            runner.logger.info(f'results     {path}', extra=SHOWN)
+            if out_dir is not None:
+                runner.logger.info(f'pictures    {out_dir}', extra=SHOWN)
     if failed:
         said = '; '.join(f'{name} failed: {why}' for name, why in failed.items())
         raise MetricError(f'{said} (everything else is in {path})')

@@ -27,6 +27,7 @@ from ..domains import other
 from ..evaluation import TransEvaluator, TransMetric
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation, unwrap
 from ..models.base.images import check_size
+from .terminal import SHOWN
 
 TOGETHER = (
     ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -262,7 +263,7 @@ def _tell_frozen(runner: Any) -> None:
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
     said = f'{", ".join(model.frozen)}: {counts[False]:,} of {sum(counts.values()):,} weights'
-    runner.logger.info(f'frozen: {said}')
+    runner.logger.info(f'frozen: {said}', extra=SHOWN)
     drawn = [n for n in model.frozen if not any(k.startswith(f'{n}.') for k in runner.loaded)]
     if drawn:
         runner.logger.warning(
@@ -362,8 +363,7 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
         if not isinstance(get_file_backend(hook.out_dir, backend_args=None), LocalBackend):
             return
         folder = os.path.join(hook.out_dir, os.path.basename(folder.rstrip(os.sep)))
-    place = Path(folder).absolute()
-    there = next(path for path in (place, *place.parents) if path.exists())
+    there = nearest(folder)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise PreflightError(
             f'checkpoints go to {folder}, but {there} '
@@ -372,20 +372,35 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
     needed, free = checkpoint_size(runner, hook), shutil.disk_usage(there).free
     if needed > free:
         raise PreflightError(
-            f'a checkpoint takes about {_gigabytes(needed)}, and {there} has {_gigabytes(free)} '
+            f'a checkpoint takes about {gigabytes(needed)}, and {there} has {gigabytes(free)} '
             'free: make room, or set --work-dir to another disk'
         )
 
 
+def nearest(folder: str) -> Path:
+    """The folder, or the nearest of those above it that is there."""
+    place = Path(folder).absolute()
+    return next(path for path in (place, *place.parents) if path.exists())
+
+
 def checkpoint_size(runner: Any, hook: CheckpointHook) -> int:
     """Bytes of a checkpoint, about: weights, averages, and what the optimisers keep of each."""
+    return kept_size(runner) + (moments_size(runner) if hook.save_optimizer else 0)
+
+
+def kept_size(runner: Any) -> int:
+    """Bytes of weights, buffers and averages."""
     model = unwrap(runner.model)
     total = sum(tensor.nbytes for tensor in model.state_dict().values())
     for each in runner.hooks:  # averages of weights
         if hasattr(each, 'averaged'):
             total += sum(weight.nbytes for weight in each.averaged(model).values())
-    if not hook.save_optimizer:
-        return total
+    return total
+
+
+def moments_size(runner: Any) -> int:
+    """Bytes that the optimisers keep of each weight that learns, about."""
+    total = 0
     for wrapper in runner.optim_wrapper.values():
         group = wrapper.optimizer.param_groups[0]
         # Two moments of Adam, of a byte each for LeanAdam; a momentum of others.
@@ -396,5 +411,6 @@ def checkpoint_size(runner: Any, hook: CheckpointHook) -> int:
     return total
 
 
-def _gigabytes(count: int) -> str:
+def gigabytes(count: int) -> str:
+    """Bytes in words: ``'3.2 GB'``, ``'41 MB'``."""
     return f'{count / 1e9:.1f} GB' if count >= 1e9 else f'{count / 1e6:.0f} MB'

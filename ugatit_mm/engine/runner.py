@@ -41,11 +41,13 @@ from ..converters import (
     weights_of,
 )
 from ..converters.files import save
+from ..datasets.two_folders import SPLIT, SplitError, split_folders
 from ..models.base import unwrap
 from .averages import take_average
 from .changes import go_on, other_settings, settings_of
 from .preflight import CheckedRunner
 from .random_state import random_state
+from .terminal import SHOWN, has_console, use_terminal
 from .warm_start import domains_of, load_parts, tell_domains
 from .work_dir import WorkDirError, checkpoints_of, claim, new_start, unlock
 
@@ -76,6 +78,8 @@ class UGATITRunner(CheckedRunner):
     - A work dir takes one training at a time. One that holds a training refuses a new one, unless
       the config says ``restart=True``, which sets the old one aside. Neither this nor
       ``resume=True`` is in the config that the training leaves there.
+    - ``two_folders`` of a config, arguments of :func:`split_folders`, are split into ``data`` in
+      the work dir, by the first rank.
     - Reading runs no code of the file, and errors name it.
 
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
@@ -100,10 +104,12 @@ class UGATITRunner(CheckedRunner):
 
         Raises:
             WorkDirError: The training cannot start in this work dir, on all ranks alike.
+            SplitError: So with the two folders.
         """
         super().setup_env(env_cfg)
         cfg = self.cfg
         self._restart = bool(cfg.pop('restart', False))
+        self._folders = cfg.pop('two_folders', None)
         if _to_train.get():
             self._claim(bool(cfg.get('resume')), cfg.get('load_from'))
         if cfg.get('resume'):  # of this start: not of one from the config that is left behind
@@ -122,16 +128,32 @@ class UGATITRunner(CheckedRunner):
             try:
                 restarts = _restarts()
                 result[0] = claim(self.work_dir, resume, file, self._restart, restarts, own)
-            except (WorkDirError, OSError) as error:
+                if self._folders:
+                    result[0] += self._split_folders(resume and file is None)
+            except (WorkDirError, SplitError, OSError) as error:
                 result[0] = error
         broadcast_object_list(result)
         if isinstance(result[0], Exception):
             raise result[0]
         self._notes, self._claimed = result[0], True
 
+    def _split_folders(self, resume: bool) -> list[str]:
+        data = Path(self.work_dir, 'data')
+        if resume and not (data / SPLIT).is_file():
+            raise SplitError(
+                f'the training in {self.work_dir} was not started with --a and --b: resume it with '
+                'its config'
+            )
+        return split_folders(data=data, **self._folders)
+
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build MMEngine's logger, and say what was found in the work dir."""
+        """Build MMEngine's logger, and say what was found in the work dir.
+
+        With ``default_hooks.console`` the log is for the file, see :class:`TerminalHandler`.
+        """
         logger = super().build_logger(*args, **kwargs)
+        if has_console(self.cfg):
+            use_terminal(logger)
         for note in self._notes:
             logger.warning(note)
         return logger
@@ -340,7 +362,8 @@ class UGATITRunner(CheckedRunner):
         self.loaded |= state.keys()
         tell_domains(model, checkpoint, filename)
         self._has_loaded = True
-        self.logger.info(f'Load checkpoint from {filename}')
+        said = f'Load checkpoint from {filename}'
+        self.logger.info(said, extra=None if strict else SHOWN)  # a resume says more
         return checkpoint
 
     def resume(
@@ -389,13 +412,13 @@ class UGATITRunner(CheckedRunner):
             self.call_hook('after_resume', average=average)
         except KeyError as error:
             raise CheckpointError(
-                f'{filename} is no checkpoint of training, it lacks {error}: weights alone are '
-                'taken by load_from, without resume'
+                f'{filename} is no checkpoint of training, it lacks {error}: only its weights '
+                'can be taken, by load_from, without resume'
             ) from error
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f'{filename} does not fit this training: {error}') from error
         self._has_loaded = True
-        self.logger.info(f'resumed from {filename} at iteration {self.iter}')
+        self.logger.info(f'resumed from {filename} at iteration {self.iter}', extra=SHOWN)
 
     def _check_domains(self, filename: str, checkpoint: dict[str, Any]) -> None:
         """See that the names are the same: logs, scores and sheets would be of four domains."""

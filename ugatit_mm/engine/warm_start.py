@@ -10,6 +10,7 @@ from ..converters.networks import check_weights
 from ..messages import listed
 from ..models.base import UnpairedTranslation
 from .preflight import PreflightError, refusing
+from .terminal import SHOWN
 
 
 def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[str]:
@@ -49,7 +50,8 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
         if twice := found.keys() & part.keys():
             raise PreflightError(f'load_from gives {sorted(twice)[0]} twice')
         found |= part
-        MMLogger.get_current_instance().info(f'{name} is loaded from {file}: {len(part)} weights')
+        said = f'{name} is loaded from {file}: {len(part)} weights'
+        MMLogger.get_current_instance().info(said, extra=SHOWN)
     model.load_state_dict(own | found)
     return set(found)
 
@@ -90,4 +92,5 @@ def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: s
             f'{domains.get(letter, letter)} (now {name})'
             for letter, name in model.domain_names.items()
         )
-        MMLogger.get_current_instance().info(f'the weights of {file} are of {words}')
+        said = f'the weights of {file} are of {words}'
+        MMLogger.get_current_instance().info(said, extra=SHOWN)

@@ -21,7 +21,7 @@ NUMBER = re.compile(r'\d+')
 START = re.compile(r'\d{8}_\d{6}(_\d+)?')  # a folder of logs and sheets, named by its time
 FILES = (
     *('iter_*.pth', 'epoch_*.pth', 'best_*.pth', 'last_checkpoint', 'last_validation'),
-    *('results_*.json', 'report.html'),
+    *('results_*.json', 'report.html', 'sheets'),
 )
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -160,7 +160,7 @@ def set_aside(work_dir: PathLike, own: str = '') -> Path:
     """Move a training into a folder of its own inside its work dir; return that folder.
 
     Checkpoints, logs, sheets, results and the report are moved, configs are copied. What is not of
-    a training stays, and so does the folder ``own`` of the start that asks for it.
+    a training stays, also its data, and the folder ``own`` of the start that asks for it.
 
     Raises:
         WorkDirError: Its checkpoints lie elsewhere, where the next training would write over them.

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import EVALUATOR
 
 from ..messages import first_line
+from .measurements import Measurement
 
 
 class MetricError(RuntimeError):
@@ -103,3 +104,12 @@ class TransEvaluator(Evaluator):
             yield
         except Exception as error:
             self._broken[index] = first_line(error)
+
+
+def measured(evaluator: Evaluator) -> tuple[list[Measurement], list[Measurement]]:
+    """The measurements of the metrics that did not fail, and those of the untranslated sources."""
+    working = getattr(evaluator, 'working', evaluator.metrics)
+    return (
+        [each for metric in working for each in getattr(metric, 'measurements', ())],
+        [each for metric in working for each in getattr(metric, 'untranslated', ())],
+    )

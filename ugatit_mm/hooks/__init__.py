@@ -2,11 +2,11 @@
 
 from .bad_pictures import BadPicturesHook
 from .checkpoint import UGATITCheckpointHook
+from .console import ConsoleHook
 from .ema import TranslationEMAHook
 from .finite import FiniteHook, NotFiniteError
 from .interrupt import InterruptHook
 from .late import LateHook, LateRuntimeInfoHook
-from .progress import ProgressBarHook
 from .provenance import ProvenanceHook
 from .sheets import TranslationSheetHook
 from .watch import WatchHook
@@ -14,12 +14,12 @@ from .writer import SaveTranslationsHook
 
 __all__ = [
     'BadPicturesHook',
+    'ConsoleHook',
     'FiniteHook',
     'InterruptHook',
     'LateHook',
     'LateRuntimeInfoHook',
     'NotFiniteError',
-    'ProgressBarHook',
     'ProvenanceHook',
     'SaveTranslationsHook',
     'TranslationEMAHook',

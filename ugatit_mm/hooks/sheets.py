@@ -1,5 +1,7 @@
 """Picture sheets during training."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mmagic.registry import HOOKS
@@ -7,11 +9,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..datasets.random_state import seeded
 from ..domains import DOMAINS, other
+from ..files import remove_unfinished, whole
 from ..messages import check_counts
 from ..models.base import unwrap
 from ..visualization import translation_sheet
@@ -20,56 +24,105 @@ from .ema import averaged
 
 @HOOKS.register_module()
 class TranslationSheetHook(Hook):
-    """Write a sheet of the model's ``columns`` for each direction at an interval.
+    """Write a sheet of the model's ``columns`` for each direction: early, regularly, at the end.
 
     The first images of the validation set are shown, in evaluation mode and without gradients,
     one at a time, so that a sheet needs less memory than a step. Without a validation they are
     images of the training set, the same ones each time. Where :class:`TranslationEMAHook` is on,
-    its averages translate. The visualiser's backends receive the sheet as
-    ``sheet_<source>2<target>``.
+    its averages translate.
+
+    A sheet is the file ``WORK_DIR/sheets/DIRECTION_ITERATION.png``, whole or not there; an
+    iteration that is trained again after a resume writes its own again. The visualiser's backends
+    receive it as ``sheet_<source>2<target>``. One that cannot be written (full disk) is an error in
+    the log, and training goes on.
 
     Args:
         interval: Iterations between two sheets.
         num_images: Images of each domain.
         num_styles: Styles of each image, of a model that has some.
+        early: Further iterations.
 
     Raises:
-        ValueError: One is below 1.
+        ValueError: A number that is below 1.
     """
 
-    priority = 'BELOW_NORMAL'
+    priority = 'BELOW_NORMAL'  # before the checkpoint: what goes on from it has its sheet
 
-    def __init__(self, interval: int = 1000, num_images: int = 4, num_styles: int = 3) -> None:
+    def __init__(
+        self,
+        interval: int = 1000,
+        num_images: int = 4,
+        num_styles: int = 3,
+        early: Sequence[int] = (1, 100),
+    ) -> None:
         check_counts(interval=interval, num_images=num_images, num_styles=num_styles)
+        for iteration in early:
+            check_counts(early=iteration)
         self.interval = interval
         self.num_images = num_images
         self.num_styles = num_styles
+        self.early = early
         self._images: dict[str, Tensor] | None = None
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Clear away what a killed run was writing."""
+        remove_unfinished(sheets_folder(runner))
 
     @master_only
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Write the sheets if it is time."""
-        if self.every_n_train_iters(runner, self.interval):
-            self.write(runner, runner.iter + 1)
+        done = runner.iter + 1
+        if (
+            done in self.early
+            or self.every_n_train_iters(runner, self.interval)
+            or self.is_last_train_iter(runner)
+        ):
+            self.write(runner, done)
 
-    def write(self, runner: Runner, step: int) -> None:
-        """Write the sheets of all directions."""
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Write those of the end that are not there: training was stopped early."""
+        self.write(runner, runner.iter, again=False)
+
+    def write(self, runner: Runner, step: int, again: bool = True) -> None:
+        """Write the sheets of all directions.
+
+        Args:
+            runner: The runner.
+            step: The iteration.
+            again: Also those that are there.
+        """
         model = unwrap(runner.model)
         for target in model.targets():
+            path = sheets_folder(runner) / f'{model.direction(target)}_{step}.png'
+            if path.exists() and not again:
+                continue
             images = self._shown(runner, model).get(other(target))
             if images is None:  # a test set of one domain
                 continue
             with averaged(runner):
                 sheet = translation_sheet(model, images, target, self.num_styles)
             runner.visualizer.add_image(f'sheet_{model.direction(target)}', sheet, step)
+            try:
+                path.parent.mkdir(exist_ok=True)
+                with whole(path, durable=False) as building:
+                    Image.fromarray(sheet).save(building)
+            except OSError as error:
+                runner.logger.error(f'{path} could not be written ({error}); training goes on')
 
     def _shown(self, runner: Runner, model: nn.Module) -> dict[str, Tensor]:
         if self._images is None:
             loop = runner.train_loop if runner.val_loop is None else runner.val_loop
             self._images = first_images(loop.dataloader.dataset, model, self.num_images)
         return self._images
+
+
+def sheets_folder(runner: Runner) -> Path:
+    """Where the sheets of a training are."""
+    return Path(runner.work_dir) / 'sheets'
 
 
 def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Tensor]:

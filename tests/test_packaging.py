@@ -125,7 +125,7 @@ def test_nothing_compiled_travels(tree, wheel, tmp_path):
         assert not [name for name in archive.namelist() if '__pycache__' in name]
 
 
-def test_the_build_leaves_the_tree_alone(tree, wheel):
+def test_the_build_leaves_the_tree_as_it_is(tree, wheel):
     assert not (tree / 'ugatit_mm' / '.mim').exists()
     assert not (ROOT / 'ugatit_mm' / '.mim').exists()
 
@@ -147,6 +147,12 @@ from PIL import Image
 Image.new('RGB', (40, 30), 'white').save('a.png')
 assert cli.main(['translate', 'a.png', '--to', 'drawing']) == 0
 assert Image.open('translations/photo2drawing/a.png').size == (40, 30)
+# Every command is there.
+for name in [*cli.ALL, *(f'convert {program}' for program in cli.CONVERTERS)]:
+    try:
+        assert cli.main([*name.split(), '--help']) == 0 and name == 'convert', name
+    except SystemExit as left:
+        assert left.code == 0, name
 from mmagic.apis import MMagicInferencer
 try:
     MMagicInferencer('ugatit', config_name='ugatit_light_anime2selfie', device='cpu')

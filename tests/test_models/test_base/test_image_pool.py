@@ -114,7 +114,7 @@ def test_an_empty_state_and_one_that_does_not_fit():
     with pytest.raises(ValueError, match='pool of 3 images, pool_size is 2: resume with'):
         pool.load_state(torch.zeros(3, 3, 4, 4))
     for state in ('images', torch.zeros(3)):
-        with pytest.raises(ValueError, match='image pool is no stack of images'):
+        with pytest.raises(ValueError, match='image pool is not a stack of images'):
             pool.load_state(state)
     pool.load_state(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r'of \(3, 4, 4\), these are of \(3, 8, 8\): resume with'):

@@ -127,8 +127,8 @@ def test_errors_name_the_option_and_the_file(vgg, tmp_path, monkeypatch):
     for path, said in (
         (None, r'set model\.vgg_weights to their file .* it is not downloaded'),
         (tmp_path / 'absent.pth', r'model\.vgg_weights: no checkpoint file .*absent\.pth'),
-        (tmp_path / 'other.pth', r'other\.pth is no VGG16: conv1_1\.bias, .* missing'),
-        (tmp_path / 'torchvision.pth', r'torchvision\.pth is no VGG16: conv1_1\.bias'),
+        (tmp_path / 'other.pth', r'other\.pth is not a VGG16: conv1_1\.bias, .* missing'),
+        (tmp_path / 'torchvision.pth', r'torchvision\.pth is not a VGG16: conv1_1\.bias'),
     ):
         model.vgg_weights = path
         with pytest.raises(ValueError, match=said) as caught:

@@ -146,8 +146,8 @@ def test_unknown_variables_are_named(name, said):
 
 def test_what_is_no_weight_or_missing_gets_one_line(tmp_path, capsys):
     for change, said in (
-        ({'Model/g_A/c1/Conv/weights': np.zeros(4, np.float32)}, 'is no weight: float32, of shape'),
-        ({'Model/d_A/c1/Conv/biases': np.zeros(4, int)}, 'is no weight: int64'),
+        ({'Model/g_A/c1/Conv/weights': np.zeros(4, np.float32)}, 'is not a weight: float32, of'),
+        ({'Model/d_A/c1/Conv/biases': np.zeros(4, int)}, 'is not a weight: int64'),
         ({'Model/g_A/c2/Conv/biases': None}, 'missing (generators.B.encoder.1.conv.bias)'),
         ({'Model/d_B/c5/Conv/weights': None}, 'missing (discriminators.B.last.weight)'),
         ({'Model/g_B_ae/c1/Conv/weights': None}, 'attentions.B.encoder.0'),

@@ -211,7 +211,7 @@ def test_slim_and_half(tmp_path):
         ('disB2', 'Diss.1.2.model.1.bias', None, 'random_discriminators.B.scales.1.2.bias'),
         ('gen', 'decB4.0.bias', 1.0, 'generators.B.last.bias (3, 3) instead of (3,)'),
         ('gen', 'decA2.0.model.1.weight', 1.0, 'generators.A.up.0.norm.gamma (3, 3) instead'),
-        ('gen', 'decA2.0.model.1.weight', 'x', 'generators.A.up.0.norm.gamma is no weight'),
+        ('gen', 'decA2.0.model.1.weight', 'x', 'generators.A.up.0.norm.gamma is not a weight'),
         ('disA', 'Diss.0.3.weight_u', 1.0, 'scales.0.3.parametrizations.weight.0.u has no kernel'),
         ('enc_c', 'convB.0.model.1.bias', float('nan'), 'encoders.B.first.bias is not finite'),
     ],

@@ -206,7 +206,7 @@ def test_one_generator_only(networks, tmp_path, capsys, name):
     source, ours, back = (tmp_path / x for x in ('only.pt', 'ours.pth', 'back.pt'))
     torch.save({k: s for k, s in networks.items() if k == name or k.startswith('dis')}, source)
     assert convert('ugatit_pytorch', source, ours) == 0
-    said = f'2 discriminators of the direction that is not there (disG{other}, disL{other})'
+    said = f'2 discriminators of the missing direction (disG{other}, disL{other})'
     printed = capsys.readouterr().out
     assert f'left out: {said}\n' in printed and f"model.targets=['{target}']" in printed
     model, meta = load_model(ours, device='cpu')
@@ -269,8 +269,8 @@ def test_a_generator_without_its_name(networks, tmp_path, capsys):
             {'genA2B.module.FC.0.weight': torch.ones(3)},
             r'genA2B\.module\.FC\.0\.weight is in it twice',
         ),
-        ({'genA2B.FC.0.weight': 'text'}, r'generators\.B\.mlp\.fc1\.weight is no weight'),
-        ({'genA2B.FC.0.weight': torch.ones(2, 2).int()}, r'mlp\.fc1\.weight is no weight'),
+        ({'genA2B.FC.0.weight': 'text'}, r'generators\.B\.mlp\.fc1\.weight is not a weight'),
+        ({'genA2B.FC.0.weight': torch.ones(2, 2).int()}, r'mlp\.fc1\.weight is not a weight'),
         ({'genA2B.FC.0.weight': torch.full((2, 2), torch.nan)}, r'fc1\.weight is not finite'),
         ({'genA2B.FC.0.weight': torch.ones(3)}, r'fc1\.weight|known'),
         ({'genA2B.FC.0.weight': None, 'genA2B.FC.0': {}}, r'generators\.B\.mlp\.fc1\.weight'),
@@ -432,7 +432,7 @@ def test_variables_as_people_share_them(variables, tmp_path, capsys):
     only = {k: v for k, v in variables.items() if k.startswith('generator_A')}
     odd = {f'discriminator_{x}/global/D_logit/bias': np.zeros(1, np.float32) for x in 'AB'}
     _, left = from_variables(only | odd)
-    assert left == {'discriminator of the direction that is not there': ['discriminator_B']}
+    assert left == {'discriminator of the missing direction': ['discriminator_B']}
     with pytest.raises(ValueError, match=r'b/generator_A.* is in it twice, in two scopes'):
         from_variables({f'{scope}/{k}': v for scope in 'ab' for k, v in only.items()})
     for name, value in {

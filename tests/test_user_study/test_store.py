@@ -134,7 +134,7 @@ def test_many_at_once(store, study, database):
 def test_a_text_file_is_refused(study, database):
     database.write_text('these are my notes, and they are long enough to be no database' * 20)
     before = database.read_bytes()
-    with pytest.raises(ValueError, match=r'study\.sqlite. is no database'):
+    with pytest.raises(ValueError, match=r'study\.sqlite. is not a database'):
         Store(database, study)
     assert database.read_bytes() == before
 

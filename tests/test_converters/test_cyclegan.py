@@ -59,7 +59,7 @@ def write(folder: Path, networks: dict, epoch: str = 'latest', **fields) -> Path
 
 
 def with_statistics(name: str, weights: dict) -> OrderedDict:
-    """As saved before October 2018, with those of each instance norm."""
+    """As saved before October 2018, with the running statistics of each instance norm."""
     weights = OrderedDict(weights)
     for norm in NORMS[name[0]]:
         weights[f'model.{norm}.running_mean'] = torch.zeros(4)

@@ -107,7 +107,7 @@ def test_who_gave_no_vote_does_not_count(store, database):
 
 
 def test_many_at_once(store, study, database):
-    """Eight connections, as of eight servers on one file: nothing is lost or doubled."""
+    """Eight connections, like eight servers on one file: nothing is lost or duplicated."""
     people = [store.add_person(str(i)) for i in range(4)]
     stored = []
 

@@ -449,7 +449,9 @@ def test_what_only_tensorflow_reads_names_the_converter(tmp_path):
     for end in ('index', 'meta', 'data-00000-of-00001'):
         (tmp_path / f'UGATIT.model-7.{end}').write_bytes(b'table')
     for path in (tmp_path, *(tmp_path / f'UGATIT.model-7{e}' for e in ('', '.index', '.meta'))):
-        with pytest.raises(CheckpointError, match=rf'ugatit_tensorflow\.py {path} ours\.pth'):
+        with pytest.raises(
+            CheckpointError, match=rf'ugatit convert ugatit_tensorflow {path} ours\.pth'
+        ):
             read_weights(path)
 
 

@@ -21,7 +21,7 @@ UNUSED = {
 
 
 def official(seed: int = 0) -> dict[str, np.ndarray]:
-    """Variables of random values under the official names, with what nothing uses."""
+    """Variables of random values under the official names, including unused ones."""
     rng = np.random.default_rng(seed)
     variables = {
         name: rng.normal(0, 0.3, value.shape).astype(np.float32)
@@ -62,7 +62,7 @@ def test_the_recorded_picture(tmp_path):
 
 
 def test_the_plain_networks_picture(tmp_path, capsys):
-    """That of the official order restated, whose modules have the official names."""
+    """The picture of the restated official order, whose modules have the official names."""
     variables = official()
     moments = {f'{name}/Adam_1': value for name, value in variables.items()}
     numbers = {'global_step': np.array(7), 'beta1_power': np.array(0.5, np.float32)}
@@ -107,7 +107,7 @@ def test_back_is_exact(tmp_path, capsys):
 
 
 def test_any_scope_and_one_direction(tmp_path):
-    """Names with the scope of a larger graph, and without; only what translates A to B."""
+    """Names with the scope of a larger graph, and without; only the networks from A to B."""
     variables = {
         f'outer/{name}:0': value
         for name, value in official().items()
@@ -146,8 +146,8 @@ def test_unknown_variables_are_named(name, said):
 
 def test_what_is_no_weight_or_missing_gets_one_line(tmp_path, capsys):
     for change, said in (
-        ({'Model/g_A/c1/Conv/weights': np.zeros(4, np.float32)}, 'is no weight: float32, of shape'),
-        ({'Model/d_A/c1/Conv/biases': np.zeros(4, int)}, 'is no weight: int64'),
+        ({'Model/g_A/c1/Conv/weights': np.zeros(4, np.float32)}, 'is not a weight: float32, of'),
+        ({'Model/d_A/c1/Conv/biases': np.zeros(4, int)}, 'is not a weight: int64'),
         ({'Model/g_A/c2/Conv/biases': None}, 'missing (generators.B.encoder.1.conv.bias)'),
         ({'Model/d_B/c5/Conv/weights': None}, 'missing (discriminators.B.last.weight)'),
         ({'Model/g_B_ae/c1/Conv/weights': None}, 'attentions.B.encoder.0'),

@@ -29,7 +29,7 @@ PLACES = {
 
 
 def networks() -> dict[str, torch.nn.Module]:
-    """Of torch's own layers, random weights that show."""
+    """Networks of torch's own layers, with random weights that have an effect."""
     torch.manual_seed(0)
     plain = {'G': plain_generator(4, 2, False, False), 'D': plain_discriminator(4, False)}
     with torch.no_grad():
@@ -40,7 +40,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 
 def official() -> dict[str, OrderedDict]:
-    """Their state dicts as the program names them."""
+    """Their state dicts with the program's names."""
     states = {}
     for name, network in networks().items():
         keys = [f'{place}.{end}' for place in PLACES[name] for end in ('weight', 'bias')]
@@ -64,7 +64,7 @@ def translate(path: Path, image: Tensor) -> Tensor:
 
 
 def test_official_file_to_the_recorded_picture(tmp_path):
-    """By the converter, and as it is."""
+    """Through the converter, and unconverted."""
     record = recorded('cartoongan_steps.npz')
     source, ours = tmp_path / 'cartoon.pt', tmp_path / 'ours.pth'
     torch.save(recorded('cartoongan_init.pt'), source)

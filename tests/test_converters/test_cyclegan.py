@@ -59,7 +59,7 @@ def write(folder: Path, networks: dict, epoch: str = 'latest', **fields) -> Path
 
 
 def with_statistics(name: str, weights: dict) -> OrderedDict:
-    """As saved before October 2018, with those of each instance norm."""
+    """As saved before October 2018, with the running statistics of each instance norm."""
     weights = OrderedDict(weights)
     for norm in NORMS[name[0]]:
         weights[f'model.{norm}.running_mean'] = torch.zeros(4)
@@ -297,7 +297,7 @@ def test_wrong_sources_get_one_line(tmp_path, capsys):
         (judge, 'there is no generator'),
         (tmp_path / 'gone', 'no checkpoint file'),
         (tmp_path / 'page_net_G.pth', 'is not a checkpoint that can be read safely'),
-        (tmp_path / 'text.pth', 'generators.B.encoder.0.conv.weight is no weight'),
+        (tmp_path / 'text.pth', 'generators.B.encoder.0.conv.weight is not a weight'),
         (tmp_path / 'nested.pth', 'G and G_A are both from A to B: convert one of them'),
         (tmp_path / 'more.pth', 'not of the official CycleGAN program: vgg.model.0.weight'),
         (tmp_path / 'nan.pth', 'is not finite'),

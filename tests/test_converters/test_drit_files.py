@@ -12,7 +12,7 @@ from ugatit_mm.apis import load_model
 from ugatit_mm.converters import read_checkpoint, read_weights
 from ugatit_mm.converters.drit import from_official, to_official
 
-# Places of the official networks' layers, of domain A where there are two: section "State-dict
+# Positions of the official networks' layers, for domain A if there are two: section "State-dict
 # keys" of the reference.
 HALVES = ('model.1', 'model.5')
 CONTENT = ['convA.0.model.1', 'convA.1.model.1', 'convA.2.model.1']
@@ -59,7 +59,7 @@ JUDGES = ('disA', 'disB', 'disA2', 'disB2')
 
 
 def keys(network: str, concat: bool) -> set[str]:
-    """Of an official network whose images have three strided layers, contents one."""
+    """Keys of an official network with three strided layers for images and one for contents."""
     found = PLACES['dis' if network in JUDGES else network]
     places = found[concat] if isinstance(found, dict) else found
     both = [place.replace('A', 'B').replace('_a.', '_b.') for place in places]
@@ -181,13 +181,13 @@ def test_other_discriminators(fields):
     assert {key: described[key] for key in fields} == fields
     assert state.keys() == model.state_dict().keys()
     for key, value in state.items():
-        if not key.endswith('.v'):  # made of u
+        if not key.endswith('.v'):  # computed from u
             assert torch.equal(value, model.state_dict()[key]), key
 
 
 @pytest.mark.slow
 def test_slim_and_half(tmp_path):
-    """Only what translates, and reads styles off pictures."""
+    """Only the networks that translate, and read styles from pictures."""
     content, model = tiny()
     torch.save(content, tmp_path / 'official.pth')
     for words, tolerance in (('--generator-only', 0), ('--half', 2e-2)):
@@ -211,7 +211,7 @@ def test_slim_and_half(tmp_path):
         ('disB2', 'Diss.1.2.model.1.bias', None, 'random_discriminators.B.scales.1.2.bias'),
         ('gen', 'decB4.0.bias', 1.0, 'generators.B.last.bias (3, 3) instead of (3,)'),
         ('gen', 'decA2.0.model.1.weight', 1.0, 'generators.A.up.0.norm.gamma (3, 3) instead'),
-        ('gen', 'decA2.0.model.1.weight', 'x', 'generators.A.up.0.norm.gamma is no weight'),
+        ('gen', 'decA2.0.model.1.weight', 'x', 'generators.A.up.0.norm.gamma is not a weight'),
         ('disA', 'Diss.0.3.weight_u', 1.0, 'scales.0.3.parametrizations.weight.0.u has no kernel'),
         ('enc_c', 'convB.0.model.1.bias', float('nan'), 'encoders.B.first.bias is not finite'),
     ],

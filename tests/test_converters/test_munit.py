@@ -107,7 +107,7 @@ def test_names(kind):
 
 @KINDS
 def test_a_folder_and_what_is_beside(kind, tmp_path, capsys):
-    """The newest iteration; statistics of before July 2018 are dropped and counted."""
+    """The newest iteration; statistics from before July 2018 are dropped and counted."""
     files = official(kind)
     folder = write(tmp_path / 'run', {k: {x: {} for x in 'ab'} for k in files}, 999_999)
     for place in STATISTICS[kind]:

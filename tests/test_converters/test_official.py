@@ -1,4 +1,4 @@
-"""Official files as people share them: wrapped, profiled, of one generator, with more beside."""
+"""Official files as people share them: wrapped, profiled, of one generator, with other content."""
 
 import copy
 import re
@@ -52,18 +52,18 @@ def convert(tool: str, *words: str | Path) -> int:
 
 
 def renamed(networks: Networks, name: str) -> Networks:
-    """With a pattern of each key in its place."""
+    """Rename each key by a pattern."""
     return {n: {name.format(key): v for key, v in s.items()} for n, s in networks.items()}
 
 
 def profiled(state: dict, *counters: str) -> dict:
-    """With what a profiler leaves in each module, and in the whole."""
+    """Add a profiler's counters to each module, and to the whole."""
     modules = {''} | {key.rsplit('.', 1)[0] + '.' for key in state}
     return {m + c: torch.zeros(1) for m in sorted(modules) for c in counters} | state
 
 
 def adam() -> dict:
-    """A state of an optimiser: its moments are no weights."""
+    """A state of an optimiser: its moments are not weights."""
     moments = {'step': torch.tensor(3.0), 'exp_avg': torch.ones(5), 'exp_avg_sq': torch.ones(5)}
     return {
         'state': dict.fromkeys(range(2), moments),
@@ -148,7 +148,7 @@ SHARED = {
 
 @pytest.fixture
 def logged(monkeypatch) -> list[str]:
-    """What is said of an official file that is read as it is."""
+    """The log lines of an official file that is read unconverted."""
     lines: list[str] = []
     monkeypatch.setattr(
         'ugatit_mm.converters.reading.print_log', lambda text, _: lines.append(text)
@@ -159,7 +159,7 @@ def logged(monkeypatch) -> list[str]:
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
 @pytest.mark.parametrize('how', SHARED)
 def test_all_weights_and_nothing_else(networks, tmp_path, logged, how, suffix):
-    """Each form gives the weights of the plain file, to the last bit."""
+    """Each form gives the weights of the plain file, bit-identical."""
     make, said = SHARED[how]
     content = make(copy.deepcopy(networks))
     source = tmp_path / f'file{suffix}'
@@ -201,12 +201,12 @@ def flattened(content: dict, prefix: str = '') -> dict | None:
 
 @pytest.mark.parametrize('name', ['genA2B', 'genB2A'])
 def test_one_generator_only(networks, tmp_path, capsys, name):
-    """Its direction is the only one; what judges the other is left out."""
+    """Its direction is the only one; the other direction's discriminators are left out."""
     target, other = ('B', 'A') if name == 'genA2B' else ('A', 'B')
     source, ours, back = (tmp_path / x for x in ('only.pt', 'ours.pth', 'back.pt'))
     torch.save({k: s for k, s in networks.items() if k == name or k.startswith('dis')}, source)
     assert convert('ugatit_pytorch', source, ours) == 0
-    said = f'2 discriminators of the direction that is not there (disG{other}, disL{other})'
+    said = f'2 discriminators of the missing direction (disG{other}, disL{other})'
     printed = capsys.readouterr().out
     assert f'left out: {said}\n' in printed and f"model.targets=['{target}']" in printed
     model, meta = load_model(ours, device='cpu')
@@ -231,7 +231,7 @@ def write(path: Path, content: object) -> Path:
 
 
 def test_a_generator_without_its_name(networks, tmp_path, capsys):
-    """The file's own name tells which it is, or ``--which``; else what to type is said."""
+    """The file name or ``--which`` identifies it; else an error names the command to type."""
     bare = {f'module.{k}': v for k, v in profiled(networks['genB2A'], 'total_ops').items()}
     source = write(tmp_path / 'my file.pt', {'state_dict': bare, 'epoch': 3})
     named = write(tmp_path / 'selfie2anime_genB2A-100.pt', bare)
@@ -251,7 +251,7 @@ def test_a_generator_without_its_name(networks, tmp_path, capsys):
         assert same_weights(state, read_checkpoint(other)['state_dict'])
     assert model.targets() == ('A',)
     assert convert('ugatit_pytorch', named, other, '--which', 'genA2B', '--force') == 0
-    assert load_model(other, device='cpu')[0].targets() == ('B',)  # what is typed is what holds
+    assert load_model(other, device='cpu')[0].targets() == ('B',)  # the typed name applies
     whole = write(tmp_path / 'whole.pt', networks)
     assert convert('ugatit_pytorch', whole, ours, '--which', 'genA2B', '--force') == 1
     assert 'its networks have names (genA2B, ' in capsys.readouterr().err
@@ -269,8 +269,8 @@ def test_a_generator_without_its_name(networks, tmp_path, capsys):
             {'genA2B.module.FC.0.weight': torch.ones(3)},
             r'genA2B\.module\.FC\.0\.weight is in it twice',
         ),
-        ({'genA2B.FC.0.weight': 'text'}, r'generators\.B\.mlp\.fc1\.weight is no weight'),
-        ({'genA2B.FC.0.weight': torch.ones(2, 2).int()}, r'mlp\.fc1\.weight is no weight'),
+        ({'genA2B.FC.0.weight': 'text'}, r'generators\.B\.mlp\.fc1\.weight is not a weight'),
+        ({'genA2B.FC.0.weight': torch.ones(2, 2).int()}, r'mlp\.fc1\.weight is not a weight'),
         ({'genA2B.FC.0.weight': torch.full((2, 2), torch.nan)}, r'fc1\.weight is not finite'),
         ({'genA2B.FC.0.weight': torch.ones(3)}, r'fc1\.weight|known'),
         ({'genA2B.FC.0.weight': None, 'genA2B.FC.0': {}}, r'generators\.B\.mlp\.fc1\.weight'),
@@ -302,7 +302,7 @@ def test_too_many_entries(networks, tmp_path, monkeypatch):
 
 
 def test_nested_and_repeated_entries_take_no_time(networks, tmp_path):
-    """Dicts of dicts are as many as they are met; a list is looked through once."""
+    """Nested dicts count at each occurrence; a list is searched once."""
     nested: dict = {'DownBlock.1.weight': torch.ones(1)}
     for _ in range(9):
         nested = dict.fromkeys(map(str, range(50)), nested)
@@ -432,7 +432,7 @@ def test_variables_as_people_share_them(variables, tmp_path, capsys):
     only = {k: v for k, v in variables.items() if k.startswith('generator_A')}
     odd = {f'discriminator_{x}/global/D_logit/bias': np.zeros(1, np.float32) for x in 'AB'}
     _, left = from_variables(only | odd)
-    assert left == {'discriminator of the direction that is not there': ['discriminator_B']}
+    assert left == {'discriminator of the missing direction': ['discriminator_B']}
     with pytest.raises(ValueError, match=r'b/generator_A.* is in it twice, in two scopes'):
         from_variables({f'{scope}/{k}': v for scope in 'ab' for k, v in only.items()})
     for name, value in {
@@ -455,7 +455,7 @@ def test_what_only_tensorflow_reads_names_the_converter(tmp_path):
             read_weights(path)
 
 
-# -- where weights are taken ---------------------------------------------------------------------
+# -- where weights are read ----------------------------------------------------------------------
 
 
 def test_an_official_file_is_translated_with(networks, tmp_path, logged):
@@ -515,7 +515,7 @@ def test_an_official_file_is_published(networks, tmp_path):
 
 @pytest.mark.slow
 def test_the_shared_variants(tmp_path, networks, monkeypatch):
-    """Those of the folder beside the project, which a clone does not have."""
+    """The files of the folder next to the project, which a clone does not have."""
     maker = ROOT.parent / 'shared' / 'inputs' / 'make_official_variants.py'
     if not maker.is_file():
         pytest.skip('no ../shared/inputs: the same forms are made above')

@@ -54,7 +54,7 @@ def compare_forward(numbers: dict, weights: dict, prefix: str = '') -> None:
 
     def compare(key: str, ours: torch.Tensor) -> None:
         theirs = numbers[prefix + key]
-        # With a random spectral norm in evaluation mode numbers reach 1e10.
+        # With a random spectral norm in evaluation mode values reach 1e10.
         scale = max(1.0, np.abs(theirs).max())
         np.testing.assert_allclose(ours.numpy() / scale, theirs / scale, atol=1e-5, rtol=0)
 
@@ -74,7 +74,7 @@ def compare_forward(numbers: dict, weights: dict, prefix: str = '') -> None:
 
 
 def train(steps: list[dict], init: dict) -> dict[str, torch.Tensor]:
-    """The weights after some steps; every term is the recorded one to 1e-4 relative."""
+    """Return the weights after some steps; every term matches the recorded one to 1e-4 relative."""
     model = build(init).train()
     adam = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4)
     wrappers = UGATITOptimWrapperConstructor(
@@ -148,9 +148,9 @@ def test_the_same_numbers_by_kernels(official, kernels, test):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the interpreter takes its time
+@pytest.mark.timeout(900)  # the interpreter is slow
 def test_a_training_step_by_kernels(official, kernels, monkeypatch):
-    """The recorded terms of the first of three; its weights are those that the formulas leave."""
+    """The recorded terms of the first of three; its weights are those of the formulas."""
     init, (first, *_) = recorded_checkpoint(official, 'light.weights.'), recorded_steps(official)
     ours = train([first], init)
     assert_sound()
@@ -202,7 +202,7 @@ def test_unknown_and_missing_keys_are_named(official):
 
 
 def test_tool_both_ways_into_the_config(official, tmp_path: Path, capsys):
-    """What is converted loads strictly into a model of the config; the way back is exact."""
+    """A converted file loads strictly into a model of the config; the way back is exact."""
     weights = recorded_checkpoint(official, 'light.weights.')
     source, ours, back = (str(tmp_path / name) for name in ('official.pt', 'ours.pth', 'back.pt'))
     torch.save(weights, source)

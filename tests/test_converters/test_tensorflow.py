@@ -57,7 +57,7 @@ def test_generators(numbers, prefix, img_size):
 
 
 def compare_discriminator(found: dict, numbers: dict, prefix: str, scale: str) -> None:
-    """Two passes in training mode; the vectors of the spectral norm move with each."""
+    """Two passes in training mode; each updates the vectors of the spectral norm."""
     state, _ = from_variables(found)
     dis = UGATITDiscriminator(base_channels=8, num_layers=(7, 5)).scales[scale].train()
     start = f'discriminators.A.scales.{scale}.'
@@ -159,7 +159,7 @@ def test_reference_step(reference):
     for loss_d, loss_g in recorded['traj_d_g_loss']:
         reg = {name: decay(getattr(model, name)) for name in ('generators', 'discriminators')}
         log = model.train_step({'inputs': inputs}, wrappers)
-        # Five runs of ours whose inputs differ by 1e-6 part from these figures by up to 1e-4 (D)
+        # Five runs of ours whose inputs differ by 1e-6 differ from these values by up to 1e-4 (D)
         # and 0.13 (G), as single pixels of the L1 losses change their sign.
         assert log['loss_d'] + reg['discriminators'] == pytest.approx(loss_d, abs=2e-4)
         assert log['loss_g'] + reg['generators'] == pytest.approx(loss_g, abs=0.2)
@@ -212,7 +212,7 @@ def test_tool(numbers, tmp_path: Path, capsys):
     state = {key: value.float() for key, value in content['state_dict'].items()}
     model = build_model(content['meta']['networks'], state)
     assert model.direction('anime') == 'selfie2anime'
-    with torch.no_grad():  # the variables were recorded as numbers that float16 holds
+    with torch.no_grad():  # the recorded variables are exact in float16
         image = model.translation(nchw(numbers['full.input']), 'anime')
     close(image, nchw(numbers['full.out_image']), 1e-4)
     assert convert(words) == 1

@@ -28,7 +28,7 @@ PICTURES = [data.astronaut(), data.chelsea()]
 
 
 def strong(model: UGATIT) -> UGATIT:
-    """With weights that make more than grey, and rho between its bounds."""
+    """With weights whose images are not only grey, and rho between its bounds."""
     rng = torch.Generator().manual_seed(1)
     for name, weight in model.named_parameters():
         if name.endswith('rho'):
@@ -61,7 +61,7 @@ def in_torch(model: UGATIT, pixels: np.ndarray, target: str) -> tuple[torch.Tens
 
 
 def assert_same_pixels(found: np.ndarray, image: torch.Tensor, half: bool = False) -> None:
-    """But for values that lie within 1e-4 (in [-1, 1]) of a rounding's border; of float16, 1e-2."""
+    """Except for values within 1e-4 (in [-1, 1]) of a rounding boundary; 1e-2 for float16."""
     wanted = to_uint8(image).permute(0, 2, 3, 1).numpy()
     off = np.abs(found.astype(int) - wanted)
     assert wanted.std() > 20 and np.mean(off) <= (127.5e-2 if half else 127.5e-4)
@@ -135,8 +135,8 @@ def test_full_in_both_precisions(full, tmp_path):
         assert torch.equal(value, before[key]) and value.dtype == before[key].dtype
 
 
-# Of those that the page on operators of onnx-tensorrt 10.1 lists; it reads opsets 9 to 20, and
-# uint8 for inputs and outputs only.
+# Some of the operators that onnx-tensorrt 10.1 lists; it reads opsets 9 to 20, and uint8 only for
+# inputs and outputs.
 TENSORRT = {
     *(
         'Add',
@@ -183,7 +183,7 @@ def assert_for_tensorrt(path: Path) -> None:
     [('light', ['--heatmap']), ('cyclegan', ['--half', '--opset', '20'])],
 )
 def test_a_static_file_is_read_by_opencv(kind, more, light, tmp_path, capsys):
-    """The pictures that ONNX Runtime makes, and that torch does; of the command."""
+    """It computes the pictures of ONNX Runtime and torch; through the command."""
     model = light if kind == 'light' else strong(tiny_cyclegan(img_size=32))
     write_checkpoint(tmp_path / 'w.pth', model.state_dict(), {})
     path = tmp_path / 'b.onnx'
@@ -212,7 +212,7 @@ def test_a_static_file_is_read_by_opencv(kind, more, light, tmp_path, capsys):
 
 
 def test_a_file_has_one_style(light, tmp_path, monkeypatch):
-    """Of a model that draws styles, that of no picture's name."""
+    """For a model that draws styles, the style of the empty name."""
 
     def translate(image, target, *, heatmap=False, style=None):
         return Translated(image * style[:, :, None, None])
@@ -253,7 +253,7 @@ def test_the_command_compares_and_leaves_no_wrong_file(light, tmp_path, monkeypa
     (result,) = UGATITInferencer('weights.pth', device='cpu')(image, 'A', size='keep')
     assert np.array_equal(run(image[None])[0][0], result.image)
 
-    # Beyond float16's range: norms would take the factor out again.
+    # Beyond float16's range: norms would remove the factor.
     light.generators['A'].encoder[0].conv.weight.data.mul_(1e6)
     write_checkpoint('weights.pth', light.state_dict(), {})
     assert cli.main([*words, '--to', 'A', '--half', '--out', 'half.pt']) == 1

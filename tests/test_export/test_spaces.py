@@ -1,4 +1,4 @@
-"""The template for Spaces: what its app computes is what the package computes."""
+"""The template for Spaces: its app computes the same as the package."""
 
 import ast
 import importlib.util
@@ -39,7 +39,7 @@ def app() -> ModuleType:
 
 
 def write_negative(path: Path, **about: str) -> Path:
-    """A file as ``ugatit export`` writes it, of a network that gives 255 minus each value."""
+    """A file as from ``ugatit export``, of a network that returns 255 minus each value."""
     shape = ['batch', 'height', 'width', 3]
     value = lambda name: helper.make_tensor_value_info(name, TensorProto.UINT8, shape)  # noqa: E731
     nodes = [helper.make_node('Sub', ['white', 'pixels'], ['image'])]

@@ -1,4 +1,4 @@
-"""Graphs as OpenCV reads them: what they compute stays."""
+"""Graphs simplified for OpenCV: their results stay the same."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from ugatit_mm.export.static import simplify
 
 
 def graph(weights: np.ndarray) -> onnx.ModelProto:
-    """Convolutions by the two parts of a constant, each times its own mean as (N, C, 1, 1)."""
+    """Convolutions with the two halves of a constant, each times its mean as (N, C, 1, 1)."""
     nodes = [
         helper.make_node('Split', ['weights'], ['w0', 'w1'], axis=1, num_outputs=2),
         helper.make_node('Conv', ['pixels', 'w0'], ['c0'], kernel_shape=[1, 1]),

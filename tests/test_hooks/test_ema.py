@@ -435,7 +435,7 @@ def test_a_file_gives_back_what_it_was_given():
         (lambda file: file['ema_state_dict'].pop('steps'), 'steps must be a number of steps'),
         (lambda file: spoil(file['state_dict'], lambda _: torch.ones(2)), 'of another shape'),
         (lambda file: spoil(file['state_dict'], lambda v: v * math.nan), 'is not finite'),
-        (lambda file: spoil(file['state_dict'], lambda _: 'text'), 'is no weight'),
+        (lambda file: spoil(file['state_dict'], lambda _: 'text'), 'is not a weight'),
     ],
 )
 def test_averages_that_are_none_are_refused(change, said: str):

@@ -74,12 +74,12 @@ def test_values_and_gradients(kernels, monkeypatch, act, padding, dtype, form):
 
 
 def test_an_image_becomes_what_the_first_convolution_takes(kernels):
-    """Padded, in NHWC, of its type, in one launch; the gradient comes back as the image is."""
+    """Padded, in NHWC, in its dtype, in one launch; the gradient has the image's layout."""
     image = random(2, 3, 8, 9).to(kernels).requires_grad_()
     out = bias_act(image, None, IDENTITY, reflection(1), torch.bfloat16, LAST)
     assert out.is_contiguous(memory_format=LAST)
     expected = F.pad(image, (1, 1, 1, 1), mode='reflect')
-    assert_close(out.float(), expected, rtol=2**-7, atol=0)  # the interpreter cuts digits off
+    assert_close(out.float(), expected, rtol=2**-7, atol=0)  # the interpreter truncates
     (grad,) = torch.autograd.grad(out, image, torch.ones_like(out))
     assert grad.dtype == torch.float32 and grad.is_contiguous()
     assert grad.sum() == out.numel() and grad[0, 0, 1, 1] == 4 and grad[0, 0, 0, 0] == 1

@@ -16,7 +16,7 @@ from ugatit_mm.kernels.support import SWITCH
 pytestmark = pytest.mark.slow
 
 FIELDS = dict(lr=1e-2, betas=(0.5, 0.999), weight_decay=1e-2)
-COUNTS = (3, ROW + BLOCK, ROW + BLOCK + 7)  # float32 moments, and each kind of a rest
+COUNTS = (3, ROW + BLOCK, ROW + BLOCK + 7)  # float32 moments, and each kind of remainder
 
 
 def pair(device: torch.device, counts: tuple[int, ...] = COUNTS) -> list[LeanAdam]:
@@ -26,7 +26,7 @@ def pair(device: torch.device, counts: tuple[int, ...] = COUNTS) -> list[LeanAda
 
 
 def step_both(optimizers: list[LeanAdam], monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """The first by kernels, the second by the plain formula, with the same gradients."""
+    """The first with kernels, the second with the plain formula, on the same gradients."""
     for switch, optimizer in zip('10', optimizers, strict=True):
         rng = torch.Generator().manual_seed(seed)
         scale = getattr(optimizer, 'grad_scale', 1)
@@ -39,7 +39,7 @@ def step_both(optimizers: list[LeanAdam], monkeypatch: pytest.MonkeyPatch, seed:
 
 
 def assert_close(optimizers: list[LeanAdam]) -> None:
-    """Weights to rounding; of the codes few fall to neighbours."""
+    """Weights up to rounding; few codes are neighbours."""
     parameters = [o.param_groups[0]['params'] for o in optimizers]
     for ours, plain in zip(*parameters, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
@@ -55,7 +55,7 @@ def assert_close(optimizers: list[LeanAdam]) -> None:
 
 
 def go_on_alike(optimizers: list[LeanAdam]) -> None:
-    """The second one goes on from the codes of the first."""
+    """The second step continues from the codes of the first."""
     optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
     with torch.no_grad():
         for ours, plain in zip(*(o.param_groups[0]['params'] for o in optimizers), strict=True):
@@ -88,7 +88,7 @@ def test_late_steps_and_another_beta(kernels, monkeypatch):
 
 
 def test_scalars_on_the_device(kernels, monkeypatch):
-    """Learning rate and scale of the loss as tensors; an update left out changes nothing."""
+    """Learning rate and loss scale as tensors; a skipped update changes nothing."""
     optimizers = pair(kernels)
     for optimizer in optimizers:
         optimizer.param_groups[0]['lr'] = torch.tensor(1e-2, device=kernels)

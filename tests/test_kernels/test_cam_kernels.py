@@ -1,4 +1,4 @@
-"""CAM by kernels against float64, ties of the maximum included."""
+"""CAM by kernels against float64, including ties of the maximum."""
 
 import copy
 

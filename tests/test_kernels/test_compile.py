@@ -1,4 +1,4 @@
-"""All kernels, compiled for GPUs that are not here: what the interpreter takes, a compiler may not.
+"""All kernels, compiled for absent GPUs: a compiler may refuse what the interpreter takes.
 
 Triton decides at its import whether it interprets or compiles, so a process of its own does it:
 this file, run as a script, prints as JSON what is wrong with each fused function.
@@ -32,7 +32,7 @@ CAPABILITIES = (80, 90, 100)
 
 
 def maps(channels: int, side: int) -> list[Tensor]:
-    """At the generator's sizes, as they lie there: bfloat16 in NHWC, float32 in NCHW."""
+    """At the generator's sizes and layouts: bfloat16 in NHWC, float32 in NCHW."""
     x = torch.empty(2, channels, side, side)
     return [x.to(torch.bfloat16, memory_format=torch.channels_last), x]
 
@@ -155,14 +155,14 @@ def cam_input_gradients() -> list[Example]:
 
 
 def mlp(make: Callable[[Tensor, Tensor, Tensor], tuple]) -> list[Example]:
-    """Of rows of the full variant's first layer, its outputs, and its weight."""
+    """For rows of the full variant's first layer, its outputs, and its weight."""
     weight, out = torch.empty(256, 2**20), torch.empty(4, 256)
     rows = (torch.empty(4, 2**20, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
     return [Example(make(x, out, weight)) for x in rows]
 
 
-# More arguments of a function than its own examples, by its name, never read. First at the sizes of
-# a training, where kernels of WIDE must take 16 bytes with each load; then whatever else may come.
+# Further arguments of a function, by name, whose memory is never read. First at the sizes of a
+# training, where kernels of WIDE must load 16 bytes at a time; then other cases.
 LARGER: dict[str, Callable[[], Iterable[Example]]] = {
     'normalise': lambda: forward(larger_norms()),
     'gradients of the norm': lambda: backward(larger_norms()),
@@ -217,7 +217,7 @@ for module in pkgutil.iter_modules(kernels.__path__, kernels.__name__ + '.'):
 
 
 def memory_on_the_stack(cubin: bytes) -> int:
-    """Bytes of local memory of a thread: where registers spill to."""
+    """Bytes of local memory per thread, to which registers spill."""
     from triton import knobs
 
     with tempfile.TemporaryDirectory() as folder:
@@ -232,13 +232,13 @@ def memory_on_the_stack(cubin: bytes) -> int:
 
 
 def compile_all() -> dict[str, str]:
-    """What is wrong, by the name of the fused function and the compute capability."""
+    """Errors by the name of the fused function and the compute capability."""
     import triton
     from triton.backends.compiler import GPUTarget
 
     capability = CAPABILITIES[0]
 
-    class Driver:  # a device of its own for each capability: kernels are kept by device
+    class Driver:  # a separate device for each capability: kernels are cached by device
         get_current_device = staticmethod(lambda: capability)
         get_current_stream = staticmethod(lambda device: 0)
         get_current_target = staticmethod(lambda: GPUTarget('cuda', capability, 32))
@@ -256,7 +256,7 @@ def compile_all() -> dict[str, str]:
             small, larger = partial(function.examples, torch.device('cpu')), LARGER.get(name)
             for capability in CAPABILITIES:
                 said = []
-                # Types, shapes and layouts once; the sizes of a training for every GPU.
+                # Dtypes, shapes and layouts once; the sizes of a training for every GPU.
                 first = capability == CAPABILITIES[0]
                 sets = (small, ODD.get(name), larger) if first else (larger or small,)
                 for examples in filter(None, sets):

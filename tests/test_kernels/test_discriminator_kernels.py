@@ -36,7 +36,7 @@ def images(seed: int = 1, count: int = 1) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def both(kernels, monkeypatch) -> Callable:
-    """Run something on a copy of a module with kernels, and on another one without."""
+    """Run a function on a copy of a module with kernels, and on another without."""
 
     def run(module: nn.Module, work: Callable) -> tuple:
         results = []
@@ -57,12 +57,12 @@ def vectors(module: nn.Module) -> list[torch.Tensor]:
 
 
 def moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
-    """The largest change of a number."""
+    """The largest change of a value."""
     return max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
 
 
 def close(one: torch.Tensor, two: torch.Tensor, rtol: float = 1e-5) -> None:
-    """Relative to the largest number: sums of numbers of either sign have no size of their own."""
+    """Relative to the largest value: sums of values of either sign have no scale."""
     size = two.abs().max().clamp_min(1e-12)
     assert_close(one / size, two / size, rtol=0, atol=rtol)
 
@@ -122,7 +122,7 @@ def test_an_update_of_d_is_that_of_the_plain_formulas(both, fields):
 @pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, dtype):
-    """Of linear networks: where a unit near 0 changes its sign, gradients jump in either form."""
+    """For linear networks: if a unit near 0 changes its sign, gradients jump in either form."""
     module = pair()
     for layer in module.modules():
         if isinstance(layer, nn.LeakyReLU):
@@ -131,11 +131,11 @@ def test_under_autocast_it_is_as_exact_as_the_plain_formulas(both, monkeypatch, 
             layer.activation = IDENTITY
     monkeypatch.setenv(SWITCH, '0')
     with torch.no_grad():
-        for _ in range(20):  # sigma settles, so that the numbers keep their size
+        for _ in range(20):  # sigma converges, so that the values keep their scale
             module.judge(images())
     exact = learn(copy.deepcopy(module), True)
-    # Triton's interpreter cuts digits off bfloat16, always towards 0, where a GPU and torch round;
-    # with an interpreter that rounds, both forms are off by 0.4% on the average.
+    # Triton's interpreter truncates bfloat16 towards 0, where a GPU and torch round; with an
+    # interpreter that rounds, both forms are off by 0.4% on average.
     more = 0.2 if dtype == torch.bfloat16 and interpreted() else 0.01
     (ours, one), (plain, two) = both(module, partial(learn, joint=True, dtype=dtype))
     for a, b, reference in zip(one, two, exact, strict=True):
@@ -202,7 +202,7 @@ def test_one_domain_in_evaluation_mode_moves_nothing(both):
 
 @pytest.mark.slow
 def test_a_copy_is_of_its_own(kernels):
-    """The vectors lie in one memory from the first use on; a copy has its own, and goes on."""
+    """The vectors share one memory from the first use on; a copy has its own, and works too."""
     module = pair().to(kernels)
     batch = {x: image.to(kernels) for x, image in images().items()}
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_a_copy_is_of_its_own(kernels):
         twin.judge(batch)
         for one, two in zip(vectors(twin), vectors(module), strict=True):
             assert torch.equal(one, two)
-        # One domain after the pair: its vectors stay where they are.
+        # One domain after the pair: its vectors are not moved.
         module['B'](batch['B'])
         assert join_vectors(module['B']).data_ptr() == joined.data_ptr()
 

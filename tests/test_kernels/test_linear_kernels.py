@@ -1,4 +1,4 @@
-"""Linear layers of few rows by kernels against float64."""
+"""Linear layers for few rows by kernels against float64."""
 
 import copy
 
@@ -19,7 +19,7 @@ TYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def close(found: Tensor, expected: Tensor, scale: float = 1.0) -> None:
-    """float32 to rounding, 16 bits to theirs."""
+    """float32 up to rounding, 16-bit types up to theirs."""
     wide = found.dtype == torch.float32
     rtol = 1e-5 if wide else torch.finfo(found.dtype).eps
     torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=scale * rtol)
@@ -50,7 +50,7 @@ def test_average(kernels, kind, dtype):
 
 
 def chained(layer: nn.Module, x: Tensor, lift: Tensor, relu: bool) -> Tensor:
-    """Three uses, one of them of what another gave."""
+    """Three uses, one of them on another's output."""
 
     def use(rows: Tensor) -> Tensor:
         if isinstance(layer, JointLinear):
@@ -85,7 +85,7 @@ def test_joint_gradients(kernels, inputs, bias):
 
 
 def test_two_uses_of_the_large_layer(kernels):
-    """As in a step: translation and identity, then the cycle, without a copy of the rows."""
+    """As in a step: translation and identity, then the cycle, without copying the rows."""
     torch.manual_seed(0)
     layer = JointLinear(kernels_of_linear.LARGE + 4, 5).to(kernels)
     rows = [torch.randn(n, layer.in_features, device=kernels).bfloat16() for n in (2, 1)]
@@ -166,7 +166,7 @@ def test_the_mlp(kernels, light, kind):
 
 @pytest.mark.parametrize('light', [True, False])
 def test_launches_of_the_mlp(kernels, monkeypatch, light):
-    """Of two uses in a step, as a generator makes them."""
+    """For two uses in a step, as in a generator."""
     mlp = StyleMLP(6, 12, None if light else (30, 30), bias=True).to(kernels)
     parameters = list(mlp.parameters())
     uses = []
@@ -190,7 +190,7 @@ def test_launches_of_the_mlp(kernels, monkeypatch, light):
     assert len(first) == 2 * (4 if light else 5), first
     launches = [name for name in count.seen if name == 'launch']
     assert len(launches) == 2 * 3 + 1
-    # Beside them: gradients of both uses added for 7 parameters, and the average's scale.
+    # In addition: gradients of both uses added for 7 parameters, and the average's scale.
     others = [name for name in count.seen if name != 'launch']
     assert sorted(others) == ['add'] * 7 + ['mul'] * (2 if light else 0)
 

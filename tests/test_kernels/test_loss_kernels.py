@@ -11,7 +11,7 @@ from ugatit_mm.models.losses import CAMLoss, LossTerms, Mean, cam_means
 
 
 def inputs(device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """A cut-out of a padded map in NHWC, a half of a batch, sizes that are no powers of 2."""
+    """A view into a padded map in NHWC, half of a batch, sizes that are not powers of 2."""
     torch.manual_seed(0)
     padded = torch.randn(2, 3, 41, 39).to(memory_format=torch.channels_last)
     made = {
@@ -91,7 +91,7 @@ def test_a_term_that_is_not_a_number_spoils_no_other(kernels):
 
 
 def test_certain_logits_and_small_terms(kernels):
-    """Softplus neither overflows nor loses the digits of what is left."""
+    """Softplus neither overflows nor loses the precision of small values."""
     logits = torch.tensor([-200.0, -20.0, -1.0, 0.0, 3.0, 15.0, 200.0], device=kernels)
     for logit in logits:
         terms = LossTerms()

@@ -28,10 +28,10 @@ SAME = Padding(1, 2, 1, 2)
 def as_format(x: Tensor, name: str) -> Tensor:
     if name == 'expanded':  # as the gradient of a sum
         return x[:, :, :1, :1].expand_as(x)
-    if name == 'odd strides':  # of axes of one element, where they mean nothing
+    if name == 'odd strides':  # of axes of one element, where they have no meaning
         strides = (99 if n == 1 else s for n, s in zip(x.shape, x.stride(), strict=True))
         return x.as_strided(x.shape, tuple(strides))
-    if name.startswith('gaps'):  # a cut-out of a larger map
+    if name.startswith('gaps'):  # a view into a larger map
         x = torch.nn.functional.pad(x, (1, 2, 1, 0))
     last = name.endswith('channels last')
     x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
@@ -48,7 +48,7 @@ def factors_of(kind: str, batch: int, channels: int, rng: torch.Generator) -> Fa
     if kind in ('instance', 'no bias'):
         return Factors(bias if kind == 'instance' else None)
     rows = batch if kind == 'adalin' else 1
-    style = random(rows, 2 * channels).chunk(2, 1)  # as one product makes them
+    style = random(rows, 2 * channels).chunk(2, 1)  # as from one product
     return Factors(bias, None if kind == 'affine' else rho, *style)
 
 
@@ -108,7 +108,7 @@ def check(
     expected = expected_of(x, factors, residual, options, grad)
     found = [out, grad_x, *(g for g in of_factors if g is not None), grad]
     for value, number in zip(found, expected, strict=True):
-        # Float32 sums; of the type of x they are rounded once more.
+        # Float32 sums; rounded once more to the dtype of x.
         scale = number.abs().max().clamp(min=1).item()
         atol = max(tolerance, torch.finfo(value.dtype).eps if value.dtype != torch.float32 else 0)
         assert_close(value.double(), number, rtol=0, atol=atol * scale)
@@ -225,7 +225,7 @@ def test_nan_passes_the_activation_and_stays_in_its_channel(kernels, functions, 
 
 
 def test_nan_of_the_features_leaves_a_place_that_is_cut(kernels):
-    """The write does not hide a NaN, as a maximum would."""
+    """The store does not hide a NaN, as a maximum would."""
     x = torch.ones(1, 1, 2, 2, device=kernels)
     ones = torch.ones(1, 1, device=kernels)
     out, _ = triton_normalise(x, Factors(None, None, ones * torch.nan, ones), None, Norm(slope=0.0))

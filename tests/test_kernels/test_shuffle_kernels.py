@@ -1,4 +1,4 @@
-"""Padding, interleaving and the kernels of up-sampling: one launch each way, the plain formula."""
+"""Padding, interleaving, kernels of up-sampling: one launch per pass, against the formulas."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 @pytest.fixture
 def launched(monkeypatch) -> list[str]:
-    """Names of the kernels that ran; the checks at the first use are made before."""
+    """Names of the kernels that ran; the checks at the first use run before."""
     names: list[str] = []
     launch = shuffle.launch
 
@@ -86,7 +86,7 @@ def test_interleaving(kernels, launched, size, form):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('form', FORMATS)
 def test_kernels_of_upsampling(kernels, launched, form, dtype):
-    """They are those of a convolution after nearest up-sampling; autocast's type is rounded to."""
+    """They equal a convolution after nearest up-sampling, rounded to autocast's dtype."""
     weight = torch.randn(5, 70, 3, 3, generator=torch.Generator().manual_seed(0))
     weight = weight.to(kernels, memory_format=form)
 
@@ -107,7 +107,7 @@ def test_kernels_of_upsampling(kernels, launched, form, dtype):
         out = compare(lambda x: function(x, dtype), formula, weight, launched, names)
     else:
         out = function(weight, dtype)
-        # Triton's interpreter cuts digits off, where a GPU rounds.
+        # Triton's interpreter truncates, where a GPU rounds.
         expected = formula(weight).to(dtype)
         torch.testing.assert_close(out, expected, rtol=torch.finfo(dtype).eps, atol=0)
     assert out.dtype == dtype and out.is_contiguous(memory_format=form)

@@ -13,8 +13,8 @@ from ugatit_mm.models.layers.spectral_norm import prepared
 # Each kernel is compared with its formula in the fast tier, too: test_first_use.py.
 pytestmark = pytest.mark.slow
 
-# Several slices of rows, several tiles of channels, a kernel of 25 places, sizes that are no
-# multiples of anything, one row, one column.
+# Several slices of rows, several tiles of channels, a 5x5 kernel, sizes that are not multiples of
+# anything, one row, one column.
 SHAPES = ((130, 3, 2, 2), (5, 200, 1, 1), (3, 4, 5, 5), (2, 16, 4, 4), (1, 70), (7, 1))
 
 
@@ -133,7 +133,7 @@ def test_a_prepared_weight_is_handed_out_once(kernels):
         assert_close(ours, theirs)
     with prepared(layers):
         pass
-    assert norm.prepared is None  # nobody took it: it is not kept for another time
+    assert norm.prepared is None  # it was not used, and is not kept
 
 
 def test_what_cannot_be_prepared_is_normalised_one_by_one(kernels):

@@ -1,4 +1,4 @@
-"""Which form of a fused function runs, and what a kernel that is wrong does."""
+"""Which form of a fused function runs, and the fallback from a wrong kernel."""
 
 import logging
 
@@ -20,7 +20,7 @@ def _double_kernel(x, out, factor, count, BLOCK: tl.constexpr):
 
 
 def fused(factor: float, kernel=None) -> Fused:
-    """Twice the input; right with a factor of 2."""
+    """Twice the input; correct with a factor of 2."""
 
     def by_triton(x: torch.Tensor) -> torch.Tensor:
         out = torch.empty_like(x)
@@ -53,7 +53,7 @@ def test_a_sound_kernel_runs_after_one_check(kernels, said):
     state = torch.get_rng_state()
     assert torch.equal(function(x), 2 * x) and torch.equal(function(x), 2 * x)
     assert function.sound == {x.device: True} and said == []
-    assert torch.equal(torch.get_rng_state(), state)  # the check draws nothing of training's
+    assert torch.equal(torch.get_rng_state(), state)  # the check restores the state
 
 
 def test_a_wrong_kernel_is_found_and_left(kernels, said):
@@ -113,7 +113,7 @@ def test_places_of_a_frame(kernels, padding):
     row = torch.arange(size, dtype=torch.float64).expand(1, 1, size, size)
     flat = padding._replace(top=0, bottom=0)
     assert out[0].tolist() == F.pad(row, flat[:4], mode=flat.mode)[0, 0, 0].tolist()
-    # Every line of the padded map counts once, for the line that it shows.
+    # Every line of the padded map counts once, for the line that it copies.
     grad = torch.rand(1, 1, 1, count, dtype=torch.float64)
     expected = grad[0, 0, 0, before : before + size].clone()
     for copies in out[1:, :size]:

@@ -64,7 +64,7 @@ def batch(
     count: int = 1,
     pictures: Sequence[str] = ('A', 'B'),
 ) -> dict:
-    """As the loader gives it, RGB where there are colours."""
+    """As the loader returns it, RGB if there are colours."""
     rng = torch.Generator().manual_seed(channels)
     shape = (count, channels, *size)
     images = {f'img_{x}': torch.randint(0, 256, shape, generator=rng) for x in pictures}
@@ -75,7 +75,7 @@ def batch(
 def by_hand(
     model: UnpairedTranslation, picture: np.ndarray, target: str, name: str = ''
 ) -> np.ndarray:
-    """What the model makes of a picture of the size that it takes, (H, W, C)."""
+    """The model's output for a picture of its own size, (H, W, C)."""
     with torch.no_grad():
         pixels = normalise(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
         out = model.translate(pixels, target, style=model.styles([name], target))
@@ -98,7 +98,7 @@ def test_a_model_of_any_channels(name: str, channels: int):
     assert torch.equal(swap_colours(sample.fake_B), torch.from_numpy(wanted).permute(2, 0, 1))
     image = normalise(source.float())[None]
     style = model.styles([''], 'B')
-    seen = model.forward_test(image, 'B', style=style)  # MMagic's, who shows three
+    seen = model.forward_test(image, 'B', style=style)  # MMagic's, which shows three
     assert seen['source'].shape == (1, 3, 32, 32)
     assert np.array_equal(to_uint8(seen['target'].flip(1))[0].permute(1, 2, 0), displayed(wanted))
     sheet, picture = translation_sheet(model, image, 'B'), np.uint8(source.permute(1, 2, 0))
@@ -139,7 +139,7 @@ def test_channels_that_differ_cannot_train(name: str):
 
 
 def test_weights_of_one_direction_may_make_other_channels(tmp_path: Path):
-    """As a stranger's network that colours grey pictures."""
+    """For example, a network that colours grey pictures."""
     fields = {'generator': {'in_channels': 1}, 'discriminator': None, 'targets': ['B']}
     cfg = config('cyclegan')
     cfg.merge_from_dict({'model': fields})
@@ -249,7 +249,7 @@ def test_from_training_to_export(name: str, channels: int, size: tuple[int, int]
 
 
 def read_raw(path: Path, channels: int) -> np.ndarray:
-    """By the libraries only."""
+    """Read a picture only with the libraries."""
     if path.suffix == '.tif':
         return tifffile.imread(path)
     with Image.open(path) as image:
@@ -266,7 +266,7 @@ def test_a_video_through_grey_networks(tmp_path: Path):
     assert list(translate_video(inferencer, tmp_path / 'a.avi', tmp_path / 'b.avi')) == [1, 2]
     read, out = cv2.VideoCapture(str(tmp_path / 'b.avi')).read()
     assert read and out.shape == (32, 32, 3)
-    assert np.abs(out.astype(int) - out[..., :1]).max() <= 8  # grey, as a video has it
+    assert np.abs(out.astype(int) - out[..., :1]).max() <= 8  # grey, up to the video's compression
     inferencer.model = build('ugatit', channels=4)
     with pytest.raises(ValueError, match='frames of a video are RGB, these networks take 4'):
         list(translate_video(inferencer, tmp_path / 'a.avi', tmp_path / 'c.avi'))

@@ -1,4 +1,4 @@
-"""What every registered translation model must do. A new model adds a row to ``ROWS``."""
+"""Requirements for every registered translation model. A new model adds a row to ``ROWS``."""
 
 import copy
 import inspect
@@ -47,13 +47,13 @@ class Row(NamedTuple):
     """A model's part of these tests.
 
     Attributes:
-        others: For each field of its networks and of itself another value than the tiny config's;
-            an odd one takes further fields along, named whole where they are of another part.
-        dead: Ends of the names of parameters whose gradient is 0 in exact arithmetic.
+        others: For each field of its networks and itself another value than the tiny config's; with
+            further fields if needed, under full names if they are in another part.
+        dead: Suffixes of the names of parameters whose gradient is 0 in exact arithmetic.
         inner: Name of a module in each generator.
-        training: Options of the trainings, which go through phases that single steps do not.
-        noisy: Share of all weights, at most, whose gradient is so near 0 that Adam makes another
-            step of it where sums are added in another order.
+        training: Options of the trainings, which pass phases that single steps do not.
+        noisy: Largest share of weights whose gradient is so close to 0 that Adam takes another step
+            if sums are added in another order.
         again: Labels of further updates, and the optimiser of each.
     """
 
@@ -65,7 +65,7 @@ class Row(NamedTuple):
     again: dict[str, str] = {}
 
 
-# Biases of UNIT's and MUNIT's convolutions that an instance norm takes off.
+# Biases of UNIT's and MUNIT's convolutions that an instance norm removes.
 BEFORE_NORMS = tuple(
     f'.{name}.bias' for name in (*(f'layers.{i}.conv' for i in range(3)), 'conv1', 'conv2')
 )
@@ -136,7 +136,7 @@ ROWS = {
         },
         # before instance norms
         dead=('conv.bias', 'conv1.bias', 'conv2.bias', *(f'.convs.{i}.bias' for i in range(4))),
-        noisy=0.01,  # an update meets the noise of the one before it
+        noisy=0.01,  # an update sees the noise of the one before it
         training={'model.switch_iters': 1},  # a checkpoint is at 2
     ),
     'cyclegan': Row(
@@ -250,7 +250,7 @@ ROWS = {
         again={'random': 'generators'},
     ),
 }
-# Fields of the base and of how things are computed, which have tests of their own.
+# Fields of the base class and of the computation, which have their own tests.
 SHARED = {'with_cp', 'fields', 'vgg_weights'} | {
     field for kind in TRANSLATION_MODELS.values() for field in kind.NETWORKS
 }
@@ -300,12 +300,12 @@ def optimisers(model: UnpairedTranslation, **fields: Any):
 
 
 def pictures(name: str, **fields: Any) -> dict:
-    """A batch of what the model trains on."""
+    """A training batch of the model."""
     return batch(pictures=KINDS[name].PICTURES, **BATCH_OF.get(name, {}), **fields)
 
 
 def there(name: str, modules: list[str]) -> list[str]:
-    """Modules of a model, of B and a part of it where they are of A and there is none."""
+    """Modules of a model; those of B if the model has none of A."""
     modules = [each.replace('inner', ROWS[name].inner) for each in modules]
     if 'A' in KINDS[name].TARGETS:
         return modules
@@ -390,7 +390,7 @@ def shapes_of(model: UnpairedTranslation) -> set:
 
 
 def steps_of(name: str, model: UnpairedTranslation) -> Iterator:
-    """The logs of four steps, made as they are asked for."""
+    """The logs of four steps, computed lazily."""
     optim = optimisers(model.train())
     random.seed(0)  # of image pools
     for seed in range(4):
@@ -420,13 +420,13 @@ def plain() -> Callable[[str], tuple[set, list]]:
     ],
 )
 def test_every_field_has_an_effect(name: str, field: str, plain: Callable):
-    """On the weights there are, or on one of the first steps."""
+    """On the names and shapes of the weights, or on one of the first steps."""
     value = ROWS[name].others[field]
     part, _, _ = field.rpartition('.')
     several = isinstance(value, dict) and {field, field.rpartition('.')[2]} & value.keys()
     fields = value if several else {field: value}
     fields = {f'{part}.{k}' if part and '.' not in k else k: v for k, v in fields.items()}
-    (shapes, steps), model = plain(name), build(name, fields)  # each with random numbers of its own
+    (shapes, steps), model = plain(name), build(name, fields)  # each with its own random numbers
     if shapes_of(model) != shapes:
         return
     if field.endswith('img_size'):
@@ -453,7 +453,7 @@ def test_an_update_that_is_not_finite_is_left_out(name: str):
 
 
 class NoQuestions(TorchDispatchMode):
-    """Refuses what brings a number from the device, or a shape that depends on one."""
+    """Refuses operators that read a number from the device, or a shape that depends on one."""
 
     REFUSED = [
         '_local_scalar_dense',
@@ -490,7 +490,7 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model = build(name).to(device).train()
     optim = optimisers(model, **wrapper)
-    for iteration in range(4):  # states of the optimisers are made, pools filled, kernels checked
+    for iteration in range(4):  # optimiser states are created, pools filled, kernels checked
         at(iteration)
         model.train_step(pictures(name, seed=iteration), optim).settle()
     assert model.steady
@@ -519,7 +519,7 @@ def test_a_step_asks_the_host_nothing(name: str, wrapper: dict):
 )
 @pytest.mark.parametrize('kind', ['Adam', pytest.param('LeanAdam', marks=pytest.mark.slow)])
 def test_what_is_frozen_stays_to_the_bit(name: str, frozen: list[str], kind: str):
-    """Weights and buffers; everything else moves."""
+    """Weights and buffers; everything else changes."""
     frozen = there(name, frozen)
     model = build(name, {'frozen': frozen}).train()
     names = tuple(f'{each.replace("blue", "B")}.' for each in frozen)
@@ -590,7 +590,7 @@ def test_nothing_moves_between_accumulated_batches(name: str):
 
 
 class Operators(NoQuestions):
-    """Names of what runs in the block, which asks the host nothing."""
+    """Names of the operators in the block, which never synchronises with the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -603,7 +603,7 @@ class Operators(NoQuestions):
 
 
 def averaging(model: torch.nn.Module, optims: Any, **fields: Any) -> tuple[Any, Any]:
-    """A hook that averages a model's weights, and the runner that it sees."""
+    """A hook that averages a model's weights, and its runner."""
     logger = logging.getLogger()
     hook = TranslationEMAHook(**fields)
     runner = SimpleNamespace(model=model, optim_wrapper=optims, iter=0, max_iters=9, logger=logger)
@@ -613,7 +613,7 @@ def averaging(model: torch.nn.Module, optims: Any, **fields: Any) -> tuple[Any, 
 
 @every_model
 def test_weights_that_translate_are_averaged(name: str):
-    """With ``gamma=1`` it is their mean; one operator a step, and nothing else is touched."""
+    """With ``gamma=1`` it is their mean; one operator per step, and nothing else changes."""
     frozen = there(name, ['generators.A'])
     model = build(name, {'frozen': frozen}).train()
     hook, runner = averaging(model, optimisers(model), momentum=0.1, gamma=1)
@@ -657,7 +657,7 @@ def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
 @pytest.mark.slow
 @every_model
 def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
-    """Also where parts are frozen or set free on the way."""
+    """Also if parts are frozen or unfrozen on the way."""
     data, work = trained(name)
     whole, part, free = (tmp_path / each for each in ('whole', 'part', 'free'))
     named = there(name, ['generators.A', 'discriminators.red'])
@@ -726,7 +726,7 @@ def test_one_path_for_pixels(name: str, trained, tmp_path: Path):
 
 @every_model_at_length
 def test_styles(name: str, trained, tmp_path: Path, capsys):
-    """By seed and name, or read off a picture; a model without styles refuses both."""
+    """By seed and name, or read from a picture; a model without styles refuses both."""
     data, work = trained(name)
     checkpoint = work / 'iter_4.pth'
     model, _ = load_model(checkpoint, device='cpu')
@@ -762,7 +762,7 @@ def test_styles(name: str, trained, tmp_path: Path, capsys):
 
 @every_model_at_length
 def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Path):
-    """The parts that translate, in float16; and bare weights, whose model is told by them."""
+    """The parts that translate, in float16; and bare weights, which identify their model."""
     _, work = trained(name)
     content = read_checkpoint(work / 'iter_4.pth')
     model, _ = load_model(work / 'iter_4.pth', device='cpu')
@@ -787,7 +787,7 @@ def test_slim_files_and_weights_without_a_word(name: str, trained, tmp_path: Pat
 
 @every_model
 def test_tiles(name: str, tmp_path: Path):
-    """Of a picture larger than the network, each part as it is translated by itself."""
+    """For a picture larger than the network's size, each tile as if translated by itself."""
     cfg = config(name).model
     networks = KINDS[name].networks_of(cfg.to_dict())
     write_checkpoint(tmp_path / 'w.pth', build(name).state_dict(), {'networks': networks})
@@ -816,7 +816,7 @@ def test_sheet(name: str):
 @every_model_at_length
 @pytest.mark.parametrize('kind', ['torchscript', pytest.param('onnx', marks=pytest.mark.slow)])
 def test_export_is_equal(name: str, kind: str, tmp_path: Path):
-    """``verify`` raises where the file is off by more than 1e-4; by ONNX one direction."""
+    """``verify`` raises if the file is off by more than 1e-4; one direction with ONNX."""
     model = build(name).eval()
     picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
     for target in model.targets()[: 1 if kind == 'onnx' else None]:
@@ -832,7 +832,7 @@ def all_alike(size: tuple[int, ...], **options: Any) -> torch.Tensor:
 
 
 def own_pictures(name: str) -> bool:
-    """Whether each rank has other ones at first; one process with all of them is as good then."""
+    """Whether each rank has different ones; one process with all of them is then equivalent."""
     return KINDS[name].BATCH_SIZE is None
 
 
@@ -869,7 +869,7 @@ def train_a_rank(name: str, folder: Path, frozen: list[str]) -> None:
     ],
 )
 def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
-    """To the bit to each other, and after a step close to one process with both samples."""
+    """Bit-identical to each other, and after a step close to one process with both samples."""
     in_ranks(train_a_rank, tmp_path, name, tmp_path, frozen)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     assert_same(first, second)
@@ -883,6 +883,6 @@ def test_two_ranks_are_equal(name: str, frozen: list[str], tmp_path: Path):
     off = [
         ((first[0][key] - value).abs() > 2e-4).flatten()
         for key, value in model.state_dict().items()
-        if not key.endswith('.bias')  # before a norm: noise, which Adam makes steps of
+        if not key.endswith('.bias')  # before a norm: noise, which Adam turns into steps
     ]
     assert torch.cat(off).float().mean() <= ROWS[name].noisy

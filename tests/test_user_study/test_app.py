@@ -1,4 +1,4 @@
-"""The server, by HTTP as anyone could speak to it."""
+"""The server, through HTTP as any client uses it."""
 
 import json
 import sqlite3
@@ -52,7 +52,7 @@ def test_undo(client, database):
         client.vote(person, index, 1)
     status, state = client.post(f'{person}/undo', {'question': 3})
     assert (status, state['stored'], state['index']) == (200, True, 3)
-    for question in (3, 0, -1, 2.0, '2', None, 10**30):  # not, or not any more, the last
+    for question in (3, 0, -1, 2.0, '2', None, 10**30):  # not, or no longer, the last
         status, state = client.post(f'{person}/undo', {'question': question})
         assert (status, state['stored'], state['index']) == (200, False, 3)
     assert read_votes(database)[0].counts.sum() == 3
@@ -79,13 +79,13 @@ def test_no_vote_after_the_end(client):
 
 
 def test_several_persons_at_once(client, study, database):
-    """Each in two tabs that both answer everything."""
+    """Each person in two tabs that both answer everything."""
     people = [client.begin() for _ in range(4)]
     stored = []
 
     def answer(person):
         for index in range(4):
-            while True:  # a tab that is ahead gets 400 until the other has caught up
+            while True:  # a tab that is ahead gets 400 until the other catches up
                 status, state = client.vote(person, index, 2)
                 if status == 200:
                     break
@@ -139,7 +139,7 @@ def test_a_name_is_stored_and_nothing_but_a_name(client, database):
         assert db.execute('SELECT name FROM person').fetchall() == [('Zoë <b>',)]
 
 
-# -- what must not leave, or come in -------------------------------------------------------------
+# -- what must not get out or in -----------------------------------------------------------------
 
 
 def test_no_method_and_no_file_is_named(client, study, tmp_path):
@@ -259,7 +259,7 @@ def test_bodies_that_are_refused(client):
     assert client.state(person)['index'] == 0
 
 
-def test_a_vote_is_no_get(client):
+def test_a_vote_is_not_a_get(client):
     person = client.begin()
     assert client.get(f'{person}/vote')[0] == 405
     assert client.get('/start')[0] == 405

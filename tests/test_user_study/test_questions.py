@@ -1,4 +1,4 @@
-"""Which pictures belong together, in which order, and what a browser gets of them."""
+"""Which pictures belong together, in which order, and what a browser gets."""
 
 import io
 from collections import Counter
@@ -57,7 +57,7 @@ def test_sub_folders_and_sources_that_differ_in_their_suffix(root):
     assert study.results['a/x.bmp']['ours'].path == root / 'ours' / 'a' / 'x.bmp.png'
 
 
-def test_hidden_files_are_no_pictures(root):
+def test_hidden_files_are_not_pictures(root):
     picture(root / 'sources' / '.trash' / 'x.png')
     picture(root / 'sources' / '.y.png')
     assert tuple(gather(root).sources) == SOURCES
@@ -156,7 +156,7 @@ def test_the_digest_is_of_names_and_contents_not_of_places(root, tmp_path_factor
 
 
 def test_orders_are_recorded(study):
-    # whoever comes back after an update must find the same
+    # a person who returns after an update must find the same
     assert study.questions('Ann') == ['face0', 'face2', 'face3', 'face1']
     assert study.slots('Ann', 'face0') == ['cyclegan', 'ours', 'munit']
 

@@ -107,7 +107,7 @@ def test_who_gave_no_vote_does_not_count(store, database):
 
 
 def test_many_at_once(store, study, database):
-    """Eight connections, as of eight servers on one file: nothing is lost or doubled."""
+    """Eight connections, like eight servers on one file: nothing is lost or duplicated."""
     people = [store.add_person(str(i)) for i in range(4)]
     stored = []
 
@@ -134,7 +134,7 @@ def test_many_at_once(store, study, database):
 def test_a_text_file_is_refused(study, database):
     database.write_text('these are my notes, and they are long enough to be no database' * 20)
     before = database.read_bytes()
-    with pytest.raises(ValueError, match=r'study\.sqlite. is no database'):
+    with pytest.raises(ValueError, match=r'study\.sqlite. is not a database'):
         Store(database, study)
     assert database.read_bytes() == before
 

@@ -34,7 +34,7 @@ def test_bootstrap_of_two_persons_by_hand():
     # 0, 1/2 or 1 with probability 1/4, 1/2, 1/4, so the 2.5 and 97.5 % points are 0 and 1.
     first, second = shares(np.array([[4, 0], [0, 4]]))
     assert first.bootstrap == (0, 1) == second.bootstrap
-    # Wilson, who takes the eight votes as independent, is too sure.
+    # Wilson's interval assumes independent votes and is too narrow.
     assert first.wilson == pytest.approx(wilson(4, 8)) and first.wilson[0] > 0.2
 
 
@@ -63,7 +63,7 @@ def test_bootstrap_is_seeded():
 
 
 def test_intervals_cover_the_true_share(monkeypatch):
-    """Of 100 simulated studies with persons of different taste, about 95 % must cover it."""
+    """About 95 % of 100 simulated studies with persons of different taste must cover it."""
     monkeypatch.setattr(table, 'DRAWS', 1000)
     rng = np.random.default_rng(0)
     covered = {'wilson': 0, 'bootstrap': 0}

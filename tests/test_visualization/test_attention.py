@@ -1,4 +1,4 @@
-"""Heatmaps and the figure of attention, against closed forms and other libraries."""
+"""Heatmaps and the picture of attention, against closed forms and other libraries."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_normalised_heatmap_spans_0_to_1_or_is_0(heatmap, size):
 def test_resizing_is_torchs_bilinear():
     heatmap = np.random.default_rng(0).normal(3, 20, (5, 7)).astype(np.float32)
     out = normalise_heatmap(heatmap, (20, 42))
-    ranked = np.sort(heatmap, None)  # of 35 values 0.68 lie in the 2 % at an end
+    ranked = np.sort(heatmap, None)  # of 35 values 0.68 are in the 2 % at an end
     heatmap = heatmap.clip(ranked[1], ranked[-2])
     big = F.interpolate(torch.from_numpy(heatmap)[None, None], (20, 42), mode='bilinear')[0, 0]
     expected = (big - big.min()) / (big.max() - big.min())
@@ -51,7 +51,7 @@ def test_resizing_is_torchs_bilinear():
 @pytest.mark.parametrize('corner', [1, 2, 4])
 @pytest.mark.parametrize('far', [1e3, -1e3])
 def test_a_corner_does_not_take_all_colours(corner, far):
-    """What lies between the 2 % at either end is stretched, in proportion."""
+    """The values between the 2 % at either end are stretched, in proportion."""
     heatmap = np.linspace(2, 3, 32 * 32, dtype=np.float32)
     heatmap = np.random.default_rng(0).permutation(heatmap).reshape(32, 32)
     heatmap[-corner:, :corner] = far
@@ -135,7 +135,7 @@ def test_legend_goes_from_least_to_most(width):
 
 
 def cells(figure: np.ndarray, count: int, zoom: int = 5) -> list[np.ndarray]:
-    """The pictures of a figure of 32-pixel pictures, margins and titles left out."""
+    """The pictures of a row of 32-pixel pictures, without margins and titles."""
     step = 32 * zoom + 4
     return [
         figure[24 : 24 + 32 * zoom : zoom, 4 + i * step : i * step + step : zoom]
@@ -172,7 +172,7 @@ def test_figure_shows_what_the_networks_say(tiny, target):
 
 def test_figure_leaves_the_model_as_it_was(tiny):
     model = tiny().train()
-    model.generators['A'].eval()  # one that somebody has frozen
+    model.generators['A'].eval()  # a frozen one
     modes = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     figures = [attention_figure(model, picture_of(), 'A') for _ in range(2)]
@@ -202,7 +202,7 @@ def test_figure_without_discriminators(tiny):
     assert attention_figure(model, picture_of(), 'B').shape[1] == 3 * 164 + 4
 
 
-def test_figure_refuses_what_is_no_picture(tiny):
+def test_figure_refuses_what_is_not_a_picture(tiny):
     for wrong in (picture_of()[..., 0], picture_of().astype(np.float32)):
         with pytest.raises(ValueError, match=r'a picture is uint8, \(h, w, 3\), got'):
             attention_figure(tiny(), wrong, 'B')

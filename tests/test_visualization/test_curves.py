@@ -1,4 +1,4 @@
-"""Loss curves: what is drawn of which run."""
+"""Loss curves: which terms of which run are drawn."""
 
 import json
 from pathlib import Path

@@ -34,7 +34,7 @@ def test_sheet_holds_its_pictures_in_their_places():
             assert (part == 10 * i + j).all()
     assert (sheet[:4] == 255).all() and (sheet[:, :4] == 255).all()
     assert (make_sheet(pictures, ['one', 'two'])[:20] < 100).any()  # the words
-    # Words below: a short row leaves white, and the last words have the room of the others.
+    # Text below: a short row leaves white, and the last text may use the space of the others.
     sheet = make_sheet([*pictures, pictures[0][:1]], captions=[['a', 'b\nc'], [], [], ['a' * 40]])
     assert sheet.shape == (4 * (8 + 40) + 4, 2 * 10 + 4, 3)
     assert (sheet[4 + 48 : 8 + 48, 4:10] == 10).all() and (sheet[148:152, 14:] == 255).all()
@@ -92,7 +92,7 @@ def test_scalars_of_a_run_without_files_of_the_visualiser(tmp_path):
         'data_time': [(4, 0.01)],
     }
     assert [step for step, _ in read['loss_g']] == [4, 5] and read['loss_g'][1][1] == -2.5
-    # A start before it had the file.
+    # An earlier start with the file.
     (tmp_path / '1' / 'vis_data').mkdir(parents=True)
     (tmp_path / '1' / 'vis_data' / 'scalars.json').write_text('{"loss_g": 9.0, "step": 1}\n')
     (tmp_path / '1' / '1.log').write_text('INFO - Iter(train) [1/4]  loss_g: 8.0\n')

@@ -1,4 +1,4 @@
-"""Weights: of the official programs to ours and back, read safely, and what networks they need."""
+"""Weights: conversion from official programs and back, safe reading, the networks they need."""
 
 from .files import CheckpointError, naming, read_checkpoint, write_checkpoint
 from .networks import build_model, describe, load_weights, weights_of

@@ -1,8 +1,8 @@
 """Checkpoints of the official AGGAN program (TensorFlow) to ours, and back as arrays.
 
 (AlamiMejjati/Unsupervised-Attention-guided-Image-to-Image-Translation.) Its variables are
-``Model/g_A/r1/c1/Conv/weights``, (H, W, in, out), and so on; beside them a checkpoint holds Adam's
-moments and norms that nothing uses, which are left out.
+``Model/g_A/r1/c1/Conv/weights``, (H, W, in, out), and so on; a checkpoint also holds Adam's moments
+and unused norms, which are left out.
 """
 
 import os
@@ -22,7 +22,7 @@ from .tensorflow import SLOT
 NAME = 'the official AGGAN program'
 TOOL = 'aggan'  # of ugatit convert
 SCOPE = 'Model'
-# g_A makes B of A; its mask is of the attention network that looks at A.
+# g_A translates A to B; its mask comes from the attention network of A.
 NETWORKS = {
     'g_A': 'generators.B',
     'g_B': 'generators.A',
@@ -44,7 +44,7 @@ _VARIABLE = re.compile(rf'(?:.*/)?({"|".join(NETWORKS)})/((?:r\d+/)?c\d)/(\w+/\w
 
 
 def _places(network: str) -> dict[str, tuple[str, str | None]]:
-    """Our convolution and norm of each official scope; without a norm where nothing uses it."""
+    """Return our convolution and norm of each official scope; ``None`` for an unused norm."""
     if network.startswith('d'):
         places = {f'c{i + 1}': (f'convs.{i}', f'norms.{i}') for i in range(4)}
         return {**places, 'c5': ('last', None)}
@@ -60,25 +60,25 @@ def _places(network: str) -> dict[str, tuple[str, str | None]]:
 
 
 def signed(variables: Mapping[str, np.ndarray]) -> bool:
-    """Whether variables are of this program: it has attention networks."""
+    """Whether the variables are this program's, which has attention networks."""
     return any(
         (found := _VARIABLE.fullmatch(name)) and found[1].endswith('ae') for name in variables
     )
 
 
 def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], Left]:
-    """Turn the official variables into a state dict of :class:`AGGAN`.
+    """Convert the official variables to a state dict of :class:`AGGAN`.
 
     Args:
-        variables: By name, as TensorFlow names them, in any scope. The discriminators may be
-            absent, and the two networks of one direction.
+        variables: By TensorFlow's names, in any scope. The discriminators and both networks of one
+            direction may be absent.
 
     Returns:
-        The state dict, and the names of what was left out: Adam's moments, numbers that are no
-        weights, norms that nothing uses.
+        The state dict, and the names of what was left out: Adam's moments, numbers that are not
+            weights, unused norms.
 
     Raises:
-        ValueError: A variable is unknown, is there twice, or is no weight.
+        ValueError: A variable is unknown, occurs twice, or is not a weight.
     """
     state: dict[str, Tensor] = {}
     left: Left = {}
@@ -111,10 +111,10 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
         kernel = part in _PARTS and end == 'weight'
         if not np.issubdtype(value.dtype, np.floating) or value.ndim != (4 if kernel else 1):
             raise ValueError(
-                f'{printable(name)} is no weight: {value.dtype}, of shape {tuple(value.shape)}'
+                f'{printable(name)} is not a weight: {value.dtype}, of shape {tuple(value.shape)}'
             )
         tensor = torch.from_numpy(np.ascontiguousarray(value, np.float32))
-        # Transposed or not: (H, W, out, in) becomes (in, out, H, W), as torch has them.
+        # Transposed or not: (H, W, out, in) becomes torch's (in, out, H, W).
         state[key] = (tensor.permute(3, 2, 0, 1) if kernel else tensor).clone(
             memory_format=torch.contiguous_format
         )
@@ -124,7 +124,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
 
 
 def to_variables(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Turn a state dict of :class:`AGGAN` into the official variables; see :func:`from_variables`.
+    """Convert a state dict of :class:`AGGAN` to the official variables; see :func:`from_variables`.
 
     Raises:
         ValueError: A weight has no counterpart in the official program.
@@ -150,10 +150,10 @@ def to_variables(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def write_variables(path: str | os.PathLike, variables: Mapping[str, np.ndarray]) -> None:
-    """Write variables as an ``.npz``, whole or not at all.
+    """Write variables as an ``.npz``, atomically.
 
     Raises:
-        ValueError: The file has another ending.
+        ValueError: The file has another suffix.
     """
     arrays = {name: np.ascontiguousarray(value) for name, value in variables.items()}
     if Path(path).suffix != '.npz':

@@ -13,7 +13,7 @@ from ..messages import listed
 from .official import Networks, Program
 
 NETWORKS = {'G': 'generators.B', 'D': 'discriminators.B'}
-# The generator's convolutions before and after its blocks, official and ours.
+# The generator's convolutions before and after its blocks: official and our names.
 DOWN = {
     'down_convs.0': 'encoder.0.conv',
     'down_convs.3': 'encoder.1',
@@ -28,7 +28,7 @@ UP = {
     'up_convs.5': 'decoder.3.conv',
     'up_convs.8': 'decoder.4',
 }
-JUDGE = tuple(f'convs.{layer}' for layer in (0, 2, 4, 7, 9, 12, 15))  # the names are ours, too
+JUDGE = tuple(f'convs.{layer}' for layer in (0, 2, 4, 7, 9, 12, 15))  # the same names as ours
 _BLOCK = re.compile(r'(?:resnet_blocks|blocks)\.(\d+)\.')
 
 
@@ -38,10 +38,10 @@ def from_official(
     """Rename official networks to a state dict of :class:`CartoonGAN`.
 
     Args:
-        networks: State dicts by ``G`` and ``D``; the latter may be absent.
+        networks: State dicts under ``G`` and ``D``; the latter may be absent.
 
     Returns:
-        Every weight under our name, and nothing that is left out.
+        Every weight under our name, and an empty list of keys that are left out.
 
     Raises:
         ValueError: A key is unknown.
@@ -66,13 +66,13 @@ def to_official(state: Mapping[str, Tensor]) -> Networks:
     """Rename a state dict of :class:`CartoonGAN` to official networks.
 
     Args:
-        state: Weights; without the discriminator only ``G`` comes out.
+        state: Weights; without the discriminator only ``G`` is returned.
 
     Returns:
-        dict: State dicts by ``G`` and ``D``, keys in the official order.
+        dict: State dicts under ``G`` and ``D``, keys in the official order.
 
     Raises:
-        ValueError: A key has no counterpart there, as those of norms that learn.
+        ValueError: A key has no counterpart there, such as those of learned norms.
     """
     networks: Networks = {}
     left = dict(state)
@@ -88,11 +88,11 @@ def to_official(state: Mapping[str, Tensor]) -> Networks:
 
 
 def _places(network: str, keys: Iterable[str]) -> dict[str, str]:
-    """Places of a network's convolutions, official and ours.
+    """Return the positions of a network's convolutions, official and ours.
 
     Args:
-        network: Name.
-        keys: Of its weights, official or ours; they tell its depth.
+        network: Name of the network.
+        keys: Keys of its weights, official or ours; they determine its depth.
     """
     if network == 'D':
         return dict(zip(JUDGE, JUDGE, strict=True))

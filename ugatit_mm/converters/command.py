@@ -1,4 +1,4 @@
-"""What the converters' command lines share."""
+"""Shared code of the converters' command lines."""
 
 import argparse
 import os
@@ -16,13 +16,13 @@ from .reading import belonging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add source, target and what may be done to the weights."""
-    parser.add_argument('source', help='what to convert')
+    """Add source, target and the options for the weights."""
+    parser.add_argument('source', help='file or folder to convert')
     parser.add_argument('target', help='file to write: .pth, or .safetensors')
     parser.add_argument(
         '--generator-only',
         action='store_true',
-        help='without the discriminators and what else only trains, for inference',
+        help='leave out the discriminators and other parts for training only, for inference',
     )
     parser.add_argument('--half', action='store_true', help='weights in float16: half the size')
     parser.add_argument(
@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     args: argparse.Namespace, convert: Callable[[argparse.Namespace], dict], tool: str = ''
 ) -> int:
-    """Convert, and tell what was written, or what was wrong.
+    """Convert, and print what was written, or the error.
 
     Args:
         args: See :func:`add_arguments`.
-        convert: Writes ``args.target`` and returns what :func:`describe` says of it.
+        convert: Writes ``args.target`` and returns its description, as :func:`describe` does.
         tool: Name of the converter of an official program.
 
     Returns:
-        Exit code: 1 if it cannot be done; nothing is written then.
+        Exit code: 1 on an error; nothing is written then.
     """
     try:
         if os.path.exists(args.target) and not args.force:
@@ -58,7 +58,7 @@ def run(
 
 
 def _hint(args: argparse.Namespace, tool: str) -> str:
-    """What a refused file is, where it is not of the kind that this converter takes."""
+    """Return what a refused file is, if it is not of the kind that this converter takes."""
     found = belonging(args.source) if tool else None
     if found is None:
         return ''
@@ -73,16 +73,15 @@ def _hint(args: argparse.Namespace, tool: str) -> str:
 def write_ours(
     args: argparse.Namespace, state: dict[str, Tensor], meta: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Check weights, write what the arguments ask for, and return what networks they need.
+    """Check weights, write what the arguments ask for, and return the networks they need.
 
     Args:
         args: See :func:`add_arguments`.
         state: Weights of a registered model.
-        meta: What the file keeps beside them; its ``networks`` are read off the weights if not
-            given.
+        meta: Further content of the file; its ``networks`` are read from the weights if not given.
 
     Raises:
-        ValueError: The weights are not those of such networks.
+        ValueError: The weights do not match the networks.
         OSError: The file cannot be written.
     """
     meta = dict(meta or {})
@@ -105,7 +104,7 @@ def write_ours(
 
 
 def report(path: str, networks: dict[str, Any]) -> None:
-    """Tell what a file, or each file of a folder, holds, its size and its checksum."""
+    """Print the networks, and size and checksum of a file, or of each file of a folder."""
     kind = kind_of(networks)
     present = [field for field in kind.NETWORKS if field in networks]
     parts = [part for part, field in kind.PARTS.items() if field in present]
@@ -117,7 +116,7 @@ def report(path: str, networks: dict[str, Any]) -> None:
 
 
 def options(networks: dict[str, Any]) -> list[str]:
-    """Return the config's options for networks of :func:`describe`."""
+    """Return the config options for networks of :func:`describe`."""
     kind = kind_of(networks)
     own = ('default_domain', 'targets', *kind.FIELDS)
     fields = {f'model.{name}': networks[name] for name in own if name in networks}

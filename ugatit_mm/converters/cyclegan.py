@@ -15,7 +15,7 @@ from ..messages import listed
 from .files import read_checkpoint, save
 from .official import Left, Networks, Program
 
-# G_A translates A to B, and D_A judges B. G is a direction of its own, A to B.
+# G_A translates A to B, and D_A classifies B. G is a single direction, A to B.
 NETWORKS = {
     'G_A': 'generators.B',
     'G_B': 'generators.A',
@@ -24,7 +24,7 @@ NETWORKS = {
     'G': 'generators.B',
 }
 LATEST = 'latest'
-STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # of before October 2018
+STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # until October 2018
 _BLOCK = re.compile(r'(?:model\.\d+\.conv_block|blocks\.\d+)\.')
 _FILE = re.compile(r'(latest|(?:iter_)?\d+)_net_(\w+)\.(?:pth?|safetensors)')
 
@@ -36,19 +36,19 @@ def read_networks(
 
     Args:
         source: A folder with ``EPOCH_net_G_A.pth`` and so on; or one such file, or one with several
-            networks by name. A file of one network whose name has none of ``NETWORKS`` is a
-            generator from A to B, as the published ones are.
-        epoch: Of the files to take: ``'latest'``, ``'200'``, ``'iter_5000'``. If not given, the
-            latest are taken; where there are none, those of the largest epoch.
+            networks by name. A file of one network whose name contains none of ``NETWORKS`` is a
+            generator from A to B, like the published ones.
+        epoch: Epoch of the files: ``'latest'``, ``'200'``, ``'iter_5000'``. By default the latest
+            files; without these, those of the largest epoch.
         which: See :meth:`Program.open`.
 
     Returns:
-        A state dict for each name of ``NETWORKS`` that there is, and what else the files hold.
+        A state dict for each name of ``NETWORKS`` that was found, and the files' other content.
 
     Raises:
-        OSError: There is no such file or folder.
+        OSError: The file or folder does not exist.
         CheckpointError: A file cannot be read.
-        ValueError: The folder has no networks, or other ones than CycleGAN's.
+        ValueError: The folder has no networks, or others than CycleGAN's.
     """
     source = Path(source)
     if not source.is_dir():
@@ -78,7 +78,7 @@ def read_networks(
 
 
 def _of_epoch(folder: Path, epoch: str | None) -> dict[str, Path]:
-    """Files by network."""
+    """Return the files by network."""
     epochs: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         if named := _FILE.fullmatch(file.name):
@@ -99,7 +99,7 @@ def _of_epoch(folder: Path, epoch: str | None) -> dict[str, Path]:
 
 
 def _age(epoch: str) -> tuple[bool, bool, int]:
-    """To find the newest: the latest, else the largest epoch, else the largest iteration."""
+    """Sort key for the newest: the latest, else the largest epoch, else the largest iteration."""
     number = epoch.rsplit('_', 1)[-1]
     return epoch == LATEST, number == epoch, 0 if epoch == LATEST else int(number)
 
@@ -110,15 +110,15 @@ def from_official(
     """Rename official networks to a state dict of :class:`UnpairedCycleGAN`.
 
     Args:
-        networks: Their state dicts by name, as :func:`read_networks` gives them. The discriminators
-            may be absent, and one of the generators.
+        networks: State dicts by name, as :func:`read_networks` returns them. The discriminators and
+            one generator may be absent.
 
     Returns:
-        Every weight under our name, and the keys of the instance norms' running statistics, which
-        the program kept before October 2018 and nothing uses.
+        Every weight under our name, and the keys of the instance norms' unused running statistics,
+        which the program saved before October 2018.
 
     Raises:
-        ValueError: A key is unknown, or two generators are of one direction.
+        ValueError: A key is unknown, or two generators have the same direction.
     """
     if {'G', 'G_A'} <= networks.keys():
         raise ValueError('G and G_A are both from A to B: convert one of them')
@@ -149,10 +149,10 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Rename a state dict of :class:`UnpairedCycleGAN` to official networks.
 
     Args:
-        state: Weights; without discriminators only generators come out.
+        state: Weights; without discriminators only generators are returned.
 
     Returns:
-        dict: State dicts by ``G_A``, ``G_B``, ``D_A``, ``D_B``, keys in the official order.
+        dict: State dicts under ``G_A``, ``G_B``, ``D_A``, ``D_B``, keys in the official order.
 
     Raises:
         ValueError: A key has no counterpart in the official program.
@@ -178,7 +178,7 @@ def write_networks(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f'{LATEST}_net_{network}.pth' for network in networks]
-    for network in NETWORKS.keys() - networks.keys():  # of before: no pair with these
+    for network in NETWORKS.keys() - networks.keys():  # older files, which do not match these
         (folder / f'{LATEST}_net_{network}.pth').unlink(missing_ok=True)
     for file, weights in zip(files, networks.values(), strict=True):
         save(file, weights)
@@ -186,11 +186,11 @@ def write_networks(
 
 
 def _places(network: str, keys: Iterable[str]) -> list[tuple[str, str]]:
-    """Places of a network's convolutions in an ``nn.Sequential``, official and ours.
+    """Return the positions of a network's convolutions in an ``nn.Sequential``, official and ours.
 
     Args:
-        network: Name.
-        keys: Of its weights, official or ours; they tell its depth.
+        network: Name of the network.
+        keys: Keys of its weights, official or ours; they determine its depth.
     """
     if network.startswith('D'):
         layers = sum(str(key).endswith('.weight') for key in keys)

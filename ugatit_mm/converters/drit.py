@@ -1,6 +1,6 @@
 """Checkpoints of the official DRIT program (HsinYingLee/DRIT), both ways.
 
-One is a dict of eight networks by name, the states of their optimisers, and two counts.
+A checkpoint is a dict of eight networks by name, their optimiser states, and two counts.
 """
 
 import re
@@ -14,7 +14,7 @@ from ..domains import DOMAINS
 from ..messages import listed
 from .official import Program
 
-# Where the weights of each network go.
+# Our part of each network.
 NETWORKS = {
     'disA': 'discriminators.A',
     'disB': 'discriminators.B',
@@ -25,7 +25,7 @@ NETWORKS = {
     'enc_a': 'attribute_encoders',
     'gen': 'generators',
 }
-COUNTS = ('ep', 'total_it')  # which its loader asks for
+COUNTS = ('ep', 'total_it')  # required by its loader
 _JUDGES = re.compile(
     r'(?:Diss\.(?P<scale>\d+)|model)\.(?P<layer>\d+)(?P<unit>\.model\.1)?'
     r'\.(?P<end>weight|bias|weight_orig|weight_u)'
@@ -41,10 +41,10 @@ _ENDS = {
 
 
 def _places(concat: bool) -> Iterator[tuple[str, str, str]]:
-    """Network, its place of a layer, and ours; of all but the discriminators.
+    """Yield network, official and our position of each layer, without the discriminators.
 
     Args:
-        concat: Whether attributes are concatenated; else they go in feature-wise.
+        concat: Whether attributes are concatenated; else they enter feature-wise.
     """
     halves = (('1', 'conv1'), ('5', 'conv2'))  # of a residual block
     for old, new in halves:
@@ -106,11 +106,11 @@ def from_official(networks: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, 
     """Rename official networks to a state dict of :class:`DRIT`.
 
     Args:
-        networks: Their state dicts by name; discriminators may be absent.
+        networks: State dicts by name; discriminators may be absent.
 
     Returns:
-        Every weight under our name, and the keys of weights that a spectral norm has divided, which
-        follow from the others.
+        Every weight under our name, and the keys of weights already divided by a spectral norm,
+        which follow from the others.
 
     Raises:
         ValueError: A key is unknown, or a spectral norm lacks a part.
@@ -138,7 +138,7 @@ def from_official(networks: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, 
     if unknown:
         raise ValueError(f'not a key of the official DRIT: {listed(unknown)}')
     for key in [key for key in state if key.endswith('weight.0.u')]:
-        # v is made of u before each use in training, the only use that there is.
+        # v is computed from u before each use in training, its only use.
         kernel: Any = state.get(key.replace('weight.0.u', 'weight.original'))
         u = state[key]
         if not (_dim(kernel) == 4 and _dim(u) == 1 and len(kernel) == len(u)):
@@ -151,7 +151,8 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Rename a state dict of :class:`DRIT` to official networks.
 
     Args:
-        state: Weights, of both directions; without what only trains, fewer networks come out.
+        state: Weights of both directions; without the networks for training only, fewer are
+            returned.
 
     Returns:
         dict: State dicts by name.
@@ -190,7 +191,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _ours(network: str, found: re.Match[str]) -> str:
-    """Our name of a discriminator's layer; those of one scale are one scale of several."""
+    """Return our name of a discriminator's layer; a single scale counts as one of several."""
     prefix = NETWORKS[network]
     part = 'convs' if network == 'disContent' else f'scales.{found["scale"] or 0}'
     return f'{prefix}.{part}.{found["layer"]}'
@@ -201,14 +202,14 @@ def _of(prefix: str, key: str) -> re.Match[str] | None:
 
 
 def _key(place: str, end: str) -> str:
-    """Our name of a weight; a norm has other ones than torch's."""
+    """Return our name of a weight; a norm's names differ from torch's."""
     if place.endswith('.norm'):
         end = {'weight': 'gamma', 'bias': 'beta'}[end]
     return f'{place}.{end}'
 
 
 def _as_ours(place: str, value: Any) -> Any:
-    """What is of another shape than the program's stays as it is, and is refused later."""
+    """Convert a value to our shape; an unexpected shape is kept, and refused later."""
     if place.endswith('.norm') and _dim(value) == 3:
         return value[None]
     return _turned(place, value)
@@ -219,7 +220,7 @@ def _as_official(place: str, value: Tensor) -> Tensor:
 
 
 def _turned(place: str, value: Any) -> Any:
-    """The kernel of a generator's last layer with inputs and outputs exchanged."""
+    """Return the kernel of a generator's last layer with inputs and outputs swapped."""
     last = place.startswith('generators.') and place.endswith('.last')
     return value.transpose(0, 1).contiguous() if last and _dim(value) == 4 else value
 

@@ -1,4 +1,4 @@
-"""Reading and writing weights; what is read may come from anywhere."""
+"""Reading and writing weights; files may come from untrusted sources."""
 
 import hashlib
 import json
@@ -29,10 +29,10 @@ class CheckpointError(ValueError):
 
 @contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Let what is wrong with a file's weights name the file.
+    """Context manager that adds the file's name to errors about its weights.
 
     Raises:
-        CheckpointError: In place of a ValueError in the block.
+        CheckpointError: Instead of a ValueError in the block.
     """
     try:
         yield
@@ -45,21 +45,21 @@ def read_checkpoint(
 ) -> dict[str, Any]:
     """Read a checkpoint once, without running code from it.
 
-    Its checksums are compared (torch's own reader passes over them), it may name nothing but
-    tensors and plain data, and its tensors may not be larger than the file. What MMEngine's own
-    runner saves beside them, log histories and numbers of NumPy, is left out: an
-    :class:`~ugatit_mm.converters.inspection.Omitted` stands in its place.
+    Its checksums are verified (torch's own reader ignores them), it may name only tensors and plain
+    data, and its tensors may not be larger than the file. Log histories and NumPy numbers, which
+    MMEngine's own runner also saves, are replaced by an
+    :class:`~ugatit_mm.converters.inspection.Omitted`.
 
     Args:
-        path: A file that ``torch.save`` wrote, or one of safetensors.
-        digest: Of :mod:`hashlib`; it gets all bytes of the file.
+        path: A file of ``torch.save`` or of safetensors.
+        digest: Hash of :mod:`hashlib`; updated with all bytes of the file.
 
     Returns:
-        dict: Its content, on the CPU; of safetensors ``state_dict`` and ``meta``.
+        dict: Its content, on the CPU; for safetensors ``state_dict`` and ``meta``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is no checkpoint, is damaged, or holds more than tensors and plain
+        FileNotFoundError: The file does not exist.
+        CheckpointError: It is not a checkpoint, is damaged, or holds more than tensors and plain
             data.
     """
     path = os.path.expanduser(path)
@@ -67,7 +67,7 @@ def read_checkpoint(
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f'no checkpoint file {path}') from error
-    except (OSError, ValueError) as error:  # rights, a loop of links, a NUL in the name
+    except (OSError, ValueError) as error:  # permissions, a loop of links, a NUL in the name
         raise CheckpointError(f'{path} cannot be opened: {error}') from error
     if stat.S_ISDIR(status.st_mode):
         raise CheckpointError(
@@ -75,7 +75,7 @@ def read_checkpoint(
             'work dir of a training'
         )
     if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f'{path} is no file')
+        raise CheckpointError(f'{path} is not a file')
     if os.fspath(path).endswith('.safetensors'):
         checkpoint = _read_safetensors(path)
         if digest is not None:
@@ -89,7 +89,7 @@ def read_checkpoint(
     except (OSError, MemoryError) as error:
         raise CheckpointError(f'{path} cannot be read: {error}') from error
     except Exception as error:
-        # A damaged or hostile pickle lets any operation fail in any way.
+        # In a damaged or hostile pickle any operation may raise any error.
         raise CheckpointError(
             f'{path} is not a checkpoint that can be read safely: {first_line(error)}'
         ) from error
@@ -115,7 +115,7 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors and their names, which the format lacks."""
+    """Return the SHA-256 of tensors and their names, which the format lacks."""
     total = hashlib.sha256()
     for name in sorted(state):
         value = state[name]
@@ -127,12 +127,12 @@ def digest(state: Mapping[str, Tensor]) -> str:
 def write_checkpoint(
     path: str | os.PathLike, state: Mapping[str, Tensor], meta: dict[str, Any]
 ) -> None:
-    """Write weights, whole or not at all.
+    """Write weights, atomically.
 
     Args:
-        path: ``.safetensors`` gives that format, anything else that of ``torch.save``.
+        path: ``.safetensors`` selects that format, any other suffix that of ``torch.save``.
         state: Weights by name.
-        meta: Plain data beside them, which :func:`read_checkpoint` gives back.
+        meta: Further plain data, which :func:`read_checkpoint` returns.
 
     Raises:
         OSError: The file cannot be written.
@@ -143,15 +143,15 @@ def write_checkpoint(
             try:
                 header = {META: json.dumps(meta), DIGEST: digest(tensors)}
                 save_file(tensors, building, header)
-                building.chmod(0o644)  # safetensors makes it 0o600
-            except SafetensorError as error:  # of a full disk, too
+                building.chmod(0o644)  # safetensors writes with 0o600
+            except SafetensorError as error:  # also on a full disk
                 raise OSError(f'{path} cannot be written: {error}') from error
         else:
             _save({'state_dict': dict(state), 'meta': meta}, building)
 
 
 def save(path: str | os.PathLike, content: Any) -> None:
-    """``torch.save``, whole or not at all.
+    """``torch.save``, atomically.
 
     Raises:
         OSError: The file cannot be written.
@@ -166,7 +166,7 @@ def _save(content: Any, path: Path) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" of a full disk
+            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" on a full disk
                 raise error.__context__ from error
             raise
-    check_written(path)  # what cannot be read again is found now
+    check_written(path)  # finds now what cannot be read again

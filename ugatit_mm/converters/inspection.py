@@ -1,4 +1,4 @@
-"""Looking at a file of weights before anything in it is built, and at what came out of it."""
+"""Inspection of a file of weights before its objects are built, and of the result."""
 
 import hashlib
 import io
@@ -17,8 +17,8 @@ from torch import Tensor
 from ..messages import MAX_WORD
 from ..provenance import update
 
-# What the pickle of a checkpoint may name: tensors and plain data. torch allows more to
-# ``weights_only``; among it are arrays of any size out of nothing.
+# What the pickle of a checkpoint may name: tensors and plain data. torch's ``weights_only`` allows
+# more, including arrays of any size without data.
 NAMES = {
     'collections OrderedDict',
     'torch Size',
@@ -30,8 +30,8 @@ NAMES = {
     *(f'torch {kind}Storage' for kind in ('Bool', 'Half', 'BFloat16', 'Float', 'Double')),
     *(f'torch {kind}Storage' for kind in ('Byte', 'Char', 'Short', 'Int', 'Long')),
 }
-# What MMEngine's own checkpoints and official files name beside it: log histories, numbers of
-# NumPy, a program's options. An :class:`Omitted` is made in their place, whatever the pickle asks.
+# What MMEngine's own checkpoints and official files also name: log histories, NumPy numbers, a
+# program's options. An :class:`Omitted` replaces them, whatever the pickle asks.
 HISTORY, ARRAY = 'mmengine.logging.history_buffer HistoryBuffer', 'numpy ndarray'
 OPTIONS = 'argparse Namespace'
 STATISTICS = ('current', 'max', 'mean', 'min')
@@ -40,74 +40,75 @@ OMITTED = {HISTORY, ARRAY, OPTIONS, 'numpy dtype', '__builtin__ bytes', '__built
     for core in ('core', '_core')  # of NumPy 1 and 2
     for name in ('_reconstruct', 'scalar')
 }
-# Called without arguments.
+# Callables without arguments.
 EMPTY = {('NEWOBJ', HISTORY), ('NEWOBJ', OPTIONS), ('REDUCE', '__builtin__ bytes')}
-ENCODE = '_codecs encode'  # how a pickle writes bytes; torch has its own
-KINDS = 'biufcmMSU?'  # first letters of NumPy's types that hold no addresses
+ENCODE = '_codecs encode'  # how a pickle writes bytes; torch has its own way
+KINDS = 'biufcmMSU?'  # first letters of NumPy's dtypes that hold no addresses
 REFUSED = {'STACK_GLOBAL', 'INST', 'OBJ', 'EXT1', 'EXT2', 'EXT4', 'DUP', 'FROZENSET'}
 ARCHIVE = b'PK\x03\x04'
 LEGACY_PICKLES = 5  # magic number, version, system, content, keys of the storages
-LEAST = 4096  # bytes that a file counts for at least
-MAX_TUPLE = 100_000  # elements, those inside counted as often as they are met
-MAX_NODES = 1000  # of a description
-GAP = 1 << 16  # bytes between two records of a file of torch.save; they are a few
-MAX_CALL = 16  # arguments, and characters of one, that a call is told apart by
+LEAST = 4096  # bytes; a smaller file counts as this
+MAX_TUPLE = 100_000  # elements, nested ones counted at each occurrence
+MAX_NODES = 1000  # entries of a description
+GAP = 1 << 16  # largest gap between two records of a torch.save file; usually a few bytes
+MAX_CALL = 16  # arguments, and characters of one, that distinguish calls
 
 _MARK = object()
 _LOCK = threading.Lock()
 
 
 class Omitted:
-    """Stands for what is not read: a log history, options, an array or number of NumPy."""
+    """Placeholder for content that is not read: a log history, options, NumPy arrays or numbers."""
 
     __slots__ = ()
 
     def __new__(cls, *args: Any) -> 'Omitted':
-        """Whatever it would be made of."""
+        """Ignore all arguments."""
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
-        """Whatever it would hold."""
+        """Ignore the state."""
 
     def __repr__(self) -> str:
-        """For a log or a page that shows what a file holds."""
+        """Text for a log or page that shows a file's content."""
         return '<not read>'
 
 
 class _Value(NamedTuple):
-    """Something on a pickle's stack.
+    """A value on a pickle's stack.
 
     Attributes:
-        size: Elements, those inside counted as often as they are met.
-        what: Of a name and a short text itself, of a longer text its characters, of a short tuple
-            these of its elements.
+        size: Number of elements, nested ones counted at each occurrence.
+        what: The value of a name or a short text, the length of a longer text, and these of the
+            elements of a short tuple.
     """
 
     size: int = 1
     what: Any = None
 
 
-_PLAIN = _Value()  # what no call is told apart by
+_PLAIN = _Value()  # does not distinguish calls
 
 
 def load(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> Any:
-    """Read a file of ``torch.save``, once, after a look at what its pickles name.
+    """Read a file of ``torch.save`` once, after inspecting the names in its pickles.
 
-    Checksums are compared while torch reads.
+    Checksums are verified while torch reads.
 
     Args:
         path: The file.
-        digest: It gets all bytes of the file.
+        digest: Updated with all bytes of the file.
 
     Raises:
-        ValueError: It is damaged, names what no checkpoint needs, or is larger when unpacked.
+        ValueError: It is damaged, names what a checkpoint does not need, or is larger when
+            unpacked.
         OSError: It cannot be read.
         RuntimeError: torch cannot read it.
     """
     with open(path, 'rb') as file:
-        legacy = file.read(len(ARCHIVE)) != ARCHIVE  # as torch tells
+        legacy = file.read(len(ARCHIVE)) != ARCHIVE  # torch's own criterion
         file.seek(0)
-        if legacy:  # of torch before 1.6
+        if legacy:  # from torch before 1.6
             largest, names = max(os.path.getsize(path), LEAST), set()
             for number in range(LEGACY_PICKLES):
                 names |= _check_pickle(file, largest if number else None)
@@ -121,7 +122,7 @@ def load(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> Any:
         try:
             content = _load(archive, names)
         except Exception as error:
-            if archive.fault is not None:  # which torch went on with
+            if archive.fault is not None:  # torch ignored it
                 raise archive.fault from error
             raise
         archive.finish()
@@ -135,10 +136,10 @@ def _load(file: BinaryIO, names: set[str]) -> Any:
 
 @contextmanager
 def _stand_ins(names: set[str]) -> Iterator[None]:
-    """Let torch make an :class:`Omitted` of what is not read.
+    """Let torch build an :class:`Omitted` for content that is not read.
 
-    torch has one list of what it may build for all; what others have added to it, as
-    :mod:`ugatit_mm.compat` does, waits outside, since no name may stand in it twice.
+    torch has one global list of what it may build. Entries that others have added, such as
+    :mod:`ugatit_mm.compat`, are removed meanwhile, since no name may be in it twice.
     """
     if names <= NAMES:
         yield
@@ -156,11 +157,11 @@ def _stand_ins(names: set[str]) -> Iterator[None]:
 
 
 class _Archive(io.FileIO):
-    """An archive of ``torch.save``; a record is compared with its checksum as torch reads it.
+    """An archive of ``torch.save``; each record's checksum is verified as torch reads it.
 
     Attributes:
-        fault: What is wrong with a record that was read. torch may be told only when it has ended:
-            its reader tries another way of reading after an error.
+        fault: Error of a record that was read. It is raised only after torch has finished: its
+            reader tries another way of reading after an error.
     """
 
     def __init__(self, path: str | os.PathLike, digest: 'hashlib._Hash | None') -> None:
@@ -169,11 +170,11 @@ class _Archive(io.FileIO):
         self._digested = 0  # bytes
         self.fault: ValueError | None = None
         self._size = os.fstat(self.fileno()).st_size
-        self._records: dict[int, zipfile.ZipInfo] = {}  # by the place of their bytes
-        self._places: set[int] = set()  # that were read
+        self._records: dict[int, zipfile.ZipInfo] = {}  # by the position of their bytes
+        self._places: set[int] = set()  # positions that were read
 
     def check(self) -> set[str]:
-        """Look at the list of records and at the pickle, and go back to the beginning.
+        """Check the list of records and the pickle, and seek back to the start.
 
         Returns:
             set: Names in the pickle.
@@ -183,7 +184,7 @@ class _Archive(io.FileIO):
         """
         with zipfile.ZipFile(self) as archive:
             entries = archive.infolist()
-            names = {entry.filename.lower() for entry in entries}  # torch does not mind the case
+            names = {entry.filename.lower() for entry in entries}  # torch ignores case
             if len(names) < len(entries):
                 raise ValueError('it has several entries of one name')
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -198,7 +199,7 @@ class _Archive(io.FileIO):
         self.seek(0)
         reader: Any = torch._C.PyTorchFileReader(self)
         records = {entry.filename.partition('/')[2]: entry for entry in entries}
-        # The two readers may find different archives in one file.
+        # zipfile and torch may find different archives in one file.
         if (
             archive.start_dir not in self._places
             or sorted(reader.get_all_records()) != sorted(records)
@@ -215,18 +216,18 @@ class _Archive(io.FileIO):
         return _check_pickle(io.BytesIO(content))
 
     def readinto(self, buffer: Any) -> int:
-        """Read as much as is asked for, and compare it if it is a record."""
+        """Read the requested bytes, and verify them if they are a record."""
         place, view = self.tell(), memoryview(buffer)
         done = 0
-        while more := super().readinto(view[done:]):  # a call of the system reads 2 GiB at most
+        while more := super().readinto(view[done:]):  # a system call reads at most 2 GiB
             done += more
-        if place + done == self._size:  # torch looks for the list of records
+        if place + done == self._size:  # torch searches the list of records
             return done
         self._places.add(place)
         entry = self._records.get(place)
         if entry and not (done == entry.file_size and zlib.crc32(view) == entry.CRC):
             self.fault = self.fault or _damaged(entry)
-        # torch reads the records one after the other, but for those at the end.
+        # torch reads the records in order, except those at the end.
         if entry and self._digest and 0 <= place - self._digested < GAP:
             self._digest_to(place, self._digest)
             self._digest.update(view)
@@ -234,7 +235,7 @@ class _Archive(io.FileIO):
         return done
 
     def finish(self) -> None:
-        """Compare the records that torch had no use for.
+        """Verify the records that torch did not read.
 
         Raises:
             ValueError: A record is damaged.
@@ -259,10 +260,10 @@ def _damaged(entry: zipfile.ZipInfo) -> ValueError:
 
 
 def check_header(path: str | os.PathLike) -> None:
-    """See that a file of safetensors has the header that it says it has.
+    """Check that a safetensors file has the header that it declares.
 
     Raises:
-        ValueError: The header is longer than the file, or not there.
+        ValueError: The header is longer than the file, or missing.
     """
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
@@ -271,7 +272,7 @@ def check_header(path: str | os.PathLike) -> None:
 
 
 def check_written(path: str | os.PathLike) -> None:
-    """See that :func:`load` will give back all of what was just written; not its checksums.
+    """Check that :func:`load` can read all of a new file; checksums are not verified.
 
     Raises:
         TypeError: Something in it is neither a tensor nor plain data.
@@ -284,12 +285,12 @@ def check_written(path: str | os.PathLike) -> None:
 
 
 def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = True) -> set[str]:
-    """Look at the names in a pickle, and at the sizes of its tuples, whose hash walks all of them.
+    """Check the names in a pickle and the sizes of its tuples, whose hash visits all elements.
 
     Args:
-        file: Read from where it stands to the end of the pickle.
-        largest: No integer may be larger: legacy files ask for memory by them.
-        omitting: It may name what is not read.
+        file: Read from its position to the end of the pickle.
+        largest: Largest integer allowed: legacy files request memory by integers.
+        omitting: Allow names of content that is not read.
 
     Returns:
         set: The names.
@@ -301,7 +302,7 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
     names: set[str] = set()
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    encoded = 0  # characters of texts that become bytes
+    encoded = 0  # characters of texts that are converted to bytes
     operations: Iterator[tuple[Any, Any, Any]] = pickletools.genops(file)
     for operation, argument, place in operations:
         name = operation.name
@@ -310,8 +311,8 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
         if name == 'GLOBAL':
             if argument not in allowed:
                 raise ValueError(
-                    f'it names {argument[:100]!r}, which is no tensor or plain data; if you trust '
-                    'it, save its weights alone'
+                    f'it names {argument[:100]!r}, which is neither a tensor nor plain data; if '
+                    'you trust it, save only its weights'
                 )
             names.add(argument)
         if largest and type(argument) is int and 'GET' not in name and abs(argument) > largest:
@@ -324,7 +325,7 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
             else:
                 if name in ('REDUCE', 'NEWOBJ'):
                     encoded += _check_call(name, stack[-2].what, stack[-1].what)
-                    if encoded > place:  # a text that becomes bytes again and again
+                    if encoded > place:  # a text that is converted repeatedly
                         raise ValueError('it has more bytes than it holds')
                 _follow(operation, argument, stack)
         except (AttributeError, IndexError, KeyError) as error:
@@ -333,10 +334,10 @@ def _check_pickle(file: BinaryIO, largest: int | None = None, omitting: bool = T
 
 
 def _check_call(operation: str, function: Any, arguments: Any) -> int:
-    """See that what is not a tensor's is called as MMEngine's checkpoints call it.
+    """Check that callables other than a tensor's are called as in MMEngine's checkpoints.
 
     Returns:
-        int: Characters of a text that becomes bytes.
+        int: Characters of a text that is converted to bytes.
 
     Raises:
         ValueError: It is called in another way.
@@ -360,7 +361,7 @@ def _check_call(operation: str, function: Any, arguments: Any) -> int:
 
 
 def _follow(operation: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) -> None:
-    """Do to the stack of descriptions what an operation does to that of values."""
+    """Apply an operation to the stack of descriptions, as it changes the stack of values."""
     before = operation.stack_before
     taken: list[_Value] = []
     if pickletools.stackslice in before:
@@ -387,19 +388,19 @@ def _tuple(elements: list[_Value]) -> _Value:
         raise ValueError(f'it has a tuple of more than {MAX_TUPLE} elements')
     if len(elements) > MAX_CALL:
         return _Value(size)
-    # Not what tuples inside it hold: no call is told apart by that.
+    # Without the content of nested tuples, which does not distinguish calls.
     return _Value(size, tuple(None if type(e.what) is tuple else e.what for e in elements))
 
 
 def check_tensors(content: Any, size: int) -> None:
-    """See that tensors take no more memory than the file has, also when they are copied.
+    """Check that tensors take no more memory than the file's size, even when copied.
 
     Args:
-        content: Nested data.
-        size: Of the file, bytes.
+        content: Nested containers.
+        size: Size of the file in bytes.
 
     Raises:
-        ValueError: They take more, or are of a kind that no weight is.
+        ValueError: They take more, or are sparse or quantised.
     """
     storages: dict[int, int] = {}
     total = 0
@@ -428,24 +429,24 @@ def walk(content: Any) -> Iterable[Any]:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What a container holds; nothing of anything else."""
+    """Return the content of a container; empty for any other value."""
     if isinstance(value, Mapping):
         return [*value.keys(), *value.values()]
     return value if isinstance(value, (list, tuple, set)) else ()
 
 
 def check_plain(content: Any, what: str) -> None:
-    """See that a description from a file is small enough to be compared, copied and shown.
+    """Check that a description from a file is small enough to be compared, copied and shown.
 
     Raises:
-        ValueError: It is no dict, or has too many or too long words.
+        ValueError: It is not a dict, or has too many or too long entries.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f'{what} must be a dict, got {type(content).__name__}')
     waiting, nodes = [content], 0
     while waiting:
         value = waiting.pop()
-        nodes += 1  # what is met twice counts twice, as it is shown twice
+        nodes += 1  # shared values count each time, as they are shown each time
         if nodes > MAX_NODES:
             raise ValueError(f'{what} has more than {MAX_NODES} entries')
         if isinstance(value, str) and len(value) > MAX_WORD:

@@ -1,7 +1,7 @@
 """Networks of the official MUNIT and UNIT programs (NVlabs/MUNIT, mingyuliutw/UNIT), both ways.
 
 They save both generators in ``gen_ITERATION.pt`` and both discriminators in ``dis_ITERATION.pt``,
-each a dict of plain state dicts by domain, ``a`` and ``b``. A generator has encoders and decoder.
+each a dict of plain state dicts by domain, ``a`` and ``b``. A generator has encoders and a decoder.
 """
 
 import os
@@ -23,7 +23,7 @@ MAX_BLOCKS, MAX_SCALES, MAX_LAYERS = 64, 16, 16
 STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 _FILE = re.compile(r'(gen|dis)_(\d+)\.(?:pth?|safetensors)')
 
-# Places of weights in a network of a domain, official to ours: the part, and the place in it.
+# Positions of weights in a domain's network, official to ours: the part, and the position in it.
 _PAIR = ((0, 'conv1'), (1, 'conv2'))  # convolutions of a block
 ENCODER = {f'{i}.conv': ('encoders', f'layers.{i}.conv') for i in range(3)} | {
     f'3.model.{block}.model.{i}.conv': ('encoders', f'layers.{3 + block}.{conv}')
@@ -63,16 +63,16 @@ def read_networks(source: str | os.PathLike, kind: str) -> tuple[Networks, Left]
 
     Args:
         source: A folder with ``gen_ITERATION.pt`` and, of the same iteration, ``dis_ITERATION.pt``,
-            of which the newest are taken; or one file.
+            whose newest files are read; or one file.
         kind: ``'MUNIT'`` or ``'UNIT'``.
 
     Returns:
-        A state dict of all networks of a domain, by ``a`` and ``b``, and what else the files hold.
+        A state dict of all networks of a domain, by ``a`` and ``b``, and the files' other content.
 
     Raises:
-        OSError: There is no such file or folder.
+        OSError: The file or folder does not exist.
         CheckpointError: A file cannot be read.
-        ValueError: There are no generators, or they are of the other program.
+        ValueError: There are no generators, or they are the other program's.
     """
     source, program = Path(source), PROGRAMS[kind]
     files = newest(source) if source.is_dir() else [source]
@@ -89,7 +89,7 @@ def read_networks(source: str | os.PathLike, kind: str) -> tuple[Networks, Left]
 
 
 def newest(folder: Path) -> list[Path]:
-    """The files of the largest iteration that a folder has generators of."""
+    """Return the files of the largest iteration with generators in a folder."""
     named = {
         (int(found[2]), found[1]): file
         for file in sorted(folder.iterdir())
@@ -103,7 +103,7 @@ def newest(folder: Path) -> list[Path]:
 
 
 def tool_of(folder: Path) -> str:
-    """The converter of a folder's generators."""
+    """Return the converter of a folder's generators."""
     content = read_checkpoint(newest(folder)[0])
     return PROGRAMS['UNIT' if PROGRAMS['UNIT'].signed(content) else 'MUNIT'].tool
 
@@ -114,12 +114,12 @@ def from_official(
     """Rename official networks to a state dict of :class:`MUNIT` or :class:`UNIT`.
 
     Args:
-        networks: As :func:`read_networks` gives them. The discriminators may be absent.
+        networks: As :func:`read_networks` returns them. The discriminators may be absent.
         kind: ``'MUNIT'`` or ``'UNIT'``.
 
     Returns:
-        Every weight under our name, and the keys of running statistics, which nothing uses: those
-        of instance norms, kept before July 2018, and those of AdaIN, which never change.
+        Every weight under our name, and the keys of unused running statistics: those of instance
+        norms, saved before July 2018, and those of AdaIN, which never change.
 
     Raises:
         ValueError: A key is unknown.
@@ -152,12 +152,12 @@ def to_official(state: Mapping[str, Tensor], kind: str) -> dict[str, dict[str, d
     """Rename a state dict of :class:`MUNIT` or :class:`UNIT` to official networks.
 
     Args:
-        state: Weights; without discriminators only generators come out.
+        state: Weights; without discriminators only generators are returned.
         kind: ``'MUNIT'`` or ``'UNIT'``.
 
     Returns:
-        dict: State dicts by ``gen`` and ``dis``, there by ``a`` and ``b``, with the two buffers of
-        each AdaIN that the program expects.
+        dict: State dicts under ``gen`` and ``dis``, then ``a`` and ``b``, with the two buffers of
+            each AdaIN that the program expects.
 
     Raises:
         ValueError: A key has no counterpart in the official program.
@@ -191,7 +191,7 @@ def _is_style(place: str, end: str) -> bool:
 
 
 def _is_last(state: Mapping[str, Tensor], start: str) -> bool:
-    """Whether no layer comes after one of a discriminator."""
+    """Whether a discriminator's layer is its last."""
     scale, layer, _ = start.rsplit('.', 2)
     return f'{scale}.{int(layer) + 1}.weight' not in state
 
@@ -202,7 +202,7 @@ def write_networks(
     """Write official networks as ``gen_00000000.pt`` and ``dis_00000000.pt``."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in {'gen', 'dis'} - files.keys():  # of before: no pair with these
+    for name in {'gen', 'dis'} - files.keys():  # older files, which do not match these
         (folder / f'{name}_{0:08}.pt').unlink(missing_ok=True)
     for name, networks in files.items():
         save(folder / f'{name}_{0:08}.pt', networks)

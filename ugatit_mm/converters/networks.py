@@ -1,4 +1,4 @@
-"""What networks a file of weights belongs to."""
+"""The networks that a file of weights needs."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -13,14 +13,14 @@ from ..messages import first_line, listed, printable
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
 from .inspection import check_plain
 
-FIRST = 'UGATIT'  # the model of files that name none, of before there were others
+FIRST = 'UGATIT'  # the model of files that name none, from when it was the only one
 
 
 def kind_of(networks: Mapping[str, Any]) -> type[UnpairedTranslation]:
-    """Return the model that a description names, out of those that are registered.
+    """Return the registered model that a description names.
 
     Raises:
-        ValueError: There is no such model.
+        ValueError: The model does not exist.
     """
     name = networks.get('type', FIRST)
     if not isinstance(name, str) or name not in TRANSLATION_MODELS:
@@ -31,32 +31,32 @@ def kind_of(networks: Mapping[str, Any]) -> type[UnpairedTranslation]:
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read off weights what networks they need, by the model whose names they have.
+    """Read from weights which networks they need, for the model whose names match.
 
     Args:
-        state: A state dict of a registered model; parts that only train may be absent.
+        state: A state dict of a registered model; parts for training only may be absent.
 
     Returns:
         dict: As :meth:`UnpairedTranslation.networks_of`.
 
     Raises:
-        ValueError: No model has such weights.
+        ValueError: No model has these weights.
     """
     errors = []
     for kind in TRANSLATION_MODELS.values():
         try:
             return kind.describe(state)
-        except (IndexError, ValueError) as error:  # of a tensor with no such dimension
+        except (IndexError, ValueError) as error:  # IndexError: a tensor lacks the dimension
             errors.append(f'{kind.ROW}: {first_line(error)}')
-    raise ValueError(f'these are the weights of no model that is known ({"; ".join(errors)})')
+    raise ValueError(f'no known model has these weights ({"; ".join(errors)})')
 
 
 def build_model(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> UnpairedTranslation:
     """Build a model for weights and load them.
 
     Args:
-        networks: As :func:`describe` gives it, with any field of the model's networks.
-        state: Weights; those of parts that only train may be absent.
+        networks: As :func:`describe` returns it, with any field of the model's networks.
+        state: Weights; parts for training only may be absent.
 
     Raises:
         ValueError: As :func:`check_complete`.
@@ -68,18 +68,18 @@ def build_model(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> Unp
 
 
 def check_complete(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Compare weights with the whole model that they are said to be of, before it is built.
+    """Compare weights with the complete model that a description names, before building it.
 
     Args:
-        networks: As for :func:`build_model`; it may come from a stranger's file.
+        networks: As for :func:`build_model`; may come from an untrusted file.
         state: Weights.
 
     Returns:
-        dict: Arguments of the model; no networks for parts that ``state`` does not have.
+        dict: Arguments of the model; no networks for parts that ``state`` lacks.
 
     Raises:
-        ValueError: A field is unknown or out of bounds, or the weights are not those of such
-            networks, no more and no less.
+        ValueError: A field is unknown or out of bounds, or the weights are not exactly those of the
+            networks.
     """
     check_plain(networks, 'networks')
     kind = kind_of(networks)
@@ -99,7 +99,7 @@ def check_complete(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
             raise ValueError(f'{field}.type must be {network.__name__}, got {name!r}')
         _check_bounds(field, fields[field], network, kind.BOUNDS.get(field, {}))
     try:
-        with FakeTensorMode():  # takes no memory, whatever the sizes
+        with FakeTensorMode():  # needs no memory, whatever the sizes
             expected = kind(**fields, channels_last=False).state_dict()
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f'networks: {first_line(error)}') from error
@@ -124,14 +124,14 @@ def _check_bounds(
 
 
 def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Take the networks' weights out of what a file holds, in float32, in which they compute.
+    """Extract the networks' weights from a file's content, as float32.
 
     Args:
         content: A checkpoint, or weights by name.
-        parts: Those whose weights are taken; the parts of all models if not given.
+        parts: Parts to extract; by default the parts of all models.
 
     Raises:
-        ValueError: There is no state dict, or something in it is no weight.
+        ValueError: There is no state dict, or an entry is not a weight.
     """
     state = content.get('state_dict', content)
     if not isinstance(state, Mapping):
@@ -149,7 +149,7 @@ def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -
         for key, value in found.items()
         if not isinstance(value, Tensor) or not value.is_floating_point()
     ]:
-        raise ValueError(f'{printable(bad[0])} is no weight')
+        raise ValueError(f'{printable(bad[0])} is not a weight')
     if bad := [key for key, value in found.items() if not value.isfinite().all()]:
         raise ValueError(f'{printable(bad[0])} is not finite: NaN or infinite numbers in it')
     return {key: value.float() for key, value in found.items()}
@@ -158,15 +158,15 @@ def weights_of(content: Mapping[str, Any], parts: Iterable[str] | None = None) -
 def load_weights(
     model: UnpairedTranslation, state: Mapping[str, Tensor], parts: Iterable[str] | None = None
 ) -> None:
-    """Load weights into a model, all or none: the one way for files, tests and trainings.
+    """Load weights into a model, all or none; files, tests and trainings all use this.
 
     Args:
-        model: The model itself; its parts may be in wrappers of ranks.
-        state: Weights of the parts, as :func:`weights_of` gives them.
-        parts: Those that are loaded, the others keep their weights; all if not given.
+        model: The model itself; its parts may be in distributed wrappers.
+        state: Weights of the parts, as :func:`weights_of` returns them.
+        parts: Parts to load, by default all; the others keep their weights.
 
     Raises:
-        ValueError: They are not those of the parts, no more and no less.
+        ValueError: They are not exactly those of the parts.
     """
     prefixes = tuple(f'{part}.' for part in (model.PARTS if parts is None else parts))
     own = model.state_dict()  # without the names of wrappers
@@ -179,7 +179,7 @@ def load_weights(
 
 
 def check_weights(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> None:
-    """Compare weights with the shapes that the networks have.
+    """Compare weights with the shapes of the networks.
 
     Raises:
         ValueError: Some are missing, unknown or of another shape.

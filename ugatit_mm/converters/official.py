@@ -1,8 +1,8 @@
-"""Files of official programs as people share them: weights, and what lies around and beside them.
+"""Files of official programs as people share them: weights, wrapped names, other content.
 
-Around: names that ``DataParallel``, ``torch.compile`` and dicts of dicts put before the official
-ones. Beside: counters of profilers, optimisers, numbers, running averages. What is a weight is
-converted by an official program's own converter, which is total and strict; the rest is counted.
+``DataParallel``, ``torch.compile`` and nested dicts add prefixes to the official names. Files also
+hold counters of profilers, optimisers, numbers and running averages. The official program's
+converter, which is total and strict, converts the weights; the rest is counted.
 """
 
 import os
@@ -17,12 +17,12 @@ from torch import Tensor
 from ..messages import MAX_WORD, listed, printable
 from .inspection import walk
 
-Networks = dict[str, dict[str, Any]]  # state dicts by official name; '' is one without a name
-Left = dict[str, list[str]]  # names of what is left out, by kind
+Networks = dict[str, dict[str, Any]]  # state dicts by official name; '' for one without a name
+Left = dict[str, list[str]]  # names of entries that are left out, by kind
 
-# Words that wrappers of modules put into names; no official module is called so.
+# Words that module wrappers add to names; no official module has such a name.
 WRAPPERS = {'module', '_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'}
-# Dicts that people put weights into. A network may have a ``model.0.weight`` of its own.
+# Dicts that people put weights into. A network may have its own ``model.0.weight``.
 CONTAINER = re.compile(
     r'(?:state_dict|model_state_dict|checkpoint|models?|nets?|networks?|generators?|weights|params)'
     r'\.(?!\d)'
@@ -30,33 +30,33 @@ CONTAINER = re.compile(
 AVERAGE = re.compile(r'(?:^|_)(?:ema|swa|averaged?|avg|shadow)(?=_|$)')
 OPTIMIZER = re.compile('optim', re.IGNORECASE)
 COUNTERS = {
-    *('total_ops', 'total_params'),  # of thop
-    *('input_shape', 'output_shape', 'parameter_quantity', 'inference_memory'),  # of torchstat
+    *('total_ops', 'total_params'),  # from thop
+    *('input_shape', 'output_shape', 'parameter_quantity', 'inference_memory'),  # from torchstat
     *('MAdd', 'duration', 'Flops', 'Memory'),
 }
-MAX_COUNTER = 4  # numbers of one
-ENDS = ('weight', 'bias', 'num_batches_tracked')  # of weights that may be one number
+MAX_COUNTER = 4  # elements of a counter
+ENDS = ('weight', 'bias', 'num_batches_tracked')  # of weights that may be a single number
 GENERATORS = 'generators'  # the part of our models
-MAX_DEPTH, MAX_ENTRIES = 20, 20_000  # words of a name, and all that dicts hold
-MAX_LIST = 100  # of optimisers
+MAX_DEPTH, MAX_ENTRIES = 20, 20_000  # words of a name, and entries of all dicts
+MAX_LIST = 100  # optimisers in a list
 
 COUNTER = 'counter of a profiler'
 OPTIMIZERS = 'optimiser'
 AVERAGES = 'running average'
-UNJUDGED = 'discriminator of the direction that is not there'
+UNJUDGED = 'discriminator of the missing direction'
 STATISTICS = 'running statistic'
 MOMENTS = 'variable of an optimiser'
 OTHER = 'other entry'
 _PLURALS = {
     COUNTER: 'counters of a profiler',
-    UNJUDGED: 'discriminators of the direction that is not there',
+    UNJUDGED: 'discriminators of the missing direction',
     OTHER: 'other entries',
     MOMENTS: 'variables of an optimiser',
 }
 
 
 def said(left: Left) -> str:
-    """What was left out: ``'left out: 124 counters of a profiler (...), 2 optimisers (...)'``."""
+    """Return ``'left out: 124 counters of a profiler (...), 2 optimisers (...)'``."""
     parts = [
         f'{len(names)} {kind if len(names) == 1 else _PLURALS.get(kind, f"{kind}s")} '
         f'({listed(names, 2)})'
@@ -66,19 +66,18 @@ def said(left: Left) -> str:
 
 
 class Program(NamedTuple):
-    """An official program whose files can be told by what they hold.
+    """An official program whose files are recognised by their content.
 
     Attributes:
-        name: In words.
+        name: Name in words.
         tool: Its name in ``ugatit convert``.
-        networks: Where the weights of each official network belong in our model.
-        known: A network's name, with what people add to it; its first group is the official one.
-        sign: A name of a weight that only a generator of this program has.
-        default: The generator that a file of one network without a name has; ``None`` where only
-            its user can know.
-        rename: Official state dicts by network to our state dict, total and strict, and what of
-            them nothing uses.
-        which: Whether the converter takes ``--which``, for a network without a name.
+        networks: Part of our model for each official network.
+        known: A network's name, with additions of users; its first group is the official name.
+        sign: Name of a weight that only this program's generators have.
+        default: The generator in a file of one unnamed network; ``None`` if only the user can know.
+        rename: Converts official state dicts by network to our state dict, total and strict, and
+            the names of unused entries.
+        which: Whether the converter takes ``--which``, for an unnamed network.
     """
 
     name: str
@@ -100,15 +99,15 @@ class Program(NamedTuple):
     def open(
         self, content: Mapping[str, Any], path: str | os.PathLike, which: str | None = None
     ) -> tuple[Networks, Left]:
-        """Take the networks out of what a file holds.
+        """Extract the networks from a file's content.
 
         Args:
-            content: As ``read_checkpoint`` gives it.
-            path: Of the file: its name tells which network one without a name is.
-            which: The official name of the file's only network, which tells it before all else.
+            content: As ``read_checkpoint`` returns it.
+            path: The file; its name identifies an unnamed network.
+            which: The official name of the file's only network; takes precedence.
 
         Raises:
-            ValueError: A name is there twice, or ``which`` is wanted, or is not.
+            ValueError: A name occurs twice, or ``which`` is missing or superfluous.
         """
         networks, left = networks_in(content, self.known)
         if which is not None and networks and list(networks) != ['']:
@@ -141,15 +140,15 @@ class Program(NamedTuple):
 
         Args:
             networks: See :meth:`open`.
-            left: Gets what is left out.
+            left: Receives the names of what is left out.
 
         Raises:
-            ValueError: Something is no weight of the program.
+            ValueError: An entry is not a weight of the program.
         """
         if '' in networks:
             raise ValueError(f'not of {self.name}: {listed(networks[""])}')
         places = {name: self.networks[name].split('.')[:2] for name in networks}
-        # A network of both domains has a part, but no domain of it.
+        # A network of both domains has a part, but no domain in it.
         targets = {place[1] for place in places.values() if place[0] == GENERATORS and place[1:]}
         judges = [
             name
@@ -166,17 +165,18 @@ class Program(NamedTuple):
 
 
 def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Networks, Left]:
-    """Sort what a file holds into weights by network and what is no weight.
+    """Sort a file's content into weights by network and other entries.
 
-    Weights whose name has no network are under ``''``. Running averages are left out where there
-    are other weights, and are the weights where there are none.
+    Weights whose name contains no network are under ``''``. Running averages are left out if there
+    are other weights, and count as the weights if there are none.
 
     Args:
-        content: Nested dicts, or names with dots in them, which say the same.
+        content: Nested dicts, or names with dots, which are equivalent.
         known: See :class:`Program`.
 
     Returns:
-        Networks, and what is left out. Names that no official network has are still in it.
+        Networks, and what is left out. The networks still contain names that no official network
+        has.
 
     Raises:
         ValueError: Two weights have one name.
@@ -210,7 +210,7 @@ def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Net
                 if value != {}:
                     leave(OTHER, words[: place + 1])
                 continue
-        if _stripped(own[: max(place - 1, 0)]):  # inside of something else
+        if _stripped(own[: max(place - 1, 0)]):  # inside another entry
             network, place = '', 0
         weight = ('.'.join(words), network, _stripped(own[place:]), value)
         if (at := _first(AVERAGE, words)) is None:
@@ -231,7 +231,7 @@ def networks_in(content: Mapping[str, Any], known: re.Pattern[str]) -> tuple[Net
 
 
 def _entries(content: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
-    """What nested dicts hold, in their order, with the words of its name; an optimiser is one."""
+    """Yield the entries of nested dicts in order, with their names' words; an optimiser is one."""
     waiting: list[tuple[list[str], Any]] = [([], content)]
     count = 0
     while waiting:
@@ -250,7 +250,7 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
 
 
 def _is_nest(value: Any) -> bool:
-    """Whether it is a dict, or a list with a dict in it; an optimiser's is a whole."""
+    """Whether a value is a dict, or a list with a dict in it, but not an optimiser's."""
     if isinstance(value, list | tuple):
         return len(value) <= MAX_LIST and any(isinstance(each, Mapping) for each in value)
     return isinstance(value, Mapping) and len(value) > 0 and not _is_optimizer(value)
@@ -271,7 +271,7 @@ def _is_small(value: Any) -> bool:
 
 
 def _holds_weights(value: Any) -> bool:
-    """Whether something in it may be a weight: numbers with a fraction, more than one."""
+    """Whether a value contains a possible weight: floating point, more than one element."""
     return any(
         isinstance(part, Tensor) and part.is_floating_point() and part.numel() > 1
         for part in walk(value)
@@ -279,7 +279,7 @@ def _holds_weights(value: Any) -> bool:
 
 
 def _stripped(words: list[str]) -> str:
-    """A name without wrappers, and without containers at its beginning."""
+    """Return a name without wrappers and leading containers."""
     name = '.'.join(word for word in words if word and word not in WRAPPERS) + '.'
     while found := CONTAINER.match(name):
         name = name[found.end() :]

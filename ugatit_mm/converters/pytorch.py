@@ -22,7 +22,7 @@ NETWORKS = {
     'disLB': 'discriminators.B.scales.local',
 }
 
-# Beginnings of names, official to ours. The numbers are places in an nn.Sequential.
+# Prefixes of names, official to ours. The numbers are positions in an nn.Sequential.
 GENERATOR = {
     'DownBlock.1.': 'encoder.0.conv.',
     'DownBlock.5.': 'encoder.1.conv.',
@@ -54,7 +54,7 @@ DISCRIMINATOR = {
     'conv.': 'classifier.1.',
 } | {f'model.{1 + 3 * i}.': f'features.{1 + 3 * i}.' for i in range(MAX_BLOCKS)}
 
-# Ends of names.
+# Suffixes of names.
 ENDS = {
     'weight_orig': 'parametrizations.weight.original',
     'weight_u': 'parametrizations.weight.0.u',
@@ -66,8 +66,8 @@ def from_official(checkpoint: Mapping[str, Mapping[str, Any]]) -> dict[str, Tens
     """Rename an official checkpoint's weights to a state dict of :class:`UGATIT`.
 
     Args:
-        checkpoint: The six state dicts by network, as :meth:`Program.open` takes them out of a
-            file. The discriminators may be absent, and one of the generators.
+        checkpoint: The six state dicts by network, as :meth:`Program.open` extracts them from a
+            file. The discriminators and one generator may be absent.
 
     Returns:
         dict: Every tensor under our name.

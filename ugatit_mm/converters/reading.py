@@ -1,4 +1,4 @@
-"""Weights of any file: ours, or an official program's as it is."""
+"""Weights from any file: ours, or an official program's, unconverted."""
 
 import hashlib
 import os
@@ -29,21 +29,21 @@ PROGRAMS = (
 
 
 def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None) -> dict[str, Any]:
-    """Read a checkpoint, or a file of an official program, which is converted, and said.
+    """Read a checkpoint, or a file of an official program, which is converted and logged.
 
     Args:
-        path: A file of ours; of a program of ``PROGRAMS``, with the names of the networks in it or
-            in the file's own; or an ``.npz`` of the variables of the official TensorFlow program of
-            U-GAT-IT, or of AGGAN's.
+        path: Our file; a file of a program in ``PROGRAMS``, with the networks' names inside or in
+            the file name; or an ``.npz`` of the variables of the official TensorFlow program of
+            U-GAT-IT or AGGAN.
         digest: See :func:`read_checkpoint`.
 
     Returns:
-        dict: As :func:`read_checkpoint`; of an official file ``state_dict`` under our names.
+        dict: As :func:`read_checkpoint`; for an official file ``state_dict`` with our names.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It cannot be read safely, or only a converter can read it, or it is not
-            what the official program writes.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: It cannot be read safely, only a converter can read it, or the official
+            program does not write such files.
     """
     if os.fspath(path).endswith('.npz'):
         variables = tensorflow.read_variables(path)
@@ -57,7 +57,7 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
         name = printable(shlex.quote(os.fspath(path)), 1000)
         or_else = f' (of AGGAN {aggan.TOOL})' if tool == tensorflow.TOOL else ''
         raise CheckpointError(
-            f'{path} is of an official program, and is converted first: '
+            f'{path} is of an official program; convert it first: '
             f'ugatit convert {tool} {name} ours.pth{or_else}'
         )
     content = read_checkpoint(path, digest)
@@ -73,11 +73,10 @@ def read_weights(path: str | os.PathLike, digest: 'hashlib._Hash | None' = None)
 
 
 def belonging(path: str | os.PathLike) -> tuple[str, str] | None:
-    """Say whose weights a file has.
+    """Identify whose weights a file holds.
 
     Returns:
-        In words, and the converter of an official program, ``''`` of ours; ``None`` if it is not
-        known.
+        Name in words, and converter of the official program (``''`` for ours); ``None`` if unknown.
     """
     try:
         if os.path.isdir(path):
@@ -104,7 +103,7 @@ def _is_ours(content: Mapping[str, Any]) -> bool:
 
 
 def _converter(path: Path) -> str | None:
-    """The converter of what is no single file of weights."""
+    """Return the converter of a path that is not a single file of weights."""
     if path.is_dir():
         if any(path.glob('*_net_G*')):
             return cyclegan.PROGRAM.tool

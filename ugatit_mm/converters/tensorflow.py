@@ -1,8 +1,8 @@
 """Checkpoints of the official TensorFlow program (taki0112/UGATIT) to ours.
 
 Its variables are ``generator_B/conv/conv2d/kernel`` and so on, convolutions (H, W, in, out), dense
-layers (in, out); ``generator_B`` translates A to B. Beside the weights a checkpoint holds Adam's
-moments, which are left out.
+layers (in, out); ``generator_B`` translates A to B. A checkpoint also holds Adam's moments, which
+are left out.
 """
 
 import math
@@ -23,7 +23,7 @@ from .official import AVERAGES, MOMENTS, OTHER, UNJUDGED, Left
 
 NAME = 'the official TensorFlow program of U-GAT-IT'
 TOOL = 'ugatit_tensorflow'  # of ugatit convert
-UNPACKED = 20  # times that the arrays of an .npz may be larger than the file
+UNPACKED = 20  # largest ratio of an .npz's arrays to the file's size
 
 # Scopes of layers to our modules.
 GENERATOR = {
@@ -60,13 +60,13 @@ DISCRIMINATOR = {
 } | {f'conv_{i}': f'features.{1 + 3 * i}' for i in range(MAX_BLOCKS)}
 
 NETWORK = re.compile('(?:generator|discriminator)_[AB]')
-# What optimisers add to a checkpoint: slots of each variable, numbers of their own.
+# Entries of optimisers in a checkpoint: slots of each variable, their own numbers.
 SLOT = re.compile(r'(?:Adam|RMSProp|Momentum|Adagrad|Adadelta)\w*|beta[12]_power(?:_\d+)?')
 AVERAGE = 'ExponentialMovingAverage'
 
 
 def prefix_of(path: str | os.PathLike) -> str | None:
-    """The prefix of the checkpoint that a file belongs to; ``None`` where it is of none."""
+    """Return the prefix of the checkpoint that a file belongs to; ``None`` without one."""
     prefix = re.sub(r'\.(?:index|meta|data-\d+-of-\d+)$', '', os.fspath(path))
     return prefix if os.path.isfile(f'{prefix}.index') else None
 
@@ -75,11 +75,11 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read the variables of a TensorFlow checkpoint, without running code from it.
 
     Args:
-        path: An ``.npz`` of the variables by name, which needs no TensorFlow; or a checkpoint's
-            folder (its newest is read), or its prefix (``UGATIT.model-1000000``).
+        path: An ``.npz`` of the variables by name, which needs no TensorFlow; or a checkpoint
+            folder (the newest is read), or a checkpoint's prefix (``UGATIT.model-1000000``).
 
     Raises:
-        FileNotFoundError: There is nothing of that name.
+        FileNotFoundError: The path does not exist.
         CheckpointError: It cannot be read, or TensorFlow is needed and not installed.
     """
     if os.fspath(path).endswith('.npz'):
@@ -89,7 +89,7 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
             _check_npz(path)
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except Exception as error:  # zipfile, zlib and numpy have errors of their own
+        except Exception as error:  # zipfile, zlib and numpy have their own errors
             raise CheckpointError(
                 f'{path} is not an .npz of arrays: {first_line(error)}'
             ) from error
@@ -100,7 +100,7 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
         import tensorflow
     except ImportError as error:
         raise CheckpointError(
-            f'{path} is a checkpoint folder, which TensorFlow alone can read: '
+            f'{path} is a checkpoint folder, which only TensorFlow can read: '
             "pip install 'ugatit_mm[tensorflow]', or give an .npz of its variables by name"
         ) from error
     if os.path.isdir(prefix):
@@ -111,15 +111,15 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         reader = tensorflow.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow has errors of its own
+    except Exception as error:  # TensorFlow has its own errors
         raise CheckpointError(f'{prefix} cannot be read: {error}') from error
 
 
 def _check_npz(path: str | os.PathLike) -> None:
-    """See that arrays take the memory that their file's size lets expect.
+    """Check that arrays take no more memory than the file's size suggests.
 
     Raises:
-        ValueError: They take more, or there is something else.
+        ValueError: They take more, or the file holds something else.
     """
     most = UNPACKED * os.path.getsize(path) + 2**20
     with zipfile.ZipFile(path) as archive:
@@ -130,28 +130,28 @@ def _check_npz(path: str | os.PathLike) -> None:
                 major, minor = np.lib.format.read_magic(file)
                 read = getattr(np.lib.format, f'read_array_header_{major}_{minor}')
                 shape, _, kind = read(file)
-                # Both in Python's integers: products of a lying shape leave 64 bits.
+                # Both as Python integers: the product of a forged shape may exceed 64 bits.
                 size = math.prod(map(int, shape)) * kind.itemsize + file.tell()
             if not entry.filename.endswith('.npy') or kind.hasobject or size != entry.file_size:
-                raise ValueError(f'{entry.filename[:100]!r} is no plain array')
+                raise ValueError(f'{entry.filename[:100]!r} is not a plain array')
 
 
 def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tensor], Left]:
-    """Turn the official variables into a state dict of :class:`UGATIT`, recipe ``'tensorflow'``.
+    """Convert the official variables to a state dict of :class:`UGATIT`, recipe ``'tensorflow'``.
 
     Args:
-        variables: By name, as TensorFlow names them, in any scope. The discriminators may be
-            absent, and one of the generators.
+        variables: By TensorFlow's names, in any scope. The discriminators and one generator may be
+            absent.
 
     Returns:
         The state dict, and the names of what was left out (Adam's moments).
 
     Raises:
-        ValueError: A variable is unknown, or has no weight's type or shape.
+        ValueError: A variable is unknown, or has an invalid dtype or shape.
     """
     state: dict[str, Tensor] = {}
     variables, left, unknown = _of_networks(variables)
-    last = {  # the number of conv_last, behind conv_0, conv_1, ...
+    last = {  # the number of conv_last, after conv_0, conv_1, ...
         scope: sum(name.startswith(f'{scope}/conv_') and name.endswith('/u') for name in variables)
         for scope in {'/'.join(name.split('/')[:2]) for name in variables}
     }
@@ -176,7 +176,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
                 f'{printable(name)} is of {value.dtype}, not of numbers with a fraction'
             )
         if end == 'kernel' and value.ndim not in (2, 4):
-            raise ValueError(f'{printable(name)} has the shape {value.shape}, no kernel has')
+            raise ValueError(f'{printable(name)} has the shape {value.shape}, which no kernel has')
         normalised = f'{path}/u' in variables
         state[f'{prefix}.{_rename(target, end, normalised)}'] = _tensor(value, target, end)
     if unknown:
@@ -184,7 +184,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
     for domain in 'AB':
         _reorder_mlp(state, f'generators.{domain}')
     for key in [key for key in state if key.endswith('parametrizations.weight.0.u')]:
-        # v is made of u before each use, and kept by us for evaluation.
+        # v is computed from u before each use; we keep it for evaluation.
         kernel = state.get(key.replace('weight.0.u', 'weight.original'))
         if kernel is None or len(kernel) != state[key].numel():
             raise ValueError(f'{key} has no kernel of its size')
@@ -195,7 +195,7 @@ def from_variables(variables: Mapping[str, np.ndarray]) -> tuple[dict[str, Tenso
 def _of_networks(
     variables: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], Left, list[str]]:
-    """Variables of the networks without their scope, what is left out, and unknown ones."""
+    """Return the networks' variables without scope, what is left out, and unknown names."""
     found: dict[str, np.ndarray] = {}
     averages: dict[str, np.ndarray] = {}
     left: Left = {}
@@ -246,7 +246,7 @@ def _tensor(value: np.ndarray, target: str, end: str) -> Tensor:
 
 
 def _reorder_mlp(state: dict[str, Tensor], prefix: str) -> None:
-    """The full variant's first layer takes its features in the order H, W, C; ours C, H, W."""
+    """Reorder the full variant's first layer from features (H, W, C) to our (C, H, W)."""
     weight, last = state.get(f'{prefix}.mlp.fc1.weight'), state.get(f'{prefix}.encoder.2.conv.bias')
     channels = 0 if last is None else last.numel()
     if weight is None or weight.dim() != 2 or weight.size(1) in (0, channels) or not channels:
@@ -254,7 +254,7 @@ def _reorder_mlp(state: dict[str, Tensor], prefix: str) -> None:
     side = round((weight.size(1) / channels) ** 0.5)
     if side * side * channels != weight.size(1):
         raise ValueError(
-            f'{prefix}: MLP/linear_0/dense/kernel takes {weight.size(1)} inputs, which is no '
+            f'{prefix}: MLP/linear_0/dense/kernel takes {weight.size(1)} inputs, which is not a '
             f'square of {channels} channels'
         )
     weight = weight.view(-1, side, side, channels).permute(0, 3, 1, 2).flatten(1)

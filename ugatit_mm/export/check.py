@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the network does."""
+"""Comparison of an exported file with its network."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,18 +13,18 @@ from ..models.base import UnpairedTranslation
 from ..pixels import normalise
 from .files import Runner, Translator, open_exported, open_in_opencv, outputs
 
-TOLERANCE = 1e-4  # of float32, on images in [-1, 1] and on heatmaps with a maximum of 1
-HALF_TOLERANCE = 1e-2  # the same of float16, on average: beyond it, numbers have overflowed
+TOLERANCE = 1e-4  # for float32, on images in [-1, 1] and on heatmaps with a maximum of 1
+HALF_TOLERANCE = 1e-2  # the same for float16, on average: beyond it, values have overflowed
 
 
 class Difference(NamedTuple):
-    """How far a file's outputs lie from torch's.
+    """Differences between a file's outputs and torch's.
 
     Attributes:
-        largest: Of all values of the images; levels of 0 to 255 if they are uint8.
-        mean: Likewise.
-        apart: Share of the values that differ.
-        heatmap: Largest of the heatmaps, each over its greatest value; 0 without them.
+        largest: Largest difference over all values of the images; in levels of 0 to 255 for uint8.
+        mean: Mean difference, in the same units.
+        apart: Fraction of the values that differ.
+        heatmap: Largest difference of the heatmaps, relative to each one's maximum; 0 without them.
     """
 
     largest: float
@@ -36,13 +36,13 @@ class Difference(NamedTuple):
 def compare(
     run: Runner, batches: Sequence[np.ndarray], wanted: Sequence[list[np.ndarray]]
 ) -> Difference:
-    """Compare what runs a file, on batches that it takes, with the network's outputs of each."""
+    """Compare a file's runner on batches of inputs with the network's outputs for them."""
     largest = heatmap = total = 0.0
     count = apart = 0
     for pixels, expected in zip(batches, wanted, strict=True):
         found = run(pixels)
         image = np.abs(found[0].astype(np.float64) - expected[0])
-        largest = np.maximum(largest, image.max())  # max() would pass over NaN
+        largest = np.maximum(largest, image.max())  # max() would ignore NaN
         total, count = total + image.sum(), count + image.size
         apart += np.count_nonzero(image)
         for have, want in zip(found[1:], expected[1:], strict=True):
@@ -58,25 +58,25 @@ def verify(
     pictures: Iterable[np.ndarray],
     style: Style | None = None,
 ) -> Iterator[str]:
-    """Compare a file with the model that it was made of, and say what came out.
+    """Compare a file with the model that it was exported from, and describe the result.
 
-    Random pictures come first, in batches of one and more and, where the file takes any size, of a
-    second size; then ``pictures``, squeezed into the network's size. A static file is compared in
-    OpenCV, too.
+    First random pictures, in batches of one and more and, if the file takes any size, of a second
+    size; then ``pictures``, resized to the network's size. A static file is also compared in
+    OpenCV.
 
     Args:
-        path: What :func:`export_model` wrote.
-        format: As there.
-        model: As there, on the CPU.
+        path: File that :func:`export_model` wrote.
+        format: As in :func:`export_model`.
+        model: As in :func:`export_model`, on the CPU.
         pictures: uint8, (H, W, C), of any size.
-        style: As there.
+        style: As in :func:`export_model`.
 
     Yields:
-        A line for each kind.
+        A line for each kind of pictures.
 
     Raises:
-        ValueError: OpenCV does not read a static file. Or the file differs by more than 1e-4: in
-            float32, or with ``uint8`` by more than a level, or in more values than 1e-4 explains.
+        ValueError: OpenCV does not read a static file, or the file differs. In float32: by more
+            than 1e-4; with ``uint8``, by more than one level or in more values than 1e-4 explains.
             In float16: by more than 1e-2 on average.
     """
     run, meta = open_exported(path, format)
@@ -104,17 +104,17 @@ def verify(
         wanted = [_wanted(network, batch) for batch in batches]
         for where, run in runners.items():
             off = compare(run, batches, wanted)
-            yield f'{sum(map(len, batches))} {name} pictures{where}: {_told(off, meta)}'
+            yield f'{sum(map(len, batches))} {name} pictures{where}: {_in_words(off, meta)}'
             if not _is_good(off, meta):
                 raise ValueError(
                     f'the file does not compute{where} what the network does on {name} pictures: '
-                    f'{_told(off, meta)}'
+                    f'{_in_words(off, meta)}'
                     + ('; try without --half' if meta['precision'] == 'float16' else '')
                 )
 
 
 def _wanted(network: Translator, pixels: np.ndarray) -> list[np.ndarray]:
-    """What the network computes in float32."""
+    """Return the network's outputs in float32."""
     with torch.inference_mode(), network.model.eager():
         return [part.numpy() for part in outputs(network(torch.from_numpy(pixels)))]
 
@@ -124,13 +124,13 @@ def _is_good(off: Difference, meta: dict[str, str]) -> bool:
     if meta['precision'] == 'float16':
         return off.mean <= HALF_TOLERANCE * levels and off.heatmap <= HALF_TOLERANCE
     if meta['pixels'] == 'uint8':
-        # A difference d in levels moves a value across a rounding border with probability d.
+        # A difference of d levels moves a value across a rounding boundary with probability d.
         few = off.largest <= 1 and off.apart <= TOLERANCE * levels
         return few and off.heatmap <= TOLERANCE
     return off.largest <= TOLERANCE and off.heatmap <= TOLERANCE
 
 
-def _told(off: Difference, meta: dict[str, str]) -> str:
+def _in_words(off: Difference, meta: dict[str, str]) -> str:
     text = f'largest difference {off.largest:.1e} in [-1, 1], mean {off.mean:.1e}'
     if meta['pixels'] == 'uint8':
         text = (

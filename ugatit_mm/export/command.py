@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write the generator of one direction as a file that runs without this '
         'package, and compare it with torch. docs/export.md shows how to use it. Without --ckpt '
-        'the small pair that comes with the package is taken.',
+        'the small pair that comes with the package is used.',
     )
     add_weights_arguments(parser)
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='(%(default)s)')
@@ -31,8 +31,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--pixels',
         choices=PIXELS,
         default='uint8',
-        help='uint8: RGB from 0 to 255, (N, H, W, 3), in and out (the default); normalised: '
-        'float32 in [-1, 1], (N, 3, H, W); instead of 3 the channels that the networks take',
+        help='uint8: RGB in [0, 255], (N, H, W, 3), in and out (the default); normalised: '
+        'float32 in [-1, 1], (N, 3, H, W); 3 stands for the channels of the networks',
     )
     parser.add_argument('--heatmap', action='store_true', help='the attention as a second output')
     parser.add_argument('--half', action='store_true', help='float16: half the size')
@@ -41,20 +41,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='PX',
-        help='that the file is for: a side, or height and width (of the training)',
+        help='of the file: a side, or height and width (of the training)',
     )
     parser.add_argument('--opset', type=int, help=f"version of ONNX's operators ({OPSETS[0]})")
     parser.add_argument(
         '--static',
         action='store_true',
-        help='one picture of the one size at a time; OpenCV reads such a file, too (ONNX)',
+        help='one picture of a fixed size at a time; OpenCV reads such a file, too (ONNX)',
     )
-    add_style_argument(parser, "seed 0, for no file's name: the one style of the exported file")
+    add_style_argument(parser, 'seed 0 and an empty file name: the one style of the exported file')
     parser.add_argument(
         '--check',
         nargs='+',
         metavar='PICTURE',
-        help='to compare on, beside random ones (three that come with scikit-image)',
+        help='to compare on, in addition to random ones (three from scikit-image)',
     )
     args = parser.parse_args(argv)
     if args.img_size is not None and len(args.img_size) > 2:
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.format == 'onnx':
-            need_onnx()  # before weights are read
+            need_onnx()  # fail before reading weights
         model, about = load_model(args.ckpt, args.config, 'cpu')
         if args.ckpt is None:
             print(f'Without --ckpt: {about["about"]}')
@@ -97,9 +97,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pictures(paths: list[str] | None, channels: int) -> list[np.ndarray]:
-    """What to compare on."""
+    """Read the pictures to compare on."""
     if paths is None:
-        if channels not in (1, 3):  # there are only photographs
+        if channels not in (1, 3):  # scikit-image has only photographs
             return []
         from skimage import data
 

@@ -1,4 +1,4 @@
-"""A generator as a file that runs without this package, ONNX or TorchScript."""
+"""Export of a generator as a file that runs without this package, ONNX or TorchScript."""
 
 import copy
 import json
@@ -30,22 +30,22 @@ FORMATS = {'onnx': '.onnx', 'torchscript': '.pt'}
 PIXELS = ('uint8', 'normalised')
 OPSETS = range(18, 24)
 ONNX_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
-META = 'ugatit.json'  # extra file of a TorchScript archive
-ONNX_LIMIT = 2**31 - 2**24  # bytes; a protobuf message ends at 2 GiB
+META = 'ugatit.json'  # extra file in a TorchScript archive
+ONNX_LIMIT = 2**31 - 2**24  # bytes; a protobuf message is limited to 2 GiB
 
 ImgSize = int | Sequence[int]
 Runner = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Translator(nn.Module):
-    """What a file computes: a translation, with pixels as its user has them before and after it.
+    """The function of a file: a translation with the user's pixel format on input and output.
 
     Args:
         model: The translation model.
         target: Letter of the domain to translate into.
         pixels: ``'uint8'`` or ``'normalised'``, see :func:`export_model`.
-        heatmap: Give the heatmap, too.
-        half: The networks compute in float16.
+        heatmap: Return the heatmap, too.
+        half: Compute the networks in float16.
         style: See :func:`export_model`.
     """
 
@@ -72,10 +72,10 @@ class Translator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Translate pixels (N, H, W, C) or (N, C, H, W); the heatmap is (N, 1, h, w)."""
-        if self.pixels == 'uint8':  # only at both ends, as TensorRT has it
+        if self.pixels == 'uint8':  # only at both ends, as TensorRT requires
             x = normalise(x.float().permute(0, 3, 1, 2))
         style = None
-        if self.style is not None:  # x.size, not len: TorchScript keeps that as the number it was
+        if self.style is not None:  # x.size, not len(): tracing would make len() a constant
             style = self.style.expand(x.size(0), *self.style.shape[1:])
         image, heatmap = self.model.translate(
             x.to(self.dtype), self.target, heatmap=self.heatmap, style=style
@@ -98,35 +98,36 @@ def export_model(
     static: bool = False,
     style: Style | None = None,
 ) -> dict[str, str]:
-    """Write the generator of one direction as a file, whole or not at all.
+    """Write the generator of one direction as a file, atomically.
 
-    Its input is ``pixels``, its outputs are ``image`` and, if asked for, ``heatmap``. The batch
-    may have any size; height and width are those of the training or, of a model that takes any
-    size, any multiples of its ``STRIDE`` from twice that on. ``static`` fixes all three.
+    Its input is ``pixels``, its outputs are ``image`` and, if requested, ``heatmap``. The batch may
+    have any size; height and width are those of the training or, for a model that takes any size,
+    any multiples of its ``STRIDE`` from twice that up. ``static`` fixes all three.
 
     Args:
         model: Trained networks.
-        target_domain: Letter or name; the model's default if not given.
+        target_domain: Letter or name; by default the model's.
         path: File to write.
         format: ``'onnx'`` or ``'torchscript'``.
-        pixels: ``'uint8'``: 0 to 255, (N, H, W, C), goes in and comes out; C is 3, RGB, or what
-            the networks take and make. ``'normalised'``: [-1, 1], float32, (N, C, H, W).
-        heatmap: The attention too, float32, (N, 1, h, w), as the model has it: unbounded, larger
-            where it looks more.
-        half: Weights and convolutions in float16; statistics of norms, input and output stay as
-            they are.
-        img_size: Side of the pictures that the file says it is for, or (height, width); of the
-            training if not given.
-        opset: Version of ONNX's operators, 18 if not given.
-        static: One picture of ``img_size`` at a time, by operators that OpenCV reads too; of ONNX.
-        style: The one style of the file, of a model that has styles: the seed that draws it, for no
-            name, 0 if not given; or a picture that lends its own; or itself, (1, *style_shape).
+        pixels: ``'uint8'``: 0 to 255, (N, H, W, C), in and out; C is 3, RGB, or the channels of the
+            networks. ``'normalised'``: [-1, 1], float32, (N, C, H, W).
+        heatmap: Return the model's attention too, float32, (N, 1, h, w), unbounded, larger where it
+            looks more.
+        half: Weights and convolutions in float16; statistics of norms, input and output keep their
+            dtypes.
+        img_size: Side of the file's pictures, or (height, width); by default that of the training.
+        opset: Version of ONNX's operators, by default 18.
+        static: One picture of ``img_size`` at a time, with operators that OpenCV reads too; ONNX
+            only.
+        style: The one style of the file, for a model with styles: the seed that draws it for an
+            empty name, by default 0; a picture whose style to use; or the style itself, (1,
+            *style_shape).
 
     Returns:
-        What the file says of itself (ONNX: ``metadata_props``, TorchScript: ``ugatit.json``).
+        The file's metadata (ONNX: ``metadata_props``, TorchScript: ``ugatit.json``).
 
     Raises:
-        ValueError: An option is unknown or does not fit the network.
+        ValueError: An option is unknown or does not match the network.
         ModuleNotFoundError: The packages that write ONNX are not installed.
         OSError: The file cannot be written.
     """
@@ -197,7 +198,7 @@ def _write_onnx(
     if network.model.takes_any_size:
         for axis, name in zip(_axes(network.pixels), parts):
             axes[axis] = stride * torch.export.Dim(name, min=2)
-    # Of 1, the batch is taken for a constant.
+    # With 1, the exporter makes the batch a constant.
     example = _example(network, img_size, 1 if static else 2)
     with _quiet():
         program = torch.onnx.export(
@@ -212,11 +213,11 @@ def _write_onnx(
         )
         if static:
             simplify(program.model)
-    # The exporter notes at every node where it stood in which file of this machine.
+    # The exporter records for every node its source file on this machine.
     onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     if (
         network.heatmap and network.model.takes_any_size and not static
-    ):  # the exporter invents names
+    ):  # the exporter generates names
         heatmap = network(example)[1]
         if tuple(stride * side for side in heatmap.shape[2:]) == sides_of(img_size):
             program.model.graph.outputs[1].shape = onnx_ir.Shape(['batch', 1, *parts])
@@ -235,7 +236,7 @@ def _write_torchscript(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without notes on constants that stay, on sizes compared, and that TorchScript is old."""
+    """Silence warnings on constants, on compared sizes, and on TorchScript's deprecation."""
     log = logging.getLogger('onnxscript')
     level = log.level
     log.setLevel(logging.ERROR)
@@ -265,7 +266,7 @@ def _style_in_words(style: Style | None) -> str:
 
 
 def _axes(pixels: str) -> tuple[int, int]:
-    """Where height and width stand."""
+    """Return the axes of height and width."""
     return (1, 2) if pixels == 'uint8' else (2, 3)
 
 
@@ -283,11 +284,11 @@ def open_in_opencv(path: str | os.PathLike, heatmap: bool) -> Runner:
     """Open a static ONNX file in OpenCV's module ``dnn``, on the CPU.
 
     Args:
-        path: What :func:`export_model` wrote with ``static``.
-        heatmap: It has a heatmap.
+        path: File that :func:`export_model` wrote with ``static``.
+        heatmap: Whether it has a heatmap.
 
     Returns:
-        What runs it, as :func:`open_exported`.
+        Its runner, as in :func:`open_exported`.
 
     Raises:
         ValueError: OpenCV does not read it.
@@ -300,7 +301,7 @@ def open_in_opencv(path: str | os.PathLike, heatmap: bool) -> Runner:
     def run(pixels: np.ndarray) -> list[np.ndarray]:
         network.setInput(pixels)
         image, *rest = network.forward(names)
-        return [image.astype(pixels.dtype), *rest]  # all is float32 there, of uint8 not yet cut off
+        return [image.astype(pixels.dtype), *rest]  # float32 there; uint8 not yet truncated
 
     names = ['image', 'heatmap'][: 1 + heatmap]
     return run
@@ -310,8 +311,7 @@ def open_exported(path: str | os.PathLike, format: str) -> tuple[Runner, dict[st
     """Open a file that :func:`export_model` wrote, on the CPU.
 
     Returns:
-        What runs it, pixels to a list of image and, if it has one, heatmap; and what it says of
-        itself.
+        Its runner, from pixels to a list of image and, if it has one, heatmap; and its metadata.
     """
     if format == 'torchscript':
         extra = {META: ''}
@@ -328,7 +328,7 @@ def open_exported(path: str | os.PathLike, format: str) -> tuple[Runner, dict[st
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; that a CPU has no float16 is none
+    options.log_severity_level = 3  # errors only: no warning that a CPU lacks float16
     session = onnxruntime.InferenceSession(path, options, ['CPUExecutionProvider'])
     meta = session.get_modelmeta().custom_metadata_map
     return lambda pixels: session.run(None, {'pixels': pixels}), meta

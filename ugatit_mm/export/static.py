@@ -1,4 +1,4 @@
-"""A graph of fixed shapes, as readers of ONNX take it that know few operators."""
+"""Simplified graphs of fixed shapes, for ONNX readers that know few operators."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def simplify(model: 'onnx_ir.Model') -> None:
-    """Compute what depends on no input, and let no operator add several axes at once.
+    """Fold constants, and split operators that add several axes at once.
 
-    Both are what OpenCV 4.11 does not read: it takes constants for weights of layers only, and its
-    ``Unsqueeze`` adds one axis.
+    OpenCV 4.11 reads neither: it takes constants only as weights of layers, and its ``Unsqueeze``
+    adds one axis.
 
     Args:
         model: Every shape in it is a number.
@@ -28,7 +28,7 @@ def simplify(model: 'onnx_ir.Model') -> None:
         graph.register_initializer(value)
         return value
 
-    for node in list(graph):  # the optimiser below leaves what has several outputs
+    for node in list(graph):  # the optimiser below skips nodes with several outputs
         if node.op_type == 'Split' and node.inputs[0].const_value is not None:
             whole, axis = node.inputs[0].const_value.numpy(), node.attributes['axis'].as_int()
             borders = np.cumsum([output.shape[axis] for output in node.outputs])[:-1]

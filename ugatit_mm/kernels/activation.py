@@ -1,8 +1,8 @@
 """Bias, activation and padding of a convolution's output in one pass, and its gradient.
 
 The activation is ``y`` where ``y > 0`` and ``slope * y`` elsewhere, or tanh. Its gradient follows
-from the result, which the next convolution keeps: the sign of ``y`` is that of the result where the
-slope is above 0, the zeros are those where it is 0, and tanh' = 1 - tanh^2.
+from the result, which the next convolution saves: with a slope above 0 the result has the sign of
+``y``, with slope 0 its zeros are where the gradient is 0, and tanh' = 1 - tanh^2.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .places import shown
 from .shuffle import fold, plain_pad
 from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 
-# Programs of the gradient with sums, enough to fill a GPU several times; chosen by reasoning.
+# Programs of the gradient with sums, enough to fill a GPU several times by estimate.
 PROGRAMS = 512
 
 
 class Activation(NamedTuple):
-    """What follows a convolution.
+    """Activation after a convolution.
 
     Attributes:
-        slope: Factor of numbers below 0: 1 is no activation, 0 is ReLU.
-        tanh: tanh instead.
+        slope: Factor of values below 0: 1 is no activation, 0 is ReLU.
+        tanh: Use tanh instead.
     """
 
     slope: float = 1.0
@@ -60,7 +60,7 @@ def _plain(
     dtype: torch.dtype,
     form: torch.memory_format,
 ) -> Tensor:
-    # Of narrow types the sum is not rounded before the activation.
+    # With 16-bit types the sum is not rounded before the activation.
     y = x if bias is None else x.float().add(bias[:, None, None])
     if act.tanh:
         y = y.tanh()
@@ -178,7 +178,7 @@ def _kernel_grad(
 
 
 def add_rows(rows: Tensor) -> Tensor:
-    """Add the rows of (R, C), float32, in a fixed order: (C,); no launch for one row."""
+    """Add the rows of (R, C), float32, in a fixed order to (C,); one row needs no kernel launch."""
     if rows.size(0) == 1:
         return rows[0]
     count, columns = rows.shape
@@ -343,14 +343,14 @@ def _grad_examples(device: torch.device) -> Iterator[Example]:
     for x, bias, act, padding, dtype, form in (example.args for example in _examples(device)):
         y = _plain(x, bias, act, padding, dtype, form)
         grad = torch.randn_like(y)
-        # Of 16 bits the plain formula rounds each sum of the frame: up to four of them.
+        # In 16 bits the plain formula rounds each sum of the padding: up to four of them.
         atol = 1e-4 if dtype == torch.float32 else 0.1
         yield Example((grad, y, act, padding, dtype, form, True), atol=atol)
 
 
 BIAS_ACT = Fused('bias and activation', _plain, _kernel, _examples)
-"""``P(act(x + b))``: (x (N, C, H, W), bias (C) or None, act, padding, type, memory format)."""
+"""``P(act(x + b))``: (x (N, C, H, W), bias (C) or None, act, padding, dtype, memory format)."""
 
 BIAS_ACT_GRAD = Fused("bias and activation's gradient", _plain_grad, _kernel_grad, _grad_examples)
-"""Its gradient: (gradient, result (where ``act`` is any), act, padding, type and memory format of
-x, whether the bias' is wanted): gradient of x, and of the bias, float32, or None."""
+"""Its gradient: (gradient, result (if there is an ``act``), act, padding, dtype and memory format
+of x, whether the bias needs one): gradient of x, and of the bias, float32, or None."""

@@ -1,7 +1,7 @@
-"""Adam of a large parameter whose moments are kept in 8 bits.
+"""Adam for a large parameter whose moments are stored in 8 bits.
 
-:mod:`ugatit_mm.engine.lean_adam` says what the codes mean. Everything here goes by the order of the
-elements in memory, which is the same in the parameter, its gradient and its codes.
+:mod:`ugatit_mm.engine.lean_adam` describes the codes. Everything here uses the memory order of the
+elements, which is the same in the parameter, its gradient and its codes.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,27 +14,26 @@ from torch import Tensor
 
 from .support import Example, Fused, jit, launch, tl
 
-# The random numbers repeat after so many elements.
+# The random numbers repeat after this many elements.
 ROW = 2**16
 BLOCK = 2048  # elements that share a scale of the second moment
-# Elements at a time of the plain formula: on a CPU what its cache holds, elsewhere enough for an
-# operator. Three float32 buffers of this size (12 MiB, 48 MiB) and the tables (1.5 MiB) are the
-# temporary memory.
+# Elements per chunk of the plain formula: on a CPU what its cache holds, elsewhere enough for an
+# operator. The temporary memory is three float32 buffers of this size (12 MiB, 48 MiB) and the
+# tables (1.5 MiB).
 CPU_CHUNK, CHUNK = 2**20, 2**22
-TINY = 1e-37  # its root divides by, where a second moment is 0
+TINY = 1e-37  # replaces a second moment of 0, so that its root can divide
 
 
 class Settings(NamedTuple):
-    """Of the parameter's group and of the loss scaler.
+    """Settings of the parameter group and of the loss scaler.
 
     Attributes:
         lr: Learning rate, a number or a scalar on the device.
-        betas: Decay of the first and of the second moment.
+        betas: Decay of the first and the second moment.
         eps: Added to the root of the second moment.
-        weight_decay: Times the parameter, added to the gradient.
+        weight_decay: Multiplied by the parameter and added to the gradient.
         grad_scale: Divides the gradient, a float32 scalar on the device; ``None`` for 1.
-        found_inf: 1 where the update is to be left out, 0 elsewhere, a float32 scalar on the
-            device; ``None`` for 0.
+        found_inf: 1 to skip the update, else 0, a float32 scalar on the device; ``None`` for 0.
     """
 
     lr: float | Tensor
@@ -46,7 +45,7 @@ class Settings(NamedTuple):
 
 
 def pieces(count: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Cut a parameter into chunks of whole rows, and what is left."""
+    """Cut a parameter into chunks of whole rows, and a remainder."""
     whole = count // ROW * ROW
     for start in range(0, whole, chunk):
         yield start, min(start + chunk, whole)
@@ -55,12 +54,12 @@ def pieces(count: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 def blocks(count: int) -> int:
-    """Blocks in a piece; a rest that they do not divide is one block."""
+    """Return the number of blocks in a piece; a remainder that they do not divide is one block."""
     return count // BLOCK if count % BLOCK == 0 else 1
 
 
 def buffers(device: torch.device) -> Tensor:
-    """What the plain formula computes in, (3, elements of a chunk)."""
+    """Allocate the buffers of the plain formula, (3, elements of a chunk)."""
     return torch.empty(3, CPU_CHUNK if device.type == 'cpu' else CHUNK, device=device)
 
 
@@ -76,11 +75,11 @@ def adam(
 
     Args:
         parameters: float32.
-        gradients: Of their shapes; where the settings have a scale, they are divided in place.
+        gradients: Same shapes; divided in place if the settings have a scale.
         exp_avgs: First moments.
         exp_avg_sqs: Second moments.
         steps: Number of this update for each parameter, float32 scalars.
-        settings: Of all of them.
+        settings: Settings for all of them.
     """
     torch._fused_adam_(
         parameters,
@@ -116,7 +115,7 @@ def _plain(
         for tensor in (parameter, gradient, m_code, v_code)
     ]
     space = work(parameter.device)
-    # On a CPU a number costs nothing; elsewhere it would be a question to the device.
+    # On a CPU reading the number is free; elsewhere it would synchronise with the device.
     place = int(step) if step.device.type == 'cpu' else step
     block = 0
     for start, stop in pieces(parameter.numel(), space.shape[1]):
@@ -150,7 +149,7 @@ def _update_coded(
     by_block = v.view(len(scale), -1)
     whole, share = tables(v.device)
 
-    # The code is bits 20 to 27 of a float32 in [2^-31, 2): 5 of the exponent, 3 of the mantissa.
+    # The code is bits 20 to 27 of a float32 in [2^-31, 2): 5 exponent bits, 3 mantissa bits.
     bits.copy_(v_code).bitwise_or_(768).bitwise_left_shift_(20)
     by_block.mul_(scale)
     torch.sqrt(v, out=root)
@@ -164,7 +163,7 @@ def _update_coded(
     torch.addcdiv(noise, m, root, value=127 / limit, out=m).floor_().clamp_(-127, 127)
     _keep(m_code.view_as(noise), m, found_inf)
 
-    # The largest of the block becomes 1.875, the largest code.
+    # The block's largest value becomes 1.875, the largest code.
     new_scale = by_block.amax(1, keepdim=True).div_(1.875)
     by_block.div_(new_scale)
     _keep(scale, new_scale, found_inf)
@@ -175,30 +174,30 @@ def _update_coded(
 
 
 def _keep(old: Tensor, new: Tensor, found_inf: Tensor | None) -> None:
-    """Put ``new`` into ``old``, unless the update is left out."""
+    """Copy ``new`` into ``old``, unless the update is skipped."""
     if found_inf is not None:
         new = torch.where(found_inf == 1, old.to(new.dtype), new)
     old.copy_(new)
 
 
 def limit(beta1: float, beta2: float) -> float:
-    """The largest |m| / sqrt(v), by Cauchy and Schwarz for m and v as sums over the gradients."""
+    """Return the bound of |m| / sqrt(v), by Cauchy-Schwarz for m and v as sums over gradients."""
     return (1 - beta1) / sqrt((1 - beta2) * (1 - beta1**2 / beta2))
 
 
 @cache
 def tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every number below 2^16 in a random order, three times over, and the same over 2^16."""
+    """Return every number below 2^16 in random order, three times over, and that over 2^16."""
     whole = torch.randperm(ROW, generator=torch.Generator().manual_seed(0)).int().repeat(3)
     return whole.to(device), (whole / ROW).to(device)
 
 
 def random(table: Tensor, start: int, stop: int, step: int | Tensor, which: int) -> Tensor:
-    """Random numbers for the elements ``start`` to ``stop`` of any parameter, as rows.
+    """Return random numbers for the elements ``start`` to ``stop`` of any parameter, as rows.
 
     Element i takes ``table[i + 97 * (i // 2^16) + 40503 * step + 2^15 * which]``, modulo 2^16. As
-    40503 is odd, an element meets every number once in 2^16 steps, so rounding has no bias; what
-    elements of different rows meet at the same time differs by row.
+    40503 is odd, an element gets every number once in 2^16 steps, so rounding has no bias; in one
+    step, elements of different rows get different numbers.
     """
     row = start // ROW
     shape = (max(1, (stop - start) // ROW), min(stop - start, ROW))
@@ -241,7 +240,7 @@ def _by_triton(
         whole,
         beta1,
         1 - beta1,
-        log(beta1) if beta1 else -1e4,  # its powers are 0 from the first on
+        log(beta1) if beta1 else -1e4,  # all its powers are 0
         beta2,
         1 - beta2,
         log(beta2),
@@ -261,7 +260,7 @@ def _by_triton(
 
 @jit
 def _bias_correction(step, log_beta):
-    """``1 - beta ** step`` without loss of digits where the power is near to 1."""
+    """``1 - beta ** step`` without loss of precision where the power is close to 1."""
     power = step * log_beta
     x = tl.maximum(power, -0.5)
     series = 1.0 + x / 8
@@ -293,7 +292,7 @@ def _read(
     DECAY: tl.constexpr,
     TINY: tl.constexpr,
 ):
-    """Weights, gradients and new moments, float32, of places in one block."""
+    """Weights, gradients and new moments, float32, of positions in one block."""
     weight = tl.load(parameters + place, mask=inside, other=0.0)
     given = tl.load(gradients + place, mask=inside, other=0.0)
     if grad_scale is not None:
@@ -305,7 +304,7 @@ def _read(
     gradient = given + weight_decay * weight if DECAY else given
     m = beta1 * m + rest1 * gradient
     v = beta2 * v + rest2 * gradient * gradient
-    # Places beyond the end must not make the block's largest.
+    # Positions beyond the end must not become the block's largest.
     return weight, given, m, tl.where(inside, tl.where(v < TINY, TINY, v), TINY)
 
 
@@ -331,7 +330,7 @@ def _write(
     codes,
     ROW: tl.constexpr,
 ):
-    """The new weights and codes of places in one block; unscaled gradients, as torch's kernel."""
+    """Store new weights and codes of one block; unscaled gradients, as torch's kernel does."""
     if grad_scale is not None:
         tl.store(gradients + place, given, mask=inside)
     root = tl.sqrt(v)
@@ -392,7 +391,7 @@ def _adam_kernel(
         block = tl.program_id(0)
         scale = tl.load(scales + block)
         start = block.to(tl.int64) * BLOCK
-        # The step is a whole number below 2^24. A block ends before its row does.
+        # The step is an integer below 2^24. A block never crosses the end of a row.
         first = ((start + 97 * (start // ROW) + 40503 * step.to(tl.int64)) % ROW).to(tl.int32)
         parameters += start
         gradients += start
@@ -414,7 +413,7 @@ def _adam_kernel(
             )  # fmt: skip
             tl.store(scales + block, new_scale)
         else:
-            # The rest is one block of any length below a row: its largest first.
+            # The remainder is one block, shorter than a row: first find its largest value.
             largest = tl.full((BLOCK,), TINY, tl.float32)
             for begin in range(0, length, BLOCK):
                 place = begin + lane
@@ -469,15 +468,15 @@ update = Fused('Adam in 8 bits', _plain, _by_triton, _examples)
 """Update one large parameter and its state in place.
 
 Args:
-    parameter: float32, without gaps in memory, 2^16 elements or more.
-    gradient: Its strides are the parameter's; divided in place where the settings have a scale.
-    m_code: int8, codes of the first moment; likewise ``v_code``, uint8, of the second.
-    v_code: As there.
-    scale: float32, of each block of the second moment.
-    step: Number of this update from 1 on, a float32 scalar on the device.
+    parameter: float32, dense in memory, 2^16 elements or more.
+    gradient: With the parameter's strides; divided in place if the settings have a scale.
+    m_code: int8, codes of the first moment.
+    v_code: uint8, codes of the second moment.
+    scale: float32, for each block of the second moment.
+    step: Number of this update, from 1, a float32 scalar on the device.
     settings: :class:`Settings`.
-    work: Gives the plain formula its memory on a device, see :func:`buffers`.
+    work: Allocates the plain formula's memory on a device, see :func:`buffers`.
 
 Returns:
-    Parameter, codes and scale, as they were given.
+    The given parameter, codes and scale.
 """

@@ -1,10 +1,10 @@
-"""What a class activation map needs around its convolution: two launches forwards, three backwards.
+"""Class activation map around its convolution: two launches forward, three backward.
 
-Forwards: average, maximum and how often it occurs, of each channel, in slices; then, in one kernel,
-the slices merged, the logits, and the kernel of the 1x1 convolution with the channels' weights in
-it, ``K_1 diag(w) + K_2 diag(w')``. Backwards: the gradient of that kernel spread to K, w and w', in
-slices, which the second launch adds up; and the gradient of the poolings added to that of the
-convolution.
+Forward: average, maximum and its number of occurrences in each channel, in slices; then one kernel
+merges the slices and computes the logits and the 1x1 convolution's kernel with the channel weights
+in it, ``K_1 diag(w) + K_2 diag(w')``. Backward: the gradients of K, w and w' from that of this
+kernel, in slices, which the second launch adds up; then the gradient of the poolings, added to that
+of the convolution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .maps import (
 )
 from .support import Example, Fused, cut, jit, launch, tl, triton
 
-# Chosen by reasoning, not tuned.
+# Not tuned.
 PROGRAMS = 256
 SLICES = 8  # of positions, and of the rows of the kernel, at most
 
@@ -62,7 +62,7 @@ def _plain(
 def _factors(
     channels: tuple[Tensor, Tensor], biases: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Weights of the channels, (1, C) each."""
+    """Return the channel weights, (1, C) each."""
     return channels if biases is None else (channels[0] + biases[0], channels[1] + biases[1])
 
 
@@ -187,7 +187,7 @@ def _kernel_grad_input(
 
 @jit
 def _merged(most, ties, AXIS: tl.constexpr):
-    """The largest of several maxima, NaN if one is, and how often it occurs."""
+    """The largest of several maxima, NaN if one is, and its number of occurrences."""
     broken = tl.max((most != most).to(tl.int32), AXIS, keep_dims=True) > 0
     largest = tl.max(most, AXIS, keep_dims=True)
     ties = tl.sum(tl.where(most == largest, ties, 0.0), AXIS, keep_dims=True)
@@ -257,7 +257,7 @@ def _head_kernel(
     BLOCK_R: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The first programs have a sample each, the others a tile of the kernel."""
+    """The first programs handle a sample each, the others a tile of the kernel."""
     program = tl.program_id(0)
     lane = tl.arange(0, BLOCK_C)[None, :]
     shift_0, shift_1 = 0.0, 0.0
@@ -490,15 +490,15 @@ def _grad_input_examples(device: torch.device) -> Iterator[Example]:
 
 
 CAM_HEAD = Fused('class activation map', _plain, _kernel, _examples)
-"""(x, kernel (C_out, 2 C, 1, 1), classifiers' weights (1, C), weights of the channels (1, C),
-biases (1) or None, type): kernel with the channels' weights in it, of that type, logits (N, 2), and
-average, maximum, and how often it occurs, (3, N, C)."""
+"""(x, kernel (C_out, 2 C, 1, 1), classifier weights (1, C), channel weights (1, C), biases (1) or
+None, dtype): kernel with the channel weights in it, in that dtype, logits (N, 2), and average,
+maximum and its number of occurrences, (3, N, C)."""
 
 CAM_GRAD = Fused("class activation map's gradient", _plain_grad, _kernel_grad, _grad_examples)
-"""(gradient of the kernel in use, of the logits, what was pooled, kernel, weights of the channels,
-biases, one classifier for both, channels weighted by other weights than the classifiers'):
-gradients of the kernel, of the classifiers' weights and of the others (2, 2, C), of the biases (2).
-With one classifier the first of two is that of both."""
+"""(gradient of the effective kernel, of the logits, pooled values, kernel, channel weights, biases,
+whether one classifier serves both poolings, whether channel weights differ from classifier
+weights): gradients of the kernel, of classifier and channel weights (2, 2, C), of the biases (2).
+With one classifier the first of two holds the gradient of both."""
 
 CAM_GRAD_INPUT = Fused(
     "class activation map's gradient of its input",
@@ -506,5 +506,5 @@ CAM_GRAD_INPUT = Fused(
     _kernel_grad_input,
     _grad_input_examples,
 )
-"""(gradient by the convolution, x, what was pooled, gradient of the logits, classifiers' weights):
-gradient of x; that of a maximum is shared evenly by the places that have it."""
+"""(gradient through the convolution, x, pooled values, gradient of the logits, classifier weights):
+gradient of x; that of a maximum is split evenly between its positions."""

@@ -1,7 +1,7 @@
-"""Linear layers of few rows, and the average that is before one.
+"""Linear layers for few rows, and the average before one.
 
-The full variant's first layer reads 2^20 weights for each output. With two or three rows the time
-is that of reading them: the sum over the inputs is cut into slices, one program each, and a second
+The full variant's first layer reads 2^20 weights for each output. With two or three rows it is
+bound by reading them: the sum over the inputs is split into slices, one program each, and a second
 launch adds the slices in order. Arithmetic and results are in float32; inputs may have 16 bits.
 """
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from .support import REGISTERS, TYPES, Example, Fused, cut, jit, launch, tl, triton, usable
 
 MAX_ROWS = 16
-ROWS = 4  # of a program: more rows are more programs, which read the weights again
-LARGE = 4096  # inputs from which on the sum over them is cut
+ROWS = 4  # of a program: more rows need more programs, which read the weights again
+LARGE = 4096  # inputs from which the sum over them is split
 SLICES = 64
 
 Layers = tuple[tuple[Tensor, Tensor | None], ...]
@@ -21,16 +21,16 @@ Layers = tuple[tuple[Tensor, Tensor | None], ...]
 
 
 def few_rows(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels are for ``x``, (rows, ...), and a weight."""
+    """Whether the kernels handle ``x``, (rows, ...), with a weight."""
     return usable(x) and _taken(len(x), weight)
 
 
 def _taken(rows: int, weight: Tensor) -> bool:
-    """Whether the kernels take so many rows and a weight; if not, the formula does."""
+    """Whether the kernels take this number of rows and weight; if not, the formula does."""
     return rows <= MAX_ROWS and weight.dtype == torch.float32
 
 
-# --------------------------------------------------------------------- forwards
+# ---------------------------------------------------------------- forward pass
 
 
 def _plain_outputs(x: Tensor, layers: Layers, relu: bool) -> list[Tensor]:
@@ -205,7 +205,7 @@ def _add_slices_kernel(
     tl.store(out + place, result, mask=place < count)
 
 
-# --------------------------------------------------------- backwards, any layer
+# ----------------------------------------------------- backward pass, any layer
 
 
 def _plain_gradients(
@@ -221,7 +221,7 @@ def _plain_gradients(
 
 
 def _masked(grad: Tensor, out: Tensor, relu: bool) -> Tensor:
-    """The gradient before ReLU."""
+    """Return the gradient before ReLU."""
     return torch.ops.aten.threshold_backward(grad, out, 0) if relu else grad
 
 
@@ -253,7 +253,7 @@ def _kernel_gradients(
 
 @jit
 def _output_gradients(grad, out, row, output, rows, outputs, RELU: tl.constexpr):
-    """Before ReLU, of rows and outputs in shapes that broadcast."""
+    """Gradients before ReLU; rows and outputs have shapes that broadcast."""
     inside = (row < rows) & (output < outputs)
     place = row * outputs + output
     value = tl.load(grad + place, mask=inside, other=0.0)
@@ -279,7 +279,7 @@ def _layer_gradients(
     RELU: tl.constexpr,
     OUTPUTS: tl.constexpr,
 ):
-    """Adds to the input's gradient; writes those of weight and bias at ``place``."""
+    """Add to the input's gradient; write those of weight and bias at ``place``."""
     for begin in range(0, outputs, OUTPUTS):
         output = begin + tl.arange(0, OUTPUTS)[None, :, None]
         given = _output_gradients(grad, out, row, output, rows, outputs, RELU)
@@ -335,7 +335,7 @@ def _gradients_kernel(
     tl.store(grad_x + row * inputs + place, total, mask=inside)
 
 
-# ------------------------------------------- backwards, one weight with several uses
+# ----------------------------------- backward pass, one weight with several uses
 
 
 def _plain_input_gradient(
@@ -481,7 +481,7 @@ def _plain_average(x: Tensor) -> Tensor:
 def _kernel_average(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     out = x.new_empty(batch, channels, dtype=torch.float32)
-    # Long where the memory is contiguous.
+    # The tile is long in the contiguous dimension.
     block_c, block_p = (16, 256) if x.stride(1) < x.stride(3) else (4, 1024)
     launch(
         _average_kernel,
@@ -605,7 +605,7 @@ def _average_examples(device: torch.device) -> list[Example]:
 
 
 outputs = Fused('linear layers', _plain_outputs, _kernel_outputs, _outputs_examples)
-"""Outputs of one or two layers of the same rows, float32, each (rows, outputs).
+"""Outputs of one or two layers for the same rows, float32, each (rows, outputs).
 
 Args:
     x: (rows, inputs).
@@ -616,14 +616,14 @@ Args:
 gradients = Fused(
     'gradients of linear layers', _plain_gradients, _kernel_gradients, _gradients_examples
 )
-"""Gradient of x, of its type, and for each layer those of weight and bias (``None`` without one).
+"""Gradient of x, in its dtype, and for each layer those of weight and bias (``None`` without one).
 
 Args:
-    x: As in :data:`outputs`; likewise ``layers`` and ``relu``.
-    layers: As there.
-    outs: Their outputs, read where ``relu`` is.
+    x: As in :data:`outputs`.
+    layers: As in :data:`outputs`.
+    outs: Their outputs, read only with ``relu``.
     grads: The outputs' gradients.
-    relu: As there.
+    relu: As in :data:`outputs`.
 """
 
 input_gradient = Fused(
@@ -632,15 +632,15 @@ input_gradient = Fused(
     _kernel_input_gradient,
     _input_gradient_examples,
 )
-"""Gradient of x (rows, inputs) or ``None``, the outputs' before ReLU, and the bias's.
+"""Gradient of x (rows, inputs) or ``None``, of the outputs before ReLU, and of the bias.
 
 Args:
-    grad: Of the outputs, (rows, outputs).
-    out: The outputs, read where ``relu`` is.
+    grad: Gradient of the outputs, (rows, outputs).
+    out: The outputs, read only with ``relu``.
     weight: (outputs, inputs).
-    dtype: Of x.
-    relu: Whether the outputs are ReLU's.
-    needed: Whether the gradient of x is.
+    dtype: Dtype of x.
+    relu: Whether ReLU was applied to the outputs.
+    needed: Whether the gradient of x is needed.
 """
 
 weight_gradient = Fused(
@@ -649,15 +649,15 @@ weight_gradient = Fused(
     _kernel_weight_gradient,
     _weight_gradient_examples,
 )
-"""Gradient (outputs, inputs) of a weight, the sum over its uses.
+"""Gradient (outputs, inputs) of a weight, summed over its uses.
 
 Args:
-    rows: Of each use the outputs' gradient before ReLU, then x.
+    rows: For each use the outputs' gradient before ReLU, then x.
 """
 
 average = Fused('average over a map', _plain_average, _kernel_average, _average_examples)
 """Average of (N, C, H, W) over H and W, (N, C) in float32.
 
 Args:
-    x: In any memory format; a cut-out of a padded map too.
+    x: In any memory format; may be a view into a padded map.
 """

@@ -1,8 +1,8 @@
 """All terms of a loss in two launches, and all their gradients in one.
 
-A part is the mean of a function of each element of a tensor; a term is a sum of parts, each times
-its weight. Where the tensors lie changes in each step, so that addresses are arguments; what stays
-(sizes, strides, types, weights) is in tables on the device, made once.
+A part is the mean of a function of each element of a tensor; a term is a weighted sum of parts. The
+tensors' addresses change in each step and are passed as arguments; sizes, strides, dtypes and
+weights do not, and are in tables on the device, built once.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from .support import TYPES, Example, Fused, cut, jit, launch, tl, triton
 
 KINDS = ('square', 'distance', 'entropy', 'mean')
 BLOCK = 1024
-SLICES = 256  # programs of a part at most
+SLICES = 256  # largest number of programs for a part
 
 
 class Part(NamedTuple):
     """The mean of a function of each element x.
 
     Attributes:
-        kind: ``'square'``, (x - target)^2; ``'distance'``, |x - target|; ``'entropy'``, of a
-            logit, binary cross-entropy with a target 0 or 1; ``'mean'``, x itself.
-        target: A number; ``None`` where it is a tensor.
+        kind: ``'square'``, (x - target)^2; ``'distance'``, |x - target|; ``'entropy'``, binary
+            cross-entropy of a logit with a target 0 or 1; ``'mean'``, x itself.
+        target: A number; ``None`` if it is a tensor.
     """
 
     kind: str
@@ -35,11 +35,11 @@ class Part(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What is computed of the tensors.
+    """What to compute from the tensors.
 
     Attributes:
-        parts: In the order of their tensors: x of each, then the target where it is a tensor.
-        rows: For each term the numbers of its parts and their weights; the last is the total.
+        parts: In the order of their tensors: x of each, then its target if that is a tensor.
+        rows: For each term the indices of its parts and their weights; the last is the total.
     """
 
     parts: tuple[Part, ...]
@@ -47,7 +47,7 @@ class Terms(NamedTuple):
 
 
 def _paired(terms: Terms, tensors: tuple[Tensor, ...]) -> Iterator[tuple[str, Tensor, Any]]:
-    """Kind, x and target of each part."""
+    """Yield kind, x and target of each part."""
     rest = iter(tensors)
     for kind, target in terms.parts:
         x = next(rest)
@@ -92,7 +92,7 @@ def _plain_gradients(terms: Terms, grad: Tensor, *tensors: Tensor) -> list[Tenso
 
 @cache
 def _weights(terms: Terms, device: torch.device) -> Tensor:
-    """Weights of the parts in each term, infinite where a part is not in it."""
+    """Return the weights of the parts in each term, infinite for a part that is not in it."""
     weights = torch.full((len(terms.rows), len(terms.parts)), inf)
     for row, entries in enumerate(terms.rows):
         for part, weight in entries:
@@ -102,7 +102,7 @@ def _weights(terms: Terms, device: torch.device) -> Tensor:
 
 @cache
 def _factors(terms: Terms, counts: tuple[int, ...], device: torch.device) -> Tensor:
-    """The total's derivative by each element of a part, but for the function's own."""
+    """Return the total's derivative by each part's elements, without the function's own factor."""
     weights = dict(terms.rows[-1])
     return torch.tensor([weights.get(i, 0.0) / n for i, n in enumerate(counts)]).to(device)
 
@@ -116,7 +116,7 @@ class _Tables(NamedTuple):
     slices: int
 
 
-# Columns of a part's line in the layout.
+# Columns of a part's row in the layout.
 _KIND, _TYPE, _TARGET_TYPE, _COUNT, _STEPS, _SLICES = range(6)
 _SIZES, _STRIDES, _TARGET_STRIDES, _OUT_STRIDES, COLUMNS = 6, 10, 14, 18, 22
 
@@ -125,7 +125,7 @@ Lines = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
 
 @cache
 def _tables(terms: Terms, lines: Lines, device: torch.device) -> _Tables:
-    """Layout (parts, COLUMNS), numbers (parts, 2), part and slice of each program.
+    """Build the layout (parts, COLUMNS), numbers (parts, 2), part and slice of each program.
 
     A part's numbers are its target and its factor in the total's gradient.
     """
@@ -182,7 +182,7 @@ def _taken(tensors: tuple[Tensor, ...]) -> bool:
 
 
 def _addresses(terms: Terms, tensors: tuple[Tensor, ...]) -> tuple[tuple, tuple]:
-    """Of x and of the target of each part; where that is a number, of x again."""
+    """Return the addresses of x and target of each part; for a number as target, x's again."""
     pairs = [
         (x.data_ptr(), target.data_ptr() if isinstance(target, Tensor) else x.data_ptr())
         for _, x, target in _paired(terms, tensors)
@@ -267,7 +267,7 @@ def _load_as(address, offset, inside, TYPE: tl.constexpr):
 
 @jit
 def _load(address, kind, offset, inside):
-    """float32 from an address; the types are 0, 1, 2 as in ``TYPES``."""
+    """Load float32 from an address; the dtypes are 0, 1, 2 as in ``TYPES``."""
     if kind == 0:
         value = _load_as(address, offset, inside, tl.float32)
     elif kind == 1:
@@ -279,7 +279,7 @@ def _load(address, kind, offset, inside):
 
 @jit
 def _offset(line, first, second, third, fourth):
-    """Of an element, given its place in each dimension; ``line`` points at the strides."""
+    """Offset of an element from its index in each dimension; ``line`` points to the strides."""
     return (
         first * tl.load(line)
         + second * tl.load(line + 1)
@@ -290,7 +290,7 @@ def _offset(line, first, second, third, fourth):
 
 @jit
 def _places(line, index):
-    """Of elements in each of four dimensions; ``line`` points at the sizes."""
+    """Indices of elements in each of four dimensions; ``line`` points to the sizes."""
     size = tl.load(line + 3).to(tl.int32)
     fourth, index = index % size, index // size
     size = tl.load(line + 2).to(tl.int32)
@@ -301,7 +301,7 @@ def _places(line, index):
 
 @jit
 def _inputs(line, number, x, target, index, inside):
-    """Elements of a part and their targets."""
+    """Load elements of a part and their targets."""
     first, second, third, fourth = _places(line + 6, index)
     value = _load(x, tl.load(line + 1), _offset(line + 10, first, second, third, fourth), inside)
     kind = tl.load(line + 2)
@@ -314,7 +314,7 @@ def _inputs(line, number, x, target, index, inside):
 @jit
 def _softplus(x):
     small = tl.exp(-tl.abs(x))
-    # log(1 + small) to the last digits of a small one.
+    # log(1 + small) at full precision for small values.
     above = 1.0 + small
     lost = above == 1.0
     log = tl.where(lost, small, tl.log(above) * (small / tl.where(lost, 1.0, above - 1.0)))
@@ -478,18 +478,18 @@ def _gradient_examples(device: torch.device) -> list[Example]:
 
 
 values = Fused('loss terms', _plain_values, _kernel_values, _values_examples)
-"""Values of all terms, float32 (terms), and the last of them as a scalar of its own.
+"""Values of all terms, float32 (terms), and the last of them as a separate scalar.
 
 Args:
     terms: :class:`Terms`.
-    tensors: Of its parts, in any type, shape and strides.
+    tensors: Tensors of its parts, of any dtype, shape and strides.
 """
 
 gradients = Fused('gradients of losses', _plain_gradients, _kernel_gradients, _gradient_examples)
-"""The gradient of each part's x, of its type and memory format.
+"""Gradient of each part's x, in its dtype and memory format.
 
 Args:
     terms: :class:`Terms`.
-    grad: Of the total, a scalar.
-    tensors: As those of :data:`values`.
+    grad: Gradient of the total, a scalar.
+    tensors: As in :data:`values`.
 """

@@ -1,7 +1,7 @@
-"""Maps (N, C, H, W): their frames, their memory formats, and how kernels cut them into tiles.
+"""Maps (N, C, H, W): their padding, their memory formats, and their division into tiles.
 
-A tile has some channels and some positions, H and W flattened, both powers of 2, and is long where
-the memory is contiguous. Offsets are int64: a batch may have more than 2^31 elements.
+A tile has some channels and some positions, H and W flattened, both powers of 2, and is long in the
+contiguous dimension. Offsets are int64: a batch may have more than 2^31 elements.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from torch import Tensor
 from .places import first_copy, last_copy
 from .support import jit, tl, triton
 
-# Chosen by reasoning, not tuned: 16 elements for each of the 128 threads of a program.
+# Not tuned: 16 elements for each of the 128 threads of a program.
 TILE = 2048
 
 
 class Padding(NamedTuple):
-    """Lines around a map.
+    """Rows and columns around a map.
 
     Attributes:
-        left: Columns before the map; likewise ``right``, ``top``, ``bottom``.
+        left: Columns before the map.
         right: Columns after it.
         top: Rows above it.
         bottom: Rows below it.
-        reflect: The border line is not repeated; else it is, one line at most.
+        reflect: Reflection, which does not repeat the border line; else replication of one line at
+            most.
     """
 
     left: int = 0
@@ -36,28 +37,28 @@ class Padding(NamedTuple):
     reflect: bool = True
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any padding."""
         return any(self[:4])
 
     @property
     def mode(self) -> str:
-        """As ``torch.nn.functional.pad`` has it."""
+        """The mode of ``torch.nn.functional.pad``."""
         return 'reflect' if self.reflect else 'replicate'
 
     def inside(self, padded: Tensor) -> Tensor:
-        """The map itself, a view of the padded one, (N, C, H, W)."""
+        """Return the map itself, a view of the padded one, (N, C, H, W)."""
         height, width = padded.shape[-2:]
         rows = slice(self.top, height - self.bottom)
         return padded[..., rows, self.left : width - self.right]
 
     def around(self, shape: torch.Size) -> tuple[int, int, int, int]:
-        """Shape of the padded map."""
+        """Return the shape of the padded map."""
         batch, channels, height, width = shape
         height, width = height + self.top + self.bottom, width + self.left + self.right
         return batch, channels, height, width
 
     def within(self, shape: torch.Size) -> tuple[int, int, int, int]:
-        """Shape of the map that a padded one holds."""
+        """Return the shape of the map inside a padded one."""
         batch, channels, height, width = shape
         height, width = height - self.top - self.bottom, width - self.left - self.right
         return batch, channels, height, width
@@ -67,17 +68,17 @@ NO_PADDING = Padding()
 
 
 def reflection(width: int) -> Padding:
-    """Reflection by ``width`` pixels all round."""
+    """Reflection by ``width`` pixels on all sides."""
     return Padding(width, width, width, width)
 
 
 def replication() -> Padding:
-    """A border of one pixel, repeated."""
+    """Replication of the border by one pixel."""
     return Padding(1, 1, 1, 1, reflect=False)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """NHWC where ``x`` lies so, a cut-out of such a map included; else NCHW."""
+    """Return NHWC if ``x`` has that layout, also as a view into such a map; else NCHW."""
     _, channel, row, column = x.stride()  # that of a single row or column may be any number
     return torch.channels_last if channel < min(row, column) else torch.contiguous_format
 
@@ -88,30 +89,30 @@ def empty(
     dtype: torch.dtype | None = None,
     form: torch.memory_format | None = None,
 ) -> Tensor:
-    """A map of the type and the memory format of ``x``, or of others."""
+    """Allocate a map in the dtype and memory format of ``x``, or in the given ones."""
     form = form or memory_format(x)
     return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=form)
 
 
 def layout(x: Tensor) -> tuple[int, int, int, int, int]:
-    """Strides of sample, channel, row and column, and the width: what :func:`place` takes."""
+    """Strides of sample, channel, row and column, and the width: arguments of :func:`place`."""
     sample, channel, row, column = x.stride()
     # The stride of a single row or column may be any number.
     return sample, channel, row, row if x.size(3) == 1 else column, x.size(3)
 
 
 def gaps(x: Tensor) -> bool:
-    """Whether rows do not follow each other, so that kernels must divide by the width."""
+    """Whether rows are not contiguous, so that kernels must divide by the width."""
     _, _, row, column, width = layout(x)
     return x.size(2) > 1 and row != width * column
 
 
 def tile_of(*maps: Tensor, folded: bool = False) -> tuple[int, int]:
-    """Channels and positions of a tile.
+    """Return the channels and positions of a tile.
 
     Args:
-        maps: Read or written together; the size is that of the first one.
-        folded: Elements are read by :func:`load_folded`, nine numbers for each.
+        maps: Maps read or written together; the size is that of the first one.
+        folded: Elements are read by :func:`load_folded`, nine values for each.
     """
     channels = triton.next_power_of_2(maps[0].size(1))
     positions = triton.next_power_of_2(maps[0].size(2) * maps[0].size(3))
@@ -126,18 +127,18 @@ def tile_of(*maps: Tensor, folded: bool = False) -> tuple[int, int]:
 
 
 def grid(x: Tensor, block_c: int, block_p: int) -> tuple[int]:
-    """One program for each tile, in one dimension: the other two end at 65535."""
+    """Return a grid of one program per tile, in one dimension: the other two end at 65535."""
     batch, channels, height, width = x.shape
     return (batch * triton.cdiv(channels, block_c) * triton.cdiv(height * width, block_p),)
 
 
-# In the kernels a tile is (BLOCK_C, BLOCK_P), what belongs to a channel (BLOCK_C, 1). Program ids
-# count tiles (or slices) of positions fastest, then blocks of channels, then samples.
+# In the kernels a tile is (BLOCK_C, BLOCK_P), values per channel are (BLOCK_C, 1). In program ids,
+# tiles (or slices) of positions vary fastest, then blocks of channels, then samples.
 
 
 @jit
 def split(parts, channels, BLOCK_C: tl.constexpr):
-    """Sample, channels (BLOCK_C), both int64, and number of the tile or slice."""
+    """Sample, channels (BLOCK_C), both int64, and index of the tile or slice."""
     program = tl.program_id(0)
     blocks = tl.cdiv(channels, BLOCK_C)
     rest = program // parts
@@ -147,7 +148,7 @@ def split(parts, channels, BLOCK_C: tl.constexpr):
 
 @jit
 def tile_at(positions, channels, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr):
-    """Sample, channels and positions of this program's tile, and which elements there are."""
+    """Sample, channels and positions of this program's tile, and the mask of valid elements."""
     sample, line, tile = split(tl.cdiv(positions, BLOCK_P), channels, BLOCK_C)
     position = tile * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     return sample, line, position, (line[:, None] < channels) & (position < positions)
@@ -181,8 +182,8 @@ def load(x, offset, inside):
 
 @jit
 def vector(x, sample, line, channels):
-    """Numbers (N, C) of a sample's channels, (BLOCK_C, 1)."""
-    # One-dimensional, then expanded: so each thread loads what it needs once.
+    """Load values of a sample's channels from (N, C), (BLOCK_C, 1)."""
+    # One-dimensional, then expanded, so that each thread loads its values once.
     return tl.load(x + sample * channels + line, mask=line < channels, other=0.0)[:, None]
 
 
@@ -212,9 +213,9 @@ def load_folded(
     width,
     REFLECT: tl.constexpr,
 ):
-    """Elements of a padded map, each with its copies in the frame, as float32.
+    """Elements of a padded map, each summed with its copies in the padding, as float32.
 
-    ``row`` and ``column`` count in the map without its frame, of ``height`` and ``width``.
+    ``row`` and ``column`` are indices in the unpadded map of ``height`` and ``width``.
     """
     above = first_copy(row, top, height, REFLECT)
     below = last_copy(row, top, bottom, height, REFLECT)
@@ -224,7 +225,7 @@ def load_folded(
     column += left
     strides = (stride_n, stride_c, stride_h, stride_w)
     total = _copy(x, sample, channel, row, column, *strides, inside)
-    # Few tiles of a large map see its frame.
+    # Few tiles of a large map touch its padding.
     if tl.max(tl.maximum(tl.maximum(above, below), tl.maximum(before, after))) >= 0:
         total += _copy(x, sample, channel, row, before, *strides, inside)
         total += _copy(x, sample, channel, row, after, *strides, inside)

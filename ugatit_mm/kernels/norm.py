@@ -1,17 +1,17 @@
-"""Instance-layer normalisation with what stands around it: three launches each way.
+"""Instance-layer normalisation fused with its neighbours: three launches in each pass.
 
-``y = P(act(scale * (x - m_I) + shift)) + residual`` for a map x without the bias of the convolution
-that made it, with P a padding. Both ways are: sums over H and W in slices, one program each; what
-follows from them of (N, C) numbers in one kernel; one pass that writes the map.
+``y = P(act(scale * (x - m_I) + shift)) + residual`` for a map x without the bias of its
+convolution, with P a padding. Both passes are: sums over H and W in slices, one program each; a
+kernel that computes (N, C) values from them; one pass that writes the map.
 
-A bias b before the norm changes the layer statistics only: ``offset = m_I + b - mean(m_I + b)`` and
+A bias b before the norm changes only the layer statistics: ``offset = m_I + b - mean(m_I + b)`` and
 ``v_L = mean(v_I + offset^2)``, while ``x - m_I`` stays as it is.
 
 With ``g`` the gradient after the activation, ``S1 = sum g`` and ``S2 = sum g (x - m_I)`` over H
 and W, ``dx = scale * g + dm / P + 2 dv (x - m_I) / P`` with P = H * W, and ``dm``, ``dv`` the
 gradients of the channels' mean and variance.
 
-There are no atomics, and the cut into slices depends on the shape only, so that the same input
+There are no atomics, and the division into slices depends only on the shape, so the same input
 gives the same bits in each run.
 """
 
@@ -45,22 +45,22 @@ from .places import shown
 from .shuffle import fold, plain_pad
 from .support import REGISTERS, Example, Fused, cut, jit, launch, tl, triton
 
-# Programs of a reduction, to fill about 130 multiprocessors several times; and the numbers of a
+# Programs of a reduction, to fill about 130 multiprocessors several times; and the values of a
 # sample, slices times channels, that one program then merges.
 PROGRAMS = 1024
 MERGED = 1 << 13
-TINY = 1e-12  # a standard deviation of 0, as a divisor
+TINY = 1e-12  # replaces a standard deviation of 0 as a divisor
 
 
 class Norm(NamedTuple):
-    """What a norm does.
+    """Options of a norm.
 
     Attributes:
         eps: Added to both variances.
         unbiased: Divide the variances by n - 1 instead of n.
-        smoothing: Subtracted from rho, the result clipped to [0, 1]; 0 leaves rho as it is.
-        slope: Of the activation below 0: 1 none, 0 ReLU.
-        padding: P.
+        smoothing: Subtracted from rho, the result clipped to [0, 1]; with 0 rho is unchanged.
+        slope: Slope of the activation below 0: 1 is no activation, 0 is ReLU.
+        padding: P, the padding.
         eps_on_std: Add eps to the layer's standard deviation, not to its variance.
     """
 
@@ -76,10 +76,10 @@ class Factors(NamedTuple):
     """Parameters of a norm.
 
     Attributes:
-        bias: Of the convolution before it, (C,); ``None``: there is none.
+        bias: Bias of the convolution before it, (C,); ``None`` without one.
         rho: Share of instance norm before smoothing, (1, C); ``None``: 1.
         gamma: Scale, (N or 1, C); ``None``: 1.
-        beta: Shift, of the shape of ``gamma``; ``None``: 0.
+        beta: Shift, with the shape of ``gamma``; ``None``: 0.
     """
 
     bias: Tensor | None = None
@@ -89,14 +89,14 @@ class Factors(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What follows from the statistics, (N, C) in float32 (float64 of float64).
+    """Values computed from the statistics, (N, C) in float32 (float64 for float64).
 
     Attributes:
         mean: ``m_I``.
-        scale: See the module; likewise ``shift``.
-        shift: Added.
+        scale: Factor, see the module.
+        shift: Summand, see the module.
         inv_i: ``1 / sqrt(v_I + eps)``.
-        offset: ``m_I + b`` less its mean over C; ``None`` without rho, as ``inv_l``.
+        offset: ``m_I + b`` minus its mean over C; ``None`` without rho, like ``inv_l``.
         inv_l: ``1 / sqrt(v_L + eps)``, or ``1 / (sqrt(v_L) + eps)``, (N, 1).
     """
 
@@ -109,24 +109,24 @@ class Numbers(NamedTuple):
 
 
 def variance_factors(count: int, channels: int, unbiased: bool) -> tuple[float, float]:
-    """Variance in use over population variance, n / (n - 1) or 1: of a channel, of the layer."""
+    """Return used over population variance, n / (n - 1) or 1: for a channel, for the layer."""
     if not unbiased:
         return 1.0, 1.0
     return count / (count - 1), count * channels / (count * channels - 1)
 
 
 def smoothed(rho: Tensor, smoothing: float) -> Tensor:
-    """Rho as the formula takes it."""
+    """Return rho as used in the formula."""
     return (rho - smoothing).clamp(0, 1) if smoothing else rho
 
 
 def inverse_std(var: Tensor, norm: Norm) -> Tensor:
-    """What the layer's statistics divide by, inverted."""
+    """Return the inverse of the layer's divisor."""
     return 1 / (var.sqrt() + norm.eps) if norm.eps_on_std else torch.rsqrt(var + norm.eps)
 
 
 def _steepness(inv_l: Tensor, norm: Norm) -> Tensor:
-    """-2 times the derivative of :func:`inverse_std` by the variance."""
+    """Return -2 times the derivative of :func:`inverse_std` by the variance."""
     if norm.eps_on_std:
         return inv_l**2 / (1 / inv_l - norm.eps).clamp_min(TINY)
     return inv_l**3
@@ -136,9 +136,9 @@ def numbers_of(mean: Tensor, var: Tensor, count: int, factors: Factors, norm: No
     """Fold the statistics and the factors into ``scale * (x - m_I) + shift``.
 
     Args:
-        mean: Of the channels, (N, C).
-        var: Likewise, population variance.
-        count: Pixels of a channel.
+        mean: Means of the channels, (N, C).
+        var: Population variances of the channels, (N, C).
+        count: Number of pixels of a channel.
         factors: Parameters.
         norm: Options.
     """
@@ -198,7 +198,7 @@ def plain_gradients(
 def _coefficients(
     s1: Tensor, s2: Tensor, count: int, factors: Factors, numbers: Numbers, norm: Norm
 ) -> tuple[Tensor, Tensor, Factors]:
-    """``2 dv / P`` and ``dm / P``, and the gradients of the factors."""
+    """Return ``2 dv / P`` and ``dm / P``, and the gradients of the factors."""
     _, scale, _, inv_i, offset, inv_l = numbers
     _, rho, gamma, _ = _widened(factors)
     factor_i, factor_l = variance_factors(count, s1.size(1), norm.unbiased)
@@ -235,12 +235,12 @@ def _coefficients(
 
 
 def _channel_stats(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance of each channel, (N, C)."""
+    """Return mean and population variance of each channel, (N, C)."""
     if x.device.type != 'cpu':
         var, mean = torch.var_mean(x, (2, 3), correction=0)
         return mean, var
-    # On a CPU torch's var_mean takes one number at a time, several times slower; its sums are made
-    # of partial sums, which keep float32 exact to a few ulp also over 65,536 pixels.
+    # On a CPU torch's var_mean takes one value at a time and is several times slower; torch's sums
+    # use partial sums, which keep float32 accurate to a few ulp even over 65,536 pixels.
     mean = x.mean((2, 3))
     return mean, (x - _map(mean)).square_().mean((2, 3))
 
@@ -416,7 +416,7 @@ def triton_gradients(
 
 
 def _parts(x: Tensor, block_c: int, block_p: int) -> tuple[Tensor, int, int]:
-    """Room for two sums of each slice, (2, N, S, C), S, and the tiles of a slice."""
+    """Allocate two sums for each slice, (2, N, S, C); also return S and the tiles of a slice."""
     batch, channels, height, width = x.shape
     blocks, tiles = triton.cdiv(channels, block_c), triton.cdiv(height * width, block_p)
     most = min(triton.cdiv(PROGRAMS, batch * blocks), max(1, MERGED // channels))
@@ -425,18 +425,18 @@ def _parts(x: Tensor, block_c: int, block_p: int) -> tuple[Tensor, int, int]:
 
 
 def _merging(channels: int, slices: int) -> dict[str, int]:
-    """Constants of a kernel that merges the slices of all channels."""
+    """Return the constants of a kernel that merges the slices of all channels."""
     block_c = triton.next_power_of_2(channels)
     block_s = min(triton.next_power_of_2(slices), max(1, 2048 // block_c))
-    warps = min(16, max(4, block_c * block_s // 256))  # 8 numbers a thread
-    # Few programs run: without a number of registers the assembler saves some for more of them,
-    # and spills others.
+    warps = min(16, max(4, block_c * block_s // 256))  # 8 values per thread
+    # Few programs run: without an explicit register count the assembler reserves registers for more
+    # programs, and spills others.
     registers = min(255, 65536 // (32 * warps))
     return {'BLOCK_C': block_c, 'BLOCK_S': block_s, 'num_warps': warps, 'maxnreg': registers}
 
 
 def _lines(factors: Factors) -> Factors:
-    """Factors whose channels follow each other in memory, which they do in a network."""
+    """Return the factors with contiguous channels, which a network's factors have already."""
     return Factors(*(f if f is None or f.stride(-1) == 1 else f.contiguous() for f in factors))
 
 
@@ -446,14 +446,15 @@ def _sample_stride(factor: Tensor | None) -> int:
 
 @jit
 def _affine(centred, scale, shift):
-    # The same rounding in forward and backward, so that both agree where an activation cuts.
+    # The same rounding in the forward and backward pass, so that both agree on the activation's
+    # sign.
     scale, shift = tl.broadcast_to(scale, centred.shape), tl.broadcast_to(shift, centred.shape)
     return tl.fma(scale, centred, shift)
 
 
 @jit
 def _merge(mean, square, count, total, AXIS: tl.constexpr):
-    """Chan's formula: mean and sum of squares of groups along an axis, to those of all."""
+    """Merge mean and sum of squares of groups along an axis by Chan's formula."""
     merged = tl.sum(mean * count, AXIS, keep_dims=True) / total
     distance = mean - merged
     return merged, tl.sum(square + count * distance * distance, AXIS, keep_dims=True)
@@ -482,7 +483,7 @@ def _stats_kernel(
     first = part * steps * BLOCK_P
     last = tl.minimum(first + steps * BLOCK_P, positions)
     lane = tl.arange(0, BLOCK_P)[None, :]
-    # Each lane keeps mean and sum of squares of what it saw (Welford); the lanes are merged once.
+    # Each lane keeps mean and sum of squares of its elements (Welford); the lanes are merged once.
     mean = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
     square = tl.zeros((BLOCK_C, BLOCK_P), tl.float32)
     seen = tl.zeros((1, 1), tl.float32)
@@ -505,7 +506,7 @@ def _stats_kernel(
 
 @jit
 def _smoothed(rho, line, channels, SMOOTHING: tl.constexpr):
-    """Rho as the formula takes it, and as it was less the smoothing."""
+    """Rho as used in the formula, and rho minus the smoothing before clipping."""
     less = tl.load(rho + line, mask=line < channels, other=0.0).to(tl.float32) - SMOOTHING
     used = less
     if SMOOTHING != 0:
@@ -553,7 +554,7 @@ def _numbers_kernel(
         at_part = (sample * slices + part) * channels + line
         means_part = tl.load(means + at_part, mask=inside, other=0.0)
         variance = tl.load(variances + at_part, mask=inside, other=0.0)
-        # All slices have ``length`` positions but the last; the lanes after it have none.
+        # All slices but the last have ``length`` positions; lanes after the last have none.
         count = tl.minimum(tl.maximum(positions - part * length, 0), length).to(tl.float32)
         seen = tl.minimum(start * length, positions).to(tl.float32)
         total = tl.minimum((start + BLOCK_S) * length, positions).to(tl.float32)
@@ -678,7 +679,7 @@ def _gradient(
     REFLECT: tl.constexpr,
     GAPS: tl.constexpr,
 ):
-    """The gradient after the activation."""
+    """Gradient after the activation."""
     strides = (grad_n, grad_c, grad_h, grad_w)
     if PAD:
         frame = (left, right, top, bottom, height, width)
@@ -746,7 +747,7 @@ def _grad_sums_kernel(
         inside = (channel < channels) & (position < positions)
         centred = load(x, place(sample, channel, position, *strides, GAPS), inside) - mean
         places = (sample, channel, position, inside)
-        # Constants stand by themselves: in a tuple they are none to Triton 3.6.
+        # Constants are passed one by one: in a tuple Triton 3.6 does not treat them as constants.
         g = _gradient(
             grad,
             centred,
@@ -802,7 +803,7 @@ def _coefficients_kernel(
 ):
     line = tl.arange(0, BLOCK_C)[None, :]
     known = line < channels
-    # Over the samples, in their order.
+    # Sum over the samples, in order.
     sum_bias = tl.zeros((1, BLOCK_C), tl.float32)
     sum_rho = tl.zeros((1, BLOCK_C), tl.float32)
     sum_gamma = tl.zeros((1, BLOCK_C), tl.float32)
@@ -986,26 +987,26 @@ normalise = Fused('normalise', plain_normalise, triton_normalise, _forward_examp
 Args:
     x: Features, (N, C, H, W), without the bias of their convolution.
     factors: :class:`Factors`.
-    residual: Added after all else: padded by the same padding; ``None`` for none.
+    residual: Added last; has the same padding; ``None`` for none.
     norm: :class:`Norm`.
 
 Returns:
-    The padded map, of the type and memory format of ``x``, and :class:`Numbers` for the gradients.
+    The padded map, in the dtype and memory format of ``x``, and :class:`Numbers` for the gradients.
 """
 
 gradients = Fused('gradients of the norm', plain_gradients, triton_gradients, _backward_examples)
 """Gradients of :data:`normalise`.
 
-The bias of an instance norm (no rho) has a gradient of exactly zero: the norm takes it out again.
+The bias of an instance norm (no rho) has a gradient of exactly zero: the norm removes it.
 
 Args:
-    grad: Of its result, padded.
-    x: As there; likewise ``factors`` and ``norm``.
-    factors: As there.
-    numbers: What it returned.
-    norm: As there.
+    grad: Gradient of the padded result.
+    x: As in :data:`normalise`.
+    factors: As in :data:`normalise`.
+    numbers: As returned by :data:`normalise`.
+    norm: As in :data:`normalise`.
 
 Returns:
-    Gradient of ``x``, of its type and memory format, and gradients of the factors, of their shapes
-    and types. That of the residual is ``grad`` itself.
+    Gradient of ``x``, in its dtype and memory format, and gradients of the factors, in their shapes
+    and dtypes. The gradient of the residual is ``grad`` itself.
 """

@@ -1,8 +1,8 @@
-"""Places of a padded map in the map that it shows, for kernels.
+"""Mapping of a padded map's lines to the lines of the map, for kernels.
 
-A padded map has ``before`` lines more than its map at the beginning of an axis, and ``after`` at
-the end. Reflection shows line ``before - i`` of the map at line ``i``; replication, of one line at
-most, shows the border line.
+A padded map has ``before`` extra lines at the start of an axis, and ``after`` at the end.
+Reflection copies line ``before - i`` of the map to line ``i``; replication, of one line at most,
+copies the border line.
 """
 
 from .support import jit, tl
@@ -10,7 +10,7 @@ from .support import jit, tl
 
 @jit
 def shown(line, before, size, REFLECT: tl.constexpr):
-    """The line of the map, 0 to ``size - 1``, that a line of the padded map shows."""
+    """Return the line of the map, 0 to ``size - 1``, that a line of the padded map copies."""
     at = line - before
     if REFLECT:
         at = tl.where(at < 0, -at, at)
@@ -20,7 +20,7 @@ def shown(line, before, size, REFLECT: tl.constexpr):
 
 @jit
 def first_copy(line, before, size, REFLECT: tl.constexpr):
-    """The line of the frame at the beginning that shows ``line`` of the map, -1 where none does."""
+    """Return the padding line at the start that copies ``line`` of the map, -1 if none does."""
     if REFLECT:
         return tl.where((line >= 1) & (line <= before), before - line, -1)
     return tl.where((line == 0) & (before == 1), 0, -1)
@@ -28,7 +28,7 @@ def first_copy(line, before, size, REFLECT: tl.constexpr):
 
 @jit
 def last_copy(line, before, after, size, REFLECT: tl.constexpr):
-    """The line of the frame at the end that shows ``line`` of the map, -1 where none does."""
+    """Return the padding line at the end that copies ``line`` of the map, -1 if none does."""
     if REFLECT:
         mirrored = (line >= size - 1 - after) & (line <= size - 2)
         return tl.where(mirrored, before + 2 * (size - 1) - line, -1)

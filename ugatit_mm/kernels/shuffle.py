@@ -1,4 +1,4 @@
-"""What moves elements and adds up their copies: padding, interleaving, kernels of up-sampling."""
+"""Moving elements and adding up their copies: padding, interleaving, kernels of up-sampling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .support import Example, Fused, jit, launch, tl, triton
 
 
 def plain_pad(x: Tensor, padding: Padding) -> Tensor:
-    """Pad (N, C, H, W), or give ``x`` itself where there is nothing to pad."""
+    """Pad (N, C, H, W); return ``x`` itself if there is nothing to pad."""
     return F.pad(x, padding[:4], mode=padding.mode) if padding else x
 
 
@@ -38,21 +38,21 @@ def plain_repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
 
 def plain_repad_grad(grad: Tensor, old: Padding, new: Padding) -> Tensor:
     """See :data:`repad_gradient`."""
-    if new:  # several numbers are added, and rounded once
+    if new:  # several values are added, and rounded once
         wide = torch.promote_types(grad.dtype, torch.float32)
         grad = fold(grad.to(wide), new).to(grad.dtype)
     return F.pad(grad, old[:4]) if old else grad
 
 
 def fold(grad: Tensor, padding: Padding) -> Tensor:
-    """Add each line of the frame to the line that it shows: the backward pass of padding.
+    """Add each padding line to the line that it copies: the backward pass of padding.
 
     Args:
         grad: Gradient of the padded map.
-        padding: As there.
+        padding: Padding of the map.
 
     Returns:
-        Gradient of the map, in memory of its own.
+        Gradient of the map, in new memory.
     """
     out = padding.inside(grad).clone(memory_format=memory_format(grad))
     rows = _bands(padding.top, padding.bottom, grad.size(2), padding.reflect)
@@ -67,7 +67,7 @@ def fold(grad: Tensor, padding: Padding) -> Tensor:
 
 
 def _bands(before: int, after: int, padded: int, reflect: bool) -> list[tuple[slice, slice, bool]]:
-    """Lines of the frame, the lines that they show, whether mirrored; then those of the map."""
+    """Padding lines, the lines that they copy, whether mirrored; then the lines of the map."""
     edge, size = int(reflect), padded - before - after
     bands = [(slice(before, before + size), slice(None), False)]
     if before:
@@ -79,7 +79,7 @@ def _bands(before: int, after: int, padded: int, reflect: bool) -> list[tuple[sl
 
 
 def plain_interleave(quarters: Tensor) -> Tensor:
-    """Take every map's window."""
+    """Copy every map's window into the result."""
     batch, channels, height, width = quarters.shape
     out = empty(quarters, (batch, channels // 4, 2 * height - 2, 2 * width - 2))
     for whole, window in _windows(out, quarters):
@@ -88,7 +88,7 @@ def plain_interleave(quarters: Tensor) -> Tensor:
 
 
 def plain_separate(grad: Tensor) -> Tensor:
-    """Give every map's window its gradient, 0 around it."""
+    """Copy the gradient into every map's window, with 0 around it."""
     batch, channels, height, width = grad.shape
     quarters = empty(grad, (batch, 4 * channels, height // 2 + 1, width // 2 + 1)).zero_()
     for whole, window in _windows(grad, quarters):
@@ -108,7 +108,7 @@ PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 def plain_quarters(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum the kernels up; see :data:`quarter_kernels`."""
+    """Sum the kernels; see :data:`quarter_kernels`."""
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
     quarters = []
     for rows in _pairs(wide, 2):
@@ -122,7 +122,7 @@ def _pairs(weight: Tensor, dim: int) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
 
 
 def plain_quarters_grad(grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """Add up what each weight is part of; see :data:`quarter_gradients`."""
+    """Add up the gradients of the sums with each weight; see :data:`quarter_gradients`."""
     wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).unflatten(0, (2, 2, -1))
     # (rows' parity, columns' parity, C_out, C_in, 2, 2): first over the columns, then the rows
     columns = torch.stack(_shares(wide[:, 0], wide[:, 1], 4), 4)
@@ -161,7 +161,7 @@ def triton_repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
 
 
 def triton_repad_grad(grad: Tensor, old: Padding, new: Padding) -> Tensor:
-    """Fold, and put zeros around it, in one launch."""
+    """Fold, and pad with zeros, in one launch."""
     shape = new.within(grad.shape)
     out = empty(grad, old.around(shape))
     block_c, block_p = tile_of(out, grad, folded=bool(new))
@@ -229,11 +229,11 @@ def triton_separate(grad: Tensor) -> Tensor:
     return quarters
 
 
-KERNELS = 256  # of a program, 25 numbers each
+KERNELS = 256  # of a program, 25 values each
 
 
 def triton_quarters(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum the kernels up in one launch."""
+    """Sum the kernels in one launch."""
     c_out, c_in = weight.shape[:2]
     quarters = empty(weight, (4 * c_out, c_in, 2, 2), dtype)
     _launch_quarters(_quarters_kernel, weight, quarters, c_out, c_in)
@@ -241,7 +241,7 @@ def triton_quarters(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def triton_quarters_grad(grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """Add the gradients up in one launch."""
+    """Sum the gradients in one launch."""
     c_out, c_in = grad.size(0) // 4, grad.size(1)
     weight = empty(grad, (c_out, c_in, 3, 3), dtype)
     _launch_quarters(_quarters_grad_kernel, grad, weight, c_out, c_in)
@@ -389,7 +389,7 @@ def _separate_kernel(
     position %= positions // 4
     row = position // (width // 2 + 1)
     column = position % (width // 2 + 1)
-    # Of map 2 a + b, place (i + a, j + b) is place (2 i + a, 2 j + b).
+    # Position (i + a, j + b) of map 2 a + b becomes (2 i + a, 2 j + b).
     whole_row = 2 * row - quarter // 2
     whole_column = 2 * column - quarter % 2
     window = (whole_row >= 0) & (whole_row < height) & (whole_column >= 0) & (whole_column < width)
@@ -402,7 +402,7 @@ def _separate_kernel(
 
 @jit
 def _kernel_numbers(count, c_in, BLOCK: tl.constexpr):
-    """Output and input channels of the kernels of a program, and which of them there are."""
+    """Output and input channels of a program's kernels, and the mask of valid ones."""
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     return (number // c_in).to(tl.int64), (number % c_in).to(tl.int64), number < count
 
@@ -429,7 +429,7 @@ def _quarters_kernel(
     quarters += o * out_o + i * out_i
     for a in tl.static_range(2):
         for u in tl.static_range(2):
-            # A row of the even places sees (w0, w1 + w2), of the odd ones (w0 + w1, w2).
+            # Even rows use (w0, w1 + w2), odd rows (w0 + w1, w2).
             w0 = _pair(weight, a, u, stride_h, 0 * stride_w, known)
             w1 = _pair(weight, a, u, stride_h, 1 * stride_w, known)
             w2 = _pair(weight, a, u, stride_h, 2 * stride_w, known)
@@ -444,7 +444,7 @@ def _quarters_kernel(
 
 @jit
 def _pair(weight, A: tl.constexpr, U: tl.constexpr, stride, offset, known):
-    """Row ``U`` of the places of parity ``A``."""
+    """Row ``U`` of the kernel for parity ``A``."""
     if A == U:
         value = load(weight, 2 * U * stride + offset, known)
     else:
@@ -475,7 +475,7 @@ def _quarters_grad_kernel(
     weight += o * out_o + i * out_i
     quarter = c_out * stride_o
     for r in tl.static_range(3):
-        # Even rows have w1 and w2 in their second one, odd rows w0 and w1 in their first.
+        # Even rows have w1 and w2 in their second entry, odd rows w0 and w1 in their first.
         even = grad + (0 if r == 0 else 1) * stride_h
         odd = grad + 2 * quarter + (1 if r == 2 else 0) * stride_h
         for s in tl.static_range(3):
@@ -491,7 +491,7 @@ PADDINGS = (reflection(2), Padding(1, 2, 1, 2), replication())
 
 
 def _maps(device: torch.device, shape: tuple[int, ...]) -> list[Tensor]:
-    """In either memory format, and in 16 bits."""
+    """Maps in either memory format, and in 16 bits."""
     x = torch.randn(shape, device=device)
     return [x, x.to(torch.bfloat16, memory_format=torch.channels_last)]
 
@@ -513,15 +513,15 @@ def _kernel_examples(device: torch.device, side: int) -> list[Example]:
 
 
 repadded = Fused('padding', plain_repad, triton_repad, _pad_examples)
-"""Give (N, C, H, W), padded by one :class:`Padding`, another: (x, old, new)."""
+"""Change the :class:`Padding` of (N, C, H, W): (x, old, new)."""
 
 repad_gradient = Fused('gradient of padding', plain_repad_grad, triton_repad_grad, _pad_examples)
-"""Gradient of :data:`repadded`'s input from that of its result, 0 in the old frame."""
+"""Gradient of :data:`repadded`'s input from that of its result, 0 in the old padding."""
 
 interleaved = Fused('interleaving', plain_interleave, triton_interleave, _map_examples)
-"""Put four maps (N, 4 C, H + 1, W + 1), one for each parity, into one (N, C, 2 H, 2 W).
+"""Interleave four maps (N, 4 C, H + 1, W + 1), one for each parity, to (N, C, 2 H, 2 W).
 
-Place (2 i + a, 2 j + b) is place (i + a, j + b) of map 2 a + b.
+Position (2 i + a, 2 j + b) is position (i + a, j + b) of map 2 a + b.
 """
 
 separated = Fused('gradient of interleaving', plain_separate, triton_separate, _map_examples)
@@ -533,10 +533,10 @@ quarter_kernels = Fused(
     triton_quarters,
     lambda device: _kernel_examples(device, 3),
 )
-"""Sum a 3x3 kernel (C_out, C_in, 3, 3) up to four of 2x2, (4 C_out, C_in, 2, 2).
+"""Sum a 3x3 kernel (C_out, C_in, 3, 3) into four 2x2 kernels, (4 C_out, C_in, 2, 2).
 
-In each direction an even place sees (w0, w1 + w2), an odd one (w0 + w1, w2). Takes the weight and
-the type of the result, which has its memory format.
+In each direction an even position uses (w0, w1 + w2), an odd one (w0 + w1, w2). Takes the weight
+and the dtype of the result, which has the weight's memory format.
 """
 
 quarter_gradients = Fused(
@@ -545,4 +545,4 @@ quarter_gradients = Fused(
     triton_quarters_grad,
     lambda device: _kernel_examples(device, 2),
 )
-"""Gradient of the weight from that of :data:`quarter_kernels`; takes the weight's type too."""
+"""Gradient of the weight from that of :data:`quarter_kernels`; also takes the weight's dtype."""

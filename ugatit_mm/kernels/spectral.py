@@ -1,13 +1,13 @@
 """Spectral normalisation of many kernels in five launches, and its gradients in two.
 
 Each kernel W is a matrix (rows, columns) of float32. A use in training mode is
-``v <- W'u / |W'u|, u <- Wv / |Wv|``, ``sigma = u'Wv``, and the result ``W / sigma`` of the type and
-in the memory format that the convolution takes. The gradient is
+``v <- W'u / |W'u|, u <- Wv / |Wv|``, ``sigma = u'Wv``, and the result ``W / sigma`` in the dtype
+and memory format that the convolution takes. The gradient is
 ``(G - <G, W> / sigma * uv') / sigma``.
 
-The matrices are found by a table of their addresses and sizes, made at the first use: parameters
-keep their addresses. Gradients come at new ones in each step; they are arguments of the kernels, so
-that nothing has to be copied to the device.
+The kernels find the matrices by a table of addresses and sizes, built at the first use: parameters
+keep their addresses. Gradients have new addresses in each step; these are kernel arguments, so
+nothing is copied to the device.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from torch import Tensor
 
 from .support import Example, Fused, jit, launch, tl, triton
 
-# Chosen by reasoning, not tuned. A tile that changes the memory format has 16 places of a kernel
-# (those of 4x4) and 128 channels; four of them for each program keep the programs' own cost small.
+# Not tuned. A tile that changes the memory format has 16 positions of a kernel (4x4) and 128
+# channels; four tiles per program keep the programs' overhead small.
 AREA, LANES, STEPS = 16, 128, 4
-SLICES = 8  # at most, of the rows of a matrix in W'u
-SUMS = 512  # slices at most in <G, W>
-LEAST = 16  # tiles of such a slice at least
+SLICES = 8  # largest number of slices of a matrix's rows in W'u
+SUMS = 512  # largest number of slices in <G, W>
+LEAST = 16  # least number of tiles in such a slice
 
 
 class Place(NamedTuple):
-    """Where what belongs to a matrix lies, and what it becomes.
+    """Offsets of a matrix's vectors, and the dtype of its result.
 
     Attributes:
-        u: Offset of its u in the vectors.
-        v: Offset of its v.
-        wide: The result is of float32, whatever the others are.
+        u: Offset of u in the vectors.
+        v: Offset of v in the vectors.
+        wide: The result is float32, whatever the others are.
     """
 
     u: int
@@ -46,14 +46,14 @@ class Place(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What the kernels know of the matrices.
+    """The matrices' data for the kernels.
 
     Attributes:
-        numbers: (fields, matrices up to a power of 2), int64, on the device.
-        programs: Of each kind of kernel that has several for a matrix.
-        parts: Numbers of scratch memory of W'u.
-        rows: Of all matrices.
-        sizes: Of the results of float32 and of the others, and of the gradients.
+        numbers: (fields, number of matrices, rounded up to a power of 2), int64, on the device.
+        programs: Number of programs of each kind of kernel that has several per matrix.
+        parts: Number of scratch elements of W'u.
+        rows: Number of rows of all matrices.
+        sizes: Sizes of the float32 results, of the other results, and of the gradients.
         out: Offset of each result in its memory.
         grad: Offset of each gradient.
     """
@@ -74,7 +74,7 @@ def _table(
     places: tuple[Place, ...],
     device: torch.device,
 ) -> Table:
-    """Kept for good, a few kilobytes: a captured graph goes on to read it."""
+    """Build the table; it is never freed (a few kilobytes), as captured graphs read it."""
     cdiv = triton.cdiv
     rows = [shape[0] for shape in shapes]
     columns = [shape[1:].numel() for shape in shapes]
@@ -113,7 +113,7 @@ def _table(
         *(out, grad[:-1], parts[:-1], slices, length, product[:-1], sums, steps),
     ]
     count = triton.next_power_of_2(len(shapes))
-    beyond = 2**62  # no program belongs to what fills the table up
+    beyond = 2**62  # no program belongs to the table's padding
     numbers = torch.tensor([[*field, *[beyond] * (count - len(field))] for field in fields])
     return Table(
         numbers.to(device),
@@ -127,7 +127,7 @@ def _table(
 
 
 def _starts(sizes) -> list[int]:
-    """Where each begins, and where all end."""
+    """Return the start of each, and the end of all."""
     return [0, *accumulate(sizes)]
 
 
@@ -167,7 +167,7 @@ def _vectors(vectors: Tensor, matrix: Tensor, place: Place) -> tuple[Tensor, Ten
 
 
 def _as_taken(weight: Tensor) -> Tensor:
-    """A convolution's kernel in NHWC."""
+    """Return a convolution's kernel in NHWC."""
     return weight.to(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
@@ -215,7 +215,7 @@ def _kernel(
 
 
 def _as_weight(memory: Tensor, start: int, shape: torch.Size) -> Tensor:
-    """A part of a flat tensor as a kernel, that of a convolution in NHWC."""
+    """View a part of a flat tensor as a kernel; a convolution's kernel in NHWC."""
     columns, channels = shape[1:].numel(), shape[1]
     strides = (columns, 1) if len(shape) == 2 else (columns, 1, shape[3] * channels, channels)
     return memory.as_strided(shape, strides, start)
@@ -255,7 +255,7 @@ def _kernel_grad(
     options = {'LAYERS': numbers.size(1), 'SUMS': SUMS, 'AREA': AREA, 'LANES': LANES}
     options['EVEN'] = all(g is None or g.data_ptr() % 16 == 0 for g in grads)
     sums = vectors.new_empty((len(weights), SUMS))
-    # Numbers: a tuple with None in it does not compile in Triton 3.6.
+    # Integers: a tuple that contains None does not compile in Triton 3.6.
     given = tuple(0 if grad is None else grad.data_ptr() for grad in grads)
     launch(_inner_kernel, (table.programs[3],), numbers, given, kind, sums, **options)
     memory = torch.empty(table.sizes[2], dtype=torch.float32, device=vectors.device)
@@ -270,13 +270,13 @@ def _kernel_grad(
 
 
 def _dense(grad: Tensor) -> Tensor:
-    """As :func:`_as_weight` has it, which a convolution of such a kernel gives back already."""
+    """Return the layout of :func:`_as_weight`, in which a convolution returns its gradient."""
     form = torch.channels_last if grad.dim() == 4 else torch.contiguous_format
     return grad.contiguous(memory_format=form)
 
 
-# In the kernels LAYERS is the number of matrices up to a power of 2, the length of a field of the
-# table. Fields 0 to 3 hold the first program of each matrix, of each kind of kernel.
+# In the kernels LAYERS is the number of matrices rounded up to a power of 2, the length of a field
+# of the table. Fields 0 to 3 hold the first program of each matrix, for each kind of kernel.
 
 
 @jit
@@ -286,7 +286,7 @@ def _field(table, number: tl.constexpr, layer, LAYERS: tl.constexpr):
 
 @jit
 def _layer(table, KIND: tl.constexpr, LAYERS: tl.constexpr):
-    """The matrix of this program, and the program's number within it."""
+    """The matrix of this program, and the program's index within it."""
     program = tl.program_id(0)
     firsts = tl.load(table + KIND * LAYERS + tl.arange(0, LAYERS))
     layer = tl.sum((firsts <= program).to(tl.int32)) - 1
@@ -296,7 +296,7 @@ def _layer(table, KIND: tl.constexpr, LAYERS: tl.constexpr):
 @jit
 def _pointer(address, dtype: tl.constexpr, EVEN: tl.constexpr):
     pointer = address.to(tl.pointer_type(dtype))
-    if EVEN:  # the compiler does not follow an address through the cast
+    if EVEN:  # the compiler does not track an address through the cast
         pointer = tl.multiple_of(pointer, 16)
     return pointer
 
@@ -342,7 +342,7 @@ def _v_kernel(
     SLICES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """V of a matrix: the slices added, and normalised."""
+    """V of a matrix: sum of the slices, normalised."""
     layer = tl.program_id(0)
     columns, v = _field(table, 6, layer, LAYERS), _field(table, 11, layer, LAYERS)
     parts += _field(table, 15, layer, LAYERS)
@@ -357,7 +357,7 @@ def _v_kernel(
         square += value * value
         tl.store(used + v + column, value, mask=column < columns)
     norm = _norm(square, eps)
-    tl.debug_barrier()  # what other threads stored is read below
+    tl.debug_barrier()  # values that other threads stored are read below
     for start in range(0, columns, BLOCK):
         column = start + tl.arange(0, BLOCK)
         value = tl.load(used + v + column, mask=column < columns, other=0.0) / norm
@@ -369,7 +369,7 @@ def _v_kernel(
 def _rows_kernel(
     table, used, product, LAYERS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
 ):
-    """Wv, some rows."""
+    """Some rows of Wv."""
     layer, program = _layer(table, 1, LAYERS)
     weight = _pointer(_field(table, 4, layer, LAYERS), tl.float32, False)
     rows, columns = _field(table, 5, layer, LAYERS), _field(table, 6, layer, LAYERS)
@@ -425,13 +425,13 @@ def _u_kernel(
 
 @jit
 def _even(number):
-    """A number that is a multiple of 16, so that the compiler sees it."""
+    """Show the compiler that a number is a multiple of 16."""
     return number // 16 * 16
 
 
 @jit
 def _tile(tile, rows, channels, area, AREA: tl.constexpr, LANES: tl.constexpr):
-    """Of a tile, (AREA, LANES): offsets in NCHW and in NHWC, which are inside, row, place in v."""
+    """For a tile, (AREA, LANES): offsets in NCHW and NHWC, mask, row, index in v."""
     blocks = tl.cdiv(channels, LANES).to(tl.int32)
     across = tl.cdiv(area, AREA).to(tl.int32)
     row = (tile // (blocks * across)).to(tl.int64)
@@ -478,7 +478,7 @@ def _divide_kernel(
     AREA: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    """W / sigma, as the layer takes it."""
+    """W / sigma in the layer's layout and dtype."""
     layer, program = _layer(table, 2, LAYERS)
     address, rows = _field(table, 4, layer, LAYERS), _field(table, 5, layer, LAYERS)
     channels, area = _field(table, 7, layer, LAYERS), _field(table, 8, layer, LAYERS)
@@ -503,7 +503,7 @@ def _divide_kernel(
 
 @jit
 def _address(grads, layer):
-    """Address of the gradient of a matrix, 0 where it has none."""
+    """Address of a matrix's gradient, 0 if it has none."""
     address = layer.to(tl.int64) * 0
     for number in tl.static_range(len(grads)):
         address = tl.where(layer == number, grads[number].to(tl.int64), address)
@@ -651,7 +651,7 @@ def _grad_kernel(
 
 
 def _case(device: torch.device) -> tuple[Tensor, tuple[Tensor, ...], tuple[Place, ...]]:
-    """Two convolutions and a linear layer, of sizes that take the even path and the other."""
+    """Two convolutions and a linear layer, with sizes for the even path and the other one."""
     shapes = ((40, 16, 4, 4), (3, 5, 4, 4), (1, 70))
     weights = tuple(torch.randn(shape, device=device) for shape in shapes)
     starts = _starts(n for shape in shapes for n in (shape[0], torch.Size(shape[1:]).numel()))
@@ -677,9 +677,9 @@ def _grad_examples(device: torch.device) -> Iterator[Example]:
 
 
 NORMALISE = Fused('spectral norm', _plain, _kernel, _examples)
-"""(vectors, raw weights, places, type, whether to make a power iteration, eps): the normalised
-weights, the vectors of this use, and the sigmas. The vectors are moved in place."""
+"""(vectors, raw weights, places, dtype, whether to run a power iteration, eps): the normalised
+weights, the vectors of this use, and the sigmas. The vectors are updated in place."""
 
 NORMALISE_GRAD = Fused("spectral norm's gradient", _plain_grad, _kernel_grad, _grad_examples)
 """(vectors of the use, gradients or None, raw weights, places, sigmas): gradients of the raw
-weights, float32, None where there is none."""
+weights, float32, or None."""

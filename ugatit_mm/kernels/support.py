@@ -1,8 +1,8 @@
-"""When a Triton kernel runs, and the check that it passes before.
+"""When a Triton kernel runs, and the check before its first use.
 
 A kernel and its plain formula make one :class:`Fused` function. At its first use on a device the
-kernel is compared with the formula on small tensors; where it differs or does not compile, the
-formula is used for the rest of the process, and one line says so.
+kernel is compared with the formula on small tensors; if it differs or does not compile, the process
+falls back to the formula, and one line says so.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ..messages import first_line
 try:
     import triton
     import triton.language as tl
-except ImportError:  # it comes with torch for CUDA on Linux only
+except ImportError:  # Triton comes only with torch for CUDA on Linux
     triton = None
     tl = SimpleNamespace(constexpr=Any)
 
 SWITCH = 'UGATIT_MM_TRITON'
-# Of a thread, at most: a program of up to 8 warps may have them. Left to itself, ptxas aims at more
-# programs at a time and puts some on the stack. For ``maxnreg``.
+# Most registers of a thread, for ``maxnreg``: a program of up to 8 warps may use this many. By
+# default ptxas aims at more concurrent programs and spills registers to the stack.
 REGISTERS = 255
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def jit(kernel: Callable) -> Any:
-    """``triton.jit``; without Triton the function stays as it is, and is never called."""
+    """``triton.jit``; without Triton the function is unchanged, and never called."""
     return triton.jit(kernel) if triton else kernel
 
 
@@ -46,9 +46,9 @@ def _probe():
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels are to run on the device of ``x``, for its type; see :func:`unusable`.
+    """Whether kernels run on the device of ``x``, for its dtype; see :func:`unusable`.
 
-    Never while a compiler or an exporter looks on.
+    False while a compiler or an exporter traces.
     """
     if triton is None or x.dtype not in TYPES or not x.numel():
         return False
@@ -58,10 +58,10 @@ def usable(x: Tensor) -> bool:
 
 
 def unusable(x: Tensor) -> str | None:
-    """Why no kernel runs on the device of ``x``; ``None`` where they do.
+    """Return why no kernel runs on the device of ``x``; ``None`` if kernels run.
 
     They are the default on a GPU of compute capability 8.0 or newer; ``UGATIT_MM_TRITON=0`` in the
-    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts:
+    environment turns them off. On a CPU they run in Triton's interpreter, for tests and counts,
     with ``UGATIT_MM_TRITON=1``, and ``TRITON_INTERPRET=1`` before the import.
     """
     if x.device.type not in ('cuda', 'cpu') or (x.is_cpu and not interpreted()):
@@ -77,7 +77,7 @@ def unusable(x: Tensor) -> str | None:
 
 
 def interpreted() -> bool:
-    """Whether Triton interprets in this process, so that nothing of it runs on a GPU."""
+    """Whether Triton interprets in this process, so that its kernels never run on a GPU."""
     return triton is not None and not isinstance(_probe, triton.JITFunction)
 
 
@@ -87,12 +87,12 @@ def _modern(device: int) -> bool:
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
-    """Run a kernel on the device of its first tensor: every launch of ours passes here.
+    """Run a kernel on the device of its first tensor; all our launches go through here.
 
     Args:
         kernel: What :func:`jit` returned.
-        grid: Programs, up to three numbers.
-        args: Of the kernel.
+        grid: Numbers of programs, up to three dimensions.
+        args: Arguments of the kernel.
         options: Its constants by name, and Triton's ``num_warps`` and ``num_stages``.
     """
     first = next(arg for arg in args if isinstance(arg, Tensor))
@@ -101,25 +101,25 @@ def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> No
 
 
 def cut(tiles: int, most: int) -> tuple[int, int]:
-    """Cut tiles into slices of as many each.
+    """Divide tiles into slices of equal length.
 
     Args:
-        tiles: 1 or more.
-        most: Slices at most.
+        tiles: Number of tiles, 1 or more.
+        most: Largest number of slices.
 
     Returns:
-        Slices, and tiles of each but the last.
+        Number of slices, and of tiles in each but the last.
     """
     steps = triton.cdiv(tiles, most)
     return triton.cdiv(tiles, steps), steps
 
 
 class Example(NamedTuple):
-    """Small arguments of a fused function, and how far its two forms may differ.
+    """Small arguments of a fused function, and the tolerance between its two forms.
 
     Attributes:
         args: The arguments.
-        rtol: Relative tolerance; of 16-bit results that of their type is used if it is larger.
+        rtol: Relative tolerance; for 16-bit results that of their dtype if it is larger.
         atol: Absolute tolerance.
     """
 
@@ -129,15 +129,16 @@ class Example(NamedTuple):
 
 
 class Fused:
-    """A function with a Triton form and a plain one, which give the same.
+    """A function with an equivalent Triton form and plain form.
 
     Args:
         name: For messages.
         plain: The formula in torch's operators; returns tensors, ``None``, or nests of them.
-        kernel: The same by Triton.
-        examples: Gives :class:`Example` on a device, small ones, for the check at the first use.
+        kernel: The Triton form.
+        examples: Returns small instances of :class:`Example` on a device, for the check at first
+            use.
 
-    The first tensor among the arguments decides on the form.
+    The first tensor among the arguments selects the form.
     """
 
     known: dict[str, Fused] = {}
@@ -157,7 +158,7 @@ class Fused:
         self.known[name] = self
 
     def __call__(self, *args: Any) -> Any:
-        """Compute it."""
+        """Compute the function."""
         return self.kernel(*args) if self.uses_kernel(args) else self.plain(*args)
 
     def uses_kernel(self, args: Iterable[Any]) -> bool:
@@ -180,7 +181,7 @@ class Fused:
                         _tensors(f(*_copied(example.args))) for f in (self.kernel, self.plain)
                     ]
                     problem = problem or _difference(*results, example)
-        except Exception as error:  # a compiler's may be of any class
+        except Exception as error:  # a compiler may raise any class
             problem = f'{type(error).__name__}: {first_line(error)}'
         if problem is None:
             return True
@@ -195,14 +196,14 @@ class Fused:
 
 @contextmanager
 def _own_random(device: torch.device):
-    """Random numbers that leave those of the training as they are."""
+    """Context manager that restores the random state of the training."""
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(0)
         yield
 
 
 def _copied(args: Any) -> Any:
-    """Arguments of its own for each form: a function may write into them."""
+    """Copy the arguments for each form: a function may write into them."""
     if isinstance(args, Tensor):
         return args.clone()
     if isinstance(args, (tuple, list)):
@@ -212,7 +213,7 @@ def _copied(args: Any) -> Any:
 
 
 def _tensors(result: Any) -> list[Tensor]:
-    """The tensors of a nest, in order."""
+    """Return the tensors of a nested structure, in order."""
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, (tuple, list)):
@@ -221,17 +222,17 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 def _difference(ours: list[Tensor], plain: list[Tensor], example: Example) -> str | None:
-    """What is wrong with the kernel's results, if anything is."""
+    """Describe the error of the kernel's results; ``None`` if they agree."""
     if [(t.shape, t.dtype) for t in ours] != [(t.shape, t.dtype) for t in plain]:
         return 'its results have other shapes or types than the plain formula'
     for number, (a, b) in enumerate(zip(ours, plain, strict=True)):
         if a.is_floating_point():
-            # Two roundings to 16 bits may fall to neighbours; a formula that rounds at each
-            # addition is off by as much of what it adds.
+            # Two roundings to 16 bits may give neighbouring values; a formula that rounds at each
+            # addition is off by the same fraction of its summands.
             eps = 0.0 if a.dtype == torch.float32 else 2 * torch.finfo(a.dtype).eps
             largest = b.float().nan_to_num(0, 0, 0).abs().max().item() if b.numel() else 0.0
             rtol, atol = max(example.rtol, eps), max(example.atol, eps * largest)
-        else:  # codes may fall to neighbours, too
+        else:  # codes may be neighbours, too
             rtol, atol = 0, 1
         if not torch.allclose(a.float(), b.float(), rtol, atol, equal_nan=True):
             worst = (a.float() - b.float()).abs().max().item()

@@ -1,8 +1,8 @@
 """The web application: one page, its style and script, pictures by number, votes by POST.
 
-Nothing but the pictures that were found when the study was opened can be reached, each by the
-number of a question and a slot of one person; no URL is ever made into a path. No page, URL or
-header names a method or a file.
+Only the pictures that were found when the study was opened can be reached, each by the number of a
+question and a slot of one person; no URL ever becomes a path. No page, URL or header names a method
+or a file.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ NAME_LIMIT = 100  # characters of a person's name, as in page.html
 
 
 def build_app(study: Study, store: Store, host: str = '127.0.0.1') -> Starlette:
-    """The study as an ASGI application.
+    """Build the study as an ASGI application.
 
     Args:
-        study: What is asked.
-        store: Where votes go.
+        study: The questions.
+        store: Storage of the votes.
         host: See :class:`Guard`.
     """
     pages = _Pages(study, store)
@@ -57,20 +57,20 @@ def build_app(study: Study, store: Store, host: str = '127.0.0.1') -> Starlette:
 def serve(
     study: Study, database: str | os.PathLike, host: str = '127.0.0.1', port: int = 8000
 ) -> None:
-    """Serve the study until Ctrl-C or SIGTERM; the address is printed.
+    """Serve the study until Ctrl-C or SIGTERM, and print the address.
 
     Args:
-        study: What is asked.
+        study: The questions.
         database: See :class:`Store`.
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
+        port: Port to listen on; 0 for any free port.
 
     Raises:
-        OSError: The address is not to be had, or the database cannot be opened.
+        OSError: The address is not available, or the database cannot be opened.
         ValueError: The database holds something else.
     """
     store = Store(database, study)
-    note = f"Votes go to '{database}'. Ctrl-C stops; the same command goes on."
+    note = f"Votes go to '{database}'. Ctrl-C stops; the same command resumes."
     try:
         run_server(build_app(study, store, host), host, port, 'open the page and vote', note)
     finally:
@@ -78,16 +78,16 @@ def serve(
 
 
 class _Pages:
-    """The endpoints. They run in one thread, one after the other, up to where they await."""
+    """The endpoints. They run in one thread, one at a time, up to each await."""
 
     def __init__(self, study: Study, store: Store) -> None:
         self.study = study
         self.store = store
-        # Cookies are shared between the ports of a machine, where another study may be served.
+        # Cookies are shared between the ports of a host, which may serve another study.
         self.cookie = f'person-{study.digest[:12]}'
 
     async def page(self, request: Request) -> Response:
-        """The page, for the start and, with a token, for a person."""
+        """Return the page, for the start or, with a token, for a person."""
         response = FileResponse(PAGE / 'page.html')
         if token := request.path_params.get('token'):
             self._answered(token)
@@ -95,7 +95,7 @@ class _Pages:
         return response
 
     async def welcome(self, request: Request) -> Response:
-        """What is asked, and where this browser's last person goes on."""
+        """Return the question, and where this browser's last person continues."""
         token = request.cookies.get(self.cookie, '')
         known = self.store.answered(token) is not None
         total = self.study.per_person or len(self.study.sources)
@@ -109,7 +109,7 @@ class _Pages:
         )
 
     async def start(self, request: Request) -> Response:
-        """Enter a person: ``{"name": TEXT}``."""
+        """Add a person: ``{"name": TEXT}``."""
         name = (await _json(request)).get('name')
         if not isinstance(name, str) or len(name) > NAME_LIMIT or not name.isprintable():
             raise HTTPException(400, f'The name must be up to {NAME_LIMIT} letters on one line.')
@@ -119,11 +119,11 @@ class _Pages:
         return response
 
     async def state(self, request: Request) -> Response:
-        """Where a person stands."""
+        """Return a person's progress."""
         return self._state(request.path_params['token'])
 
     async def vote(self, request: Request) -> Response:
-        """Store a choice: ``{"question": INDEX, "slot": 1…N}``; a second one changes nothing."""
+        """Store a choice: ``{"question": INDEX, "slot": 1…N}``; a second one has no effect."""
         token = request.path_params['token']
         body = await _json(request)
         answered = self._answered(token)
@@ -139,7 +139,7 @@ class _Pages:
         return self._state(token, stored)
 
     async def undo(self, request: Request) -> Response:
-        """Take back the last choice: ``{"question": INDEX}``; any other changes nothing."""
+        """Undo the last choice: ``{"question": INDEX}``; any other index has no effect."""
         token = request.path_params['token']
         index = (await _json(request)).get('question')
         last = self._answered(token) - 1
@@ -147,7 +147,7 @@ class _Pages:
         return self._state(token, stored)
 
     async def image(self, request: Request) -> Response:
-        """A picture of a person's question: slot 0 is the source."""
+        """Return a picture of a person's question: slot 0 is the source."""
         token = request.path_params['token']
         self._answered(token)
         questions = self.study.questions(token)
@@ -161,14 +161,14 @@ class _Pages:
             data, media_type = await run_in_threadpool(picture.for_browser)
         except (OSError, ValueError) as error:
             print(f'error: {error}', file=sys.stderr)
-            raise HTTPException(500, 'This picture cannot be read any more.') from error
+            raise HTTPException(500, 'This picture can no longer be read.') from error
         return Response(data, media_type=media_type)
 
     def _answered(self, token: str) -> int:
-        """Number of the person's answers."""
+        """Return the number of the person's answers."""
         answered = self.store.answered(token)
         if answered is None:
-            raise HTTPException(404, 'Nobody in this study has this address.')
+            raise HTTPException(404, 'No person in this study has this address.')
         return answered
 
     def _state(self, token: str, stored: bool = True) -> Response:
@@ -198,7 +198,7 @@ class _Pages:
 
 
 async def _json(request: Request) -> dict:
-    """The body of a POST."""
+    """Return the body of a POST."""
     if request.headers.get('content-type', '').split(';')[0].strip() != 'application/json':
         raise HTTPException(415, 'The body must be JSON.')
     body = b''

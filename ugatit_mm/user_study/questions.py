@@ -1,4 +1,4 @@
-"""What is asked: sources with the methods' results, and the order in which a person sees them."""
+"""The questions: sources with the methods' results, and the order in which a person sees them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MAX_METHODS = 9  # keys 1 to 9
 
 
 class Picture(NamedTuple):
-    """A file and the SHA-256 of its content when the study was opened."""
+    """A file, and the SHA-256 of its content when the study was opened."""
 
     path: Path
     sha256: str
 
     def for_browser(self) -> tuple[bytes, str]:
-        """Content and media type.
+        """Return content and media type.
 
-        Eight-bit RGB and grey PNGs and JPEGs go as they are. Others become a PNG of what the
-        networks see: no browser shows a TIFF, and transparency must not show the page behind it.
+        Eight-bit RGB and grey PNGs and JPEGs are sent unchanged. Others become a PNG of what the
+        networks see: no browser shows a TIFF, and transparency must not show the page's background.
 
         Raises:
-            ValueError: The file is no longer the one that was there when the study was opened.
+            ValueError: The file has changed since the study was opened.
             OSError: It cannot be read.
         """
         data = self.path.read_bytes()
@@ -54,11 +54,11 @@ class Study:
 
     Args:
         dataset: Name of the data set, the column of Table 2.
-        question: What is asked, plain text.
+        question: The question, plain text.
         methods: Names of the methods, 2 to 9.
-        sources: Source pictures by name (path under their folder, without suffix).
-        results: The same names, each with its picture by method.
-        seed: Of the two orders.
+        sources: Source pictures by name (relative path without suffix).
+        results: For the same names, the pictures by method.
+        seed: Seed of both orders.
         per_person: Questions that one person answers; None for all.
     """
 
@@ -84,7 +84,7 @@ class Study:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names and contents of all pictures; not of where they lie."""
+        """SHA-256 of names and contents of all pictures, independent of their location."""
         words = [
             [name, source.sha256, sorted((m, p.sha256) for m, p in self.results[name].items())]
             for name, source in sorted(self.sources.items())
@@ -92,15 +92,15 @@ class Study:
         return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
     def questions(self, person: str) -> list[str]:
-        """Names of the sources in this person's order."""
+        """Return the names of the sources in this person's order."""
         return self._shuffled(self.sources, person)[: self.per_person]
 
     def slots(self, person: str, source: str) -> list[str]:
-        """The methods in the order in which this person sees them beside this source."""
+        """Return the methods in this person's order for this source."""
         return self._shuffled(self.methods, person, source)
 
     def _shuffled(self, items: Iterable[str], *key: str) -> list[str]:
-        # Sorted by hash: the same on every machine and version, for whoever comes back.
+        # Sorted by hash: the same on every machine and version, for a person who returns.
         def rank(item: str) -> bytes:
             return hashlib.sha256(json.dumps([self.seed, *key, item]).encode()).digest()
 
@@ -115,19 +115,19 @@ def collect(
     seed: int = 0,
     per_person: int | None = None,
 ) -> Study:
-    """Pair the sources with the methods' results, and read every picture once.
+    """Pair the sources with the methods' results, reading every picture once.
 
-    A source ``some/photo.jpg`` belongs to ``some/photo.*`` of a method. Sources that differ in
-    their suffix alone belong to ``photo.jpg.*`` and ``photo.bmp.*``, as ``tools/test.py`` writes
-    them. Pictures of a method without a source are left alone.
+    A source ``some/photo.jpg`` belongs to ``some/photo.*`` of a method. Sources that differ only in
+    their suffix belong to ``photo.jpg.*`` and ``photo.bmp.*``, as ``tools/test.py`` writes them.
+    Pictures of a method without a source are ignored.
 
     Args:
-        sources: Folder of the source pictures, with sub-folders; what lies here decides what is
-            asked.
-        methods: Folder of the results by the method's name.
-        dataset: See :class:`Study`, as the three below.
-        question: What is asked.
-        seed: Of the two orders.
+        sources: Folder of the source pictures, with sub-folders; its content determines the
+            questions.
+        methods: Folder of the results, by the method's name.
+        dataset: See :class:`Study`.
+        question: The question.
+        seed: Seed of both orders.
         per_person: Questions that one person answers; None for all.
 
     Raises:
@@ -159,7 +159,7 @@ def collect(
 
 
 def _paired(names: list[str], method: str, folder: str | os.PathLike) -> dict[str, Path]:
-    """The method's result for each of these sources."""
+    """Return the method's result for each of these sources."""
     results = defaultdict(list)
     for relative, path in _scan(folder).items():
         results[os.path.splitext(relative)[0]].append(path)
@@ -178,7 +178,7 @@ def _paired(names: list[str], method: str, folder: str | os.PathLike) -> dict[st
 
 
 def _scan(folder: str | os.PathLike) -> dict[str, Path]:
-    """Every picture in the folder and below by its relative name."""
+    """Return every picture in the folder and its sub-folders by its relative name."""
     root = Path(folder).resolve()
     found = {}
     for path in map(Path, find_images(root)):
@@ -195,11 +195,11 @@ def _scan(folder: str | os.PathLike) -> dict[str, Path]:
 
 def _read(path: Path) -> Picture:
     data = path.read_bytes()
-    decode_rgb(data, str(path))  # a damaged picture is an error now, not before a person
+    decode_rgb(data, str(path))  # find a damaged picture now, not during a person's answers
     return Picture(path, hashlib.sha256(data).hexdigest())
 
 
 def _listed(words: Iterable[str]) -> str:
-    """The first three."""
+    """Join the first three words."""
     words = list(words)
     return ', '.join(words[:3]) + (', …' if len(words) > 3 else '')

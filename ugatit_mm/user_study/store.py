@@ -1,4 +1,4 @@
-"""Persons and votes in SQLite: a vote is on disk before its answer leaves the server."""
+"""Persons and votes in SQLite: a vote is on disk before the server responds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from .questions import Study
 
-APPLICATION_ID = 0x55474154  # 'UGAT', so that no other program's database is taken for ours
+APPLICATION_ID = 0x55474154  # 'UGAT', to recognise our databases
 VERSION = 1
 
 _SCHEMA = (
@@ -54,18 +54,19 @@ _SCHEMA = (
 
 
 class Store:
-    """One study's persons and votes; a file holds the studies of several data sets.
+    """One study's persons and votes; a file may hold the studies of several data sets.
 
-    A person answers question 0, then 1 and so on, so the number of their votes is where they go on.
+    A person answers question 0, then 1 and so on, so the number of their votes is their next
+    question.
 
     Args:
-        path: The database; made if there is none.
-        study: Entered under its data set's name when new.
+        path: The database; created if missing.
+        study: Added under its data set's name if new.
 
     Raises:
         OSError: The file cannot be opened.
-        ValueError: It is something else, of another version, or holds another study of this data
-            set.
+        ValueError: It is not such a database, has another version, or holds another study of this
+            data set.
     """
 
     def __init__(self, path: str | os.PathLike, study: Study) -> None:
@@ -77,11 +78,11 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def add_person(self, name: str = '') -> str:
-        """Enter a person; returns the secret token by which they come back."""
+        """Add a person; return the secret token that identifies them."""
         token = secrets.token_urlsafe(12)
         self._db.execute(
             'INSERT INTO person (study, token, name) VALUES (?, ?, ?)', (self._study, token, name)
@@ -89,7 +90,7 @@ class Store:
         return token
 
     def answered(self, token: str) -> int | None:
-        """Number of a person's votes; None where nobody has this token."""
+        """Return the number of a person's votes; None for an unknown token."""
         row = self._db.execute(
             'SELECT (SELECT count(*) FROM vote WHERE person = person.id) '
             'FROM person WHERE study = ? AND token = ?',
@@ -98,8 +99,8 @@ class Store:
         return None if row is None else row[0]
 
     def vote(self, token: str, position: int, source: str, method: str, slot: int) -> bool:
-        """Store the vote on the person's next question; False, and no change, on any other."""
-        # One statement, so that no second tab or server comes in between.
+        """Store the vote on the person's next question; False, and a no-op, for any other."""
+        # One statement, so that another tab or server cannot interfere.
         done = self._db.execute(
             'INSERT INTO vote (person, position, source, method, slot) '
             'SELECT id, ?, ?, ?, ? FROM person WHERE study = ? AND token = ? '
@@ -109,7 +110,7 @@ class Store:
         return done.rowcount == 1
 
     def undo(self, token: str, position: int) -> bool:
-        """Take back the person's last vote; False, and no change, if it is not this one."""
+        """Undo the person's last vote; False, and a no-op, if it is not this one."""
         done = self._db.execute(
             'DELETE FROM vote WHERE position = ? '
             'AND person = (SELECT id FROM person WHERE study = ? AND token = ?) '
@@ -148,7 +149,7 @@ class Store:
 
 
 class Votes(NamedTuple):
-    """What a database knows of one data set's study."""
+    """A database's votes on one data set's study."""
 
     path: str
     dataset: str
@@ -156,19 +157,19 @@ class Votes(NamedTuple):
     methods: tuple[str, ...]
     pictures: str
     tokens: tuple[str, ...]
-    """Of the persons who gave a vote."""
+    """Tokens of the persons who voted."""
     counts: np.ndarray
     """int64 (persons, methods): how often each person chose each method."""
 
 
 def read_votes(path: str | os.PathLike) -> list[Votes]:
-    """All studies of a database, while it is in use or afterwards.
+    """Return all studies of a database, which may be in use.
 
     Raises:
         OSError: The file is missing or cannot be opened.
-        ValueError: It is something else, or of another version.
+        ValueError: It is not such a database, or has another version.
     """
-    db = _connect(path, 'rw')  # 'ro' could not clear up after a server that was killed
+    db = _connect(path, 'rw')  # 'ro' cannot recover after a server that was killed
     try:
         studies = db.execute(
             'SELECT id, dataset, question, methods, pictures FROM study'
@@ -200,13 +201,13 @@ def _votes(
 
 
 def _connect(path: str | os.PathLike, mode: str) -> sqlite3.Connection:
-    """Open a database of ours; with mode 'rwc', make it where there is none."""
+    """Open one of our databases; with mode 'rwc', create it if missing."""
     path = Path(path)
     if mode == 'rw' and not path.is_file():
         raise FileNotFoundError(f"there is no database '{path}': check the path.")
     try:
-        # Every statement is a transaction of its own, on disk when it returns. The server runs in
-        # one thread, which need not be the one that opened the file.
+        # Every statement is its own transaction, on disk when it returns. The server runs in one
+        # thread, which may differ from the one that opened the file.
         db = sqlite3.connect(
             f'file:{quote(str(path.absolute()))}?mode={mode}',
             uri=True,
@@ -227,11 +228,11 @@ def _connect(path: str | os.PathLike, mode: str) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         raise OSError(f"the database '{path}' cannot be opened ({error}).") from error
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"'{path}' is no database of a user study ({error}).") from error
+        raise ValueError(f"'{path}' is not a database of a user study ({error}).") from error
     if found != [APPLICATION_ID, VERSION]:
         db.close()
         reason = f'version {found[1]}, not {VERSION}' if found[0] == APPLICATION_ID else 'foreign'
-        raise ValueError(f"'{path}' is no database of this user study ({reason}).")
+        raise ValueError(f"'{path}' is not a database of this user study ({reason}).")
     return db
 
 
@@ -241,7 +242,7 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and no other process in between."""
+    """A transaction that excludes other processes."""
     db.execute('BEGIN IMMEDIATE')
     with db:
         yield

@@ -1,4 +1,4 @@
-"""Shares of preference with confidence intervals, as the paper's Table 2."""
+"""Shares of preference with confidence intervals, as in the paper's Table 2."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Share:
     votes: int
     of: int
     wilson: Interval
-    """Wilson's interval, as if every vote were independent."""
+    """Wilson's interval, assuming that all votes are independent."""
     bootstrap: Interval | None
-    """Percentiles over resampled persons; None for a single one."""
+    """Percentiles over resampled persons; None for a single person."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ class Column:
     persons: int
     votes: int
     shares: dict[str, Share]
-    """By method; empty while there is no vote."""
+    """By method; empty without votes."""
 
 
 def columns(databases: Sequence[str | os.PathLike], seed: int = 0) -> list[Column]:
-    """The shares of every data set in these databases.
+    """Return the shares of every data set in these databases.
 
-    Several databases of one study, as from several machines, are taken together.
+    Several databases of one study, for example from several machines, are merged.
 
     Args:
         databases: Files of :class:`Store`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         OSError: A file is missing or cannot be opened.
-        ValueError: A file is something else, two hold different studies of one data set, or a
+        ValueError: A file is not such a database, two hold different studies of one data set, or a
             person is in two.
     """
     by_dataset = defaultdict(list)
@@ -66,15 +66,15 @@ def columns(databases: Sequence[str | os.PathLike], seed: int = 0) -> list[Colum
 
 
 def shares(counts: np.ndarray, seed: int = 0) -> list[Share]:
-    """Share of each method.
+    """Return each method's share.
 
-    A person's votes resemble each other, so Wilson's interval, for independent votes, is too
-    narrow for the question how other people would choose; resampling persons with all their votes
-    answers that one. Few persons make it too narrow as well.
+    A person's votes are correlated, so Wilson's interval, for independent votes, is too narrow for
+    how other people would choose; resampling persons with all their votes answers that. With few
+    persons this interval is too narrow as well.
 
     Args:
         counts: int (persons, methods), at least one vote by each person.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     totals = counts.sum(0)
     of = int(totals.sum())
@@ -94,11 +94,11 @@ def shares(counts: np.ndarray, seed: int = 0) -> list[Share]:
 
 
 def markdown(table: Sequence[Column], seed: int = 0) -> str:
-    """The table with methods in rows and data sets in columns, and the paper's where it has them.
+    """Format a table of methods by data sets, with the paper's values where it has them.
 
     Args:
-        table: What :func:`columns` gave.
-        seed: That of :func:`columns`, for the caption.
+        table: Result of :func:`columns`.
+        seed: Seed given to :func:`columns`, for the caption.
     """
     lines = [f'{column.dataset}: {column.question}' for column in table]
     lines += [
@@ -125,7 +125,7 @@ def markdown(table: Sequence[Column], seed: int = 0) -> str:
 
 
 def csv_rows(table: Sequence[Column]) -> list[list]:
-    """A heading, then a row for each data set and method; shares in [0, 1], empty where unknown."""
+    """Return a heading, then a row per data set and method; shares in [0, 1], empty if unknown."""
     ends = [f'{kind}_{end}' for kind in ('wilson', 'bootstrap') for end in ('low', 'high')]
     return [
         ['dataset', 'method', 'persons', 'votes', 'of', 'share', *ends],
@@ -139,7 +139,7 @@ def csv_rows(table: Sequence[Column]) -> list[list]:
 
 
 def _together(parts: list[Votes]) -> Votes:
-    """One study's votes from several databases."""
+    """Merge one study's votes from several databases."""
     first = parts[0]
     for a, b in combinations(parts, 2):
         same = (a.question, a.pictures, set(a.methods)) == (b.question, b.pictures, set(b.methods))
@@ -186,6 +186,6 @@ def _percent(interval: Interval) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
+    """Format a Markdown table."""
     cells = [['', *heads], ['---'] * (len(heads) + 1), *rows]
     return ['| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in cells]

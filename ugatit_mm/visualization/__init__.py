@@ -1,4 +1,4 @@
-"""Pictures of what the networks do."""
+"""Pictures of the networks' results and attention."""
 
 from .attention import (
     COLOUR_MAPS,

@@ -35,26 +35,25 @@ def attention_figure(
     colour_map: str = 'jet',
     styles: Sequence[Tensor | None] = (),
 ) -> np.ndarray:
-    """Show what the networks look at while they translate an image (the paper's Figure 2).
+    """Show the networks' attention while they translate an image (the paper's Figure 2).
 
-    Columns: the source; the attention that the model has (:meth:`UnpairedTranslation.attention`;
-    of U-GAT-IT the generator's, and that of the target domain's local and global discriminator,
-    which look at the translation); the translation, or that in each of several styles. Nothing of
-    the model is changed.
+    Columns: the source; the model's attention (:meth:`UnpairedTranslation.attention`; for U-GAT-IT
+    that of the generator, and of the target domain's local and global discriminator, which see the
+    translation); the translation, or one for each of several styles. The model is not changed.
 
     Args:
         model: The translation model, in any mode.
-        picture: uint8, (h, w, C), of channels and a size that the networks take.
+        picture: uint8, (h, w, C), with channels and a size that the networks take.
         target_domain: Letter or name; the model's default if ``None``.
         colour_map: One of ``COLOUR_MAPS``.
-        styles: Of a model that has styles, each (1, *style_shape); that of seed 0
-            and no name if not given.
+        styles: For a model with styles, each (1, *style_shape); by default that of seed 0 and the
+            empty name.
 
     Returns:
-        RGB, uint8, with a legend below where there is attention.
+        RGB, uint8, with a legend below if there is attention.
 
     Raises:
-        ValueError: The picture or its size does not fit, or the colour map is unknown.
+        ValueError: The networks do not take the picture or its size, or the colour map is unknown.
     """
     channels = model.in_channels
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != channels:
@@ -89,7 +88,7 @@ def _colour(heatmap: Tensor, size: tuple[int, int], colour_map: str) -> np.ndarr
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and each back into its own."""
+    """Put every module into evaluation mode, and restore each one's mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 STYLES = ('-', '--', ':', '-.')
-# Which terms stand in which panel; sums of an update (loss_d) and parts of a term are left out.
+# Terms of each panel; sums of an update (loss_d) and parts of a term are left out.
 PANELS = {
     'discriminators': r'loss_gan_d_[AB]',
     'generators, adversarial': r'loss_gan_g_[AB]',
@@ -16,26 +16,26 @@ PANELS = {
     'further terms': r'loss_(?!gan_[dg]_|cycle_|identity_|[dg]$)\w+',
 }
 
-# Of MMEngine's text log; the time left ('eta: 0:01:02') is no number.
+# In MMEngine's text log; the remaining time ('eta: 0:01:02') is not a number.
 LINE = re.compile(r'Iter\(train\) +\[ *(\d+)/\d+\](.*)')
 TERM = re.compile(r'(?<!\S)(?!eta:)(\S+): ([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|inf|nan))(?!\S)')
 
 
 def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:
-    """Read what a run logged, over all its resumes.
+    """Read a run's log, over all its resumes.
 
-    A start whose visualiser wrote no ``vis_data/scalars.json`` (TensorBoard or a server only) is
-    read off MMEngine's text log, which has the terms of training with four digits.
+    A start without ``vis_data/scalars.json`` (TensorBoard or a server only) is read from MMEngine's
+    text log, which has the training terms with four digits.
 
     Args:
-        work_dir: Folder of the run, with a folder for each start inside.
+        work_dir: Folder of the run, which contains a folder for each start.
 
     Returns:
-        Pairs (iteration, value) by name, in the order of iterations. What was trained again after
-        a resume counts as it was the last time.
+        Pairs (iteration, value) by name, ordered by iteration. For iterations repeated after a
+        resume the last value counts.
 
     Raises:
-        FileNotFoundError: Nothing was logged there.
+        FileNotFoundError: The folder holds no log.
     """
     logs = {file.parent: file for file in sorted(Path(work_dir).glob('*/*.log'))}
     starts = {file.parents[1]: file for file in Path(work_dir).glob('*/vis_data/scalars.json')}
@@ -54,7 +54,7 @@ def read_scalars(work_dir: str | os.PathLike) -> dict[str, list[tuple[int, float
 
 
 def _rows(file: Path) -> Iterator[dict]:
-    """What was logged at a time; a line without its end is being written, or its run was killed."""
+    """Yield the log's rows; an incomplete line is still being written, or its run was killed."""
     for line in file.read_text(errors='replace').split('\n')[:-1]:
         if file.suffix == '.json':
             yield json.loads(line)
@@ -68,18 +68,18 @@ def plot_losses(
 ) -> None:
     """Draw the loss terms, before weighting, against the iteration.
 
-    A panel of terms that no run has is left out.
+    Panels without terms in any run are left out.
 
     Args:
-        work_dirs: As for :func:`read_scalars`; or several by name, drawn in one colour a term and
-            another line style each.
+        work_dirs: As for :func:`read_scalars`; or several by name, drawn with one colour per term
+            and one line style per run.
         path: Picture to write; the suffix chooses the format.
 
     Raises:
-        FileNotFoundError: Nothing was logged in a work dir.
+        FileNotFoundError: A work dir holds no log.
         ValueError: More runs than line styles, or no loss term was logged.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: half a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported late: it takes 0.5 s
     from matplotlib.figure import Figure
 
     if not isinstance(work_dirs, Mapping):

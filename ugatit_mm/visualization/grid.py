@@ -1,4 +1,4 @@
-"""Pictures side by side, with words."""
+"""Pictures side by side, with text."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 4
-LINE = 20  # height of a line of words
+LINE = 20  # height of a line of text
 POINTS = 11
 
 
@@ -18,17 +18,17 @@ def make_sheet(
     zoom: int = 1,
     captions: Sequence[Sequence[str]] | None = None,
 ) -> np.ndarray:
-    """Lay pictures out in a grid.
+    """Arrange pictures in a grid.
 
     Args:
         rows: Pictures of one size, RGB, uint8, (H, W, 3); a row may be shorter than the longest.
-        titles: Words above each column.
-        zoom: Each pixel becomes a square of so many.
-        captions: For each row the words below its pictures, in one line or more.
+        titles: Text above each column.
+        zoom: Side of the square that each pixel becomes.
+        captions: For each row the text below its pictures, in one line or more.
 
     Returns:
         RGB, uint8, with a white margin between the pictures. The last title, and the last caption
-        of a row, has the room to the right edge; what does not fit loses its middle.
+        of a row, may extend to the right edge; text that does not fit is shortened in the middle.
     """
     height, width = (zoom * side for side in rows[0][0].shape[:2])
     lines = max((text.count('\n') + 1 for row in captions or () for text in row), default=0)
@@ -57,7 +57,7 @@ def make_sheet(
 
 
 def _fitted(text: str, width: int) -> str:
-    """A text without as much of its middle as is too long."""
+    """Shorten a text in the middle to a width."""
     short = text
     for kept in range(len(text) - 1, -1, -1):
         if _font().getlength(short) <= width:
@@ -68,7 +68,7 @@ def _fitted(text: str, width: int) -> str:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    from matplotlib import get_data_path  # slow to import, and no start needs it
+    from matplotlib import get_data_path  # imported late: it is slow, and no start needs it
 
-    # Pillow's own font knows only ASCII.
+    # Pillow's own font has only ASCII.
     return ImageFont.truetype(Path(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), POINTS)

@@ -1,4 +1,4 @@
-"""Heatmaps as pictures: scaled, coloured, laid over what they belong to."""
+"""Heatmaps as pictures: scaled, coloured, overlaid on images."""
 
 import cv2
 import numpy as np
@@ -12,39 +12,39 @@ _TABLES = {
 }
 COLOUR_MAPS = tuple(_TABLES)
 LABELS = ('least', 'most')
-CUT = 0.02  # share of the values at either end that have one colour
-LEGEND = 24  # pixels of height
-BAR = 160  # pixels of length, at most
+CUT = 0.02  # fraction of the values that is clipped at either end
+LEGEND = 24  # height in pixels
+BAR = 160  # largest length in pixels
 PAD = 6
 FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 
 
 def normalise_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch a heatmap to [0, 1], so that a corner's few values do not take all the colours.
+    """Stretch a heatmap to [0, 1] so that a few extreme values do not take all the colours.
 
-    The 2 % least values become 0 and the 2 % greatest 1; where all between them are equal, only the
-    very least and the very greatest.
+    The lowest 2 % of the values become 0 and the highest 2 % become 1; if all values between are
+    equal, only the minimum and the maximum do.
 
     Args:
-        heatmap: (h, w), any finite range; one that is constant comes out 0 everywhere.
+        heatmap: (h, w), any finite range; a constant one becomes 0 everywhere.
         size: Height and width of the result, resized bilinearly.
 
     Returns:
         float32, (H, W).
 
     Raises:
-        ValueError: Not two dimensions, or a value that is not finite.
+        ValueError: It does not have two dimensions, or a value is not finite.
     """
     if heatmap.ndim != 2 or not heatmap.size:
         raise ValueError(f'a heatmap must be (h, w), got {heatmap.shape}')
-    # Before, so that rounding does not become the map of one that is constant; and after, as
-    # interpolation does not reach the extremes.
+    # Before resizing, so that a constant map does not show rounding; and after, as interpolation
+    # does not reach the extremes.
     return _stretch(_resize(_stretch(_cut(heatmap)), size))
 
 
 def _cut(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
-        return values  # which is refused
+        return values  # refused later
     low = np.quantile(values, CUT, method='higher')
     high = np.quantile(values, 1 - CUT, method='lower')
     return values.clip(low, high) if low < high else values
@@ -75,7 +75,7 @@ def colour_heatmap(heatmap: np.ndarray, colour_map: str = 'jet') -> np.ndarray:
         RGB, uint8, (H, W, 3).
 
     Raises:
-        ValueError: The colour map is unknown, or a value lies outside of [0, 1].
+        ValueError: The colour map is unknown, or a value is outside [0, 1].
     """
     # A resized heatmap may be off by rounding.
     if not (heatmap.min() >= -1e-5 and heatmap.max() <= 1 + 1e-5):
@@ -91,19 +91,19 @@ def colour_heatmap(heatmap: np.ndarray, colour_map: str = 'jet') -> np.ndarray:
 def overlay(
     image: np.ndarray, heatmap: np.ndarray, colour_map: str = 'jet', alpha: float = 0.5
 ) -> np.ndarray:
-    """Lay a coloured heatmap over an image: ``(1 - alpha) * image + alpha * colours``.
+    """Overlay a coloured heatmap on an image: ``(1 - alpha) * image + alpha * colours``.
 
     Args:
         image: RGB, uint8, (H, W, 3).
         heatmap: float32, (H, W), in [0, 1].
         colour_map: One of ``COLOUR_MAPS``.
-        alpha: Share of the heatmap, in [0, 1].
+        alpha: Opacity of the heatmap, in [0, 1].
 
     Returns:
         RGB, uint8, (H, W, 3).
 
     Raises:
-        ValueError: As :func:`colour_heatmap`; or the sizes differ, or alpha is no share.
+        ValueError: As :func:`colour_heatmap`; or the sizes differ, or alpha is outside [0, 1].
     """
     if image.shape != (*heatmap.shape, 3):
         raise ValueError(f'a heatmap {heatmap.shape} does not fit an image {image.shape}')
@@ -114,10 +114,10 @@ def overlay(
 
 
 def add_legend(picture: np.ndarray, colour_map: str = 'jet') -> np.ndarray:
-    """Write a bar of the colours below a picture, between the words 'least' and 'most'.
+    """Draw a colour bar below a picture, between the words 'least' and 'most'.
 
     Args:
-        picture: RGB, uint8, (H, W, 3); one that is too narrow gets a white margin on its right.
+        picture: RGB, uint8, (H, W, 3); a narrow one gets a white margin on its right.
         colour_map: One of ``COLOUR_MAPS``.
 
     Returns:
@@ -125,7 +125,7 @@ def add_legend(picture: np.ndarray, colour_map: str = 'jet') -> np.ndarray:
     """
     height, width = picture.shape[:2]
     words = [cv2.getTextSize(word, *FONT, 1)[0] for word in LABELS]
-    around = sum(word[0] for word in words) + 4 * PAD  # a space at each end and beside the bar
+    around = sum(word[0] for word in words) + 4 * PAD  # a space at each end and around the bar
     bar = min(BAR, max(width - around, BAR // 4))
     sheet = np.full((height + LEGEND, max(width, around + bar), 3), 255, np.uint8)
     sheet[:height, :width] = picture

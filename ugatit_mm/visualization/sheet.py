@@ -1,4 +1,4 @@
-"""Picture sheets: a row for each picture, a column for what a model shows of it."""
+"""Picture sheets: a row for each picture, a column for each output of a model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ READABLE = 128  # smaller pictures are enlarged, so that the titles fit
 
 
 def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
-    """Colour a heatmap (1, h, w); white without one, or where it is not finite (a diverged run)."""
+    """Colour a heatmap (1, h, w); white without one, or if it is not finite (a diverged run)."""
     if heatmap is None or not heatmap.isfinite().all():
         return np.full((*size, 3), 255, np.uint8)
     return colour_heatmap(normalise_heatmap(heatmap[0].float().cpu().numpy(), size))
@@ -28,16 +28,16 @@ def attention(heatmap: Tensor | None, size: tuple[int, int]) -> np.ndarray:
 def translation_sheet(
     model: 'UnpairedTranslation', images: Tensor, target_domain: str, styles: int = 3
 ) -> np.ndarray:
-    """Show what the model makes of some images, in evaluation mode and without gradients.
+    """Show a model's outputs for some images, in evaluation mode and without gradients.
 
     Args:
         model: The translation model; its mode is restored.
         images: In [-1, 1], (N, C, H, W), of the other domain.
         target_domain: Letter or name.
-        styles: Styles that are shown, of a model that has some.
+        styles: Number of styles to show, for a model with styles.
 
     Returns:
-        A sheet with a row for each image: what the model's ``columns`` has. RGB, uint8.
+        A sheet with a row for each image: the model's ``columns``. RGB, uint8.
     """
     training = model.training
     model.eval()
@@ -52,7 +52,7 @@ def translation_sheet(
 
 
 def _row(columns: 'dict[str, Tensor | Attention]', size: Sequence[int]) -> dict[str, np.ndarray]:
-    """Images as they are, heatmaps coloured, by title."""
+    """Convert images and coloured heatmaps to pictures, by title."""
     row = {}
     for title, part in columns.items():
         if isinstance(part, Tensor):

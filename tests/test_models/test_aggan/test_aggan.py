@@ -55,7 +55,7 @@ def test_what_a_direction_needs():
 
 
 def test_phases():
-    """Whole images and norms, then foreground without norms, and attention that stays."""
+    """Whole images and norms, then foreground without norms, and frozen attention."""
     model = tiny_aggan(switch_iters=2, threshold=0.5, pool_size=1)
     optims, seen = wrappers(model), []
     for judge in model.discriminators.values():
@@ -87,7 +87,7 @@ def test_phases():
 
 
 def test_an_update_of_several_batches_is_of_one_phase():
-    """Attention that has begun to gather a gradient learns by it, and then no more."""
+    """Attention that has begun to accumulate a gradient is updated by it, and then no more."""
     model = tiny_aggan(switch_iters=3)
     optims = wrappers(model, accumulative_counts=2)
     moved = []
@@ -102,7 +102,7 @@ def test_an_update_of_several_batches_is_of_one_phase():
 
 
 def test_norms_that_are_not_used_move_on_by_momentum():
-    """As the official optimiser does it, which sees gradients of 0 for them."""
+    """As in the official optimiser, which sees gradients of 0 for them."""
     model = tiny_aggan(switch_iters=1)
     optims = wrappers(model)
     iterate(model, optims, images(), 0)
@@ -117,7 +117,7 @@ def test_norms_that_are_not_used_move_on_by_momentum():
 
 
 def test_pools_keep_fakes_with_their_masks(monkeypatch):
-    """Of the source, stored soft; in the second phase those of the first are masked."""
+    """The source's masks, stored soft; in the second phase those of the first are applied."""
     monkeypatch.setattr(ImagePool, '_draw', lambda pool: 0)  # the stored one, always
     model = tiny_aggan(pool_size=1, switch_iters=1, threshold=0.5)
     optims, given = wrappers(model), []
@@ -136,7 +136,7 @@ def test_pools_keep_fakes_with_their_masks(monkeypatch):
 
 @pytest.mark.parametrize('switch', [0, 99])
 def test_what_is_passed_through_the_networks(switch):
-    """The official program makes 16 passes of generators, and 18 of attention networks."""
+    """The official program runs 16 passes of generators and 18 of attention networks."""
     model = tiny_aggan(switch_iters=switch)
     counts = dict.fromkeys(model.PARTS, 0)
     for part in counts:
@@ -202,7 +202,7 @@ def test_frozen_parts(frozen, switch):
 
 
 def test_training_goes_on_to_the_bit(tmp_path):
-    """Over the switch, with the pools; without them the discriminators see other pictures."""
+    """Across the switch, with the pools; without them the discriminators see other pictures."""
 
     def start(source=None):
         model = tiny_aggan(pool_size=2, switch_iters=4)

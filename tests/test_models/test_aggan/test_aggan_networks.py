@@ -10,7 +10,7 @@ KINDS = (AGGANGenerator, AGGANAttention, AGGANDiscriminator)
 
 
 def test_published_parameter_counts():
-    """Those of the official program, less the norms that nothing uses."""
+    """Those of the official program, minus the unused norms."""
     with torch.device('meta'):
         counts = [sum(p.numel() for p in kind().parameters()) for kind in KINDS]
     assert counts == [2_855_811, 104_001, 2_766_657]
@@ -30,7 +30,7 @@ def test_sides_of_the_discriminators_maps():
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_initial_weights(kind):
-    """Normals that are cut at two standard deviations, in one order whatever the format."""
+    """Normals truncated at two standard deviations, in one order whatever the format."""
     network = kind(base_channels=16)
     for parameter in network.parameters():
         torch.nn.init.constant_(parameter, 7)
@@ -52,7 +52,7 @@ def test_initial_weights(kind):
 
 
 def plain_mask(network: AGGANAttention, image: torch.Tensor) -> torch.Tensor:
-    """Up-sampling where the program has it, before each convolution."""
+    """Up-sampling before each convolution, as in the program."""
     x = network.encoder(F.pad(image, (3, 3, 3, 3), mode='reflect'))
     for layer in network.decoder[:2]:
         x = layer.conv(F.interpolate(x, scale_factor=2))
@@ -63,7 +63,7 @@ def plain_mask(network: AGGANAttention, image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize('kernels', [(1, 1, 1), (3, 3, 7), (1, 3, 1), (3, 1, 1)])
 def test_the_decoder_of_masks(kernels):
-    """Of kernels of 1 it is constant on 4x4 pixels, and computed once for each."""
+    """With kernels of 1 it is constant on 4x4 pixels, and computed once for each."""
     torch.manual_seed(0)
     network = AGGANAttention(base_channels=4, decoder_kernels=kernels).double()
     image = torch.rand(2, 3, 16, 24, dtype=torch.float64) * 2 - 1

@@ -20,7 +20,7 @@ from ugatit_mm.models.aggan.aggan import composed
 pytestmark = pytest.mark.filterwarnings('ignore:Unnecessary conv bias')
 
 FAR = 10**9  # a switch that never comes
-# Of each official step the terms that ours has by another name.
+# For each official step, the terms that ours has under another name.
 TERMS = {
     'cyc_a': ('loss_cycle_A', 10.0),
     'cyc_b': ('loss_cycle_B', 10.0),
@@ -72,7 +72,7 @@ def test_forward_passes(nhwc):
 
 
 class Draws:
-    """Stands for ``random``; what is asked for is what was recorded next."""
+    """Replaces ``random``; returns the recorded draws in order."""
 
     def __init__(self, draws: list) -> None:
         self.draws = list(draws)
@@ -89,7 +89,7 @@ class Draws:
 
 
 def norms_of(model, steps: list) -> None:
-    """Note the norm of each gradient when it is made, by update."""
+    """Record the norm of each gradient when it is computed, by update."""
 
     def note(name, p):
         steps.append((name, p.grad.norm().item()))
@@ -98,7 +98,7 @@ def norms_of(model, steps: list) -> None:
         parameter.register_post_accumulate_grad_hook(lambda p, name=name: note(name, p))
 
 
-RUNS = {  # images, the switch, the deltas that were recorded after so many iterations
+RUNS = {  # images, the switch, the deltas that were recorded after this many iterations
     'p1': ([0, 1, 2], FAR, (1, 3)),
     'p2': ([0, 1], 0, (2,)),
     'sw': ([0, 2], 1, (2,)),
@@ -186,7 +186,7 @@ def check_gradients(run: str, found: list, order: dict, numbers: dict) -> None:
 
 
 def key_of(variable: str) -> str | None:
-    """Our name of a variable; ``None`` of one that nothing uses."""
+    """Our name of a variable; ``None`` for an unused one."""
     array = np.zeros((1,) * (4 if variable.endswith('weights') else 1), np.float32)
     state, _ = from_variables({variable: array})
     return next(iter(state), None)

@@ -1,5 +1,5 @@
-"""The base with a stand-in that has all that the present models have not: one way, parts of the
-source and of the target, styles, three optimisers."""
+"""The base class with a stand-in for what no current model has: one direction, parts of the source
+and of the target, styles, three optimisers."""
 
 import math
 
@@ -42,7 +42,7 @@ class Conv(BaseModule):
 
 
 class OneWay(UnpairedTranslation):
-    """Encoder of A, decoder of B with a style, a judge; each has its optimiser."""
+    """Encoder of A, decoder of B with a style, a discriminator; each has its optimiser."""
 
     NAME, ROW, TARGETS = 'one_way', 'OneWay', ('B',)
     PARTS = {'encoders': 'encoder', 'decoders': 'decoder', 'judges': 'judge'}
@@ -265,4 +265,4 @@ def test_the_preprocessor_gives_what_mmagics_gives(order, kind):
         )
         assert got.keys() == expected.keys()
         assert all(torch.equal(got[name], expected[name]) for name in got)
-    assert [name for name in inputs if inputs[name].dtype != kind] == []  # the batch is as it was
+    assert [name for name in inputs if inputs[name].dtype != kind] == []  # the batch is unchanged

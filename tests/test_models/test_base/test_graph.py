@@ -1,8 +1,7 @@
-"""Steps that are captured and replayed give what plain steps give.
+"""Captured and replayed steps give the same results as plain steps.
 
-A GPU's graphs are made by a stand-in where there is none: a capture runs the step and puts back
-what it moved, a replay runs it again with the tensors that the capture saw, and none of its work on
-the host.
+Without a GPU a stand-in builds the graphs: a capture runs the step and restores what it changed, a
+replay runs it again with the tensors of the capture, without its work on the host.
 """
 
 import copy
@@ -34,13 +33,13 @@ def start(name: str = 'ugatit', wrapper: dict | None = None, **options):
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).to(DEVICE)
     model.init_weights()
-    model.graphs = None  # steps as they are; a test gives graphs to what it compares
+    model.graphs = None  # plain steps; a test adds graphs to the model that it compares
     cfg = {key: {'optimizer': ADAM, **(wrapper or {})} for key in model.OPTIMIZED}
     return model.train(), UGATITOptimWrapperConstructor(cfg)(model)
 
 
 def tensors_of(model, optims) -> list[torch.Tensor]:
-    """Everything that a step moves."""
+    """Everything that a step changes."""
     found = [*model.parameters(), *model.buffers()]
     for optim in optims.values():
         found += [v for state in optim.optimizer.state.values() for v in state.values()]
@@ -238,7 +237,7 @@ def test_an_error_in_a_capture_falls_back_with_one_line(monkeypatch, name):
 
     def refuse(self, function):
         for optim in twins_optims.values():
-            optim._inner_count += 5  # as a step that breaks off may leave it
+            optim._inner_count += 5  # as an interrupted step may leave it
         for pool in getattr(twin, 'pools', {}).values():
             pool._undo.append((torch.zeros(1, dtype=torch.int64), torch.zeros_like(pool._rows[:1])))
         raise RuntimeError('operation not permitted when stream is capturing\nmore')

@@ -1,4 +1,4 @@
-"""The image pool: the official rule, draws, what is kept."""
+"""The image pool: the official rule, draws, commits."""
 
 import random
 
@@ -27,7 +27,7 @@ def values(images: torch.Tensor) -> list[float]:
 
 def test_recorded_queries():
     record = recorded('image_pool.npz')
-    random.seed(5)  # as the official program was: the same draws in the same order
+    random.seed(5)  # as in the official program: the same draws in the same order
     pool = ImagePool(3)
     returned, start = [], 0
     for count in record['batches'].tolist():
@@ -35,14 +35,14 @@ def test_recorded_queries():
         start += count
     assert returned == record['returned'].tolist()
     assert values(pool.state()) == record['left'].tolist()
-    # And with what was recorded of them, however the draws are made.
+    # And with the recorded draws, however they are made.
     places = [None if p <= 0.5 else int(k) for p, k in record['draws'] if p == p]
     pool = with_draws(3, places)
     assert values(pool.query(numbers(*record['queried']))) == record['returned'].tolist()
 
 
 def test_the_rule_in_one_batch():
-    """Filling draws nothing; an image put in by a batch can come out for a later one of it."""
+    """Filling draws nothing; an image of a batch may be returned for a later one of the batch."""
     pool = with_draws(2, [None, 1, 1, 0])
     assert values(pool.query(numbers(1, 2))) == [1, 2]
     assert values(pool.query(numbers(3, 4, 5, 6))) == [3, 2, 4, 1]
@@ -89,7 +89,7 @@ def test_images_are_kept_detached_and_apart_from_their_batch():
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
 def test_state_continues_to_the_bit(tmp_path, memory_format):
-    """Also in NHWC, where another format would mean another order of sums in what follows."""
+    """Also in NHWC, where another format would change the order of later sums."""
     torch.manual_seed(0)
     batches = torch.rand(6, 2, 3, 8, 8).unbind()
     one, two = ImagePool(3), ImagePool(3)
@@ -114,7 +114,7 @@ def test_an_empty_state_and_one_that_does_not_fit():
     with pytest.raises(ValueError, match='pool of 3 images, pool_size is 2: resume with'):
         pool.load_state(torch.zeros(3, 3, 4, 4))
     for state in ('images', torch.zeros(3)):
-        with pytest.raises(ValueError, match='image pool is no stack of images'):
+        with pytest.raises(ValueError, match='image pool is not a stack of images'):
             pool.load_state(state)
     pool.load_state(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match=r'of \(3, 4, 4\), these are of \(3, 8, 8\): resume with'):
@@ -122,7 +122,7 @@ def test_an_empty_state_and_one_that_does_not_fit():
 
 
 def test_what_is_undone_leaves_no_trace():
-    """Whatever was done since the last time that it was kept: filled, or swapped."""
+    """All changes since the last keep(): filled, or swapped."""
     pool = with_draws(2, [0, 1, None, 1])
     pool.query(numbers(1))
     pool.keep()

@@ -1,4 +1,4 @@
-"""The package decides nothing by a model's name: a model says of itself what is its own."""
+"""The package decides nothing by a model's name: a model declares its own properties."""
 
 import ast
 import inspect
@@ -31,7 +31,7 @@ def is_general(path: Path) -> bool:
 
 
 def decisions(tree: ast.AST) -> Iterator[ast.AST]:
-    """What is compared, what an object is asked to be, and the cases of a match."""
+    """Operands of comparisons, classes of isinstance calls, and the cases of a match."""
     for node in ast.walk(tree):
         asks = isinstance(node, ast.Call) and ast.unparse(node.func) in ('isinstance', 'issubclass')
         if asks or isinstance(node, (ast.Compare, ast.MatchValue, ast.MatchClass)):

@@ -1,4 +1,4 @@
-"""Steps that run a part more than once, or go backwards through a graph twice: closed forms."""
+"""Steps that run a part, or a backward pass through one graph, more than once: closed forms."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Factors(UnpairedTranslation):
         self.order = order
 
     def check_trainable(self) -> None:
-        """Of no pictures."""
+        """Nothing to check: there are no pictures."""
 
     def values(self) -> tuple[float, float]:
         return tuple(unwrap(self.generators)[x].value.item() for x in 'AB')
@@ -78,12 +78,12 @@ def test_the_second_pass_finds_old_activations_and_new_weights():
     log = model.train_step(sample(0.5), optims)
     assert log.updates == {'first': True, 'again': True}
     a, b = 2.0 - 3.0 * 0.5, 3.0 - 2.0 * 0.5  # of the first
-    assert model.values() == pytest.approx((a - b * 0.5, b))  # b is not among those that learn
+    assert model.values() == pytest.approx((a - b * 0.5, b))  # b is not trained
 
 
 @pytest.mark.parametrize('fused', [True, False])
 def test_the_second_pass_by_adam(fused: bool):
-    """The sign of a gradient: positive by the new b, by the old one it would be negative."""
+    """The sign of a gradient: positive with the new b, negative with the old one."""
     model = Factors(a=1.0, b=-0.5)
     adam = {'optimizer': dict(type='Adam', lr=1.0, betas=(0.0, 0.0), fused=fused)}
     optims = UGATITOptimWrapperConstructor(dict.fromkeys(model.OPTIMIZED, adam))(model)

@@ -137,7 +137,7 @@ def compare_weights(model: CartoonGAN, name: str) -> None:
 
 
 def constant(model: CartoonGAN, logit: float) -> CartoonGAN:
-    """A generator that answers 0, a discriminator that answers ``logit``."""
+    """A generator that returns 0, a discriminator that returns ``logit``."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -188,7 +188,7 @@ def test_even_d_loss_is_that_of_a_tossed_coin(adversarial, logit, even):
 
 
 def test_who_sees_what():
-    """D the translation of before G's update, without gradient; G a D that does not learn."""
+    """D sees the detached translation from before G's update; G sees a frozen D."""
     model, seen = tiny_cartoongan(), []
     judge = model.discriminators['B']
     judge.register_forward_hook(
@@ -240,7 +240,7 @@ def test_the_first_phase_sees_no_cartoons():
 
 
 def test_an_update_of_several_batches_is_of_one_phase():
-    """The one that has begun in the first phase ends in it."""
+    """An update that has begun in the first phase ends in it."""
     model = tiny_cartoongan(init_iters=3)
     optims = wrappers(model, accumulative_counts=2)
     logs = [train(model, optims, iteration) for iteration in range(6)]
@@ -308,7 +308,7 @@ def test_only_training_needs_vgg(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_a_training_lacks_is_said_at_its_start(data_root, tmp_path, capsys, monkeypatch):
-    """In a line, by the command."""
+    """In one line, by the command."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     tiny = TINY_OF['cartoongan'] | {'data_root': str(data_root), 'model.vgg.weights': None}
     train = load_tool('train').main
@@ -323,7 +323,7 @@ def test_what_a_training_lacks_is_said_at_its_start(data_root, tmp_path, capsys,
         run_training(cfg)
 
 
-def test_vgg_is_no_part_of_the_model():
+def test_vgg_is_not_part_of_the_model():
     model = tiny_cartoongan()
     model.vgg(images(model)['A'])
     assert {key.split('.')[0] for key in model.state_dict()} == set(CartoonGAN.PARTS)

@@ -49,7 +49,7 @@ def test_official_forward_passes(training, nhwc):
 
 
 def same_weights(ours: nn.Module, plain: nn.Module) -> None:
-    """Weights at random, with biases that show, in both."""
+    """Random weights, with biases that have an effect, in both."""
     torch.manual_seed(0)
     pairs = list(zip(ours.parameters(), plain.parameters(), strict=True))
     with torch.no_grad():

@@ -59,7 +59,7 @@ def plain_norm(self, x, bias=None, slope=1.0, pad=NO_PADDING, residual=None):
 
 @pytest.mark.parametrize('pair', [pair_of_generators, pair_of_discriminators])
 def test_mmagics_networks_are_the_same(pair, monkeypatch):
-    """To the bit with torch's instance norm, whose arithmetic differs from our fused one."""
+    """Bit-identical with torch's instance norm, whose arithmetic differs from our fused one."""
     torch.manual_seed(0)
     ours, theirs = pair()
     x = torch.rand(2, 3, 48, 64) * 2 - 1

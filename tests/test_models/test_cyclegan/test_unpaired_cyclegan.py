@@ -1,4 +1,4 @@
-"""CycleGAN's training step: the official program, a plain one, turns, what is left out."""
+"""CycleGAN's training step: the official program, a plain one, turns, skipped updates."""
 
 import copy
 import json
@@ -51,7 +51,7 @@ def images(model, **fields) -> dict[str, Tensor]:
 
 
 def made(model, **fields) -> tuple[dict[str, Tensor], dict]:
-    """Images, and what the generators make of them."""
+    """Images, and the generators' output for them."""
     real = images(model, **fields)
     return real, model.generators(real, True)
 
@@ -59,7 +59,7 @@ def made(model, **fields) -> tuple[dict[str, Tensor], dict]:
 # ------------------------------------------------------------------- against other programs
 
 
-OFFICIAL = {  # our term: the official one, and what it stands for
+OFFICIAL = {  # our term: the official one, and its meaning
     'loss_gan_g_B': 'G_A',
     'loss_gan_g_A': 'G_B',
     'loss_cycle_A': 'cycle_A_raw',
@@ -138,7 +138,7 @@ def test_three_official_steps(channels_last, monkeypatch):
 
 
 def test_the_official_draws_follow_from_pythons_seed():
-    """Its program asks the pool of B first: with the same seed the same pictures come out."""
+    """Its program queries the pool of B first: the same seed gives the same pictures."""
     record, start = recorded('cyclegan_steps.npz'), recorded('cyclegan_init.pt')
     model = tiny_cyclegan(pool_size=2)
     for name, network in official_networks(model).items():
@@ -158,10 +158,10 @@ def test_the_official_draws_follow_from_pythons_seed():
 
 
 def plain_steps(networks: dict[str, nn.Module], batches: list[dict[str, Tensor]], identity: float):
-    """Steps of the algorithm, written down without the house: yields the terms of each.
+    """Steps of the algorithm, written without this package: yields the terms of each.
 
     Args:
-        networks: ``G_A`` (into B), ``G_B``, ``D_A`` (judges B), ``D_B``.
+        networks: ``G_A`` (into B), ``G_B``, ``D_A`` (of B), ``D_B``.
         batches: Images by domain.
         identity: Its weight.
     """
@@ -202,7 +202,7 @@ def plain_steps(networks: dict[str, nn.Module], batches: list[dict[str, Tensor]]
 
 @pytest.mark.parametrize('identity', [5.0, 0.0])
 def test_steps_of_a_plain_program_on_mmagics_networks(identity):
-    """Generators first: their term sees the discriminators of the step before."""
+    """Generators first: their loss uses the discriminators of the previous step."""
     model = tiny_cyclegan(pool_size=0, loss_config={'identity': identity})
     plain = {}
     for name, network in official_networks(model).items():
@@ -227,7 +227,7 @@ def test_steps_of_a_plain_program_on_mmagics_networks(identity):
 
 
 def test_terms_of_constant_networks():
-    """With a generator that answers 0 and logits of 0.25 every term is a number by hand."""
+    """With a generator that returns 0 and logits of 0.25 every term is known in closed form."""
     model = tiny_cyclegan(loss_config={'gan': 2.0, 'cycle': 3.0, 'identity': 7.0})
     with torch.no_grad():
         for parameter in model.parameters():
@@ -274,7 +274,7 @@ def test_every_generated_picture_is_what_its_name_says():
 
 
 def test_log_and_gradients_of_a_step():
-    """Every parameter learns, but biases before an instance norm, which takes them off again."""
+    """Every parameter learns, except biases before an instance norm, which removes them."""
     model = tiny_cyclegan()
     optims = wrappers(model, {'type': 'SGD', 'lr': 1.0})
     before = weights(model)
@@ -341,7 +341,7 @@ def of_two_steps(**fields) -> tuple[list[dict], dict[str, Tensor]]:
 
 @pytest.mark.parametrize('term', ['gan', 'cycle', 'identity'])
 def test_every_weight_has_an_effect(term):
-    """On the weights: a log of terms need not say by which weight they were multiplied."""
+    """On the weights: a log of terms need not show their factors."""
     plain, other = of_two_steps(), of_two_steps(loss_config={term: 2.0})
     assert plain[0] != other[0]
     assert any(not torch.equal(plain[1][key], other[1][key]) for key in plain[1])
@@ -365,7 +365,7 @@ def test_turns_of_the_generators():
 
 
 def test_accumulation_is_the_mean_of_the_batches():
-    """Two batches of 1 move both pairs as one batch of 2 does; nothing moves in between."""
+    """Two batches of 1 update both pairs like one batch of 2; nothing changes in between."""
     whole, parts = (tiny_cyclegan(pool_size=0) for _ in range(2))
     pair = batch(count=2)
     sgd = {'type': 'SGD', 'lr': 1e-2}
@@ -405,7 +405,7 @@ def test_nothing_remains_of_a_step_whose_pictures_are_not_finite(pool_size):
 
 @pytest.mark.parametrize('place', [0, 1])
 def test_nothing_remains_of_accumulated_steps_of_which_one_is_not_finite(place):
-    """The first of two feeds the pool before its update is known to be left out."""
+    """The first of two fills the pool before its update is known to be skipped."""
     model = tiny_cyclegan(pool_size=3)
     optims = wrappers(model, accumulative_counts=2)
     for iteration in range(4):
@@ -438,7 +438,7 @@ def test_the_generators_update_stays_where_the_discriminators_is_left_out(monkey
 
 
 def test_training_continues_to_the_bit(tmp_path):
-    """With the pools; without them the discriminators see other pictures."""
+    """With the pools; without them the discriminators would see other pictures."""
 
     def start(source=None):
         model = tiny_cyclegan(pool_size=3)

@@ -36,7 +36,7 @@ STYLES = {
 
 
 class Recorded:
-    """The two cycles of a run: what goes in, and what the official program made of it."""
+    """The two cycles of a run: inputs, and outputs of the official program."""
 
     def __init__(self, run: str, **fields) -> None:
         name, seeks = RUNS[run]
@@ -95,7 +95,7 @@ def official_losses(terms: dict[str, Tensor], weights: dict[str, float]) -> dict
 
 
 def shares(model: DRIT, before: dict, run: str, cycles: int) -> dict[str, tuple[float, float]]:
-    """How far the weights are off what was recorded: largest, and share above 2e-5."""
+    """Difference of the weights from the recorded ones: largest, and share above 2e-5."""
     expected = recorded(f'delta_after{cycles}_{run}.npz')
     found = {}
     for network, weights in to_official(model.state_dict()).items():
@@ -112,7 +112,7 @@ def shares(model: DRIT, before: dict, run: str, cycles: int) -> dict[str, tuple[
 
 
 def gradients(given: Recorded) -> dict[str, list[dict[str, Tensor]]]:
-    """What each optimiser finds at each of its steps, under the official names."""
+    """The gradients of each optimiser at each of its steps, under the official names."""
     found: dict[str, list] = {}
     for name, optim in given.optims.items():
 
@@ -135,7 +135,7 @@ def check_norms(
     tolerance: float,
     floor: float = 1e-4,
 ) -> None:
-    """Of each parameter, in the official order; below the floor the difference is what counts.
+    """Compare each parameter's norm, in the official order; below the floor by difference.
 
     Those of biases before an instance norm are 0 here, and rounding there.
     """
@@ -192,7 +192,7 @@ def test_recorded_cycles(run, monkeypatch):
         assert total == pytest.approx(5, rel=1e-4)
     for network in ('disA', 'disA2', 'disB', 'disB2'):
         found = found_gradients['discriminators'][0][network]
-        # One of 3e-4 is a sum that cancels: 4e-8 off.
+        # One of 3e-4 is a sum with cancellation: 4e-8 off.
         expected = numbers[f'c0_D_gradnorm_{network}']
         check_norms(found, order[network], expected, 1e-4, 1e-3 if feat else 1e-4)
     for place, start in enumerate(['EG', 'G2']):
@@ -209,7 +209,7 @@ def test_recorded_cycles(run, monkeypatch):
 
 
 def check_pictures(made, numbers: dict[str, Tensor]) -> None:
-    """What the first full iteration made, thinned out and whole."""
+    """Outputs of the first full iteration, subsampled and whole."""
     found = {}
     for x in 'AB':
         low = x.lower()
@@ -241,7 +241,7 @@ def check_pictures(made, numbers: dict[str, Tensor]) -> None:
 
 @pytest.mark.slow
 def test_both_gradients_first_are_near_the_recorded_cycles():
-    """Without the stale graph: losses to 1e-4, weights to 2e-4 of the recorded ones."""
+    """Without the stale graph: losses within 1e-4, weights within 2e-4 of the recorded ones."""
     given = Recorded('concat_noms', second_pass='together')
     for cycle in (0, 1):
         for turn in (0, 1, 2):
@@ -284,7 +284,7 @@ def weights(module) -> dict[str, Tensor]:
 
 
 def moved(before: dict[str, Tensor], module) -> set[str]:
-    """Parts in which something has moved."""
+    """Parts in which a weight has changed."""
     now = dict(module.named_parameters())
     return {key.split('.')[0] for key in before if not torch.equal(before[key], now[key])}
 
@@ -340,7 +340,7 @@ def test_the_second_image_is_only_a_real_one_for_random_attributes():
 
 
 def test_terms_of_constant_networks():
-    """With a generator that answers 0 and logits of 1 every term is a number by hand."""
+    """With a generator that returns 0 and logits of 1 every term is known in closed form."""
     model = tiny_drit(loss_config={'mode_seeking': 1.0})
     with torch.no_grad():
         for parameter in model.parameters():
@@ -394,7 +394,7 @@ def test_terms_of_constant_networks():
 
 
 def test_every_picture_is_what_its_name_says():
-    """By plain passes of the networks, one picture at a time."""
+    """Against plain passes of the networks, one picture at a time."""
     for concat in (True, False):
         model = tiny_drit(concat, loss_config={'mode_seeking': 1.0})
         real = {x: image[:1] for x, image in images().items()}
@@ -435,7 +435,7 @@ def test_every_picture_is_what_its_name_says():
 
 @pytest.mark.parametrize('second_pass', ['stale', 'together'])
 def test_attribute_encoders_learn_of_the_first_loss_only(second_pass):
-    """And what the second one gives the others is its own gradient, where nothing moves."""
+    """And the second loss gives the others its own gradient, if nothing is updated."""
     model = tiny_drit(second_pass=second_pass)
     optims, kept = sgd(model, 0.0), []
     optims['generators'].optimizer.register_step_pre_hook(
@@ -469,7 +469,7 @@ def test_nothing_is_left_that_the_second_loss_trains(second_pass):
 
 
 def test_the_watch_counts_the_terms_of_all_iterations():
-    """The last one trains the content discriminator only, and has none of the others' terms."""
+    """The last one trains only the content discriminator, and has none of the others' terms."""
     model, hook, said = tiny_drit(), WatchHook(interval=2, patience=1), []
     runner = SimpleNamespace(model=model, logger=SimpleNamespace(warning=said.append))
     term = 0.08 * model.EVEN_D_LOSS  # of each of three scales: 0.04 where 0.5 is even
@@ -480,7 +480,7 @@ def test_the_watch_counts_the_terms_of_all_iterations():
 
 
 def test_a_stale_pass_sees_new_weights_and_old_activations():
-    """The two ways take another second step, and the same first one."""
+    """Both modes take the same first step, and a different second one."""
     pair = [tiny_drit(second_pass=each) for each in ('stale', 'together')]
     after = []
     for model in pair:
@@ -497,7 +497,7 @@ def test_a_stale_pass_sees_new_weights_and_old_activations():
 
 
 def test_the_gradient_of_the_content_discriminator_is_clipped():
-    """To a norm, only where it is larger; in float16 of the gradient without its scale."""
+    """To a norm, only if it is larger; in float16 the norm of the unscaled gradient."""
     for limit, fields in ((1e-3, {}), (1e3, {}), (1e-3, {'dtype': 'float16'})):
         model, kept = tiny_drit(content_max_norm=limit), []
         kind = {'type': 'AutocastOptimWrapper', **fields} if fields else {}
@@ -572,7 +572,7 @@ def test_what_it_does_not_train_on():
 
 
 def test_spectral_norms_move_at_every_pass():
-    """Real and made images are judged by passes of their own then, as the program has it."""
+    """Real and fake images then have separate passes, as in the program."""
     model = tiny_drit(discriminator={'spectral_norm': True})
     passes: dict[str, int] = {}
     for part in ('discriminators', 'random_discriminators'):

@@ -68,7 +68,7 @@ def test_recorded_passes(name):
 
 
 def judges(name: str) -> tuple[dict, dict]:
-    """Recorded weights of a discriminator as a part of ours, and as they are."""
+    """Recorded weights of a discriminator as a part of ours, and unchanged."""
     weights = recorded('other_dis.pt')[name]
     state, _ = from_official({'disA': weights})
     return {key.removeprefix('discriminators.A.'): value for key, value in state.items()}, weights
@@ -103,7 +103,7 @@ def test_recorded_spectral_norm():
 
 
 def filled(network: torch.nn.Module) -> None:
-    """Weights that show in every number."""
+    """Weights that affect every value."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -224,7 +224,7 @@ def test_discriminators_are_the_formulas_in_torchs_layers(norm):
 
 
 def test_sizes():
-    """Of the full networks: parameters in millions."""
+    """Of the full networks: millions of parameters."""
 
     def millions(part: torch.nn.Module) -> float:
         return sum(parameter.numel() for parameter in part.parameters()) / 1e6

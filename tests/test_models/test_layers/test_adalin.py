@@ -29,7 +29,7 @@ def style(n: int, c: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def written_out(x, rho, gamma, beta, unbiased):
-    """Equation 1 as it stands in the paper."""
+    """Equation 1 as in the paper."""
     count_i, count_l = x[0, 0].numel(), x[0].numel()
     mean_i = x.sum((2, 3), keepdim=True) / count_i
     var_i = (x - mean_i).square().sum((2, 3), keepdim=True) / (count_i - unbiased)
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_the_formula(features, norm, kind, layout):
     assert ours[0].is_contiguous(memory_format=layout)
     assert ours[1].is_contiguous(memory_format=layout)
     if kind == 'instance':
-        assert (ours[2] == 0).all()  # the bias: zero to the bit, where the formula has noise
+        assert (ours[2] == 0).all()  # the bias: exactly zero, where the formula has noise
     else:
         assert (ours[2] != 0).all()
 

@@ -22,7 +22,7 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
 def run(function, x: torch.Tensor, module: nn.Module) -> list[torch.Tensor]:
-    """What a function gives for ``x``, and all gradients of a sum that weighs each place."""
+    """A function's result for ``x``, and all gradients of a weighted sum over positions."""
     x = x.clone().requires_grad_()
     module.zero_grad()
     out = function(x)
@@ -54,7 +54,7 @@ def test_upsampling_in_float32_and_as_torchs_modules():
 
 
 def test_kernels_of_upsampling_are_summed_in_float32():
-    """Under autocast they are rounded once, to the type that the convolution takes."""
+    """Under autocast they are rounded once, to the dtype of the convolution."""
     torch.manual_seed(0)
     up = UpConv2d(8, 5).to(memory_format=torch.channels_last)
     x = torch.randn(1, 8, 4, 4)
@@ -88,7 +88,7 @@ def test_a_small_map_by_matrices_is_the_convolution(stride, normed):
         spectral_norm(conv).eval()
     conv.double()
     x = torch.randn(2, 6, 7, 6, dtype=torch.float64)
-    assert conv.weight.numel() > x.numel()  # the way by matrices
+    assert conv.weight.numel() > x.numel()  # by a matrix product
 
     def plain(x):
         return F.conv2d(x, conv.weight, conv.bias, stride)

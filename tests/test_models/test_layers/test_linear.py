@@ -1,4 +1,4 @@
-"""A weight's gradient made once is the sum of the uses' gradients."""
+"""A weight's gradient computed once is the sum of the uses' gradients."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def layers() -> tuple[JointLinear, nn.Linear]:
 
 
 def chained(layer: nn.Module) -> torch.Tensor:
-    """Two uses, the second of what the first gave, and a third beside them."""
+    """Two uses, the second on the output of the first, and a third in parallel."""
     x = torch.arange(10.0, dtype=torch.float64).view(2, 5)
     lift = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5)
     first = layer(x).tanh()
@@ -38,7 +38,7 @@ def test_gradients_are_those_of_a_plain_layer(layers):
 
 
 def test_one_gradient_for_all_uses_of_a_block(layers):
-    """The weight's gradient is one product; of a plain layer one for each use."""
+    """The weight's gradient is one product; a plain layer has one for each use."""
     made = []
 
     class Count(TorchDispatchMode):
@@ -72,7 +72,7 @@ def test_uses_without_gradient_do_not_count(layers):
 
 
 def test_a_use_that_is_not_part_of_the_loss_is_an_error(layers):
-    """Outside of a block it is none, and a block leaves nothing behind."""
+    """Outside a block it is not an error, and a block leaves no state."""
     joint = layers[0]
     x = torch.ones(2, 5, dtype=torch.float64)
 

@@ -19,7 +19,7 @@ def test_converges_to_the_largest_singular_value():
 
 
 def test_each_pass_is_that_of_the_official_hook():
-    """nn.utils.spectral_norm is what the official program uses; its vectors start alike."""
+    """The official program uses nn.utils.spectral_norm; its vectors start the same."""
     torch.manual_seed(0)
     plain = nn.Linear(6, 4)
     with warnings.catch_warnings():
@@ -39,7 +39,7 @@ def test_each_pass_is_that_of_the_official_hook():
 
 
 def test_two_passes_can_share_a_graph():
-    """The second pass moves the vectors that the first one's gradient needs."""
+    """The second pass updates the vectors that the first one's gradient needs."""
     torch.manual_seed(0)
     layer = spectral_norm(nn.Linear(4, 4))
     x = torch.randn(2, 4)

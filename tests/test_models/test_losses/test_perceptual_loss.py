@@ -1,4 +1,4 @@
-"""The perceptual loss of MUNIT and UNIT: the recorded numbers, its file, its place in a step."""
+"""The perceptual loss of MUNIT and UNIT: recorded numbers, its file, its use in a step."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ NAMES = [f'conv{b}_{i}' for b, widths in BLOCKS.items() for i in range(1, len(wi
 
 @pytest.fixture(scope='module')
 def vgg(tmp_path_factory) -> str:
-    """A file of random weights, made as the recorded ones were."""
+    """A file of random weights, drawn like the recorded ones."""
     rng, state = np.random.RandomState(0), {}
     pairs = [pair for w in BLOCKS.values() for pair in pairwise(w)]
     for name, (inputs, outputs) in zip(NAMES, pairs, strict=True):
@@ -91,7 +91,7 @@ def test_closed_form_and_names_of_torchvision(vgg, tmp_path):
 
 @pytest.mark.parametrize('kind', [MUNIT, UNIT], ids=lambda kind: kind.NAME)
 def test_its_place_in_a_step(kind, vgg):
-    """Of the translation and its source; the network is no part of the model."""
+    """On the translation and its source; the network is not part of the model."""
     model = tiny(kind, loss_config={'perceptual': 2.0}, vgg_weights=vgg)
     keys = list(model.state_dict())
     optims, seen = wrappers(model), {}
@@ -127,8 +127,8 @@ def test_errors_name_the_option_and_the_file(vgg, tmp_path, monkeypatch):
     for path, said in (
         (None, r'set model\.vgg_weights to their file .* it is not downloaded'),
         (tmp_path / 'absent.pth', r'model\.vgg_weights: no checkpoint file .*absent\.pth'),
-        (tmp_path / 'other.pth', r'other\.pth is no VGG16: conv1_1\.bias, .* missing'),
-        (tmp_path / 'torchvision.pth', r'torchvision\.pth is no VGG16: conv1_1\.bias'),
+        (tmp_path / 'other.pth', r'other\.pth is not a VGG16: conv1_1\.bias, .* missing'),
+        (tmp_path / 'torchvision.pth', r'torchvision\.pth is not a VGG16: conv1_1\.bias'),
     ):
         model.vgg_weights = path
         with pytest.raises(ValueError, match=said) as caught:
@@ -141,6 +141,6 @@ def test_errors_name_the_option_and_the_file(vgg, tmp_path, monkeypatch):
     grey['discriminator'] = {'in_channels': 1}
     with pytest.raises(ValueError, match='perceptual looks at 3 channels, the networks make 1'):
         wrappers(tiny(UNIT, loss_config={'perceptual': 1.0}, vgg_weights=vgg, **grey))
-    # Neither translation nor a test asks for it.
+    # Neither translation nor a test needs it.
     image = torch.zeros(1, 3, 16, 16)
     assert tiny(UNIT, loss_config={'perceptual': 1.0}).translation(image, 'B').shape == image.shape

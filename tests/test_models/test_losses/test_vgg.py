@@ -59,7 +59,7 @@ def test_inputs(tmp_path, input):
 
 
 def test_other_channels():
-    """Grey is shown as grey, and of more than three the first three are RGB."""
+    """Grey stays grey, and of more than three channels the first three are RGB."""
     ours = VGG19Features(weights='random', widths=NARROW)
     grey = images(1)
     assert torch.equal(ours(grey), ours(grey.expand(-1, 3, -1, -1)))
@@ -125,7 +125,7 @@ def test_without_the_file_one_line_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_files_in_torchs_cache(tmp_path, monkeypatch):
-    """A slim file goes before the whole one."""
+    """A slim file takes precedence over the whole one."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     folder = tmp_path / 'hub' / 'checkpoints'
     folder.mkdir(parents=True)
@@ -145,7 +145,7 @@ def test_files_in_torchs_cache(tmp_path, monkeypatch):
 
 
 def test_slim_file(tmp_path, capsys):
-    """The twelve convolutions, and the SHA-256 of the file that they are of."""
+    """The twelve convolutions, and the SHA-256 of their file."""
     convert = load_tool('model_converters/vgg19').main
     whole, slim = written(tmp_path, torchs().state_dict()), tmp_path / 'slim.safetensors'
     digest = hashlib.sha256(whole.read_bytes()).hexdigest()
@@ -191,7 +191,7 @@ def test_files_of_any_age(tmp_path, monkeypatch, torch_of):
     assert torch.equal(ours, expected)
 
 
-def test_a_file_that_is_no_checkpoint(tmp_path):
+def test_a_file_that_is_not_a_checkpoint(tmp_path):
     content = b'<html>not found</html>'
     file = tmp_path / f'vgg19-{hashlib.sha256(content).hexdigest()[:8]}.pth'
     file.write_bytes(content)

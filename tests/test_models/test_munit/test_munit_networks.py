@@ -1,4 +1,4 @@
-"""Networks of MUNIT and UNIT: recorded official numbers, closed forms, sizes, first weights."""
+"""Networks of MUNIT and UNIT: recorded official numbers, closed forms, sizes, initial weights."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def test_recorded_forward_passes(kind, nhwc):
 @KINDS
 @torch.no_grad()
 def test_recorded_stages(kind):
-    """What the layers on the way give, without the padding that they add for the next."""
+    """Outputs of inner layers, without the padding that they add for the next layer."""
     record, model = recorded(f'{kind.NAME}_forward.npz'), recorded_model(kind)
     seen: dict[str, Tensor] = {}
 
@@ -86,7 +86,7 @@ def test_recorded_stages(kind):
         }
         for name, style in params.items():
             blocks = model.generators['A'].styles(style)
-            # Official order: of each norm first the shifts, then the scales.
+            # Official order: for each norm first the shifts, then the scales.
             given = [t for g1, b1, g2, b2 in blocks for t in (b1, g1, b2, g2)]
             near(torch.cat(given, 1), record[f'adain_a.{name}'], 5e-5)
         model.translation(x_b, 'A', style=record['s_a'])
@@ -126,7 +126,7 @@ def test_recorded_layers():
 
 
 def test_recorded_layers_of_small_numbers():
-    """Where a wrong place of eps shows."""
+    """A wrong place of eps would show here."""
     record = recorded('layers.npz')
     beta, gamma = record['adain_params'].chunk(2, 1)
     x = record['small_adain_x']
@@ -179,7 +179,7 @@ def test_adain_is_an_instance_norm_with_scales_and_shifts_of_each_sample():
 
 
 def test_the_perceptron_gives_shifts_first():
-    """A decoder whose perceptron gives only a shift of the first norm, or only a scale."""
+    """A decoder whose perceptron returns only a shift of the first norm, or only a scale."""
     decoder = MUNITDecoder(base_channels=2, num_blocks=1, style_dim=3, mlp_channels=4)
     with torch.no_grad():
         decoder.mlp[2].weight.zero_()
@@ -248,7 +248,7 @@ def test_plain_networks_of_the_same_weights():
 
 
 def test_numbers_of_weights_of_full_size():
-    """As the official programs have them (fixtures: counts.json)."""
+    """As in the official programs (fixtures: counts.json)."""
     with torch.device('meta'):
         networks = {
             'content encoder': MUNITEncoder(),
@@ -297,7 +297,7 @@ def test_first_weights(kind):
 
 
 def test_first_weights_are_the_recorded_ones():
-    """Every tensor of the full size, by its standard deviation; official draws are others."""
+    """Every tensor at full size, by its standard deviation; the official draws differ."""
     stats = json.loads((fixtures() / 'init_stats.json').read_text())
     for name, of_tensor in stats.items():
         shape, std = of_tensor['shape'], of_tensor['std']

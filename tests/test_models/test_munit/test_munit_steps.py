@@ -27,7 +27,7 @@ CYCLE = {'cycle': 10.0}
 
 
 def draws_of(record: dict, step: int, kind: type) -> dict[str, Tensor]:
-    """The recorded draws of a step, as the model's ``draw`` gives them."""
+    """The recorded draws of a step, as the model's ``draw`` returns them."""
 
     def pair(update: str, name: str, end: str = '') -> Tensor:
         return torch.stack([record[f'{step}.draw.{update}.{name}_{x}{end}'] for x in 'ab'])
@@ -104,7 +104,7 @@ def test_recorded_steps_without_the_cycle():
 
 @KINDS
 def test_recorded_pictures_of_a_step(kind, monkeypatch):
-    """Those of the discriminators' update and those of the generators'."""
+    """Pictures of the discriminators' update and of the generators' update."""
     record = recorded(f'{kind.NAME}_train.npz')
     model = recorded_model(kind, loss_config=CYCLE)
     seen = {}
@@ -128,7 +128,7 @@ def test_recorded_pictures_of_a_step(kind, monkeypatch):
 
 @KINDS
 def test_recorded_losses_of_both_kinds(kind):
-    """Of the recorded pictures: least squares and cross-entropy."""
+    """On the recorded pictures: least squares and cross-entropy."""
     record = recorded(f'{kind.NAME}_forward.npz')
     real = {x: pixels(record[f'x_{x.lower()}']) for x in 'AB'}
     fake = {'A': record['x_ba'], 'B': record['x_ab']}
@@ -192,7 +192,7 @@ def test_totals_are_the_weighted_sums(kind):
 
 
 def test_the_generators_see_the_discriminators_after_their_update():
-    """With a large rate for them the generators' term is that of the moved ones."""
+    """With a large learning rate for them, the generators' term uses the updated ones."""
     model = tiny(UNIT)
     optims = wrappers(model, {'type': 'SGD', 'lr': 0.0})
     optims['discriminators'].optimizer.param_groups[0]['lr'] = 1e-2
@@ -213,7 +213,7 @@ def test_the_generators_see_the_discriminators_after_their_update():
 
 
 def test_both_sides_of_the_content_loss_learn():
-    """Nothing is detached: the encoders of real images get a gradient by it, too."""
+    """Nothing is detached: the encoders of real images get its gradient, too."""
     only = {'gan': 0.0, 'recon_x': 0.0, 'recon_s': 0.0}
     model = tiny(MUNIT, loss_config=only)
     seen = []
@@ -321,7 +321,7 @@ def test_words_of_a_variant():
         }
 
     assert UNIT.variant(sizes()) == []
-    # What nobody knows of the paper's run is always said.
+    # Unknown settings of the paper's run are always named.
     assert MUNIT.variant(sizes()) == ['cycle loss 0']
     assert MUNIT.variant(sizes() | {'loss_config': CYCLE}) == ['cycle loss 10']
     assert MUNIT.variant(sizes(32, 3, 3, 2, 4) | {'gan_type': 'nsgan'}) == [

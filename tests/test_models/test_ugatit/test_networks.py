@@ -81,7 +81,7 @@ def count(net: nn.Module, kind: type) -> int:
     ],
 )
 def test_norms_of_the_ablation(norm, adalin, lin, instance, group, mlp):
-    """Two blocks: four sites in the decoder's blocks and two in up-sampling; seven in front."""
+    """Two blocks: four norms in the decoder's blocks and two in up-sampling; seven before."""
     gen = UGATITGenerator(**GEN, norm=norm, norm_groups=4)
     assert count(gen, AdaLIN) == adalin and count(gen, LIN) == lin
     assert count(gen, nn.InstanceNorm2d) == instance and count(gen, nn.GroupNorm) == group
@@ -124,7 +124,7 @@ def test_light_takes_any_size_and_full_only_its_own():
     full = UGATITGenerator(**GEN)
     with pytest.raises(ValueError, match='tied to img_size=32, got 36x32'):
         full(torch.zeros(1, 3, 36, 32))
-    # Without the MLP (ablation) nothing ties it.
+    # Without the MLP (ablation) any size works.
     assert UGATITGenerator(**GEN, norm='in')(torch.zeros(1, 3, 36, 32)).shape == (1, 3, 36, 32)
 
 

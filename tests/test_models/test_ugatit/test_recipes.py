@@ -1,4 +1,4 @@
-"""Every field of the recipes has an effect, and what is given beside a recipe wins."""
+"""Every field of the recipes has an effect, and a field given with a recipe overrides it."""
 
 import copy
 
@@ -23,7 +23,7 @@ def outputs(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
-    """Whether two networks, drawn from one seed, give one result, trained weights and all."""
+    """Whether two networks from one seed give the same result, including with trained weights."""
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     one, two = outputs(first, x), outputs(second, x)
     return len(one) == len(two) and all(
@@ -37,7 +37,7 @@ def build(cls, **fields) -> nn.Module:
 
 
 def perturb(net: nn.Module) -> nn.Module:
-    """Give every parameter a value that is not its start, so that none hides behind a 0 or 1."""
+    """Move every parameter from its initial value, so that no 0 or 1 hides an effect."""
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in sorted(net.named_parameters()):

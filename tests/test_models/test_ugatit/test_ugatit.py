@@ -93,7 +93,7 @@ def test_discriminators_see_detached_fakes_and_get_no_gradient_of_the_generators
     loss.backward()
     assert all(p.grad is None for p in model.generators.parameters())
     model.zero_grad()
-    # During the generators' update the weights of D ask for no gradient.
+    # During the generators' update the weights of D require no gradient.
     seen = []
     model.discriminators['A'].register_forward_hook(
         lambda module, *_: seen.append([p.requires_grad for p in module.parameters()])
@@ -123,9 +123,9 @@ def test_joint_discrimination_changes_nothing_but_the_power_iterations(tiny):
     for domain in 'AB':
         for of_joint, of_apart in zip(joint[domain], apart[domain], strict=True):
             for one, two in zip(of_joint, of_apart, strict=True):
-                assert one.heatmap is two.heatmap is None  # training has no use for it
+                assert one.heatmap is two.heatmap is None  # training does not need it
                 for a, b in zip(one[:2], two[:2], strict=True):
-                    size = b.abs().max()  # 10^4: the spectral norms have not settled
+                    size = b.abs().max()  # 10^4: the spectral norms have not converged
                     torch.testing.assert_close(a / size, b / size, atol=1e-6, rtol=1e-4)
 
 
@@ -219,14 +219,14 @@ def test_half_precision_step_is_close_to_the_float32_step(tiny, dtype):
     for name, value in logs[0].items():
         assert logs[1][name] == pytest.approx(value, rel=0.05, abs=0.02), name
         different += logs[1][name] != value
-    assert different > 5  # the narrow type really was used
+    assert different > 5  # the 16-bit type really was used
 
 
 def step(model) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Log of a step of plain descent, and the weights behind it."""
+    """Log of a step of plain gradient descent, and the weights after it."""
     optim = wrappers(model.train(), optimizer=dict(type='SGD', lr=1e-5))
     images = {domain: torch.zeros(1, 3, 96, 96) for domain in 'AB'}
-    with torch.no_grad():  # an unsettled spectral norm magnifies rounding
+    with torch.no_grad():  # a spectral norm that has not converged amplifies rounding
         for _ in range(10):
             model.discriminators(images, images, True)
     return model.train_step(batch(96), optim), weights(model)
@@ -243,7 +243,7 @@ def step(model) -> tuple[dict, dict[str, torch.Tensor]]:
 )
 def test_switches_for_speed_and_memory_change_no_result(tiny, fields, light):
     size = {'light': light, 'img_size': 96}
-    # The CAM weight of 1000 would magnify what rounding differs by.
+    # The CAM weight of 1000 would amplify rounding differences.
     same = {'loss_config': {'cam': 1.0}}
     plain = step(tiny(size, **same))
     size |= fields.get('generator', {})
@@ -279,7 +279,7 @@ def test_generators_run_in_channels_last(tiny):
 
 
 def test_a_steps_uses_of_a_generators_mlp_are_one_block(tiny, monkeypatch):
-    """Translation and identity in one batch, and the cycle; outside of a step there is no block."""
+    """Translation and identity in one batch, and the cycle; outside a step there is no block."""
     model = tiny(generator={'light': False}).train()
     rows = []
 
@@ -314,7 +314,7 @@ def test_compile_reaches_every_network(tiny):
 
 
 def test_accumulation_is_the_mean_of_the_batches_for_the_discriminators(tiny):
-    """Two batches of 1 accumulated move D as one batch of 2 does; nothing moves in between."""
+    """Two accumulated batches of 1 update D like one batch of 2; nothing changes in between."""
     whole, parts = tiny().train(), tiny().train()
     assert not whole.load_state_dict(copy.deepcopy(parts.state_dict())).missing_keys
     pair = batch(count=2)
@@ -323,7 +323,7 @@ def test_accumulation_is_the_mean_of_the_batches_for_the_discriminators(tiny):
     before = weights(parts)
     for iteration in range(2):
         MessageHub.get_current_instance().update_info('iter', iteration)
-        # The vectors of the spectral norm move with every pass; hold them for the comparison.
+        # Every pass updates the vectors of the spectral norm; hold them for the comparison.
         vectors = {n: b.clone() for n, b in parts.named_buffers() if n.endswith(('.u', '.v'))}
         one = {'inputs': {k: v[iteration : iteration + 1] for k, v in pair['inputs'].items()}}
         parts.train_step(one, optim)
@@ -409,7 +409,7 @@ def test_reachable_without_discriminators():
 
 
 def test_what_leaves_is_bgr_and_what_runs_inside_is_rgb(tiny):
-    """An image that MMagic calls BGR: the networks see its channels turned round."""
+    """An image that MMagic calls BGR: the networks see its channels reversed."""
     model = tiny().eval()
     data = batch(count=2)
     seen = []

@@ -18,13 +18,13 @@ from .aggan_generator import AGGANAttention, AGGANGenerator
 
 Domains = dict[str, Tensor]
 Translator = Callable[..., tuple[Tensor, Tensor]]
-"""Of images, (N, C, H, W): their translations, and masks, (N, 1, H, W); see :func:`composed`."""
+"""Maps images, (N, C, H, W), to translations and masks, (N, 1, H, W); see :func:`composed`."""
 Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 @translation_model
 class AGGAN(PooledTranslation):
-    """Two generators, two attention networks that mask what they make, two discriminators.
+    """Two generators, two attention networks that mask their output, two discriminators.
 
     As the official TensorFlow program trains it
     (AlamiMejjati/Unsupervised-Attention-guided-Image-to-Image-Translation). A translation into B is
@@ -33,28 +33,28 @@ class AGGAN(PooledTranslation):
 
     In the first phase the discriminators see whole images, with instance norms. From iteration
     ``switch_iters`` on they see the pixels whose mask is at least ``threshold``, the others as
-    grey, and have no norms; the attention networks stay as they are. A fake is masked as its source
-    is. There is no identity loss and no loss of masks.
+    grey, and have no norms; the attention networks are frozen. A fake is masked like its source.
+    There is no identity loss and no mask loss.
 
     An iteration has four updates: generator into B with the attention of A, discriminator of B,
-    generator into A with the attention of B, discriminator of A. The official program makes a new
-    forward pass for each; here nothing is computed again that has not changed.
+    generator into A with the attention of B, discriminator of A. The official program runs a new
+    forward pass for each; here nothing unchanged is recomputed.
 
     Args:
         generator: Config of the generators, one for each target domain.
         attention: Config of the attention networks, one for each source domain.
         discriminator: Config of the discriminators, or ``None`` for inference only.
         pool_size: Pairs of translation and mask that :class:`ImagePool` keeps for each
-            discriminator. The official ones fill by one count of iterations, which is that of
-            each while no update is left out.
+            discriminator. The official pools share one count of iterations, which equals each
+            pool's count while no update is skipped.
         switch_iters: Iterations of the first phase.
         threshold: Least mask of the pixels that the discriminators see in the second phase.
-        loss_config: Weights ``gan``, ``cycle``; what is left out stays at 1, 10.
+        loss_config: Weights ``gan``, ``cycle``; the defaults are 1, 10.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
-        ValueError: An unknown domain or loss weight, a negative number of iterations, a threshold
-            that no mask has, or a size that makes no pool.
+        ValueError: An unknown domain or loss weight, a negative number of iterations or
+            ``pool_size``, or a threshold outside [0, 1].
     """
 
     NAME = 'aggan'
@@ -127,14 +127,14 @@ class AGGAN(PooledTranslation):
 
     @property
     def phase(self) -> int:
-        """1, then 2: foreground, no norms in the discriminators, attention that stays."""
+        """1, then 2: foreground only, no norms in the discriminators, frozen attention."""
         return 1 if self.update_begun < self.switch_iters else 2
 
     def iterate(self, step: Step, real: Domains) -> None:
         """Update generator and discriminator of B, then those of A.
 
-        The update of the generator into A meets that into B as it is by then; the fakes of A and
-        their masks have not changed.
+        The update of the generator into A uses the already updated generator into B; the fakes of A
+        and their masks have not changed.
         """
         fakes: Domains = {}
         masks: Domains = {}
@@ -143,7 +143,7 @@ class AGGAN(PooledTranslation):
                 once, again = self.translators('A', 2)
                 fakes['A'], masks['B'] = once(real['B'])
             with step.passes('generator_B') as turn:
-                # The norms see one sample at a time, so both sources of B go as one batch.
+                # The norms work per sample, so both sources of B go as one batch.
                 sources = [real['A'], fakes['A'].detach()] if turn else [real['A']]
                 made, mask = self.translators('B')[0](torch.cat(sources))
                 fakes['B'], *cycle = made.chunk(len(sources))
@@ -151,7 +151,7 @@ class AGGAN(PooledTranslation):
 
             def of_a() -> Loss:
                 given = fakes['B'].detach()
-                if 'generator_B' in step.taken:  # it has moved; attention only in the first phase
+                if 'generator_B' in step.taken:  # it was updated; attention only in the first phase
                     known = masks['A'] if self.phase == 2 else None
                     with torch.no_grad():
                         given, _ = self.translators('B')[0](real['A'], known)
@@ -177,13 +177,13 @@ class AGGAN(PooledTranslation):
         return self.compute_d_loss(target, real[target], masks[target], pooled)
 
     def translators(self, target: str, count: int = 1) -> list[Translator]:
-        """Ways to translate into a domain, to be used once each: see :func:`uses_of`."""
+        """Functions that translate into a domain, each to be called once: see :func:`uses_of`."""
         generators = uses_of(unwrap(self.generators)[target], count)
         attentions = uses_of(unwrap(self.attentions)[other(target)], count)
         return [partial(composed, *pair) for pair in zip(generators, attentions, strict=True)]
 
     def seen(self, images: Tensor, masks: Tensor) -> Tensor:
-        """What the discriminators see of images, (N, C, H, W): all, or the foreground."""
+        """Return what the discriminators see of images, (N, C, H, W): all, or the foreground."""
         return images if self.phase == 1 else images * (masks >= self.threshold)
 
     def compute_g_loss(
@@ -195,8 +195,8 @@ class AGGAN(PooledTranslation):
             target: The domain's letter.
             real: Images by domain, (N, C, H, W).
             fake: Translations into the domain, (N, C, H, W).
-            mask: Theirs, (N, 1, H, W).
-            cycle: Of the other domain's fakes, back into the domain.
+            mask: Masks of the translations, (N, 1, H, W).
+            cycle: Translations of the other domain's fakes back into the domain.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X`` of the generator into X,
@@ -221,14 +221,14 @@ class AGGAN(PooledTranslation):
         Args:
             target: The letter of its domain.
             real: Images of the domain, (N, C, H, W).
-            mask: Theirs, (N, 1, H, W).
+            mask: Masks of the images, (N, 1, H, W).
             pooled: Translations and, in the last channel, their masks, (N, C + 1, H, W).
 
         Returns:
             The weighted total, and the term ``loss_gan_d_X`` and the total ``loss_d_X``.
         """
         discriminator = unwrap(self.discriminators)[target]
-        # The norms see one sample at a time, so both go as one batch.
+        # The norms work per sample, so both go as one batch.
         pairs = torch.cat([torch.cat([real, mask.detach()], 1), pooled])
         judged = discriminator(self.seen(pairs[:, :-1], pairs[:, -1:]), normed=self.phase == 1)
         if self.phase == 2:
@@ -244,7 +244,7 @@ class AGGAN(PooledTranslation):
 
     @contextmanager
     def _attentions_as_they_learn(self) -> Iterator[None]:
-        """In the second phase no attention network learns within the block."""
+        """Context manager that freezes the attention networks in the second phase."""
         still = [p for p in self.attentions.parameters() if p.requires_grad and self.phase == 2]
         for parameter in still:
             parameter.requires_grad = False
@@ -257,12 +257,12 @@ class AGGAN(PooledTranslation):
     # ------------------------------------------------------------- translation
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
-        """The generator into a domain, and the attention network that looks at the other one."""
+        """Return the generator into a domain and the attention network of the other domain."""
         return {'attentions': (other(target),), 'generators': (target,)}
 
     @property
     def has_attention(self) -> bool:
-        """It has: the mask."""
+        """True: the mask."""
         return True
 
     def translate(
@@ -273,7 +273,7 @@ class AGGAN(PooledTranslation):
         return Translated(out, mask if heatmap else None)
 
     def attention(self, image: Tensor, target: str) -> tuple[Tensor, Domains]:
-        """Translate an image, and show what of it is translated; see the base."""
+        """Translate an image, and return the mask; see the base."""
         out, mask = self.translators(target)[0](image)
         return out, {'mask': mask}
 
@@ -281,7 +281,7 @@ class AGGAN(PooledTranslation):
     def signs(
         self, limits: Mapping[str, float], heatmaps: Mapping[str, Tensor | None]
     ) -> dict[tuple[str, str], str]:
-        """Masks that are 0 or 1 nearly everywhere, for :class:`WatchHook`."""
+        """Report masks that are 0 or 1 nearly everywhere, for :class:`WatchHook`."""
         signs = {}
         for target, mask in heatmaps.items():
             if mask is None:
@@ -304,10 +304,10 @@ class AGGAN(PooledTranslation):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the sizes of the networks off their weights.
+        """Read the sizes of the networks from their weights.
 
         Args:
-            state: Weights; those of one direction or of the discriminators may be absent.
+            state: Weights; one direction or the discriminators may be absent.
         """
         firsts = {x: [f'{part}.encoder.0.conv.weight' for part in _direction(x)] for x in DOMAINS}
         targets = [x for x in DOMAINS if any(key in state for key in firsts[x])]
@@ -342,10 +342,10 @@ class AGGAN(PooledTranslation):
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for the tables: the settings, and what sets a config apart from them.
+        """Return words for the tables: the settings, and a config's differences from them.
 
-        U-GAT-IT's paper does not say how it trained AGGAN: those of the official horse2zebra are
-        taken for all data, with pictures that are paired and augmented again in each epoch.
+        U-GAT-IT's paper does not say how it trained AGGAN: all data sets use the settings of the
+        official horse2zebra, with pictures that are paired and augmented again in each epoch.
         """
         said = ['settings of its horse2zebra', 'new pairs in each epoch']
         widths = [model[field]['base_channels'] for field in cls.NETWORKS]
@@ -364,7 +364,7 @@ class AGGAN(PooledTranslation):
 
 
 def _direction(target: str) -> tuple[str, str]:
-    """Names of the generator into a domain, and of the attention network that goes with it."""
+    """Return the names of the generator into a domain and of its attention network."""
     return f'generators.{target}', f'attentions.{other(target)}'
 
 
@@ -374,23 +374,23 @@ def composed(
     image: Tensor,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Translate where the mask is 1, and leave the image as it is where it is 0 (eq. 1).
+    """Translate where the mask is 1, and keep the image where it is 0 (eq. 1).
 
     Args:
-        generator: Makes a whole image.
-        attention: Makes the mask.
+        generator: Returns a whole image.
+        attention: Returns the mask.
         image: In [-1, 1], (N, C, H, W).
-        mask: If it is known, (N, 1, H, W).
+        mask: The mask if it is known, (N, 1, H, W).
 
     Returns:
-        ``mask * made + (1 - mask) * image``, and the mask.
+        ``mask * generated + (1 - mask) * image``, and the mask.
     """
     mask = attention(image) if mask is None else mask
     return torch.lerp(image, generator(image).to(image.dtype), mask), mask
 
 
 def with_sum(step: Step, name: str, compute: Callable[[], Loss]) -> Callable[[], Loss]:
-    """Add the sum of the iteration's totals up to an update to its terms, under ``name``."""
+    """Add to an update's terms, under ``name``, the sum of the iteration's totals so far."""
 
     def computed() -> Loss:
         total, terms = compute()

@@ -19,20 +19,20 @@ STRIDES = (2, 2, 2, 1)
 
 @MODELS.register_module()
 class AGGANDiscriminator(BaseModule):
-    """Tell real images of a domain from translated ones, patch by patch.
+    """Classifies patches of images as real or translated.
 
     As the official TensorFlow program builds it: 4x4 convolutions with two lines of zeros around
     and a bias, leaky ReLUs of slope 0.2, no sigmoid. In the first phase an instance norm with scale
-    and shift follows each convolution but the last, also the first; in the second there is none.
-    The biases before a norm then have been 0 until there: the official program's have made small
-    random steps, which Adam makes of the rounding of gradients that are 0.
+    and shift follows each convolution but the last, including the first; in the second there is
+    none. Until then the biases before a norm stay 0; those of the official program take small
+    random steps, as Adam scales up the rounding noise of zero gradients.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution, doubled at each of the next three.
 
     Raises:
-        ValueError: There is no channel.
+        ValueError: A number of channels is below 1.
     """
 
     def __init__(self, in_channels: int = 3, base_channels: int = 64) -> None:
@@ -48,25 +48,25 @@ class AGGANDiscriminator(BaseModule):
         self.last = nn.Conv2d(widths[-1], 1, 4, padding=2)
 
     def init_weights(self) -> None:
-        """Draw the weights from truncated normals; called by the runner before training."""
+        """Initialise from truncated normals; called by the runner before training."""
         init_truncated(self)
 
     def forward(self, x: Tensor, normed: bool = True) -> Tensor:
-        """Judge images in [-1, 1], (N, in_channels, H, W).
+        """Classify images in [-1, 1], (N, in_channels, H, W).
 
         Args:
             x: The images.
-            normed: With instance norms: the first phase.
+            normed: Apply the instance norms (first phase).
 
         Returns:
             A logit for each patch, (N, 1, h, w), of 35x35 patches for 256x256 pixels; 1 is real, 0
             is fake.
 
         Raises:
-            ValueError: The images have other channels.
+            ValueError: The images have another number of channels.
         """
         check_channels(x, self.in_channels, 'discriminator')
-        layers: Any = zip(self.convs, self.norms, strict=True)  # any modules to mypy
+        layers: Any = zip(self.convs, self.norms, strict=True)  # plain modules to mypy
         for conv, layer in layers:
             if normed:
                 x = layer(without_bias(conv, x), bias=conv.bias, slope=SLOPE)
@@ -75,9 +75,9 @@ class AGGANDiscriminator(BaseModule):
         return convolve(self.last, x)
 
     def rest_norms(self) -> None:
-        """Give the parameters of norms that are not used gradients of 0.
+        """Give the parameters of unused norms gradients of 0.
 
-        The official optimiser sees these, not none, and moves the parameters on by its momentum.
+        The official optimiser sees zeros, not ``None``, and keeps moving them by its momentum.
         """
         own = [p for p in self.norms.parameters() if p.requires_grad and p.grad is None]
         if own:

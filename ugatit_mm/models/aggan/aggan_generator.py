@@ -26,27 +26,27 @@ from ..layers import (
 
 
 def norm(channels: int) -> InstanceNorm:
-    """Instance norm with scale and shift, as all of the official networks' are."""
+    """Instance norm with scale and shift, as in all official networks."""
     return InstanceNorm(channels, affine=True)
 
 
 @MODELS.register_module()
 class AGGANGenerator(BaseModule):
-    """Make a whole image in the style of a domain; a mask says what of it is shown.
+    """Generates a whole image in the style of a domain; a mask selects the shown part.
 
-    As the official TensorFlow program builds it: zeros around all maps, strided convolutions padded
-    as TensorFlow's ``SAME``, every convolution with a bias, instance norms with scale and shift, a
-    ReLU after the sum of each residual block.
+    As the official TensorFlow program builds it: zero padding everywhere, strided convolutions
+    padded as TensorFlow's ``SAME``, every convolution with a bias, instance norms with scale and
+    shift, a ReLU after the sum of each residual block.
 
     Args:
-        in_channels: Channels of the image and of the result, which are mixed.
+        in_channels: Channels of the image and of the result, which are blended.
         base_channels: Channels of the first convolution; the blocks have four times as many.
-        num_blocks: Residual blocks.
+        num_blocks: Number of residual blocks.
         with_cp: Activation checkpointing: keep only the inputs of residual blocks and of the steps
-            around them, and compute what is inside again in the backward pass.
+            around them, and recompute the rest in the backward pass.
 
     Raises:
-        ValueError: There is no block, or no channel.
+        ValueError: A number of blocks or channels is below 1.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class AGGANGenerator(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the weights from truncated normals; called by the runner before training."""
+        """Initialise from truncated normals; called by the runner before training."""
         init_truncated(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Make images of ``x``.
+        """Generate images from ``x``.
 
         Args:
             x: Images in [-1, 1], (N, in_channels, H, W).
@@ -92,7 +92,7 @@ class AGGANGenerator(BaseModule):
             Images in [-1, 1], of the same shape.
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(x, self.in_channels, 'generator')
         check_quarters(x)
@@ -103,17 +103,17 @@ class AGGANGenerator(BaseModule):
 
 @MODELS.register_module()
 class AGGANAttention(BaseModule):
-    """Say how much of each pixel is to be translated.
+    """Predicts how much of each pixel to translate.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution; the block has twice as many.
-        decoder_kernels: Sides of the decoder's three kernels. 1, as the official program has it:
-            its mask is constant on blocks of 4x4 pixels, and so the decoder runs on a quarter of
-            the sides. The program writes 3, 3 and 7 to an argument that another one takes.
+        decoder_kernels: Sizes of the decoder's three kernels. With 1, as the official program
+            computes it, the mask is constant on blocks of 4x4 pixels, so the decoder runs at a
+            quarter of the height and width. The program passes 3, 3 and 7 to the wrong argument.
 
     Raises:
-        ValueError: There is no channel, or a kernel has no middle.
+        ValueError: A number of channels is below 1, or a kernel size is even.
     """
 
     def __init__(
@@ -145,29 +145,29 @@ class AGGANAttention(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the weights from truncated normals; called by the runner before training."""
+        """Initialise from truncated normals; called by the runner before training."""
         init_truncated(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Look at images in [-1, 1], (N, in_channels, H, W).
+        """Compute the masks of images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            Masks in [0, 1], (N, 1, H, W): 1 is translated, 0 is left as it is.
+            Masks in [0, 1], (N, 1, H, W): 1 is translated, 0 is kept.
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(image, self.in_channels, 'attention network')
         check_quarters(image)
         x = self.encoder(pad(image, reflection(3)))
         decoder: Any = self.decoder
-        factor = 1  # of nearest up-sampling, which waits: what sees single pixels comes before it
+        factor = 1  # of nearest up-sampling, deferred: 1x1 layers run before it
         for layer, up in zip(decoder, (2, 2, 1), strict=True):
             factor *= up
             if getattr(layer, 'conv', layer).kernel_size != (1, 1):
                 x, factor = enlarged(x, factor), 1
             x = layer(x)
-        # In the type of the image: a threshold looks at it.
+        # In the dtype of the image: a threshold is applied to it.
         return enlarged(torch.sigmoid(x.to(image.dtype)), factor)
 
 

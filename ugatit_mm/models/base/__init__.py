@@ -1,4 +1,4 @@
-"""What every translation model shares."""
+"""Code that all translation models share."""
 
 from .log import StepLog
 from .preprocessor import TranslationPreprocessor

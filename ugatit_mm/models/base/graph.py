@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs: launched once, then replayed by one call."""
+"""Training steps as CUDA graphs: captured once, then replayed by one call."""
 
 import gc
 import logging
@@ -20,14 +20,14 @@ from .update import takes_found_inf
 if TYPE_CHECKING:
     from .unpaired import UnpairedTranslation
 
-WARM_UP = 3  # steps of a kind that run as they are: states are made, cuDNN chooses its kernels
-MOST = 8  # graphs that are kept
+WARM_UP = 3  # eager steps of a kind: optimiser states are created, cuDNN chooses its kernels
+MOST = 8  # graphs to keep
 
 
 class CudaRecorder:
-    """Runs functions on a stream of its own, and captures them as CUDA graphs.
+    """Runs functions on its own stream, and captures them as CUDA graphs.
 
-    All its graphs share one pool of memory: what one computes is overwritten by the next.
+    All its graphs share one memory pool: the next replay overwrites the results of the last.
 
     Args:
         device: A GPU.
@@ -41,7 +41,7 @@ class CudaRecorder:
         self.pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        """Run a function on the stream of the captures: libraries keep something for each."""
+        """Run a function on the capture stream: libraries keep a state for each stream."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
@@ -50,13 +50,13 @@ class CudaRecorder:
         return result
 
     def capture(self, function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        """Record what a function launches; nothing of it runs.
+        """Record a function's kernel launches without running them.
 
         Returns:
             The function's result, whose tensors a replay fills, and the replay.
         """
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile: the data loader's pins memory.
+        # Other threads may use the GPU during the capture: the data loader's pins memory.
         mode = 'thread_local'
         with (
             torch.cuda.device(self.device),
@@ -71,12 +71,12 @@ class CudaRecorder:
         return result, replay
 
     def memory(self) -> int:
-        """Bytes that torch holds on the device."""
+        """Return the bytes that torch has reserved on the device."""
         return torch.cuda.memory_reserved(self.device)
 
 
 class _Captured:
-    """A step that can be replayed: its tensors, and what it does on the host."""
+    """A captured step: its tensors, and its effects on the host."""
 
     def __init__(self, real: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> None:
         self.inputs = [dict(real), dict(drawn)]
@@ -90,7 +90,7 @@ class _Captured:
         self.replay: Callable[[], None]
 
     def load(self, real: Mapping[str, Tensor], drawn: Mapping[str, Tensor]) -> None:
-        """Copy the batch and the learning rates to where the graph reads them."""
+        """Copy the batch and the learning rates into the graph's inputs."""
         for own, given in zip(self.inputs, (real, drawn), strict=True):
             for name, tensor in own.items():
                 tensor.copy_(given[name])
@@ -99,20 +99,20 @@ class _Captured:
 
 
 class StepGraphs:
-    """Replays each kind of training step that has come ``WARM_UP`` times.
+    """Replays each kind of training step that has run ``WARM_UP`` times.
 
-    A kind is what the launches depend on: shapes of the batch, whose turn it is, addresses and
-    frozenness of the parameters, options of the optimisers. The learning rate is a tensor of the
-    device, so a schedule changes nothing. What cannot be captured runs as it is, and one line says
-    why: several ranks (DDP counts on the host which gradients are there), accumulated gradients
-    (they outlive the step), compiled networks, clipped gradients, other optimisers than fused Adam
-    and :class:`LeanAdam`.
+    A kind is all that the kernel launches depend on: shapes of the batch, whose turn it is, address
+    and ``requires_grad`` of each parameter, options of the optimisers. The learning rate is a
+    tensor on the device, so a schedule needs no new capture. Steps that cannot be captured run
+    eagerly, and one line says why: several ranks (DDP tracks on the host which gradients are
+    ready), accumulated gradients (they outlive the step), compiled networks, clipped gradients,
+    other optimisers than fused Adam and :class:`LeanAdam`.
 
     Args:
-        recorder: Makes what captures; :class:`CudaRecorder`.
+        recorder: Creates the recorder from a device; by default :class:`CudaRecorder`.
 
     Attributes:
-        off: Why no step is captured; ``None`` while steps may be.
+        off: Why no step is captured; ``None`` while steps may be captured.
     """
 
     def __init__(self, recorder: Callable[[torch.device], Any] = CudaRecorder) -> None:
@@ -123,7 +123,7 @@ class StepGraphs:
         self.off: str | None = None
 
     def __deepcopy__(self, _: dict) -> 'StepGraphs':
-        """A copy of the model has other tensors, and captures its own steps."""
+        """Return a new object: a copy of the model has other tensors and captures its own steps."""
         return StepGraphs(self._make)
 
     def run(
@@ -155,7 +155,7 @@ class StepGraphs:
                 return self._recorder.warm_up(plain)
             try:
                 self._captured[key] = self._capture(model, optims, real, drawn)
-            except Exception as error:  # whatever a capture does not allow
+            except Exception as error:  # any operation that a capture does not allow
                 self.off = f'{type(error).__name__}: {first_line(error)}'
                 self._captured.clear()
                 model.abandon()
@@ -207,7 +207,7 @@ def run_step(
     real: dict[str, Tensor],
     drawn: Mapping[str, Tensor],
 ) -> tuple[Step, Tensor | None]:
-    """Run a step as it is; return it and its :meth:`Step.vector`."""
+    """Run a step eagerly; return it and its :meth:`Step.vector`."""
     step = Step(model, optims, drawn)
     model.iterate(step, real)
     return step, step.vector()
@@ -216,7 +216,7 @@ def run_step(
 def refusal(
     model: 'UnpairedTranslation', optims: OptimWrapperDict, recorder: Any = CudaRecorder
 ) -> str | None:
-    """Why the steps of a training cannot be captured; ``None`` if they can."""
+    """Return why the steps of a training cannot be captured; ``None`` if they can."""
     device = next(model.parameters()).device.type
     if device != recorder.kind:
         return f'the model is on {device}'
@@ -244,7 +244,7 @@ def _kind(
     real: Mapping[str, Tensor],
     drawn: Mapping[str, Tensor],
 ) -> tuple:
-    """All that the launches of a step depend on."""
+    """Return all that the kernel launches of a step depend on."""
     shapes = tuple(
         (name, tensor.shape, tensor.stride(), tensor.dtype)
         for tensors in (real, drawn)
@@ -265,7 +265,7 @@ def _kind(
 def _rates_on_device(
     optims: OptimWrapperDict, device: torch.device
 ) -> Iterator[list[tuple[dict, Tensor]]]:
-    """Let the optimisers read their learning rates from tensors, while a step is captured."""
+    """Let the optimisers read their learning rates from tensors while a step is captured."""
     groups = [group for optim in optims.values() for group in optim.optimizer.param_groups]
     own = [{key: group[key] for key in ('lr', 'capturable') if key in group} for group in groups]
     rates = [(group, torch.full((), group['lr'], device=device)) for group in groups]

@@ -1,4 +1,4 @@
-"""A history of translations for the discriminators."""
+"""A buffer of earlier translations for the discriminators."""
 
 import random
 
@@ -7,22 +7,21 @@ from torch import Tensor
 
 
 class ImagePool:
-    """Translations of earlier steps, of which the discriminators get one half of the time.
+    """Translations of earlier steps, which the discriminators see half of the time.
 
-    For each image of a batch, in order: while the pool is not full, the image is kept and returned.
-    A full pool draws: with probability 0.5 it returns the image and stays as it is, else it returns
-    one that it has, drawn uniformly, and keeps the new one in its place (Shrivastava et al., CVPR
-    2017, section 2.3, as the official CycleGAN program has it).
+    For each image of a batch, in order: while the pool is not full, the image is stored and
+    returned. A full pool draws: with probability 0.5 it returns the image and does not change, else
+    it returns a stored one, drawn uniformly, and stores the new one in its place (Shrivastava et
+    al., CVPR 2017, section 2.3, as in the official CycleGAN program).
 
-    What a step did to the pool becomes final, or is taken back, by :meth:`keep`: images that are
-    not finite never stay.
+    :meth:`keep` commits a step's changes or undoes them: images that are not finite never stay.
 
-    Images stay on their device, and what is drawn is drawn by the host from Python's ``random``,
-    which an exact resume keeps. Only a pool that is not full yet waits for the device, to know
-    whether the last step's images stay: its next place depends on it.
+    Images stay on their device. The host draws from Python's ``random``, whose state an exact
+    resume restores. Only a pool that is not full yet waits for the device, to know whether the last
+    step's images stay: its next place depends on it.
 
     Args:
-        size: Images that it keeps; 0 returns every image as it is.
+        size: Number of images to keep; with 0 every image is returned unchanged.
 
     Raises:
         ValueError: ``size`` is negative.
@@ -35,35 +34,36 @@ class ImagePool:
         self._clear()
 
     def _clear(self) -> None:
-        # Each image is a row, in the order of its memory: NHWC stays NHWC.
+        # Each image is a row, in its memory order: NHWC stays NHWC.
         self._rows = torch.empty(0, 0)
         self._like = torch.empty(0)  # an image, for its shape and strides
         self._count = 0
-        # Rows that were written, or their places, and what was there.
+        # Rows that were written, or their places, and the old values.
         self._undo: list[tuple[Tensor, Tensor]] = []
-        self._before = 0  # images at the last keep()
+        self._before = 0  # number of images at the last keep()
         self._verdict: Tensor | None = None
 
     @property
     def full(self) -> bool:
-        """Whether every step does the same: it draws, or the pool has no size."""
+        """Whether every step does the same: the pool is full, or its size is 0."""
         return self._count == self.size and self._verdict is None
 
     @property
     def images(self) -> list[Tensor]:
-        """Copies of the images, (1, C, H, W) each, by their places."""
+        """Copies of the images, (1, C, H, W) each, in the order of their places."""
         state = self.state()
         return [] if state is None else list(state.split(1))
 
     def draw(self, count: int, device: torch.device) -> Tensor:
-        """Draw for a batch what :meth:`query` does with it.
+        """Draw what :meth:`query` does with a batch.
 
         Args:
-            count: Images of the batch.
-            device: Theirs.
+            count: Number of images in the batch.
+            device: Of the images.
 
         Returns:
-            For each the place whose image is returned for it, or -1 for the image itself; int64.
+            For each image the place whose image replaces it, or -1 for the image itself; int64,
+            (count,).
         """
         self._settle()
         fill = min(count, self.size - self._count)
@@ -75,14 +75,14 @@ class ImagePool:
         return drawn.to(device, non_blocking=True)
 
     def query(self, images: Tensor, drawn: Tensor | None = None) -> Tensor:
-        """Return as many images as there are, some of them older.
+        """Return as many images, some of them from earlier steps.
 
         Args:
-            images: Translations, (N, C, H, W); no gradient goes through.
-            drawn: Of :meth:`draw`, which is called if it is not given.
+            images: Translations, (N, C, H, W); detached.
+            drawn: Result of :meth:`draw`, which is called if not given.
 
         Raises:
-            ValueError: Those of the pool have another size.
+            ValueError: The images of the pool have another size.
         """
         images = images.detach()
         if not self.size:
@@ -109,10 +109,10 @@ class ImagePool:
         return out
 
     def keep(self, taken: Tensor | bool = True) -> None:
-        """Make what was done since the last time final, or take it back; draws stay drawn.
+        """Commit the changes since the last call, or undo them; random draws are not undone.
 
         Args:
-            taken: Whether it is final; a 0-dim bool stays on the device.
+            taken: Whether to commit; a 0-dim bool stays on the device.
         """
         flag = torch.as_tensor(taken, device=self._rows.device)
         for place, old in reversed(self._undo):
@@ -126,7 +126,7 @@ class ImagePool:
             self._verdict = flag
 
     def abandon(self) -> None:
-        """Forget what a step has begun that broke off, without having run."""
+        """Discard the changes of a step that was interrupted before it ran."""
         self._undo.clear()
 
     def _draw(self) -> int | None:
@@ -134,7 +134,7 @@ class ImagePool:
         return random.randint(0, self.size - 1) if random.uniform(0, 1) > 0.5 else None
 
     def _settle(self) -> None:
-        """Learn whether images that filled the pool have stayed."""
+        """Find out whether the images that filled the pool were committed."""
         if self._verdict is not None:
             if not self._verdict:
                 self._count = self._before
@@ -168,13 +168,13 @@ class ImagePool:
         return rows.as_strided((self._count, *self._like.shape[1:]), self._like.stride())
 
     def load_state(self, state: Tensor | None) -> None:
-        """Continue with what :meth:`state` returned.
+        """Restore what :meth:`state` returned.
 
         Raises:
-            ValueError: It is no stack of images, or has more of them than the pool keeps.
+            ValueError: It is not a stack of images, or holds more of them than the pool keeps.
         """
         if state is not None and (not isinstance(state, Tensor) or state.dim() != 4):
-            raise ValueError("the checkpoint's image pool is no stack of images")
+            raise ValueError("the checkpoint's image pool is not a stack of images")
         count = 0 if state is None else len(state)
         if count > self.size:
             raise ValueError(
@@ -190,6 +190,6 @@ class ImagePool:
 
 
 def _rows_of(images: Tensor) -> Tensor:
-    """Images without gaps as rows, (N, C * H * W), in the order of their memory; a view."""
+    """View dense images as rows, (N, C * H * W), in their memory order."""
     count = images[0].numel()
     return images.as_strided((len(images), count), (count, 1))

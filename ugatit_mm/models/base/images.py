@@ -1,4 +1,4 @@
-"""What networks take: errors that say which images they get."""
+"""Checks of the images that networks take; the errors name the images."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 from ...pixels import sides_of
 
-MAX_IMG_SIZE = 8192  # a file of weights may say it
+MAX_IMG_SIZE = 8192  # a file of weights may set the size
 
 
 def check_img_size(img_size: Any, stride: int) -> int | tuple[int, int]:
-    """Return an ``img_size`` of a config: a side, or (height, width) where they differ.
+    """Check ``img_size`` of a config; return a side, or (height, width) if they differ.
 
     Raises:
-        ValueError: It is no size that networks of this stride take.
+        ValueError: Networks of this stride do not take this size.
     """
     several = isinstance(img_size, (tuple, list)) and len(img_size) == 2
     if not all(
@@ -29,7 +29,7 @@ def check_img_size(img_size: Any, stride: int) -> int | tuple[int, int]:
 
 
 def check_channels(x: Tensor, channels: int, network: str) -> None:
-    """Raise a ValueError unless ``x`` is (N, channels, H, W); ``network`` is what it calls it."""
+    """Raise a ValueError, which names ``network``, unless ``x`` is (N, channels, H, W)."""
     if x.dim() != 4 or x.size(1) != channels:
         raise ValueError(f'the {network} takes (N, {channels}, H, W), got {tuple(x.shape)}')
 
@@ -54,12 +54,12 @@ def check_size(network: Any, field: str, height: int, width: int, option: str = 
     """Raise a ValueError, with the option to type, if images are too small for a network.
 
     Args:
-        network: One with ``min_size`` and, where other numbers of layers take smaller images,
-            ``fitting(side)``, which returns the fields that do (``None``: no such).
-        field: Its field of the model's config.
-        height: Of the images.
-        width: Of the images.
-        option: The one that set their size.
+        network: Has ``min_size`` and, if other numbers of layers take smaller images,
+            ``fitting(side)``, which returns the fields for them (``None``: there are none).
+        field: Its field in the model's config.
+        height: Height of the images.
+        width: Width of the images.
+        option: The option that set their size.
     """
     smallest = getattr(network, 'min_size', 0)
     if min(height, width) >= smallest:

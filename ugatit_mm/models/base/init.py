@@ -12,14 +12,14 @@ INITS = ('normal', 'default', 'kaiming')
 
 
 def init_networks(module: nn.Module, init: str) -> None:
-    """Draw the kernels of every convolution, transposed or not, and linear layer in ``module``.
+    """Initialise every convolution, transposed or not, and linear layer in ``module``.
 
     Args:
         module: A network.
         init: ``'normal'``: N(0, 0.02) and biases 0 (U-GAT-IT's paper, section 5.1, and its
-            TensorFlow program; CycleGAN's program); ``'default'``: what PyTorch's layers draw by
-            themselves (U-GAT-IT's PyTorch program); ``'kaiming'``: N(0, 2 / fan_in) and biases 0
-            (the generators of MUNIT's program).
+            TensorFlow program; CycleGAN's program); ``'default'``: PyTorch's default initialisation
+            (U-GAT-IT's PyTorch program); ``'kaiming'``: N(0, 2 / fan_in) and biases 0 (the
+            generators of MUNIT's program).
     """
     check_choice('init', init, INITS)
     for layer in module.modules():
@@ -42,14 +42,14 @@ def init_networks(module: nn.Module, init: str) -> None:
 
 
 def init_truncated(module: nn.Module, std: float = 0.02) -> None:
-    """Draw kernels and scales of norms as TensorFlow's truncated normal, as AGGAN's program does.
+    """Draw kernels and norm scales from TensorFlow's truncated normal, as AGGAN's program does.
 
     Kernels from N(0, std), scales of instance norms from N(1, std), both cut at two standard
     deviations; biases and shifts are 0.
 
     Args:
         module: A network of convolutions and instance norms.
-        std: Before the cut, which leaves 0.88 of it.
+        std: Before truncation, which reduces it to 0.88 of the value.
     """
     for layer in module.modules():
         if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d)):
@@ -64,8 +64,8 @@ def init_truncated(module: nn.Module, std: float = 0.02) -> None:
 
 @contextmanager
 def in_one_order(weight: Tensor) -> Iterator[Tensor]:
-    """A weight to be drawn, in one order whatever its memory format."""
-    kernel = weight.detach().contiguous()  # a view where it is contiguous already
+    """Yield a weight to initialise in one element order, whatever its memory format."""
+    kernel = weight.detach().contiguous()  # a view if it is contiguous already
     yield kernel
     if kernel.data_ptr() != weight.data_ptr():
         weight.data.copy_(kernel)

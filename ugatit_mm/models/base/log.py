@@ -1,4 +1,4 @@
-"""What a training step says, on its way from the device to the host."""
+"""The log of a training step, on its way from the device to the host."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,22 +10,22 @@ from torch import Tensor
 class StepLog(Mapping[str, float]):
     """Loss terms and outcome of a step; a GPU may still be computing it.
 
-    Nothing waits until the numbers are looked at: on a GPU they are copied to pinned memory when
-    the step is done, and :meth:`settle` waits for that. :class:`UGATITTrainLoop` settles a step
-    when the next one has been launched, or before a hook needs it.
+    Nothing waits until the numbers are read: on a GPU they are copied to pinned memory when the
+    step is done, and :meth:`settle` waits for the copy. :class:`UGATITTrainLoop` settles a step
+    after it has launched the next one, or before a hook needs it.
 
-    As a mapping it holds every finite loss term under its own name before weighting, and the
-    weighted totals. Those of an update whose turn is not come are absent, and those of updates that
-    were left out with an earlier one.
+    As a mapping it holds every finite loss term, before weighting, under its own name, and the
+    weighted totals. Terms are absent for updates whose turn it was not, and for those skipped
+    because an earlier one was skipped.
 
     Args:
         terms: Names of the loss terms of each update that was computed, in order.
-        values: The terms in this order, then for each of ``decided`` 1 or 0.
+        values: The terms in this order, then 1 or 0 for each of ``decided``.
         decided: Names of the updates that were due.
-        pending: Whether gradients wait for their update after the step.
+        pending: Whether gradients still wait for their update after the step.
 
     Attributes:
-        late: Whether the numbers come after the launch.
+        late: Whether the numbers arrive after the launch.
         pending: As given.
     """
 
@@ -71,7 +71,7 @@ class StepLog(Mapping[str, float]):
             taken = {name: bool(next(numbers)) for name in self._decided}
             for update, terms in read.items():
                 if False in updates.values():
-                    break  # left out with the one before
+                    break  # skipped with the one before
                 finite |= {name: value for name, value in terms.items() if math.isfinite(value)}
                 others += [name for name in terms if name not in finite]
                 if update in taken:
@@ -86,7 +86,7 @@ class StepLog(Mapping[str, float]):
 
     @property
     def updates(self) -> dict[str, bool]:
-        """Of each update that was due, whether it was taken; ``False`` is the last one."""
+        """For each update that was due, whether it was taken; nothing follows a ``False``."""
         return self.settle()[2]
 
     def __getitem__(self, name: str) -> float:

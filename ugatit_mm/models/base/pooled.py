@@ -1,4 +1,4 @@
-"""Models whose discriminators see a history of translations."""
+"""Models whose discriminators see earlier translations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,22 +14,22 @@ class PooledTranslation(UnpairedTranslation):
 
     Args:
         parts: As in :class:`UnpairedTranslation`.
-        pool_size: Images that each pool keeps.
+        pool_size: Number of images that each pool keeps.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
-        ValueError: As there, or a size that makes no pool.
+        ValueError: As there, or a negative ``pool_size``.
     """
 
     def __init__(
         self, parts: Mapping[str, nn.ModuleDict | None], pool_size: int, **fields: Any
     ) -> None:
         super().__init__(parts, **fields)
-        # B first: the official programs ask in this order, and the draws follow it.
+        # B first: the official programs query in this order, and the draws follow it.
         self.pools = {domain: ImagePool(pool_size) for domain in ('B', 'A')}
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the pools will do, by domain; see :meth:`ImagePool.draw`."""
+        """Draw what the pools will do, by domain; see :meth:`ImagePool.draw`."""
         images = real['A']
         return {x: pool.draw(len(images), images.device) for x, pool in self.pools.items()}
 
@@ -39,17 +39,17 @@ class PooledTranslation(UnpairedTranslation):
         return all(pool.full for pool in self.pools.values())
 
     def abandon(self) -> None:
-        """Forget what the pools have begun."""
+        """Discard the pools' uncommitted changes."""
         for pool in self.pools.values():
             pool.abandon()
 
     def training_state(self) -> dict[str, Tensor | None] | None:
-        """What both pools keep, by domain; ``None`` for pools of no size."""
+        """Return the images of both pools, by domain; ``None`` for pools of size 0."""
         if not any(pool.size for pool in self.pools.values()):
             return None
         return {domain: pool.state() for domain, pool in self.pools.items()}
 
     def load_training_state(self, state: Mapping[str, Tensor | None] | None) -> None:
-        """Go on with the pools of a run; with empty ones where there is no state."""
+        """Restore the pools of a run; empty pools if there is no state."""
         for domain, pool in self.pools.items():
             pool.load_state((state or {}).get(domain))

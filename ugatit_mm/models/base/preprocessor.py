@@ -1,4 +1,4 @@
-"""From the data loader's pictures to the networks' images, in training."""
+"""The data preprocessor: from the data loader's batch to the networks' images."""
 
 from collections.abc import Sequence
 from types import NoneType
@@ -13,19 +13,19 @@ from ...pixels import swap_colours
 
 @MODELS.register_module()
 class TranslationPreprocessor(DataPreprocessor):
-    """MMagic's preprocessor, for any number of channels; in training it launches little.
+    """MMagic's preprocessor for any number of channels, with few kernel launches in training.
 
-    Of batches of training it makes only the inputs: channels in the output order, normalised, and
-    waits for no device. MMagic's sends an index to the device for each key, and compares sizes of
-    paddings; it still serves padding and evaluation. Only three and four channels have an order of
-    colours (:func:`swap_colours`); others stay as they are. MMagic's ``mean`` and ``std`` of one
-    number are for every channel.
+    For a training batch it returns only the inputs, normalised and with channels in the output
+    order, and never waits for the device. MMagic's sends an index to the device for each key and
+    compares padding sizes; it still handles padding and evaluation. Only three and four channels
+    have a colour order (:func:`swap_colours`); others stay as they are. A ``mean`` or ``std`` of
+    one number applies to every channel.
 
     Args:
-        output_channel_order: As in MMagic's; so are the others.
-        data_keys: Of a data sample, what is converted too; nothing here.
+        output_channel_order: As in MMagic's preprocessor.
+        data_keys: Keys of a data sample to convert too; by default none.
         non_blocking: Copy pinned memory to the device without waiting.
-        fields: Of MMagic's preprocessor.
+        fields: Further arguments of MMagic's preprocessor.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class TranslationPreprocessor(DataPreprocessor):
         """Prepare a batch.
 
         Args:
-            data: As the data loader gives it.
+            data: A batch of the data loader.
             training: Whether only the inputs are needed.
 
         Returns:
-            dict: ``inputs``, and outside of training ``data_samples``.
+            dict: ``inputs`` and, outside training, ``data_samples``.
         """
         inputs, samples = data['inputs'], data.get('data_samples')
         plain = isinstance(inputs, dict) and all(map(self._is_plain, inputs.values()))
@@ -74,7 +74,7 @@ class TranslationPreprocessor(DataPreprocessor):
     def _do_conversion(
         self, inputs: Tensor, inputs_order: str = 'BGR', target_order: str | None = None
     ) -> tuple[Tensor, str]:
-        """MMagic's takes three channels of any number of them."""
+        """Swap colours for any number of channels; MMagic's keeps only three."""
         if target_order is None or inputs_order.upper() in (target_order.upper(), 'SINGLE'):
             return inputs, inputs_order
         return swap_colours(inputs), target_order

@@ -1,4 +1,4 @@
-"""The translation models that there are."""
+"""Registry of the translation models."""
 
 from typing import TYPE_CHECKING, TypeVar
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .unpaired import UnpairedTranslation
 
 TRANSLATION_MODELS: dict[str, type['UnpairedTranslation']] = {}
-"""Classes by name: what a file of weights may name as its model."""
+"""Classes by name: the models that a file of weights may name."""
 
 Model = TypeVar('Model', bound=type['UnpairedTranslation'])
 

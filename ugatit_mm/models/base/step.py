@@ -1,4 +1,4 @@
-"""One iteration of training: what stands around the algorithm of every model."""
+"""One training iteration: the code around every model's algorithm."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from .unpaired import UnpairedTranslation
 
 Loss = tuple[Tensor, dict[str, Tensor]]
-"""A weighted total, and the terms for the log, without gradient."""
+"""The weighted total, and the detached terms for the log."""
 
 
 class Kept:
-    """What is kept from the first of the batches that make an update.
+    """State kept from the first of the batches that make an update.
 
     Args:
-        buffers: Of all parts, with copies.
+        buffers: Buffers of all parts, with copies.
 
     Attributes:
         buffers: As given.
-        allowed: Whether no update before it was left out since then, 0-dim bool; ``None`` if there
-            was none.
+        allowed: Whether no earlier update was skipped since then, 0-dim bool; ``None`` if there was
+            no earlier update.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -37,33 +37,33 @@ class Kept:
         self.allowed: Tensor | None = None
 
     def allow(self, flag: Tensor) -> None:
-        """Note whether the update before it was taken."""
+        """Record whether the update before it was taken."""
         self.allowed = flag if self.allowed is None else self.allowed & flag
 
 
 class Step:
-    """Turns, accumulation, precision, ranks, updates that are left out, log.
+    """Turns, accumulation, precision, ranks, skipped updates, log.
 
-    Of several ranks, distributed data parallel averages the gradients of what runs through its
-    wrapper's ``forward``: :meth:`forward` enters each part once for a backward pass, and everything
+    With several ranks, distributed data parallel averages the gradients of what runs through its
+    wrapper's ``forward``: :meth:`forward` enters each part once per backward pass, and everything
     else goes through :func:`unwrap`. A model that runs its parts in another way, within
     :meth:`passes`, is wrapped by :class:`AveragedParallel`, and :meth:`update` averages.
 
-    An update whose gradient is not finite is left out: weights, optimiser states and the buffers of
-    its parts are what they were before it. The iteration's later updates are left out with it; one
-    that still gathers gradients then (optimisers that accumulate different numbers of batches) is
-    left out when it is due. The device decides, and nobody waits for it: later updates are computed
-    in any case.
+    An update whose gradient is not finite is skipped: weights, optimiser states and the buffers of
+    its parts keep their values. The iteration's later updates are skipped with it; one that is
+    still accumulating gradients (optimisers that accumulate different numbers of batches) is
+    skipped when it is due. The device decides without host-device synchronisation: later updates
+    are computed in any case.
 
     Args:
         model: The translation model.
         optims: Its optimiser wrappers.
-        drawn: What the host drew for it, of the model's ``draw``.
+        drawn: Result of the model's ``draw``.
 
     Attributes:
         drawn: As given.
-        terms: Loss terms of each update that was computed, by its label.
-        taken: Of each update that was due, whether it was taken, by its label; 0-dim bool.
+        terms: Loss terms of each update that was computed, by label.
+        taken: For each update that was due, whether it was taken, by label; 0-dim bool.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Step:
 
         Args:
             part: One of the model's ``PARTS``.
-            inputs: Of its ``forward``.
+            inputs: Arguments of its ``forward``.
         """
         module = getattr(self.model, part)
         name = next(name for name, parts in self.model.OPTIMIZED.items() if part in parts)
@@ -119,13 +119,14 @@ class Step:
 
         Args:
             name: Of the optimiser wrapper, in the model's ``OPTIMIZED``.
-            compute: Gives the loss. All other parts are frozen until its backward pass is done.
-            then: Called after an update that was due, with whether it was taken, 0-dim bool.
-            label: Of the update in the log, for another update by the same optimiser; ``name``.
-            only: Modules, named as in ``OPTIMIZED``, that learn; those of the optimiser.
-            retain_graph: Another backward pass goes through the graph of this one. It finds the
-                activations of before this update, and the weights of after it.
-            clip: Largest norm of the whole gradient, to which a larger one is scaled down.
+            compute: Returns the loss. All other parts are frozen until its backward pass is done.
+            then: Callback after an update that was due; gets whether it was taken, 0-dim bool.
+            label: Name of the update in the log, for another update by the same optimiser; by
+                default ``name``.
+            only: Modules to train, named as in ``OPTIMIZED``; by default those of the optimiser.
+            retain_graph: Another backward pass goes through the graph of this one. It uses the
+                activations from before this update, and the weights from after it.
+            clip: Largest norm of the whole gradient; a larger gradient is scaled down to it.
         """
         optim = self.optims[name]
         learning = None if only is None else self._learning(only)
@@ -147,7 +148,7 @@ class Step:
             taken = update(optim, loss, allowed, averaged, learning, retain_graph, clip)
         if taken is not None:
             self.taken[label] = taken
-        # Later updates run the parts of the earlier ones, too.
+        # Later updates run the parts of earlier ones, too.
         for done, flag in self.taken.items():
             restore_buffers(kept[done].buffers, flag)
         if taken is not None and then is not None:
@@ -155,23 +156,23 @@ class Step:
 
     def allowed(self) -> Tensor | None:
         """Whether all updates of the iteration so far were taken; ``None`` before the first."""
-        # Each is taken only where those before it were.
+        # Each is taken only if those before it were.
         return list(self.taken.values())[-1] if self.taken else None
 
     def vector(self) -> Tensor | None:
-        """All loss terms, then 1 or 0 for each update that was due; ``None`` without any."""
+        """Return all loss terms, then 1 or 0 for each update that was due; ``None`` if empty."""
         values = [term.float() for terms in self.terms.values() for term in terms.values()]
         values += [flag.float() for flag in self.taken.values()]
         return torch.stack(values) if values else None
 
     def log(self, vector: Tensor | None, pending: bool = False) -> StepLog:
-        """What the step says, of :meth:`vector`."""
+        """Return the step's log from its :meth:`vector`."""
         names = {name: list(terms) for name, terms in self.terms.items()}
         values = torch.empty(0) if vector is None else vector
         return StepLog(names, values, list(self.taken), pending)
 
     def _learning(self, modules: Sequence[str]) -> list[nn.Parameter]:
-        """Parameters of modules that the config has not frozen."""
+        """Return the parameters of modules that the config does not freeze."""
         found = [p for module in modules for p in unwrap(self.model.part(module)).parameters()]
         return [p for p in found if p.requires_grad]
 
@@ -179,7 +180,7 @@ class Step:
     def _others_frozen(self, name: str) -> Iterator[None]:
         own = {id(p) for module in self.model.optimized(name) for p in module.parameters()}
         parts = [getattr(self.model, part) for part in self.model.PARTS]
-        # What the config has frozen is so already, and stays it.
+        # What the config freezes is frozen already, and stays so.
         learning = [
             p for part in parts for p in part.parameters() if p.requires_grad and id(p) not in own
         ]
@@ -194,7 +195,7 @@ class Step:
 
 @contextmanager
 def _contexts(optim: OptimWrapper, parts: list[nn.Module]) -> Iterator[None]:
-    """Autocast, and no synchronisation of any of the parts while gradients accumulate."""
+    """Autocast, and no gradient synchronisation of the parts while gradients accumulate."""
     with ExitStack() as stack:
         for part in parts:
             stack.enter_context(optim.optim_context(part))

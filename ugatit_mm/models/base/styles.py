@@ -1,4 +1,4 @@
-"""Random styles that do not depend on what was drawn before."""
+"""Random styles that do not depend on earlier draws."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StyleChoice:
-    """The styles that pictures are translated in.
+    """The styles to translate pictures in.
 
     Attributes:
         seed: The k-th style of a picture is that of its name and ``seed + k - 1``.
-        count: Styles for each picture.
-        given: Styles for all pictures in place of those, by target: (count, *style_shape).
+        count: Number of styles for each picture.
+        given: Styles for all pictures instead, by target: (count, *style_shape).
     """
 
     seed: int = 0
@@ -29,10 +29,10 @@ class StyleChoice:
     def of(
         self, model: 'UnpairedTranslation', names: Sequence[str], target: str
     ) -> list[Tensor | None]:
-        """The ``count`` styles of pictures, each with a row for each picture.
+        """Return the ``count`` styles of pictures, each with a row for each picture.
 
         Args:
-            model: The translation model; one without styles has ``count`` times ``None``.
+            model: The translation model; without styles the result is ``count`` times ``None``.
             names: Of the pictures' files, without their folders.
             target: Letter of the domain to translate into.
         """
@@ -42,7 +42,7 @@ class StyleChoice:
 
 
 def named_noise(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Draw from N(0, 1), the same for a name on every machine, on the CPU."""
+    """Draw from N(0, 1) on the CPU; a name gives the same values on every machine."""
     digest = hashlib.sha256(name.encode('utf-8', 'surrogateescape')).digest()
     seed = int.from_bytes(digest[:7], 'big')
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

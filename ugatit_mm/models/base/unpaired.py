@@ -1,4 +1,4 @@
-"""The base of all translation models: two domains, pictures of both, no pairs."""
+"""Base class of all translation models: two domains, images of both, no pairs."""
 
 import copy
 import inspect
@@ -32,12 +32,12 @@ IMG_SIZE = 256
 
 
 class Translated(NamedTuple):
-    """What a model makes of pictures.
+    """A model's output for a batch of images.
 
     Attributes:
         image: In [-1, 1], (N, C, H, W).
-        heatmap: The model's attention, (N, 1, h, w), larger where it looks more; ``None`` where it
-            was not asked for, or there is none.
+        heatmap: The model's attention, (N, 1, h, w), larger where it looks more; ``None`` if it was
+            not asked for or the model has none.
     """
 
     image: Tensor
@@ -45,7 +45,7 @@ class Translated(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """A column of a sheet that is no image.
+    """A column of a sheet that is not an image.
 
     Attributes:
         heatmap: (1, h, w); ``None`` is left white.
@@ -55,13 +55,13 @@ class Attention(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """A drawing of what a model logs, for the report.
+    """A plot of a model's log, for the report.
 
     Attributes:
         draw: Takes a work dir, a file to write a PNG to, and the names of the domains; raises a
-            ValueError, or a FileNotFoundError, where nothing was logged.
-        alt: What it shows, in words.
-        about: How it is read.
+            ValueError or a FileNotFoundError if nothing was logged.
+        alt: Alternative text of the picture.
+        about: How to read it.
     """
 
     draw: Callable[[str | os.PathLike, IO[bytes], Mapping[str, str]], None]
@@ -70,92 +70,91 @@ class Plot(NamedTuple):
 
 
 class UnpairedTranslation(BaseTranslationModel):
-    """Unpaired translation between the domains ``A`` and ``B``; a model says the rest of itself.
+    """Unpaired translation between the domains ``A`` and ``B``; the base class of models.
 
     A model is a subclass with :meth:`iterate`, :meth:`translate` and the class attributes below,
     registered by :func:`translation_model`. Training, exact resume, evaluation, files of weights,
-    pictures, export and the page go by these only.
+    pictures, export and the page use only these.
 
-    Inside, images are in [-1, 1], of as many channels as the networks take; three are RGB, four
-    RGBA. What leaves through MMagic's entry points (``forward`` in test mode, ``val_step``,
-    ``test_step``) is BGR, or BGRA, which its inferencer and visualisers expect.
+    Inside, images are in [-1, 1], with as many channels as the networks take; three are RGB, four
+    RGBA. MMagic's entry points (``forward`` in test mode, ``val_step``, ``test_step``) return BGR
+    or BGRA, which its inferencer and visualisers expect.
 
     Args:
-        parts: The children of ``PARTS`` by name, each a ``ModuleDict``; one that is ``None`` is not
-            there, for inference only.
-        data_preprocessor: Config of the preprocessor, which must give RGB in [-1, 1];
-            :class:`TranslationPreprocessor` does, and is the default.
-        domains: Names of the domains for people, for example ``dict(A='selfie', B='anime')``.
-            Wherever a domain is asked for, the letter and the name both work.
-        default_domain: Target of a translation when none is named; the last of ``targets`` if not
-            given.
-        targets: Domains that it translates into, by letter; those of ``TARGETS`` if not given. With
-            fewer it does not train: weights of one direction only.
-        img_size: Side of the square, in pixels, that pictures are fitted to, or (height, width).
-        loss_config: Weights over ``LOSS_WEIGHTS``.
-        channels_last: Keep the features of the parts in ``CHANNELS_LAST`` in NHWC, which
-            convolutions of CPUs and of tensor cores take as they are. The weights are the same in
-            every format.
+        parts: The children of ``PARTS`` by name, each a ``ModuleDict``; ``None`` for a part that is
+            absent (inference only).
+        data_preprocessor: Config of the preprocessor, which must return RGB in [-1, 1]; by default
+            :class:`TranslationPreprocessor`.
+        domains: Readable names of the domains, for example ``dict(A='selfie', B='anime')``.
+            Wherever a domain is expected, the letter and the name both work.
+        default_domain: Target domain if a call names none; by default the last of ``targets``.
+        targets: Domains that it translates into, by letter; by default ``TARGETS``. With fewer, for
+            weights of one direction only, it cannot be trained.
+        img_size: Side, in pixels, of the square that pictures are resized to, or (height, width).
+        loss_config: Loss weights that override ``LOSS_WEIGHTS``.
+        channels_last: Keep the features of the parts in ``CHANNELS_LAST`` in NHWC, the native
+            layout of convolutions on CPUs and tensor cores. The weights are the same in every
+            format.
         compile: Arguments of ``torch.compile`` for the networks, ``{}`` for its defaults, ``None``
-            for no compiling. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
-            also a search for the fastest kernels. Meant for one size of images.
-        graph: Replay training steps as CUDA graphs where that can be, see :class:`StepGraphs`.
-        discriminator_steps: Updates of the discriminators for one of the generators.
+            for no compilation. ``mode='reduce-overhead'`` adds CUDA graphs, ``mode='max-autotune'``
+            also a search for the fastest kernels. Meant for images of one size.
+        graph: Replay training steps as CUDA graphs where possible, see :class:`StepGraphs`.
+        discriminator_steps: Discriminator updates per generator update.
         disc_init_steps: Iterations at the start that train only the discriminators.
-        frozen: Parts, and modules in them, that do not learn: ``'discriminators'``,
+        frozen: Parts, and modules in them, that are not trained: ``'discriminators'``,
             ``'generators.B'`` (or by the domain's name), ``'generators.A.encoder'``, as the weights
             are named in a checkpoint; a list, or a string with commas. Their weights and buffers
-            stay as they are, to the bit.
+            stay bit-identical.
 
     Raises:
-        ValueError: An unknown domain or loss weight, a size that no image has, a frozen part that
-            is not there, or no config of a network that translation needs.
+        ValueError: An unknown domain or loss weight, an invalid image size, a frozen part that does
+            not exist, or no config of a network that translation needs.
     """
 
     NAME: ClassVar[str]
-    """Begins the names of its configs; its name in MMagic's inferencer."""
+    """Prefix of its configs' names; its name in MMagic's inferencer."""
     ROW: ClassVar[str]
     """Its name in the paper's Table 3."""
     PARTS: ClassVar[dict[str, str]]
-    """Children whose weights make a checkpoint, and the field of the config that builds each."""
+    """Children whose weights a checkpoint holds, and the config field that builds each."""
     TRANSLATES: ClassVar[tuple[str, ...]] = ('generators',)
-    """The parts that translation needs; a slim file has only these."""
+    """The parts that translation needs; a slim file holds only these."""
     OPTIMIZED: ClassVar[dict[str, tuple[str, ...]]]
     """Name of each optimiser wrapper, and the parts, or modules in them, that it updates."""
     PACED: ClassVar[tuple[str, ...]] = ('generators',)
     """Optimisers that wait for ``discriminator_steps`` and ``disc_init_steps``."""
     PACE: ClassVar[str] = 'discriminators'
-    """The optimiser whose updates they are counted in."""
+    """The optimiser whose updates these are counted in."""
     CHANNELS_LAST: ClassVar[tuple[str, ...]] = ('generators',)
-    """Parts that gain by NHWC."""
+    """Parts that are faster in NHWC."""
     NETWORKS: ClassVar[dict[str, type]]
-    """Fields of the config that build networks, and the class of each."""
+    """Config fields that build networks, and the class of each."""
     FIELDS: ClassVar[tuple[str, ...]] = ('img_size',)
-    """Further fields that a file of weights says."""
+    """Further config fields that a file of weights records."""
     BOUNDS: ClassVar[dict[str, dict[str, int]]]
-    """Largest values of the networks' numbers that a file of weights may ask for."""
+    """Largest values of the networks' numeric fields that a file of weights may ask for."""
     LOSS_WEIGHTS: ClassVar[dict[str, float]]
     """Weights of the losses."""
     TARGETS: ClassVar[tuple[str, ...]] = DOMAINS
     """Domains that it can translate into."""
     STRIDE: ClassVar[int] = 4
-    """Height and width of the images are multiples of it."""
+    """Height and width of the images are multiples of this."""
     INTERPOLATION: ClassVar[str] = 'bilinear'
-    """Pillow's filter that fits pictures to ``img_size``, as the pipelines of its configs do."""
+    """Pillow's filter that resizes pictures to ``img_size``, as in the pipelines of its configs."""
     PICTURES: ClassVar[tuple[str, ...]] = DOMAINS
-    """What a batch of training has, under ``img_X`` for each X."""
+    """Images in a training batch, under ``img_X`` for each X."""
     BATCH_SIZE: ClassVar[int | None] = None
-    """Pictures of a domain in a batch, for a model that trains on that many only."""
+    """Images of a domain in a batch, for a model that trains with this batch size only."""
     ACCUMULATES: ClassVar[bool] = True
-    """Whether an update may gather the gradients of several batches."""
+    """Whether an update may accumulate the gradients of several batches."""
     EVEN_D_LOSS: float = 0.5
-    """A term of ``loss_gan_d_X`` of discriminators that toss a coin; 0 is perfect."""
+    """A term of ``loss_gan_d_X`` for discriminators at chance level; 0 is perfect."""
     SIGNS: ClassVar[dict[str, float]] = {}
     """Limits of :meth:`signs`, by name."""
     RATES: ClassVar[dict[str, float]] = {}
-    """Learning rate of the recipe, by optimiser; others are named in the tables."""
+    """Learning rate of the recipe, by optimiser; the tables name any other."""
     PLOTS: ClassVar[dict[str, 'Plot']] = {}
-    """What the report draws beside losses and sheets, by its title."""
+    """Further plots of the report, after losses and sheets, by title."""
 
     def __init__(
         self,
@@ -173,7 +172,7 @@ class UnpairedTranslation(BaseTranslationModel):
         disc_init_steps: int = 0,
         frozen: str | Sequence[str] | None = None,
     ) -> None:
-        # Not MMagic's, which builds one generator and one discriminator for each domain.
+        # Not MMagic's __init__, which builds one generator and one discriminator for each domain.
         preprocessor = data_preprocessor or {'type': 'TranslationPreprocessor'}
         BaseModel.__init__(self, MODELS.build(preprocessor))
         self.domain_names = domain_names(domains)
@@ -204,15 +203,15 @@ class UnpairedTranslation(BaseTranslationModel):
         self.register_state_dict_post_hook(_without_wrappers)
         self.graphs = StepGraphs() if graph else None
         self.kept: dict[str, Kept] = {}  # Step's, over accumulated batches
-        self.batches = 1  # that make an update, by the last step's optimisers
+        self.batches = 1  # per update, by the last step's optimisers
         self.chosen = StyleChoice()  # of validation and tests
 
     @classmethod
     def check_targets(cls, targets: Sequence[str] | None) -> list[str]:
-        """Return the letters of the domains to translate into; all that there are for ``None``.
+        """Return the letters of the domains to translate into; all of them for ``None``.
 
         Raises:
-            ValueError: One is unknown, or there is none.
+            ValueError: One is unknown, or the list is empty.
         """
         if targets is None:
             return list(cls.TARGETS)
@@ -224,7 +223,7 @@ class UnpairedTranslation(BaseTranslationModel):
     def build_networks(
         cls, cfg: dict | None, targets: Sequence[str] | None = None
     ) -> dict[str, nn.Module]:
-        """Build a network for each target from one config; ``None`` gives none."""
+        """Build a network for each target from one config; no networks for ``None``."""
         if cfg is None:
             return {}
         return {target: MODELS.build(cfg) for target in cls.check_targets(targets)}
@@ -232,14 +231,14 @@ class UnpairedTranslation(BaseTranslationModel):
     # ---------------------------------------------------------------- training
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> StepLog:
-        """One iteration, as :meth:`iterate` has it.
+        """Run one iteration, :meth:`iterate`.
 
         Args:
-            data: A batch as the data loader gives it, images under ``img_A`` and ``img_B``.
+            data: A batch of the data loader, images under ``img_A`` and ``img_B``.
             optim_wrapper: Wrappers by the names of ``OPTIMIZED``.
 
         Returns:
-            Loss terms and updates, a mapping that may wait for a GPU when it is looked at.
+            Loss terms and updates; reading this mapping may wait for a GPU.
         """
         inputs = self.data_preprocessor(data, True)['inputs']
         real = {key.removeprefix('img_'): images for key, images in inputs.items()}
@@ -253,46 +252,46 @@ class UnpairedTranslation(BaseTranslationModel):
         """The model's algorithm: its passes and updates, in its own order.
 
         Args:
-            step: What runs them.
+            step: Runs the passes and updates.
             real: Images by domain, in [-1, 1], (N, C, H, W).
         """
         raise TypeError(f'{type(self).__name__} does not train')
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the host draws for an iteration; :meth:`iterate` finds it in ``step.drawn``.
+        """Draw an iteration's random numbers on the host; :meth:`iterate` reads ``step.drawn``.
 
         Args:
-            real: As there.
+            real: As in :meth:`iterate`.
 
         Returns:
-            Tensors on the device of the images, of the same shapes at each iteration.
+            Tensors on the device of the images, with the same shapes at each iteration.
         """
         return {}
 
     @property
     def steady(self) -> bool:
-        """Whether an iteration does nothing on the host that depends on those before it."""
+        """Whether an iteration's work on the host does not depend on earlier iterations."""
         return True
 
     @property
     def update_begun(self) -> int:
-        """The iteration, from 0; where several make an update, its first: phases go by that."""
+        """The iteration, from 0; with accumulation the update's first one. Phases depend on it."""
         iteration = MessageHub.get_current_instance().get_info('iter') or 0
         return iteration // self.batches * self.batches
 
     @property
     def phase(self) -> Hashable:
-        """What the launches of an iteration depend on beside turns, shapes and loss weights."""
+        """What an iteration's launches depend on, apart from turns, shapes and loss weights."""
         return None
 
     def abandon(self) -> None:
-        """Forget what an iteration that broke off has begun on the host."""
+        """Discard the host state of an iteration that was interrupted."""
 
     def module_name(self, name: str) -> str:
-        """Return the name of a part, or of a module in one, as its weights have it.
+        """Return the name of a part, or of a module in one, as in the state dict.
 
         Args:
-            name: Such as ``'generators.B.encoder'``; the domain's name will do for its letter.
+            name: Such as ``'generators.B.encoder'``; the domain's name may replace its letter.
 
         Raises:
             ValueError: There is no such module.
@@ -317,25 +316,25 @@ class UnpairedTranslation(BaseTranslationModel):
         for name in self.frozen:
             part, _, inner = name.partition('.')
             module = unwrap(getattr(self, part))
-            # A slim copy lacks some.
+            # A slim copy lacks some networks.
             if module is not None and (not inner or inner.partition('.')[0] in module):
                 yield module.get_submodule(inner)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all but what is frozen, which does not move its buffers either."""
+        """Set the mode of all modules but the frozen ones, whose buffers must not change either."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
         return self
 
     def learns(self, name: str) -> bool:
-        """Whether an optimiser has anything that is not frozen."""
+        """Whether an optimiser has a parameter that is not frozen."""
         return any(p.requires_grad for module in self.optimized(name) for p in module.parameters())
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
         """Whether an optimiser's parts learn in this iteration (always, by default).
 
-        With gradient accumulation one update is several iterations.
+        With gradient accumulation one update spans several iterations.
         """
         if self.frozen and not self.learns(name):
             return False
@@ -350,11 +349,11 @@ class UnpairedTranslation(BaseTranslationModel):
 
     @property
     def weight_decay_scope(self) -> str:
-        """What weight decay takes where the config does not say it: ``'all'`` or ``'kernels'``."""
+        """Scope of weight decay if the config names none: ``'all'`` or ``'kernels'``."""
         return 'all'
 
     def check_trainable(self) -> None:
-        """Raise a ValueError if something that training needs is not there."""
+        """Raise a ValueError if something that training needs is missing."""
         missing = [field for part, field in self.PARTS.items() if getattr(self, part) is None]
         if missing:
             raise ValueError(f'training needs model.{missing[0]}, which the config does not have')
@@ -367,7 +366,7 @@ class UnpairedTranslation(BaseTranslationModel):
                 f'{self.in_channels} channels: leave mean and std out (127.5), or give one number '
                 'for each channel'
             )
-        # What is made of one domain is a source of the other, and what discriminators see.
+        # A translation of one domain is an input of the other generator and of a discriminator.
         first, last = (self.PARTS[self.TRANSLATES[place]] for place in (0, -1))
         counts = {
             f'model.{first}.in_channels': self.in_channels,
@@ -392,7 +391,7 @@ class UnpairedTranslation(BaseTranslationModel):
         Args:
             domain: Their letter, or another one of ``PICTURES``.
             shape: (C, H, W).
-            training: By all parts; else by those that translate.
+            training: Check all parts; else only those that translate.
         """
         channels, height, width = shape
         name = self.domain_names.get(domain, domain)
@@ -428,7 +427,7 @@ class UnpairedTranslation(BaseTranslationModel):
             )
 
     def part(self, name: str) -> nn.Module:
-        """A part, in its wrapper if it has one, or a module in it, such as ``'generators.A'``."""
+        """Return a part (in its wrapper, if any), or a module in it, such as ``'generators.A'``."""
         part, _, inner = name.partition('.')
         module = getattr(self, part)
         return unwrap(module).get_submodule(inner) if inner else module
@@ -442,20 +441,20 @@ class UnpairedTranslation(BaseTranslationModel):
         return [unwrap(module) for module in self.wrapped(name)]
 
     def training_state(self) -> Any:
-        """What this rank has of its own beside weights, for exact resume.
+        """This rank's own state other than weights, for exact resume.
 
         Returns:
-            Tensors on the CPU and plain data; ``None`` where there is nothing.
+            Tensors on the CPU and plain data; ``None`` if there is no such state.
         """
         return None
 
     def load_training_state(self, state: Any) -> None:
-        """Go on from what :meth:`training_state` returned."""
+        """Restore what :meth:`training_state` returned."""
 
     # ------------------------------------------------------------- translation
 
     def letter(self, domain: str) -> str:
-        """Return ``'A'`` or ``'B'`` for a letter or a name; capitals do not count.
+        """Return ``'A'`` or ``'B'`` for a letter or a name; case does not matter.
 
         Raises:
             ValueError: It is neither.
@@ -489,7 +488,7 @@ class UnpairedTranslation(BaseTranslationModel):
         return letter_of(self.domain_names, domain) in self._reachable_domains
 
     def get_other_domains(self, domain: str) -> list[str]:
-        """Return the letter of the other domain, in a list as MMagic has it."""
+        """Return the letter of the other domain, in a list as in MMagic."""
         return [other(self.letter(domain))]
 
     def direction(self, target_domain: str | None = None) -> str:
@@ -497,11 +496,11 @@ class UnpairedTranslation(BaseTranslationModel):
         return direction(self.domain_names, self.target(target_domain))
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
-        """The networks that a translation into a domain runs, by part."""
+        """Return the networks that a translation into a domain runs, by part."""
         return dict.fromkeys(self.TRANSLATES, (target,))
 
     def only(self, target: str) -> Self:
-        """Return this model with only what it needs to translate into one domain.
+        """Return this model with only the networks that translate into one domain.
 
         It shares the networks' weights with this one.
         """
@@ -525,61 +524,60 @@ class UnpairedTranslation(BaseTranslationModel):
 
     def _channels(self, part: str, name: str) -> int:
         network = next(iter(unwrap(getattr(self, part)).values()))
-        return getattr(network, name, 3)  # a network that does not say it takes RGB
+        return getattr(network, name, 3)  # a network without the attribute takes RGB
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether images of any multiple of ``STRIDE`` fit; else of ``img_size`` only."""
+        """Whether images of any multiple of ``STRIDE`` fit; else only those of ``img_size``."""
         return True
 
     @property
     def has_attention(self) -> bool:
-        """Whether :meth:`translate` can give a heatmap."""
+        """Whether :meth:`translate` can return a heatmap."""
         return False
 
     def translate(
         self, image: Tensor, target: str, *, heatmap: bool = False, style: Tensor | None = None
     ) -> Translated:
-        """Translate images: the one way from pictures of a domain to those of the other.
+        """Translate images into the other domain; every translation goes through here.
 
         Args:
             image: In [-1, 1], (N, C, H, W), of the other domain.
             target: Letter of a domain in :meth:`targets`.
-            heatmap: Give the attention too, where there is one.
-            style: As :meth:`styles` gives it; drawn at random where a model needs one.
+            heatmap: Return the attention too, if the model has one.
+            style: As :meth:`styles` returns it; drawn at random if a model needs one.
         """
         return Translated(unwrap(self.generators)[target](image))
 
     @property
     def style_shape(self) -> tuple[int, ...] | None:
-        """Shape of a style; ``None`` for a model whose translation has none."""
+        """Shape of a style; ``None`` for a model without styles."""
         return None
 
     def styles(self, names: Sequence[str], target: str, seed: int = 0) -> Tensor | None:
-        """Styles for pictures outside of training, the same for a name wherever it is translated.
+        """Return styles for pictures outside training; a name always gets the same style.
 
         Args:
             names: Of the pictures' files, without their folders.
             target: Letter of the domain to translate into.
-            seed: Of the draws: another one gives other styles.
+            seed: Of the draws; another seed gives other styles.
 
         Returns:
-            From N(0, 1), (N, *style_shape), on the CPU; ``None`` for a model whose translation has
-            no style.
+            From N(0, 1), (N, *style_shape), on the CPU; ``None`` for a model without styles.
         """
         if self.style_shape is None:
             return None
         return torch.stack([named_noise(f'{seed} {name}', self.style_shape) for name in names])
 
     def style_of(self, image: Tensor, target: str) -> Tensor:
-        """Read the style off pictures of the domain to translate into.
+        """Read the style from pictures of the domain to translate into.
 
         Args:
             image: In [-1, 1], (N, C, H, W), of the domain ``target``.
             target: Its letter.
 
         Returns:
-            A row for each picture, as :meth:`styles` has it.
+            A row for each picture, as :meth:`styles` returns it.
 
         Raises:
             ValueError: The model has no styles, or its weights cannot read them.
@@ -608,29 +606,29 @@ class UnpairedTranslation(BaseTranslationModel):
         """Translate for MMagic's inferencer.
 
         Args:
-            img: Images in [-1, 1], as the data preprocessor gives them.
+            img: Images in [-1, 1], as the data preprocessor returns them.
             target_domain: Letter or name; the default domain if not given.
             kwargs: For :meth:`translation`.
 
         Returns:
-            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU. MMagic's inferencer writes
-            three channels of any number: of one or two the first comes as grey, of more than three
-            the first three.
+            dict: ``source`` and ``target``, BGR in [-1, 1] on the CPU. MMagic's inferencer always
+                writes three channels: of one or two, the first as grey; of more than three, the
+                first three.
         """
         target = self.translation(img, target_domain, **kwargs)
         return {'source': _to_bgr(img), 'target': _to_bgr(target)}
 
     @torch.no_grad()
     def val_step(self, data: dict) -> list[DataSample]:
-        """Translate a batch in each direction that there is, without gradients.
+        """Translate a batch in each available direction, without gradients.
 
         Args:
-            data: A batch as the data loader gives it; of one domain or of both.
+            data: A batch of the data loader, of one domain or of both.
 
         Returns:
             A data sample for each pair, with the sources ``img_A``, ``img_B``, as the networks saw
-            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (C, H, W). In further
-            styles, where ``chosen`` asks for them, they are ``fake_A_2`` and so on. Its metainfo
+            them, and the translations ``fake_A``, ``fake_B``: BGR, uint8, (C, H, W). Further
+            styles, if ``chosen`` asks for them, are ``fake_A_2`` and so on. Its metainfo
             ``domains`` holds the names of the domains.
         """
         data = self.data_preprocessor(data, False)
@@ -657,18 +655,18 @@ class UnpairedTranslation(BaseTranslationModel):
         """As :meth:`val_step`."""
         return self.val_step(data)
 
-    # ---------------------------------------------------------- what is shown
+    # ---------------------------------------------------------- visualisation
 
     def columns(self, image: Tensor, target: str, styles: int = 3) -> dict[str, Tensor | Attention]:
-        """What a sheet shows of a picture, by the column's title.
+        """Return what a sheet shows of an image, by the column's title.
 
-        A model with styles has a column for each style, the same one for all pictures: ``style 1``
-        is the style of seed 0 and of no name, as in an exported file.
+        A model with styles has a column for each style, the same for all images: ``style 1`` is the
+        style of seed 0 and the empty name, as in an exported file.
 
         Args:
             image: In [-1, 1], (C, H, W), of the other domain.
             target: Letter of the domain to translate into.
-            styles: Styles that are shown.
+            styles: Number of styles to show.
 
         Returns:
             Images (C, H, W) in [-1, 1], and :class:`Attention`.
@@ -689,7 +687,7 @@ class UnpairedTranslation(BaseTranslationModel):
         return columns
 
     def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
-        """Translate an image, and show where the networks look meanwhile.
+        """Translate an image and return the attention of the networks.
 
         Args:
             image: In [-1, 1], (1, C, H, W), of the other domain.
@@ -704,34 +702,34 @@ class UnpairedTranslation(BaseTranslationModel):
     def signs(
         self, limits: Mapping[str, float], heatmaps: Mapping[str, Tensor | None]
     ) -> dict[tuple[str, str], str]:
-        """Signs of a collapse that this model only can show, for :class:`WatchHook`.
+        """Return signs of a collapse that are specific to this model, for :class:`WatchHook`.
 
         Args:
             limits: A number for each name of ``SIGNS``.
             heatmaps: Attention of a picture, by target.
 
         Returns:
-            Words by the sign's name and place.
+            A description by the sign's name and place.
         """
         return {}
 
     # ---------------------------------------------------------------- weights
 
     def init_weights(self) -> None:
-        """Draw the weights of all networks as their ``init`` fields say."""
+        """Initialise the weights of all networks by their ``init`` fields."""
         for network in self.networks():
             network.init_weights()
 
     def networks(self) -> list[Any]:
-        """The networks of all parts that are there."""
+        """The networks of all parts that are present."""
         parts = [getattr(self, name) for name in self.PARTS]
         return [net for part in parts if part is not None for net in unwrap(part).values()]
 
     @contextmanager
     def eager(self) -> Iterator[None]:
-        """Networks run as they are written in the block, where :meth:`compile` was asked for.
+        """Run the networks uncompiled within the block.
 
-        A compiled network would be compiled again for a batch of another size.
+        A batch of another size would recompile a compiled network.
         """
         compiled: list[tuple[nn.Module, Callable | None]] = [
             (network, network._compiled_call_impl) for network in self.networks()
@@ -746,7 +744,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read what networks weights need off the weights, as :meth:`networks_of` says it.
+        """Read from weights which networks they need, in the form of :meth:`networks_of`.
 
         Raises:
             ValueError: The weights do not show it.
@@ -755,7 +753,7 @@ class UnpairedTranslation(BaseTranslationModel):
 
     @classmethod
     def described(cls) -> tuple[str, ...]:
-        """The fields of a config that a file of weights says, beside ``type``."""
+        """Return the config fields that a file of weights records, apart from ``type``."""
         return ('domains', 'default_domain', 'targets', *cls.FIELDS, *cls.NETWORKS)
 
     @classmethod
@@ -766,8 +764,8 @@ class UnpairedTranslation(BaseTranslationModel):
             model: Plain data.
 
         Returns:
-            ``type``, names of the domains, ``FIELDS`` and the configs of ``NETWORKS`` without what
-            only tells how they are computed.
+            ``type``, names of the domains, ``FIELDS`` and the configs of ``NETWORKS`` without the
+            fields that only set how they are computed.
         """
         fields = cls.described()
         networks = {key: model[key] for key in fields if model.get(key) is not None}
@@ -777,22 +775,22 @@ class UnpairedTranslation(BaseTranslationModel):
 
     @classmethod
     def size_of(cls, model: Mapping[str, Any]) -> int | tuple[int, int]:
-        """What the model of a config fits pictures to: a square's side, or (height, width)."""
+        """Return a config's image size: the side of a square, or (height, width)."""
         return model.get('img_size', IMG_SIZE)
 
     @classmethod
     def lacks(cls, model: Mapping[str, Any]) -> str | None:
-        """What training needs beside pictures and does not find, and what to do; of a config."""
+        """Return what a config's training lacks, apart from pictures, and the remedy."""
         return None
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for what sets a config apart from the paper's, for the tables."""
+        """Return words for a config's differences from the paper's, for the tables."""
         return []
 
     @classmethod
     def loss_words(cls, model: Mapping[str, Any], always: Sequence[str] = ()) -> list[str]:
-        """Weights of losses that are not the usual ones, and those that are said always."""
+        """Return words for the loss weights that are not the default, and those in ``always``."""
         losses = cls.LOSS_WEIGHTS | dict(model.get('loss_config') or {})
         return [
             f'{name} loss {losses[name]:g}'
@@ -802,12 +800,12 @@ class UnpairedTranslation(BaseTranslationModel):
 
     @classmethod
     def ablation(cls, model: Mapping[str, Any]) -> str | None:
-        """Row of the paper's Table 1 that a config is, ``None`` for another one."""
+        """Return a config's row of the paper's Table 1, ``None`` if it has none."""
         return None
 
 
 def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: dict) -> None:
-    """Name the weights as without ranks: MMEngine loads such names into a wrapped model too."""
+    """Remove the wrappers' prefixes: MMEngine loads such names into a wrapped model too."""
     for key in list(state):
         for part in module.PARTS:
             wrapped = f'{prefix}{part}.module.'
@@ -816,16 +814,16 @@ def _without_wrappers(module: UnpairedTranslation, state: dict, prefix: str, _: 
 
 
 def fake_key(target: str, k: int) -> str:
-    """Where :meth:`UnpairedTranslation.val_step` has the translation in the k-th style."""
+    """Key of the k-th style's translation in :meth:`UnpairedTranslation.val_step`'s result."""
     return f'fake_{target}' if k == 1 else f'fake_{target}_{k}'
 
 
 def _to_bgr(images: Tensor) -> Tensor:
-    """What people are shown of images, BGR, on the CPU."""
+    """Return three channels to display, BGR, on the CPU."""
     colours = images[:, [0, 0, 0]] if images.size(1) < 3 else images[:, :3]
     return colours.flip(1).cpu()
 
 
 def _to_mmagic(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8 on the CPU, RGB to MMagic's BGR."""
+    """Convert images in [-1, 1] to uint8 on the CPU, RGB to MMagic's BGR."""
     return swap_colours(to_uint8(images)).cpu()

@@ -1,4 +1,4 @@
-"""Modules inside and outside of distributed wrappers, and a wrapper of our own."""
+"""Unwrapping of distributed wrappers, and our own wrapper."""
 
 from itertools import chain
 from typing import Any
@@ -14,14 +14,15 @@ from torch import nn
 
 @MODEL_WRAPPERS.register_module()
 class AveragedParallel(nn.Module):
-    """Ranks that train one model, whose steps average its gradients after each backward pass.
+    """Data-parallel wrapper of a model whose steps average the gradients after each backward pass.
 
-    For models that run a part several times in a step, or go backwards through a graph twice:
-    DistributedDataParallel, which averages while it goes backwards, takes one pass for each.
+    For models that run a part several times in a step, or run two backward passes through one
+    graph: DistributedDataParallel averages during the backward pass and allows one forward pass for
+    each.
 
     Args:
-        module: An :class:`UnpairedTranslation`; all ranks get the first one's weights and buffers.
-        device_ids: As MMEngine's wrappers have it; not used.
+        module: An :class:`UnpairedTranslation`; all ranks get the first rank's weights and buffers.
+        device_ids: As in MMEngine's wrappers; not used.
     """
 
     def __init__(self, module: nn.Module, device_ids: list[int] | None = None) -> None:
@@ -32,15 +33,15 @@ class AveragedParallel(nn.Module):
                 broadcast(tensor.data)
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> Any:
-        """The model's."""
+        """Call the model's method."""
         return self.module.train_step(data, optim_wrapper)
 
     def val_step(self, data: dict) -> list:
-        """The model's."""
+        """Call the model's method."""
         return self.module.val_step(data)
 
     def test_step(self, data: dict) -> list:
-        """The model's."""
+        """Call the model's method."""
         return self.module.test_step(data)
 
 

@@ -22,29 +22,29 @@ ADVERSARIAL = {'bce': 'entropy', 'lsgan': 'square'}  # kinds of the loss terms
 
 @translation_model
 class CartoonGAN(UnpairedTranslation):
-    """One generator, photographs to cartoons, that keeps what VGG19 sees in the photograph.
+    """One generator, photographs to cartoons, that preserves VGG19's features of the photograph.
 
-    Its discriminator tells cartoons from translations and from cartoons whose edges were smoothed,
-    ``img_B_smooth`` of a batch (:class:`SmoothEdges`). As znxlwm/pytorch-CartoonGAN trains it; what
-    the first author's program (FlyingGoblin/CartoonGAN) does differently are fields: 16 blocks,
-    ``padding='reflect'``, ``affine=True``, ``adversarial='lsgan'``, ``vgg.input='caffe'``. Not of
-    it: its pool of 50 batches, biases that are set to 0, VGG's pictures of 224 pixels, and the
+    Its discriminator separates cartoons from translations and from cartoons with smoothed edges,
+    ``img_B_smooth`` of a batch (:class:`SmoothEdges`). As znxlwm/pytorch-CartoonGAN trains it; the
+    differences of the first author's program (FlyingGoblin/CartoonGAN) are fields: 16 blocks,
+    ``padding='reflect'``, ``affine=True``, ``adversarial='lsgan'``, ``vgg.input='caffe'``. Not
+    implemented: its pool of 50 batches, biases that are set to 0, VGG's 224-pixel images, and the
     scale of its content gradient.
 
     Args:
         generator: Config of the generator.
         discriminator: Config of the discriminator, or ``None`` for inference only.
         vgg: Config of :class:`VGG19Features`, the content loss's features. Its weights are read
-            when training begins, and by nothing else.
+            only when training begins.
         adversarial: ``'bce'``, cross-entropy of logits, or ``'lsgan'``, least squares.
         init_iters: Iterations at the start that train only the generator, by the content loss: the
-            initialisation phase (section 3.3). Its Adam goes on with the moments of that.
-            ``disc_init_steps`` counts from the start of training as well.
-        loss_config: Weights ``gan``, ``content``; what is left out stays at 1, 10.
+            initialisation phase (section 3.3). Adam keeps its moments from that phase.
+            ``disc_init_steps`` also counts from the start of training.
+        loss_config: Weights ``gan``, ``content``; the defaults are 1, 10.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
-        ValueError: An unknown domain or loss weight, or another field that cannot be.
+        ValueError: An unknown domain or loss weight, or another invalid field.
     """
 
     NAME = 'cartoongan'
@@ -97,25 +97,25 @@ class CartoonGAN(UnpairedTranslation):
     # ---------------------------------------------------------------- training
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
-        """Translate, update the discriminator, update the generator; first the generator only."""
+        """Translate, update the discriminator, then the generator; at first only the generator."""
         fake = step.forward('generators', real['A'])
         step.update('discriminators', lambda: self.compute_d_loss(real, fake.detach()))
         judged = not self.phase
         step.update('generators', lambda: self.compute_g_loss(real['A'], fake, judged))
 
     def is_turn(self, name: str, optims: OptimWrapperDict) -> bool:
-        """Whether an optimiser's parts learn: in the first phase the generator only."""
+        """Whether an optimiser's parts learn: in the first phase only the generator."""
         if self.phase:
             return name == 'generators' and self.learns(name)
         return super().is_turn(name, optims)
 
     @property
     def phase(self) -> bool:
-        """Whether it is the first phase."""
+        """Whether this is the first phase."""
         return self.update_begun < self.init_iters
 
     def check_trainable(self) -> None:
-        """Raise a ValueError, or a WeightsError, if something that training needs is not there."""
+        """Raise a ValueError or a WeightsError if something that training needs is missing."""
         super().check_trainable()
         self.vgg.load()
 
@@ -125,8 +125,8 @@ class CartoonGAN(UnpairedTranslation):
         """The discriminator's loss: the sum of three means (section 3.2.1, eq. 3).
 
         Args:
-            real: Images by name, (N, C, H, W); ``B`` and ``B_smooth`` are seen.
-            fake: Translations, without gradient.
+            real: Images by name, (N, C, H, W); ``B`` and ``B_smooth`` are used.
+            fake: Translations, detached.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_B_real``, ``_fake``, ``_edge``, their sum
@@ -144,21 +144,21 @@ class CartoonGAN(UnpairedTranslation):
     def compute_g_loss(
         self, source: Tensor, fake: Tensor, judged: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The generator's loss: adversarial, and content (section 3.2, eq. 1 and 5).
+        """The generator's loss: adversarial and content (section 3.2, eq. 1 and 5).
 
         Args:
             source: Images of A, (N, C, H, W).
             fake: Their translations.
-            judged: By the discriminator, too; not in the first phase.
+            judged: Add the adversarial loss; not in the first phase.
 
         Returns:
-            The weighted total, and the terms ``loss_gan_g_B`` (where judged), ``loss_content_B``,
-            and the total ``loss_g``.
+            The weighted total, and the terms ``loss_gan_g_B`` (if judged), ``loss_content_B``, and
+            the total ``loss_g``.
         """
         losses = LossTerms()
         weights = {'loss_content_B': self.loss_config['content']}
         if judged:
-            # Not through the wrapper: nothing of D is to be averaged here.
+            # Not through the wrapper: no gradient of D is averaged here.
             (logit,) = unwrap(self.discriminators)(fake)
             losses.add('loss_gan_g_B', Mean(logit, ADVERSARIAL[self.adversarial], 1.0))
             weights['loss_gan_g_B'] = self.loss_config['gan']
@@ -172,10 +172,10 @@ class CartoonGAN(UnpairedTranslation):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the sizes of the networks off their weights; not the padding, which is zeros.
+        """Read the sizes of the networks from their weights; the padding is taken as zeros.
 
         Args:
-            state: Weights; those of the discriminator may be absent.
+            state: Weights; the discriminator may be absent.
         """
         first, flat, last = (
             state.get(f'generators.B.{name}.weight')
@@ -204,7 +204,7 @@ class CartoonGAN(UnpairedTranslation):
 
     @classmethod
     def lacks(cls, model: Mapping[str, Any]) -> str | None:
-        """VGG19's weights, where they are not there."""
+        """Return a message if VGG19's weights are missing."""
         weights = (model.get('vgg') or {}).get('weights')
         try:
             if weights != RANDOM:
@@ -215,7 +215,7 @@ class CartoonGAN(UnpairedTranslation):
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for the recipe that a config is, for the tables: the paper's row has none."""
+        """Return words for a config's recipe, for the tables: the paper's row names none."""
         generator, discriminator = model['generator'], model['discriminator']
         said = ["znxlwm's recipe"]
         if (widths := (generator['base_channels'], discriminator['base_channels'])) != (64, 32):

@@ -12,26 +12,27 @@ from ..layers.activation import IDENTITY, Activation
 from .cartoongan_generator import init_cartoongan
 
 SLOPE = 0.2
-# Of each convolution: its widths in and out, in units of the base's, its stride, and whether a norm
-# follows. The first takes the image, the last gives the logit.
+# For each convolution: input and output width in units of base_channels, stride, and whether a norm
+# follows. The first takes the image, the last returns the logit.
 PLAN = ((0, 1, 1, 0), (1, 2, 2, 0), (2, 4, 1, 1), (4, 4, 2, 0), (4, 8, 1, 1), (8, 8, 1, 1))
 
 
 @MODELS.register_module()
 class CartoonGANDiscriminator(BaseModule):
-    """Tell cartoons from translations, and from cartoons without clear edges, patch by patch.
+    """Separates cartoons from translations and from cartoons without clear edges, per patch.
 
-    As znxlwm/pytorch-CartoonGAN builds it, less its sigmoid, which is in the loss: 3x3 convolutions
-    with zero padding and a bias, leaky ReLUs of slope 0.2, instance norms after the third, the
-    fifth and the sixth. The weights have the official names, ``convs.0.weight`` and so on.
+    As znxlwm/pytorch-CartoonGAN builds it, without its sigmoid, which is in the loss: 3x3
+    convolutions with zero padding and a bias, leaky ReLUs of slope 0.2, instance norms after the
+    third, the fifth and the sixth. The weights have the official names, ``convs.0.weight`` and so
+    on.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution; the last ones have eight times as many.
-        affine: Learned scale and shift of the norms, as in the first author's program.
+        affine: Learn scale and shift of the norms, as in the first author's program.
 
     Raises:
-        ValueError: There is no channel.
+        ValueError: A number of channels is below 1.
     """
 
     def __init__(self, in_channels: int = 3, base_channels: int = 32, affine: bool = False) -> None:
@@ -46,17 +47,17 @@ class CartoonGANDiscriminator(BaseModule):
         self.convs = nn.Sequential(*layers, nn.Conv2d(8 * base_channels, 1, 3, padding=1))
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_cartoongan(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge images in [-1, 1], (N, in_channels, H, W).
+        """Classify images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            A logit for each patch, (N, 1, H / 4, W / 4); above 0 is a cartoon.
+            A logit for each patch, (N, 1, H / 4, W / 4); above 0 means cartoon.
 
         Raises:
-            ValueError: The images have other channels.
+            ValueError: The images have another number of channels.
         """
         check_channels(x, self.in_channels, 'discriminator')
         layers = list(self.convs)
@@ -73,10 +74,10 @@ class Discriminators(nn.ModuleDict):
     """The discriminator of B, as a part."""
 
     def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
-        """Judge several batches of one size, (N, C, H, W) each, as one.
+        """Classify several batches of one size, (N, C, H, W) each, in one pass.
 
         Returns:
-            The logits of each.
+            The logits of each batch.
         """
-        # The norms see one sample at a time.
+        # The norms work per sample.
         return self['B'](torch.cat(images)).chunk(len(images))

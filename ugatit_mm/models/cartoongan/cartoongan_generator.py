@@ -24,25 +24,26 @@ PADDINGS = ('zeros', 'reflect')
 
 @MODELS.register_module()
 class CartoonGANGenerator(BaseModule):
-    """Turn a photograph into a cartoon.
+    """Turns a photograph into a cartoon.
 
-    As znxlwm/pytorch-CartoonGAN builds it: each strided convolution, down or up, is followed by one
-    of stride 1 with nothing between; every convolution has a bias. Training and evaluation mode are
-    the same.
+    As znxlwm/pytorch-CartoonGAN builds it: each strided convolution, down or up, is followed
+    directly by one of stride 1; every convolution has a bias. Training and evaluation mode are the
+    same.
 
     Args:
         in_channels: Channels of the source image.
         out_channels: Channels of the result.
         base_channels: Channels of the first convolution; the blocks have four times as many.
-        num_blocks: Residual blocks; 8 by the paper, 16 in the first author's training program.
+        num_blocks: Number of residual blocks; 8 in the paper, 16 in the first author's training
+            program.
         padding: ``'zeros'``; or ``'reflect'`` in the first, the last and the residual convolutions,
             as in the first author's program.
-        affine: Learned scale and shift of the instance norms, likewise.
+        affine: Learn scale and shift of the instance norms, as in the first author's program.
         with_cp: Activation checkpointing: keep only the inputs of the layers and of the residual
-            blocks, and compute what is inside again in the backward pass.
+            blocks, and recompute the rest in the backward pass.
 
     Raises:
-        ValueError: There is no block, or no channel, or the padding is unknown.
+        ValueError: A number of blocks or channels is below 1, or the padding is unknown.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class CartoonGANGenerator(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_cartoongan(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ class CartoonGANGenerator(BaseModule):
             The images in [-1, 1], (N, out_channels, H, W).
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(x, self.in_channels, 'generator')
         check_quarters(x)
@@ -144,9 +145,9 @@ class Generators(nn.ModuleDict):
 
 
 def init_cartoongan(network: nn.Module) -> None:
-    """Draw the kernels from N(0, 0.02), biases 0.
+    """Initialise kernels from N(0, 0.02), biases with 0.
 
-    Scales of norms are drawn from U(0, 1), shifts 0: Torch's own start of 2018, which the first
+    Scales of norms come from U(0, 1), shifts are 0: PyTorch's default of 2018, which the first
     author's program keeps.
     """
     init_networks(network, 'normal')

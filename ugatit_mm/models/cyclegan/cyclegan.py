@@ -15,7 +15,7 @@ from .cyclegan_generator import CycleGANGenerator, Generated, GeneratorPair
 
 @translation_model
 class UnpairedCycleGAN(PooledTranslation):
-    """Two generators, two discriminators that see a history of translations, a cycle.
+    """Two generators, two discriminators that see earlier translations too, a cycle loss.
 
     As the official PyTorch program (junyanz/pytorch-CycleGAN-and-pix2pix) trains it. Its ``G_A`` is
     ``generators['B']`` here, its ``D_A`` is ``discriminators['B']``.
@@ -25,13 +25,13 @@ class UnpairedCycleGAN(PooledTranslation):
         discriminator: Config of the discriminators, or ``None`` for inference only.
         pool_size: Translations of earlier steps that :class:`ImagePool` keeps for each
             discriminator.
-        loss_config: Weights ``gan``, ``cycle``, ``identity``; what is left out stays at 1, 10, 5.
-            The official options say identity as a part of the cycle's weight, 0.5 of 10. Without
-            identity (0, the default of the official Torch program) its passes are not made.
+        loss_config: Weights ``gan``, ``cycle``, ``identity``; the defaults are 1, 10, 5. The
+            official options give identity as a fraction of the cycle's weight, 0.5 of 10. Without
+            identity (0, the default of the official Torch program) its passes are not run.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
-        ValueError: An unknown domain or loss weight, or a size that makes no pool.
+        ValueError: An unknown domain or loss weight, or a negative ``pool_size``.
     """
 
     NAME = 'cyclegan'
@@ -79,8 +79,8 @@ class UnpairedCycleGAN(PooledTranslation):
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
         """Translate, update the generators, update the discriminators.
 
-        The discriminators get the translations of before the generators' update, or older ones. If
-        an update is left out, the pools are what they were.
+        The discriminators get the translations from before the generators' update, or older ones.
+        If an update is skipped, the pools keep their images.
         """
         out = step.forward('generators', real, self.loss_config['identity'] != 0)
         step.update('generators', lambda: self.compute_g_loss(real, out))
@@ -93,7 +93,7 @@ class UnpairedCycleGAN(PooledTranslation):
     def pooled(
         self, out: dict[str, Generated], drawn: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """What the discriminators get for the translations, by domain, without gradient."""
+        """Return the discriminators' input in place of the translations, by domain, detached."""
         drawn = drawn or {}
         return {x: pool.query(out[x].fake, drawn.get(x)) for x, pool in self.pools.items()}
 
@@ -104,14 +104,14 @@ class UnpairedCycleGAN(PooledTranslation):
 
         Args:
             real: Images by domain, (N, C, H, W).
-            out: What the generators made of them.
+            out: Output of the generators for them.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X``, ``loss_cycle_X`` and
             ``loss_identity_X`` of the generator into X (the cycle of X ends in X), and the total
             ``loss_g``.
         """
-        # Not through the wrapper: nothing of D is to be averaged here.
+        # Not through the wrapper: no gradient of D is averaged here.
         discriminators = unwrap(self.discriminators)
         losses = LossTerms()
         weights: dict[str, float] = {}
@@ -136,7 +136,7 @@ class UnpairedCycleGAN(PooledTranslation):
 
         Args:
             real: Images by domain, (N, C, H, W).
-            fake: Translations by domain, without gradient.
+            fake: Translations by domain, detached.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X`` and the total ``loss_d``.
@@ -154,7 +154,7 @@ class UnpairedCycleGAN(PooledTranslation):
         return losses.compute()
 
     def keep_pools(self, taken: Tensor | bool = True) -> None:
-        """Make what the step did to the pools final where ``taken``, else take it back."""
+        """Commit the step's changes to the pools if ``taken``, else undo them."""
         for pool in self.pools.values():
             pool.keep(taken)
 
@@ -162,10 +162,10 @@ class UnpairedCycleGAN(PooledTranslation):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the sizes of the networks off their weights.
+        """Read the sizes of the networks from their weights.
 
         Args:
-            state: Weights; those of one generator or of the discriminators may be absent.
+            state: Weights; one generator or the discriminators may be absent.
         """
         targets = [x for x in DOMAINS if f'generators.{x}.encoder.0.conv.weight' in state]
         if not targets:
@@ -179,7 +179,7 @@ class UnpairedCycleGAN(PooledTranslation):
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for what sets a config apart from the official defaults, for the tables."""
+        """Return words for a config's differences from the official defaults, for the tables."""
         generator, discriminator = model['generator'], model['discriminator']
         said = []
         if (g := generator['base_channels'], d := discriminator['base_channels']) != (64, 64):
@@ -194,13 +194,13 @@ class UnpairedCycleGAN(PooledTranslation):
 
 
 def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:
-    """Fields of :class:`CycleGANGenerator`, whatever the shapes that no field asks for."""
+    """Return the fields of :class:`CycleGANGenerator`; shapes that no field sets are ignored."""
     prefix = f'generators.{domain}.'
     first, up, last = (
         state.get(f'{prefix}{name}.weight')
         for name in ('encoder.0.conv', 'decoder.0.conv', 'decoder.2')
     )
-    # A transposed kernel has its inputs first: U-GAT-IT's at this place has them second.
+    # A transposed kernel has its inputs first; U-GAT-IT's kernel at this place has them second.
     if (
         first is None
         or up is None
@@ -221,12 +221,12 @@ def _generator(state: Mapping[str, Tensor], domain: str) -> dict[str, int]:
 
 
 def _discriminator(state: Mapping[str, Tensor], domain: str) -> dict[str, int] | None:
-    """Fields of :class:`CycleGANDiscriminator`; ``None`` where there is none."""
+    """Return the fields of :class:`CycleGANDiscriminator`; ``None`` if it is absent."""
     prefix = f'discriminators.{domain}.model.'
     kernels = [state[key] for key in state if key.startswith(prefix) and state[key].dim() == 4]
     if not kernels:
         return None
-    # After the strided convolutions come two more.
+    # Two more convolutions follow the strided ones.
     first = state.get(f'{prefix}0.weight', kernels[0])
     return {
         'in_channels': first.size(1),

@@ -17,7 +17,7 @@ from ..layers.activation import Activation
 
 @MODELS.register_module()
 class CycleGANDiscriminator(BaseModule):
-    """Tell real images of a domain from translated ones, patch by patch.
+    """Classifies patches of images as real or translated.
 
     As the official PyTorch program builds it: 4x4 convolutions with zero padding and a bias,
     instance norms without scale and shift after all but the first and the last, leaky ReLUs of
@@ -27,11 +27,11 @@ class CycleGANDiscriminator(BaseModule):
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution, doubled at each further one, up to eight
             times.
-        num_layers: Convolutions of stride 2; two of stride 1 follow. 3 makes receptive fields of
-            70 pixels.
+        num_layers: Number of convolutions of stride 2; two of stride 1 follow. 3 gives receptive
+            fields of 70 pixels.
 
     Raises:
-        ValueError: There is no layer, or no channel.
+        ValueError: A number of layers or channels is below 1.
     """
 
     def __init__(self, in_channels: int = 3, base_channels: int = 64, num_layers: int = 3) -> None:
@@ -55,27 +55,27 @@ class CycleGANDiscriminator(BaseModule):
         self.model = nn.Sequential(*layers, conv(width, 1, 1))
 
     def fitting(self, side: int) -> dict[str, Any] | None:
-        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        """Return fields that take images of ``side`` pixels; ``None`` if no layer count does."""
         fit = [layers for layers in range(1, 17) if smallest(layers) <= side]
         return {'num_layers': fit[-1]} if fit else None
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 0.02); called by the runner before training."""
+        """Initialise kernels from N(0, 0.02); called by the runner before training."""
         init_networks(self, 'normal')
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge images in [-1, 1], (N, in_channels, H, W).
+        """Classify images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
             A logit for each patch, (N, 1, h, w), of 30x30 patches for 256x256 pixels and three
             layers; 1 is real, 0 is fake.
 
         Raises:
-            ValueError: The images have other channels, or are too small.
+            ValueError: The images have another number of channels, or are too small.
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
-        network: Any = self.model  # mypy knows its parts as any modules
+        network: Any = self.model  # mypy knows its parts as plain modules
         first, activation, *layers, last = network
         x = convolve(first, x, Activation(activation.negative_slope))
         for conv, norm, activation in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
@@ -85,24 +85,24 @@ class CycleGANDiscriminator(BaseModule):
 
 
 def smallest(num_layers: int) -> int:
-    """Side of the smallest images that so many strided convolutions take, in pixels."""
-    return 3 * 2**num_layers  # the two last convolutions lose a pixel each
+    """Side of the smallest images for ``num_layers`` strided convolutions, in pixels."""
+    return 3 * 2**num_layers  # the last two convolutions lose a pixel each
 
 
 class DiscriminatorPair(nn.ModuleDict):
-    """The discriminators by the domain that they judge."""
+    """The discriminators by domain."""
 
     def forward(
         self, real: dict[str, Tensor], fake: dict[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Judge the real and the translated images of each domain.
+        """Classify the real and the translated images of each domain.
 
         Args:
             real: Images by domain, (N, C, H, W).
             fake: Translations by domain, (N, C, H, W).
 
         Returns:
-            For each domain the logits of the real and of the translated images.
+            For each domain the logits of the real and the translated images.
         """
-        # The norms see one sample at a time, so both go as one batch.
+        # The norms work per sample, so both go as one batch.
         return {x: self[x](torch.cat([real[x], fake[x]])).chunk(2) for x in DOMAINS}

@@ -28,22 +28,22 @@ from ..layers import (
 
 @MODELS.register_module()
 class CycleGANGenerator(BaseModule):
-    """Translate an image into a domain.
+    """Translates images into a domain.
 
     As the official PyTorch program (junyanz/pytorch-CycleGAN-and-pix2pix) builds its
-    ``resnet_9blocks``: every convolution has a bias, every instance norm is without scale and
-    shift, there is no dropout. Training and evaluation mode are the same.
+    ``resnet_9blocks``: every convolution has a bias, instance norms have no scale and shift, there
+    is no dropout. Training and evaluation mode are the same.
 
     Args:
         in_channels: Channels of the source image.
         out_channels: Channels of the result.
         base_channels: Channels of the first convolution; the blocks have four times as many.
-        num_blocks: Residual blocks: 9 by the paper for 256 pixels, 6 for 128.
+        num_blocks: Number of residual blocks: in the paper 9 for 256 pixels, 6 for 128.
         with_cp: Activation checkpointing: keep only the inputs of residual blocks and of the steps
-            around them, and compute what is inside again in the backward pass.
+            around them, and recompute the rest in the backward pass.
 
     Raises:
-        ValueError: There is no block, or no channel.
+        ValueError: A number of blocks or channels is below 1.
     """
 
     def __init__(
@@ -71,7 +71,8 @@ class CycleGANGenerator(BaseModule):
         ) -> ConvNorm:
             return ConvNorm(conv, InstanceNorm(conv.out_channels), padding)
 
-        # Each layer reflects its result for the next; strided convolutions pad zeros themselves.
+        # Each layer reflection-pads its result for the next; strided convolutions zero-pad
+        # themselves.
         self.encoder = nn.Sequential(
             conv_norm(nn.Conv2d(in_channels, widths[0], 7)),
             conv_norm(nn.Conv2d(widths[0], widths[1], 3, stride=2, padding=1)),
@@ -93,7 +94,7 @@ class CycleGANGenerator(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 0.02); called by the runner before training."""
+        """Initialise kernels from N(0, 0.02); called by the runner before training."""
         init_networks(self, 'normal')
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class CycleGANGenerator(BaseModule):
             The images in [-1, 1], (N, out_channels, H, W).
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(x, self.in_channels, 'generator')
         check_quarters(x)
@@ -117,12 +118,12 @@ class CycleGANGenerator(BaseModule):
 
 
 class Generated(NamedTuple):
-    """What the generator into a domain X makes in a step.
+    """Output of the generator into a domain X in a step.
 
     Attributes:
         fake: Translation of the other domain's images, (N, C, H, W).
         cycle: Translation of the other domain's fakes, back into X.
-        identity: What it makes of X's own images; ``None`` where nobody asks.
+        identity: Translation of X's own images; ``None`` if not requested.
     """
 
     fake: Tensor
@@ -134,14 +135,14 @@ class GeneratorPair(nn.ModuleDict):
     """The generators by target domain: ``pair['B']`` translates A to B."""
 
     def forward(self, real: dict[str, Tensor], identity: bool) -> dict[str, Generated]:
-        """Translate, come back, and map each image into its own domain.
+        """Translate, translate back, and map each image into its own domain.
 
         Args:
             real: Images by domain, (N, C, H, W) each.
-            identity: Also make the passes of images that are in their target domain already.
+            identity: Also run the passes of images that are in their target domain already.
 
         Returns:
-            By target domain.
+            Outputs by target domain.
         """
         uses = {domain: uses_of(self[domain], 2) for domain in DOMAINS}
         fake: dict[str, Tensor] = {}
@@ -149,7 +150,7 @@ class GeneratorPair(nn.ModuleDict):
         for domain in DOMAINS:
             images = real[other(domain)]
             if identity:
-                # The norms see one sample at a time, so both inputs go as one batch.
+                # The norms work per sample, so both inputs go as one batch.
                 both = uses[domain][0](torch.cat([images, real[domain]]))
                 fake[domain], own[domain] = both.chunk(2)
             else:

@@ -21,21 +21,21 @@ from .drit_generator import DRITGenerator, Generators, features
 from .weights import networks_in
 
 SECOND_PASSES = ('stale', 'together')
-LAST_BATCHES = 2  # of an epoch, which update everything
+LAST_BATCHES = 2  # at the end of an epoch; these update everything
 
 
 class Made(NamedTuple):
-    """What an iteration makes of a pair of images, each by domain.
+    """Outputs of an iteration for a pair of images, each by domain.
 
     Attributes:
         content: Of the images, with noise, (1, C, h, w).
-        mean: Of the images' attributes, (1, S).
-        log_variance: Likewise; ``None`` where attributes are not drawn.
+        mean: Mean of the images' attributes, (1, S).
+        log_variance: Their log variance, (1, S); ``None`` if attributes are not drawn.
         fake: Translations into the domain, with the attribute of its image, (1, C, H, W).
-        recon: Its image again, of its own content and attribute.
+        recon: Reconstruction of its image from its own content and attribute.
         random: Translations into the domain with random attributes, one or two.
-        cycle: Its image again, of the content and the attribute of translations.
-        latent: Attribute that is read off the first of ``random``, (1, S).
+        cycle: Reconstruction of its image from the content and the attribute of translations.
+        latent: Attribute that is encoded from the first of ``random``, (1, S).
     """
 
     content: dict[str, Tensor]
@@ -50,40 +50,40 @@ class Made(NamedTuple):
 
 @translation_model
 class DRIT(UnpairedTranslation):
-    """A content that domains share, an attribute of each, and a discriminator of contents.
+    """A content that the domains share, an attribute of each, and a content discriminator.
 
-    As the official program (HsinYingLee/DRIT) trains it, its recipe for ECCV 2018. A batch has two
-    images of each domain: the first is translated, the second is only a real image for the
-    discriminators of random attributes. Two of three iterations train the content discriminator
-    only.
+    As the official program (HsinYingLee/DRIT) trains it, with its recipe for ECCV 2018. A batch has
+    two images of each domain: the first is translated, the second is only a real image for the
+    discriminators of random attributes. Two of three iterations train only the content
+    discriminator.
 
-    In an iteration that trains everything the second update of encoders and generators goes
-    backwards through activations of before the first, as the program does under PyTorch 0.4, which
-    let it: ``second_pass='stale'``. With ``'together'`` both gradients are taken before the first
-    update, which needs no such leniency; both then step one after the other.
+    In an iteration that trains everything the second update of encoders and generators runs its
+    backward pass through activations from before the first, as the program does under PyTorch 0.4,
+    which allowed it: ``second_pass='stale'``. With ``'together'`` both gradients are computed
+    before the first update; both optimisers then step one after the other.
 
     Args:
         encoder: Config of the content encoders.
-        generator: Config of the generators. Its widths and its ``concat``, whether attributes are
-            concatenated or go in feature-wise, are those of the encoders.
+        generator: Config of the generators. Its widths and ``concat`` (concatenated or feature-wise
+            attributes) equal those of the encoders.
         attribute_encoder: Config of the attribute encoders.
-        discriminator: Config of both kinds of discriminators of images, or ``None`` for inference
-            only.
-        content_discriminator: Config of the discriminator of contents, likewise.
-        d_iter: One of so many iterations trains more than the content discriminator.
-        epoch_images: Images of the larger training set; the last two iterations of an epoch train
-            everything. ``None``: no epochs.
+        discriminator: Config of both kinds of image discriminators, or ``None`` for inference only.
+        content_discriminator: Config of the content discriminator, or ``None`` as above.
+        d_iter: One in ``d_iter`` iterations trains more than the content discriminator.
+        epoch_images: Number of images of the larger training set; the last two iterations of an
+            epoch train everything. ``None``: no epochs.
         content_max_norm: Largest norm of the content discriminator's gradient; a larger one is
             scaled down.
         second_pass: See above.
-        loss_config: Weights over ``LOSS_WEIGHTS``. ``mode_seeking``, DRIT++'s regularisation, is
-            off in the recipe; the official code has it on, 1, since April 2019. It makes a second
-            translation of random attributes, which the discriminators see, too.
+        loss_config: Loss weights that override ``LOSS_WEIGHTS``. ``mode_seeking``, DRIT++'s
+            regularisation, is off in the recipe; in the official code it is on, 1, since April
+            2019. It adds a second translation with random attributes, which the discriminators see,
+            too.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
         ValueError: An unknown domain, loss weight or ``second_pass``, a count below 1, or networks
-            whose widths do not fit each other.
+            whose widths do not match.
     """
 
     NAME = 'drit'
@@ -202,7 +202,7 @@ class DRIT(UnpairedTranslation):
     def trains_all(self, iteration: int) -> bool:
         """Whether an iteration trains more than the content discriminator.
 
-        The official loader counts a last batch of one image, but the program leaves it out.
+        The official loader counts a last batch of one image, but the program skips it.
         """
         if self.epoch_images is None:
             return (iteration + 1) % self.d_iter == 0
@@ -226,20 +226,20 @@ class DRIT(UnpairedTranslation):
 
     @property
     def drawn_styles(self) -> list[str]:
-        """What is drawn of attributes in an iteration that trains everything, in its order."""
+        """Names of the attributes that a full iteration draws, in the order of the draws."""
         first, last = ['own_A', 'own_B'], ['fake_A', 'fake_B']
         random = ['random', 'random2'] if self.seeks_modes else ['random']
         return [*first, *random, *last] if self.concat else random
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise of the contents and attributes, from N(0, 1).
+        """Draw noise on the contents, and attributes, from N(0, 1).
 
         Returns:
-            ``noise`` of the contents of A and B, then of those of the translations into A and B,
-            (2 or 4, 1, C, h, w), and ``styles``, rows of ``drawn_styles``, (rows, 1, style_dim).
+            ``noise`` on the contents of A and B, then on those of the translations into A and B, (2
+            or 4, 1, C, h, w), and ``styles``, rows of ``drawn_styles``, (rows, 1, style_dim).
 
         Raises:
-            ValueError: The batch is not of two images.
+            ValueError: The batch does not have two images.
         """
         images = real['A']
         if any(len(each) != self.BATCH_SIZE for each in real.values()):
@@ -257,9 +257,9 @@ class DRIT(UnpairedTranslation):
         return drawn
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
-        """Translate; update the discriminators, that of contents, and the generators twice.
+        """Translate; update the discriminators, the content discriminator, the generators twice.
 
-        Other iterations encode the images and update the discriminator of contents only.
+        Other iterations encode the images and update only the content discriminator.
         """
         first = {domain: images[:1] for domain, images in real.items()}
         noise, whole = step.drawn['noise'], self.phase
@@ -284,7 +284,7 @@ class DRIT(UnpairedTranslation):
     def _update_generators(
         self, step: Step, real: dict[str, Tensor], made: Made, styles: dict[str, Tensor]
     ) -> None:
-        """Two losses, and an update for each: the attribute encoders learn of the first only."""
+        """Two losses, an update for each: the attribute encoders learn from the first only."""
         only = ('encoders', 'generators')
 
         def first() -> Loss:
@@ -315,7 +315,7 @@ class DRIT(UnpairedTranslation):
             step.update('generators', taken.pop, label='random', only=only)
 
     def make(self, real: dict[str, Tensor], noise: Tensor, styles: Mapping[str, Tensor]) -> Made:
-        """All translations of an iteration that trains everything.
+        """Compute all translations of an iteration that trains everything.
 
         Args:
             real: An image of each domain, (1, C, H, W).
@@ -340,7 +340,7 @@ class DRIT(UnpairedTranslation):
                 torch.cat([style[x], style[x], *drawn]),
             )
             fake[x], recon[x], *random[x] = made.chunk(2 + len(drawn))
-        # The content of the translation into A is that of B's image.
+        # The translation into A has the content of B's image.
         again = contents(encoders[1], fake)
         again = {other(x): again[x] + noise[2 + i] for i, x in enumerate(DOMAINS)}
         begun = self._features(generators[1], again)
@@ -367,24 +367,24 @@ class DRIT(UnpairedTranslation):
     def _features(
         generators: Mapping[str, Callable], content: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """What the generators begin with, by the domain of the contents."""
+        """Return the generators' input features, by the domain of the contents."""
         found = features(generators, torch.cat([content[x] for x in DOMAINS])).chunk(2)
         return dict(zip(DOMAINS, found, strict=True))
 
     # ------------------------------------------------------------------ losses
 
     def compute_d_loss(self, real: dict[str, Tensor], made: Made) -> Loss:
-        """Of the discriminators of both kinds: 1 for real images, 0 for made ones, at each scale.
+        """Loss of both kinds of image discriminators: targets 1 for real, 0 for fake, per scale.
 
         Args:
             real: Two images of each domain, (2, C, H, W): the first for the translations with an
                 encoded attribute, the second for those with random ones.
-            made: What was made of the first ones.
+            made: Output for the first ones.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X`` and ``loss_gan_d_random_X``, sums
-            over the scales, those of the former at each scale, ``loss_gan_d_X_0`` and so on, and
-            the total ``loss_d``.
+            over the scales, the former's terms at each scale, ``loss_gan_d_X_0`` and so on, and the
+            total ``loss_d``.
         """
         losses = LossTerms()
         weights: dict[str, float] = {}
@@ -405,10 +405,10 @@ class DRIT(UnpairedTranslation):
         return losses.compute()
 
     def compute_content_loss(self, content: dict[str, Tensor]) -> Loss:
-        """Of the discriminator of contents: 1 for those of B, 0 for those of A.
+        """Loss of the content discriminator: targets 1 for contents of B, 0 for those of A.
 
         Args:
-            content: By domain, with noise, (1, C, h, w); no gradient goes to them.
+            content: By domain, with noise, (1, C, h, w); detached.
 
         Returns:
             The weighted total, and the term ``loss_gan_d_content`` and the total
@@ -425,15 +425,15 @@ class DRIT(UnpairedTranslation):
         return losses.compute()
 
     def compute_g_loss(self, real: dict[str, Tensor], made: Made) -> Loss:
-        """Of the encoders and the generators: section 3, with the weights of the program.
+        """Loss of the encoders and generators: section 3, with the weights of the program.
 
         Args:
             real: An image of each domain, (1, C, H, W).
-            made: What was made of them.
+            made: Output for them.
 
         Returns:
             The weighted total, and by domain the terms ``loss_gan_g_X``, ``loss_content_X`` (the
-            content discriminator is to answer 0.5), ``loss_cycle_X``, ``loss_recon_X``,
+            content discriminator's target is 0.5), ``loss_cycle_X``, ``loss_recon_X``,
             ``loss_kl_X`` and ``loss_kl_content_X``, and the total ``loss_g``.
         """
         (judge,) = unwrap(self.content_discriminator).values()
@@ -459,11 +459,11 @@ class DRIT(UnpairedTranslation):
         return losses.compute()
 
     def compute_random_loss(self, made: Made, style: Tensor, style2: Tensor | None = None) -> Loss:
-        """Of the encoders and the generators, from the translations with random attributes.
+        """Loss of the encoders and generators from the translations with random attributes.
 
         Args:
-            made: What was made.
-            style: The first random attribute, (1, style_dim), of both directions.
+            made: Output of the iteration.
+            style: The first random attribute, (1, style_dim), for both directions.
             style2: The second one, for mode seeking (DRIT++, section 3.3).
 
         Returns:
@@ -492,7 +492,7 @@ class DRIT(UnpairedTranslation):
     # ------------------------------------------------------------- translation
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
-        """The networks that a translation into a domain runs, or that read its style, by part."""
+        """Return the networks that a translation into a domain runs, or that read its style."""
         shared = ('shared',) if self.concat else ()
         return {
             'encoders': (other(target), 'shared'),
@@ -503,12 +503,12 @@ class DRIT(UnpairedTranslation):
     def translate(
         self, image: Tensor, target: str, *, heatmap: bool = False, style: Tensor | None = None
     ) -> Translated:
-        """Translate images: their content without noise, with an attribute of the other domain.
+        """Translate images: their content without noise, with an attribute of the target domain.
 
         Args:
             image: In [-1, 1], (N, C, H, W), of the other domain.
             target: Letter of a domain in :meth:`targets`.
-            heatmap: There is none.
+            heatmap: Ignored; the model has no attention.
             style: Attributes, (N, style_dim); from N(0, 1) if not given.
         """
         if style is None:
@@ -520,13 +520,13 @@ class DRIT(UnpairedTranslation):
 
     @property
     def style_shape(self) -> tuple[int, ...]:
-        """An attribute."""
+        """Shape of an attribute."""
         return (self.style_dim,)
 
     def style_of(self, image: Tensor, target: str) -> Tensor:
-        """Read the attribute off pictures of the domain to translate into: its mean.
+        """Read the mean attribute from pictures of the domain to translate into.
 
-        The official test draws from the distribution that ``concat`` has around it.
+        With ``concat`` the official test draws from the distribution around it.
         """
         mean, _ = unwrap(self.attribute_encoders)[target](image)
         return mean
@@ -535,18 +535,18 @@ class DRIT(UnpairedTranslation):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the sizes of the networks off their weights.
+        """Read the sizes of the networks from their weights.
 
         Args:
-            state: Weights; those of one direction, or of what only trains, may be absent.
+            state: Weights; one direction, or the networks for training only, may be absent.
         """
         return {'type': cls.__name__, **networks_in(state)}
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for the tables: what the paper leaves open, and what is not the official default.
+        """Return words for the tables: what the paper leaves open, and non-default fields.
 
-        The paper does not say how attributes went in, nor whether modes were sought.
+        The paper names neither the way attributes enter the generator nor mode seeking.
         """
         generator, discriminator = model['generator'], model['discriminator']
         seeks = (model.get('loss_config') or {}).get('mode_seeking')
@@ -574,7 +574,7 @@ class DRIT(UnpairedTranslation):
 
 
 def _twice(part: nn.Module) -> list[dict[str, Callable]]:
-    """The networks of a part by name, for each of two uses."""
+    """Return the networks of a part by name, for each of two uses."""
     uses = {name: uses_of(network, 2) for name, network in unwrap(part).items()}
     return [{name: both[use] for name, both in uses.items()} for use in (0, 1)]
 
@@ -596,9 +596,9 @@ class _WithGradient(torch.autograd.Function):
 
 
 def with_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Take a loss's gradient now, and return the loss with only that for a backward pass.
+    """Compute a loss's gradient now; return the loss with that gradient for the backward pass.
 
-    The graph stays, and what happens to the parameters meanwhile does not matter.
+    The graph is retained, and the parameters may change before the backward pass.
     """
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     pairs = [
@@ -608,7 +608,7 @@ def with_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 def _sampled(distribution: tuple[Tensor, Tensor | None], noise: Tensor | None) -> Tensor:
-    """An attribute of a mean and a log variance; the mean where there is none."""
+    """Sample an attribute from mean and log variance; the mean without variance or noise."""
     mean, log_variance = distribution
     if log_variance is None or noise is None:
         return mean
@@ -616,7 +616,7 @@ def _sampled(distribution: tuple[Tensor, Tensor | None], noise: Tensor | None) -
 
 
 def _divergence(mean: Tensor, log_variance: Tensor | None) -> list[Mean]:
-    """Of attributes from N(0, 1): summed over their numbers; a mean of squares without variance."""
+    """KL divergence of attributes from N(0, 1), summed; mean square without a variance."""
     if log_variance is None:
         return [Mean(mean, 'square', 0.0)]
     half = 0.5 * mean.size(1)
@@ -625,14 +625,14 @@ def _divergence(mean: Tensor, log_variance: Tensor | None) -> list[Mean]:
 
 
 def _judged(judge: Any, *images: Tensor) -> list[tuple[Tensor, ...]]:
-    """Logits of each image, by scale; one pass, but where a pass moves a spectral norm."""
+    """Return each image's logits by scale; in one pass, unless a spectral norm counts passes."""
     if judge.spectral_norm:
         return list(zip(*map(judge, images), strict=True))
     return [logits.chunk(len(images)) for logits in judge(torch.cat(images))]
 
 
 def _check_scale(optim: Any) -> None:
-    """Raise a ValueError where a scale of the loss would not reach the second gradient."""
+    """Raise a ValueError if a loss scale would not reach the second gradient."""
     scaler = getattr(optim, 'loss_scaler', None)
     if scaler is not None and scaler.is_enabled():
         raise ValueError(

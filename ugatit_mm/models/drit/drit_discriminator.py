@@ -1,4 +1,4 @@
-"""Discriminators of DRIT: of pictures at several scales, and of contents (ECCV 2018, section 3)."""
+"""Discriminators of DRIT: of images at several scales, and of contents (ECCV 2018, section 3)."""
 
 import itertools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ FRAME = reflection(1)
 
 
 def _unit(conv: Any, x: Tensor, norm: str, padding: Padding) -> Tensor:
-    """Convolution, norm, leaky ReLU, and the padding of the next convolution."""
+    """Apply convolution, norm, leaky ReLU, and the padding of the next convolution."""
     if norm == 'none':
         return conv(x, LEAKY, padding)
     slope, out = LEAKY.slope, without_bias(conv, x)
@@ -37,26 +37,26 @@ def _unit(conv: Any, x: Tensor, norm: str, padding: Padding) -> Tensor:
 
 @MODELS.register_module()
 class DRITDiscriminator(BaseModule):
-    """Tell real images of a domain from made ones, patch by patch, at several scales.
+    """Classifies patches of images as real or fake at several scales.
 
-    Each scale has a network of its own: convolutions of stride 2 with leaky ReLUs of slope 0.01,
-    then one of 1x1. The official program of one scale (``--dis_scale 1``) has ``num_scales=1,
+    Each scale has its own network: convolutions of stride 2 with leaky ReLUs of slope 0.01, then a
+    1x1 convolution. The official program with one scale (``--dis_scale 1``) has ``num_scales=1,
     num_layers=6, kernel_size=3``.
 
     Args:
         in_channels: Channels of the images.
         base_channels: Channels of the first convolution, doubled at each further one.
-        num_scales: Networks; each sees the images at half the size of the one before it.
-        num_layers: Convolutions of stride 2.
-        kernel_size: Of these.
-        norm: ``'none'``, as the official program computes it whatever its ``--dis_norm`` says, for
-            its comparison of two words is never true; ``'in'``: instance norms after the
-            convolutions of stride 2, which it means.
-        spectral_norm: Divide each kernel by its largest singular value; each pass in training is a
+        num_scales: Number of networks; each sees the images at half the size of the one before it.
+        num_layers: Number of convolutions of stride 2.
+        kernel_size: Kernel size of these.
+        norm: ``'none'``, as the official program computes it whatever its ``--dis_norm`` says, as
+            its string comparison is never true; ``'in'``: instance norms after the convolutions of
+            stride 2, as it intends.
+        spectral_norm: Divide each kernel by its largest singular value; each training pass runs a
             power iteration.
 
     Raises:
-        ValueError: There is no scale, layer or channel, or the norm is unknown.
+        ValueError: A number of scales, layers or channels is below 1, or the norm is unknown.
     """
 
     def __init__(
@@ -104,28 +104,28 @@ class DRITDiscriminator(BaseModule):
             spectral_norm(conv)
 
     def fitting(self, side: int) -> dict[str, Any] | None:
-        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        """Return fields that take images of ``side`` pixels; ``None`` if no layer count does."""
         kinds = range(1, 17)
         fit = [n for n in kinds if _smallest(self.num_scales, n, self.kernel_size) <= side]
         return {'num_layers': fit[-1]} if fit else None
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Judge images in [-1, 1], (N, in_channels, H, W).
+        """Classify images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            A logit for each patch, (N, 1, h, w), of each scale; 1 is real, 0 is made.
+            A logit for each patch, (N, 1, h, w), of each scale; 1 is real, 0 is fake.
 
         Raises:
-            ValueError: The images have other channels, or are too small.
+            ValueError: The images have another number of channels, or are too small.
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
         logits = []
-        scales: Any = self.scales  # mypy knows its parts as any modules
+        scales: Any = self.scales  # mypy knows its parts as plain modules
         for scale, convs in enumerate(scales):
             if scale:
                 x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
@@ -142,9 +142,9 @@ def _judge(convs: Sequence[nn.Module], x: Tensor, norm: str) -> Tensor:
 
 
 def _smallest(num_scales: int, num_layers: int, kernel_size: int) -> int:
-    """Side of the smallest images that such networks take, in pixels, a multiple of 4."""
+    """Side of the smallest images that these networks take, in pixels, a multiple of 4."""
     side = 1
-    for _ in range(num_layers):  # a reflection takes two pixels
+    for _ in range(num_layers):  # reflection padding needs two pixels
         side = max(2, 2 * side + kernel_size - 4)
     for _ in range(num_scales - 1):
         side = 2 * side - 1
@@ -153,20 +153,21 @@ def _smallest(num_scales: int, num_layers: int, kernel_size: int) -> int:
 
 @MODELS.register_module()
 class DRITContentDiscriminator(BaseModule):
-    """Tell contents of domain B (1) from those of A (0).
+    """Classifies contents as from domain B (1) or A (0).
 
-    Convolutions of 7x7 and stride 2, padded by one pixel only, one of 4x4 without padding, one of
-    1x1. So, of three strided layers, it takes contents of 53 pixels or more, images of 212; it is
-    run on the crops of training only.
+    7x7 convolutions of stride 2, padded by one pixel only, a 4x4 one without padding, a 1x1 one.
+    With three strided layers it therefore takes contents of 53 pixels or more, images of 212; it
+    only sees training crops.
 
     Args:
-        base_channels: A quarter of the content's channels, as the encoders have it.
-        num_layers: Convolutions but for that of 1x1; the last is of 4x4, the others of stride 2.
-        norm: ``'none'``, as the official program computes it, which asks for instance norms and
-            gets none; ``'in'``: instance norms after the convolutions of stride 2.
+        base_channels: A quarter of the content's channels, as in the encoders.
+        num_layers: Number of convolutions without the 1x1 one; the last is 4x4, the others have
+            stride 2.
+        norm: ``'none'``, as in the official program, which requests instance norms but gets none;
+            ``'in'``: instance norms after the convolutions of stride 2.
 
     Raises:
-        ValueError: There is no layer or channel, or the norm is unknown.
+        ValueError: A number of layers or channels is below 1, or the norm is unknown.
     """
 
     def __init__(self, base_channels: int = 64, num_layers: int = 4, norm: str = 'none') -> None:
@@ -182,22 +183,22 @@ class DRITContentDiscriminator(BaseModule):
         self.convs += [PatchConv2d(channels, channels, 4), PatchConv2d(channels, 1, 1)]
 
     def fitting(self, side: int) -> dict[str, Any] | None:
-        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        """Return fields that take images of ``side`` pixels; ``None`` if no layer count does."""
         fit = [layers for layers in range(1, 17) if _smallest_of_contents(layers) <= side]
         return {'num_layers': fit[-1]} if fit else None
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge contents.
+        """Classify contents.
 
         Args:
-            x: (N, content_channels, h, w), of images of four times the size.
+            x: (N, content_channels, h, w), of images four times as large.
 
         Returns:
-            Logits, (N, 1, h', w'), 1x1 of crops of 216 pixels.
+            Logits, (N, 1, h', w'); 1x1 for crops of 216 pixels.
         """
         *units, square, last = self.convs
         x = pad(x, FRAME) if units else x
@@ -207,7 +208,7 @@ class DRITContentDiscriminator(BaseModule):
 
 
 def _smallest_of_contents(num_layers: int) -> int:
-    """Side of the smallest images, in pixels, whose contents such a network takes."""
+    """Side of the smallest images, in pixels, whose contents this network takes."""
     side = 4
     for _ in range(num_layers - 1):
         side = 2 * side + 3

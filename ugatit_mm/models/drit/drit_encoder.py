@@ -16,14 +16,14 @@ from ..layers import ConvNorm, InstanceNorm, average, convolve, linears, pad, re
 from ..layers.activation import Activation
 from .parts import LEAKY, RELU, SharedBlock, init_drit, residual_block
 
-BLOCKS = 3  # residual blocks of a domain
+BLOCKS = 3  # residual blocks per domain
 
 
 @MODELS.register_module()
 class DRITContentEncoder(BaseModule):
-    """Encode what two domains have in common: one domain's layers, before the shared block.
+    """Encodes the content, which both domains share: one domain's layers, before the shared block.
 
-    As the official program (HsinYingLee/DRIT) builds it: reflection padding, a bias everywhere,
+    As the official program (HsinYingLee/DRIT) builds it: reflection padding, biases in all layers,
     instance norms without scale and shift after all convolutions but the first.
 
     Args:
@@ -31,7 +31,7 @@ class DRITContentEncoder(BaseModule):
         base_channels: Channels of the first convolution; the content has four times as many.
 
     Raises:
-        ValueError: There is no channel.
+        ValueError: A number of channels is below 1.
     """
 
     def __init__(self, in_channels: int = 3, base_channels: int = 64) -> None:
@@ -53,7 +53,7 @@ class DRITContentEncoder(BaseModule):
         self.blocks = nn.Sequential(*(residual_block(4 * base_channels) for _ in range(BLOCKS)))
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class DRITContentEncoder(BaseModule):
             Features for the shared block, padded: (N, 4 * base_channels, H / 4 + 2, W / 4 + 2).
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(x, self.in_channels, 'encoder')
         check_quarters(x)
@@ -72,7 +72,7 @@ class DRITContentEncoder(BaseModule):
 
 
 class ContentEncoders(nn.ModuleDict):
-    """The content encoders by the domain that they encode, and the block that they share."""
+    """The content encoders by domain, and the block that they share."""
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         super().__init__(dict(networks))
@@ -84,10 +84,10 @@ class ContentEncoders(nn.ModuleDict):
 def contents(
     encoders: Mapping[str, Callable] | nn.ModuleDict, images: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Encode images of one domain or of both; the norms see one sample at a time.
+    """Encode images of one domain or of both; the norms work per sample.
 
     Args:
-        encoders: As :class:`ContentEncoders` has them.
+        encoders: As in :class:`ContentEncoders`.
         images: By domain, (N, C, H, W).
 
     Returns:
@@ -119,20 +119,20 @@ class _PooledBlock(nn.Module):
 
 @MODELS.register_module()
 class DRITAttributeEncoder(BaseModule):
-    """Encode what a picture of a domain has of its own: its attribute, a style.
+    """Encodes the attribute of an image, its style.
 
-    No norms. With ``concat`` it is BicycleGAN's residual encoder, whose two heads are the mean and
-    the log variance of a normal distribution; without, plain strided convolutions, whose result is
-    the attribute itself.
+    There are no norms. With ``concat`` it is BicycleGAN's residual encoder, whose two heads are the
+    mean and the log variance of a normal distribution; without, plain strided convolutions that
+    return the attribute itself.
 
     Args:
         in_channels: Channels of the images.
         base_channels: Channels of the first convolution; the last has four times as many.
-        style_dim: Numbers of an attribute.
-        concat: As the generators have it.
+        style_dim: Dimension of an attribute.
+        concat: As in the generators.
 
     Raises:
-        ValueError: There is no channel.
+        ValueError: A number of channels is below 1.
     """
 
     def __init__(
@@ -164,22 +164,22 @@ class DRITAttributeEncoder(BaseModule):
             self.last = nn.Conv2d(last, style_dim, 1)
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            Attributes, (N, style_dim); with ``concat`` their mean, and the log of their variance.
+            Attributes, (N, style_dim); with ``concat`` their mean and log variance.
 
         Raises:
-            ValueError: The images have other channels.
+            ValueError: The images have another number of channels.
         """
         check_channels(x, self.in_channels, 'attribute encoder')
         if not self.concat:
             x, last = pad(x, reflection(3)), len(self.convs) - 1
-            convs: Any = self.convs  # mypy knows its parts as any modules
+            convs: Any = self.convs  # mypy knows its parts as plain modules
             for index, conv in enumerate(convs):
                 x = convolve(conv, x, RELU, *([reflection(1)] if index < last else []))
             with torch.autocast(x.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Generators of DRIT: a content and an attribute to a picture (ECCV 2018, section 3)."""
+"""Generators of DRIT: from a content and an attribute to an image (ECCV 2018, section 3)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,18 +25,18 @@ from ..layers import (
 )
 from .parts import RELU, SharedBlock, beside, init_drit
 
-BLOCKS = {True: 3, False: 4}  # of a domain, with concatenation and without
+BLOCKS = {True: 3, False: 4}  # per domain, with concatenation and without
 
 
 class MisINBlock(nn.Module):
     """Residual block that mixes a style into normalised features, pixel by pixel, twice.
 
-    Neither scale nor shift is made of the style: it lies beside the features as constant planes,
-    and two convolutions of 1x1 mix them.
+    The style is not turned into scale and shift: it is concatenated to the features as constant
+    planes, and two 1x1 convolutions mix them.
 
     Args:
-        channels: Channels of the features and numbers of the style.
-        pad: Padding of the result, for the layer that follows.
+        channels: Channels of the features and dimension of the style.
+        pad: Padding of the result, for the next layer.
     """
 
     def __init__(self, channels: int, pad: Padding = ResBlock.padding) -> None:
@@ -63,22 +63,22 @@ class MisINBlock(nn.Module):
 
 @MODELS.register_module()
 class DRITGenerator(BaseModule):
-    """Make a picture of a domain of a content and an attribute.
+    """Generates an image of a domain from a content and an attribute.
 
-    With ``concat`` the attribute lies beside the features, as constant planes, at each stage, after
-    a residual block that both domains share; it changes colours more than shapes. Without
-    ("feature-wise") an MLP makes four styles of it, one for each :class:`MisINBlock`, and the
-    domains share nothing. Layer norms, with a scale and a shift for each channel, follow the
+    With ``concat`` the attribute is concatenated to the features, as constant planes, at each
+    stage, after a residual block that both domains share; it changes colours more than shapes.
+    Without ("feature-wise") an MLP turns it into four styles, one for each :class:`MisINBlock`, and
+    the domains share nothing. Layer norms, with a scale and a shift for each channel, follow the
     up-sampling convolutions.
 
     Args:
-        out_channels: Channels of the pictures.
-        base_channels: A quarter of the content's channels, as the encoders have it.
-        style_dim: Numbers of an attribute.
+        out_channels: Channels of the images.
+        base_channels: A quarter of the content's channels, as in the encoders.
+        style_dim: Dimension of an attribute.
         concat: See above.
 
     Raises:
-        ValueError: There is no channel.
+        ValueError: A number of channels is below 1.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DRITGenerator(BaseModule):
         self.style_dim = style_dim
         self.concat = concat
         self.content_channels = content = 4 * base_channels
-        more = style_dim if concat else 0  # channels beside the features
+        more = style_dim if concat else 0  # concatenated channels
         pads = (BLOCKS[concat] - 1) * [ResBlock.padding] + [NO_PADDING]
         if concat:
             width = content + more
@@ -117,14 +117,14 @@ class DRITGenerator(BaseModule):
         self.last = ImageConv2d(second + more, out_channels, 1)
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Make pictures.
+        """Generate images.
 
         Args:
-            x: What :func:`features` made of contents, (N, content_channels, h + 2, w + 2).
+            x: Output of :func:`features` for contents, (N, content_channels, h + 2, w + 2).
             style: Attributes, (N, style_dim).
 
         Returns:
@@ -144,8 +144,8 @@ class DRITGenerator(BaseModule):
         return self.last(beside(x, style))
 
     def _styles(self, style: Tensor) -> tuple[Tensor, ...]:
-        """A style of (N, content_channels) for each block."""
-        layers: Any = self.mlp  # mypy knows its parts as any modules
+        """Return a style, (N, content_channels), for each block."""
+        layers: Any = self.mlp  # mypy knows its parts as plain modules
         first, second, last = layers
         with torch.autocast(style.device.type, enabled=False):
             for layer in (first, second):
@@ -165,10 +165,10 @@ class Generators(nn.ModuleDict):
 
 
 def features(generators: Mapping[str, Callable] | nn.ModuleDict, content: Tensor) -> Tensor:
-    """What the generators of both domains begin with.
+    """Compute the features that the generators of both domains start from.
 
     Args:
-        generators: As :class:`Generators` has them.
+        generators: As in :class:`Generators`.
         content: (N, C, h, w).
 
     Returns:

@@ -1,4 +1,4 @@
-"""What DRIT's networks share: initial weights, their shared blocks, a style beside features."""
+"""Shared code of DRIT's networks: initialisation, shared blocks, concatenation of a style."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from ..layers import InstanceNorm, ResBlock, raw_weight
 from ..layers.activation import Activation
 from ..layers.padding import NO_PADDING, memory_format
 
-LEAKY = Activation(0.01)  # torch's own slope, which the official program leaves as it is
+LEAKY = Activation(0.01)  # torch's default slope, which the official program keeps
 RELU = Activation(0.0)
 
 
 def init_drit(module: nn.Module) -> None:
-    """Draw weights as the official program does under PyTorch 0.4.
+    """Initialise weights as the official program does under PyTorch 0.4.
 
     Kernels of convolutions, transposed or not, come from N(0, 0.02); all biases and the linear
-    layers from U(-1 / sqrt(n), 1 / sqrt(n)), n the inputs of a result. Scales and shifts of norms
-    stay at 1 and 0.
+    layers from U(-1 / sqrt(n), 1 / sqrt(n)), with n the fan-in. Scales and shifts of norms stay at
+    1 and 0.
     """
     for layer in module.modules():
         if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
@@ -34,7 +34,7 @@ def init_drit(module: nn.Module) -> None:
 
 
 def residual_block(channels: int) -> ResBlock:
-    """A residual block with instance norms, padded for another convolution of 3x3."""
+    """Return a residual block with instance norms, padded for another 3x3 convolution."""
     return ResBlock(channels, (InstanceNorm(channels), InstanceNorm(channels)), True)
 
 
@@ -43,7 +43,7 @@ class SharedBlock(ResBlock):
 
     Args:
         channels: Channels, in and out.
-        padded: Whether another convolution of 3x3 follows.
+        padded: Whether another 3x3 convolution follows.
     """
 
     def __init__(self, channels: int, padded: bool) -> None:
@@ -51,12 +51,12 @@ class SharedBlock(ResBlock):
         super().__init__(channels, norms, True, self.padding if padded else NO_PADDING)
 
     def init_weights(self) -> None:
-        """Draw the weights; called by the runner before training."""
+        """Initialise the weights; called by the runner before training."""
         init_drit(self)
 
 
 def beside(x: Tensor, style: Tensor) -> Tensor:
-    """Put a style beside features, constant over the map.
+    """Concatenate a style to features as constant planes.
 
     Args:
         x: Features, (N, C, H, W), padded or not.
@@ -67,6 +67,6 @@ def beside(x: Tensor, style: Tensor) -> Tensor:
     """
     planes = style.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
     if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-        # Of one memory format: torch would join maps of two in NCHW.
+        # In one memory format: torch would concatenate maps of two formats in NCHW.
         planes = planes.contiguous(memory_format=memory_format(x))
     return torch.cat([x, planes], 1)

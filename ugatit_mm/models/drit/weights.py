@@ -1,4 +1,4 @@
-"""What networks weights of DRIT need, read off their shapes."""
+"""Configs of DRIT's networks, read from the shapes of their weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,13 @@ from ...domains import DOMAINS, other
 
 
 def networks_in(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Configs of the networks by field, and ``targets`` where there is one only.
+    """Return the configs of the networks by field, and ``targets`` if there is only one.
 
     Args:
-        state: Weights; those of one direction, or of what only trains, may be absent.
+        state: Weights; one direction, or the networks for training only, may be absent.
 
     Raises:
-        ValueError: There is no generator of DRIT.
+        ValueError: DRIT's generator is missing.
     """
     targets = [x for x in DOMAINS if any(key.startswith(f'generators.{x}.') for key in state)]
     if not targets:
@@ -66,7 +66,7 @@ def _discriminator(state: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
 
 
 def _kernels(state: Mapping[str, Tensor], prefix: str) -> list[Tensor]:
-    """Kernels of convolutions, in the order of their layers."""
+    """Return the kernels of convolutions, in layer order."""
     found = [key for key in state if key.startswith(prefix) and state[key].dim() == 4]
     return [state[key] for key in found]
 

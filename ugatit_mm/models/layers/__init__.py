@@ -1,4 +1,4 @@
-"""Parts that the networks share and that ablations swap."""
+"""Layers that the networks share and that ablations swap."""
 
 from .adalin import LIN, AdaLIN, GroupNorm, InstanceNorm, clip_rho, instance_layer_norm
 from .blocks import ConvNorm, ResBlock, run_layers

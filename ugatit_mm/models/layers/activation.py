@@ -1,4 +1,4 @@
-"""Bias, activation and padding after a convolution, with one pass over its output each way."""
+"""Bias, activation and padding after a convolution, fused: one pass forward, one backward."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ __all__ = ['IDENTITY', 'TANH', 'Activation', 'bias_act', 'product_type', 'takes_
 
 
 def takes_bias(x: Tensor) -> bool:
-    """Whether a convolution of ``x`` is to leave its bias to :func:`bias_act`.
+    """Whether a convolution of ``x`` leaves its bias to :func:`bias_act`.
 
-    Where kernels run, torch's convolution adds a bias by a kernel of its own, and makes its
-    gradient by another. On a CPU it adds the bias in its own pass.
+    On a GPU, torch's convolution adds a bias in a separate kernel launch, and computes its gradient
+    in another. On a CPU the convolution adds the bias itself.
     """
     return BIAS_ACT.uses_kernel((x,))
 
 
 def product_type(x: Tensor) -> torch.dtype:
-    """Type that a convolution of ``x`` multiplies in: autocast's where that is on."""
+    """Dtype in which a convolution of ``x`` multiplies: autocast's if that is on."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
@@ -36,17 +36,17 @@ def bias_act(
 ) -> Tensor:
     """Add a bias, activate, pad.
 
-    Where kernels run, nothing but the result is kept for the backward pass, and that only where
-    there is an activation; the next convolution keeps it, too. Elsewhere it is torch's operators,
-    whose own gradients were as fast on a CPU as any other way.
+    Where kernels run, only the result is saved for the backward pass, and only if there is an
+    activation; the next convolution saves it, too. Elsewhere torch's operators run, whose own
+    gradients were as fast on a CPU as any other way.
 
     Args:
         x: A convolution's output, (N, C, H, W), in any memory format.
         bias: Its bias, (C).
         act: The activation.
-        padding: Of the next convolution.
-        dtype: Type of the result; that of ``x`` if not given.
-        form: Memory format of the result; that of ``x`` if not given.
+        padding: Padding of the next convolution.
+        dtype: Dtype of the result; by default that of ``x``.
+        form: Memory format of the result; by default that of ``x``.
 
     Returns:
         Tensor (N, C, H', W').
@@ -81,8 +81,8 @@ class BiasAct(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x`` and of ``bias``."""
-        (y,) = ctx.saved_tensors or (None,)  # one reading: a checkpoint allows no second
+        """Compute the gradients of ``x`` and ``bias``."""
+        (y,) = ctx.saved_tensors or (None,)  # read once: checkpointing allows no second read
         out, of_bias = BIAS_ACT_GRAD(grad, y, *ctx.args, ctx.needs_input_grad[1])
         return out, of_bias, None, None, None, None
 

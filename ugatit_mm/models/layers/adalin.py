@@ -18,25 +18,25 @@ def instance_layer_norm(
 
     With instance statistics (m_I, v_I) over H, W and layer statistics (m_L, v_L) over C, H, W,
     ``gamma * (rho * (x - m_I) / sqrt(v_I + eps) + (1 - rho) * (x - m_L) / sqrt(v_L + eps)) + beta``
-    is one affine map of ``x - m_I`` per channel, which is how it is computed. Statistics are taken
-    in float32 whatever the type of ``x``.
+    is one affine map of ``x - m_I`` per channel, and is computed as such. Statistics are computed
+    in float32 whatever the dtype of ``x``.
 
-    The bias of the convolution before the norm changes m_L and v_L only. Of an instance norm
-    (no rho) it changes nothing: its gradient is zeros, where the official programs compute
-    rounding noise. An optimizer sees the parameter as it does there.
+    The bias of the convolution before the norm changes only m_L and v_L. With an instance norm (no
+    rho) it has no effect: its gradient is zeros, where the official programs compute rounding
+    noise. The optimizer still sees the parameter, as in those programs.
 
     Args:
         x: Features without that bias, (N, C, H, W).
         factors: Bias, rho, gamma and beta.
-        norm: Options, the activation and the padding among them.
-        residual: Added to the padded result, of its shape.
+        norm: Options, including the activation and the padding.
+        residual: Added to the padded result; the same shape.
 
     Returns:
-        Tensor of the type of ``x``: (N, C, H, W), padded.
+        Tensor (N, C, H, W), padded, in the dtype of ``x``.
     """
     if torch.jit.is_tracing() or torch.compiler.is_exporting():
         return traced_instance_layer_norm(x, factors, norm, residual)
-    # A compiler takes the formula apart by itself.
+    # A compiler differentiates and fuses the plain formula itself.
     if torch.compiler.is_compiling():
         return plain_instance_layer_norm(x, factors, norm, residual)
     return InstanceLayerNorm.apply(x, *factors, residual, norm)
@@ -45,7 +45,7 @@ def instance_layer_norm(
 def plain_instance_layer_norm(
     x: Tensor, factors: Factors, norm: Norm, residual: Tensor | None = None
 ) -> Tensor:
-    """Compute :func:`instance_layer_norm` with torch's own gradients, the tests' reference."""
+    """Compute :func:`instance_layer_norm` with torch's own gradients; reference of the tests."""
     bias, rho, gamma, beta = (
         factor if factor is None else factor.reshape(-1, x.size(1), 1, 1) for factor in factors
     )
@@ -70,13 +70,13 @@ def traced_instance_layer_norm(
 ) -> Tensor:
     """Compute :func:`instance_layer_norm` for an exported file, in plain operators.
 
-    The layer's statistics follow from the channels', so that no sum runs over millions of numbers:
-    a runtime that adds them up one by one in float32 is off by 1e-5 and more.
+    The layer statistics are computed from the channel statistics, so that no sum runs over millions
+    of elements: a runtime that adds them sequentially in float32 is off by 1e-5 and more.
     """
     features = _wide(x)
     mean = features.mean((2, 3))
     centred = features - mean[:, :, None, None]
-    count = x.size(2) * x.size(3)  # stays a variable of the file
+    count = x.size(2) * x.size(3)  # stays dynamic in the file
     factors = Factors(*(factor if factor is None else _wide(factor) for factor in factors))
     numbers = numbers_of(mean, centred.square().mean((2, 3)), count, factors, norm)
     y = centred * numbers.scale[:, :, None, None] + numbers.shift[:, :, None, None]
@@ -84,7 +84,7 @@ def traced_instance_layer_norm(
 
 
 def finish(y: Tensor, norm: Norm, residual: Tensor | None) -> Tensor:
-    """What follows after a norm, in plain operators: activation, padding, residual."""
+    """Apply what follows a norm, in plain operators: activation, padding, residual."""
     if norm.slope != 1:
         y = y.relu() if norm.slope == 0 else F.leaky_relu(y, norm.slope)
     y = plain_pad(y, norm.padding)
@@ -96,7 +96,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 class _Rho(nn.Module):
-    """Holds rho, (1, C, 1, 1), the share of instance norm of each channel."""
+    """Holds rho, (1, C, 1, 1), the share of instance norm in each channel."""
 
     def __init__(
         self, num_features: int, eps: float, rho_init: float, unbiased: bool, learn_rho: bool
@@ -126,7 +126,7 @@ class AdaLIN(_Rho):
     Args:
         num_features: Channels C.
         eps: Added to the variances.
-        rho_init: Start of rho, in [0, 1].
+        rho_init: Initial value of rho, in [0, 1].
         rho_smoothing: Subtracted from rho before use, the result clipped to [0, 1].
         unbiased: Variance over n - 1 instead of n.
         learn_rho: ``False`` keeps rho at ``rho_init`` (with ``rho_init=1``: AdaIN).
@@ -160,7 +160,7 @@ class AdaLIN(_Rho):
         return instance_layer_norm(x, factors, norm, residual)
 
     def used_rho(self) -> Tensor:
-        """Return rho as the formula takes it, smoothed and clipped, (1, C, 1, 1)."""
+        """Return rho as used in the formula, smoothed and clipped, (1, C, 1, 1)."""
         return smoothed(self.rho, self.rho_smoothing)
 
 
@@ -171,7 +171,7 @@ class LIN(_Rho):
     Args:
         num_features: Channels C.
         eps: Added to the variances.
-        rho_init: Start of rho, in [0, 1]; both official programs start at 0 (layer norm).
+        rho_init: Initial value of rho, in [0, 1]; both official programs start at 0 (layer norm).
         unbiased: Variance over n - 1 instead of n.
         learn_rho: ``False`` keeps rho at ``rho_init``.
     """
@@ -196,12 +196,12 @@ class LIN(_Rho):
         pad: Padding = NO_PADDING,
         residual: Tensor | None = None,
     ) -> Tensor:
-        """Normalise ``x`` (N, C, H, W); all norms take what follows.
+        """Normalise ``x`` (N, C, H, W); all norms take these arguments.
 
         Args:
-            x: Features, without the bias of their convolution.
+            x: Features, without their convolution's bias.
             bias: That bias, (C,).
-            slope: Of the activation below 0: 1 none, 0 ReLU.
+            slope: Slope of the activation below 0: 1 is no activation, 0 is ReLU.
             pad: Padding of the result.
             residual: Added to the padded result.
         """
@@ -216,7 +216,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     Args:
         num_features: Channels C.
-        affine: Learned scale and shift.
+        affine: Learn scale and shift.
     """
 
     def __init__(self, num_features: int, affine: bool = False) -> None:
@@ -237,7 +237,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """``nn.GroupNorm``, an ablation, in torch's operators."""
+    """``nn.GroupNorm`` in torch's operators, for an ablation."""
 
     def forward(
         self,
@@ -254,9 +254,9 @@ class GroupNorm(nn.GroupNorm):
 
 @torch.no_grad()
 def clip_rho(module: nn.Module) -> None:
-    """Put rho of every :class:`AdaLIN` and :class:`LIN` inside ``module`` back into [0, 1].
+    """Clip rho of every :class:`AdaLIN` and :class:`LIN` in ``module`` to [0, 1], in place.
 
-    A frozen one stays as it is.
+    A frozen rho does not change.
     """
     rhos: list[Tensor] = [layer.rho for layer in module.modules() if isinstance(layer, _Rho)]
     rhos = [rho for rho in rhos if rho.requires_grad]

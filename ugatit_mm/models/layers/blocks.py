@@ -1,4 +1,4 @@
-"""Blocks of generators: convolution and norm, residual blocks, and how a row of them runs."""
+"""Blocks of generators: convolution and norm, residual blocks, and running a sequence of them."""
 
 from collections.abc import Iterable
 from itertools import repeat
@@ -15,9 +15,9 @@ class ConvNorm(nn.Module):
     """Convolution, norm, ReLU.
 
     Args:
-        conv: The convolution; its input comes with the padding that it does not add by itself.
+        conv: The convolution; its input includes any padding that it does not add itself.
         norm: The norm, which also adds the convolution's bias.
-        pad: Padding of the result, for the convolution that follows.
+        pad: Padding of the result, for the next convolution.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class ResBlock(nn.Module):
 
     Args:
         channels: Channels, in and out.
-        norms: Two norms; those that are :class:`AdaLIN` take gamma and beta of the MLP.
-        bias: Biases of the convolutions.
-        pad: Padding of the result, for the layer that follows.
-        zeros: The convolutions pad zeros themselves, and the input comes as it is.
-        relu: A ReLU after the sum.
+        norms: Two norms; :class:`AdaLIN` takes gamma and beta from the MLP.
+        bias: Whether the convolutions have biases.
+        pad: Padding of the result, for the next layer.
+        zeros: The convolutions zero-pad their input, which comes without padding.
+        relu: Apply ReLU after the sum.
     """
 
-    padding = reflection(1)  # of the convolutions, and so of the input
+    padding = reflection(1)  # of the convolutions, and therefore of the input
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, *style: Tensor) -> Tensor:
         """Map (N, C, H + 2, W + 2), padded by reflection, to (N, C, H, W) padded by ``pad``.
 
-        With ``zeros`` the input is (N, C, H, W).
-        ``style`` is gamma and beta of the first norm and those of the second, or nothing.
+        With ``zeros`` the input is (N, C, H, W). ``style`` is gamma and beta of the first norm and
+        of the second, or empty.
         """
         first, second = style[: len(style) // 2], style[len(style) // 2 :]
         out = without_bias(self.conv1, x)
@@ -92,14 +92,14 @@ def run_layers(
     *,
     with_cp: bool,
 ) -> Tensor:
-    """Apply layers one after the other.
+    """Apply layers in sequence.
 
     Args:
         layers: The layers.
         x: Features, (N, C, H, W).
         styles: Further inputs of each layer.
-        with_cp: Keep only the input of each layer, and compute what is inside again in the
-            backward pass.
+        with_cp: Activation checkpointing: keep only each layer's input, and recompute the rest in
+            the backward pass.
     """
     for layer, style in zip(layers, styles):
         if with_cp and torch.is_grad_enabled():

@@ -14,23 +14,23 @@ from .spectral_norm import raw_weight, spectral_norm
 
 
 class FoldedConv2d(nn.Conv2d):
-    """A convolution of which only the parameters are used: sums and products of its kernel."""
+    """A convolution that only holds parameters: sums and products of its kernel are used."""
 
 
 @MODELS.register_module()
 class CAM(nn.Module):
-    """Weight the channels by an auxiliary domain classifier and mix them by a 1x1 convolution.
+    """Weights the channels by an auxiliary domain classifier, and mixes them by a 1x1 convolution.
 
-    Average and max pooled features are classified; each classifier's weights multiply the
-    features, and the two results are mixed back to C channels. The TensorFlow program has one
-    classifier for both poolings and adds its bias to the channel weights; the PyTorch program has
-    two without bias.
+    Average and max pooled features are classified; each classifier's weights multiply the features,
+    and the two results are mixed back to C channels. The TensorFlow program has one classifier for
+    both poolings and adds its bias to the channel weights; the PyTorch program has two classifiers
+    without bias.
 
     Args:
         channels: Channels C.
-        activation: Follows the 1x1 convolution.
+        activation: Activation after the 1x1 convolution.
         shared: One classifier for both poolings.
-        bias: The classifiers have a bias, which is part of the channel weights too.
+        bias: The classifiers have a bias, which is also added to the channel weights.
         spectral: The classifiers are spectrally normalised (in discriminators).
         raw_weight: With ``spectral``, weight the channels by the un-normalised weight.
     """
@@ -60,16 +60,16 @@ class CAM(nn.Module):
         """Attend to ``x`` (N, C, H, W).
 
         Args:
-            x: Features, a cut-out of a padded map at will.
+            x: Features; may be a view into a padded map.
             pad: Padding of the next convolution.
-            heatmap: Give the heatmap.
+            heatmap: Return the heatmap.
 
         Returns:
             Features (N, C, H', W'), padded by ``pad``, CAM logits (N, 2) in the order average, max
             pooling, and the heatmap (N, 1, H, W), the sum of the features over channels (unbounded,
-            not scaled), ``None`` where it is not asked for.
+            not scaled), ``None`` if not requested.
         """
-        # One reading per classifier: a reading moves the vectors of the spectral norm.
+        # Read each weight once: a read updates the vectors of the spectral norm.
         weights = {name: getattr(self, name).weight for name in dict.fromkeys(self.classifiers)}
         fused = all(f.uses_kernel((x,)) for f in (CAM_HEAD, CAM_GRAD, CAM_GRAD_INPUT))
         mixed, cam_logit = (self._fused if fused else self._plain)(x, weights)
@@ -79,7 +79,7 @@ class CAM(nn.Module):
         return features, cam_logit, seen
 
     def _plain(self, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Output of the convolution with its bias, and the logits."""
+        """Return the output of the convolution with its bias, and the logits."""
         # The logits stay in float32 under autocast.
         with torch.autocast(x.device.type, enabled=False):
             pooled = (x.mean((2, 3)), x.amax((2, 3)))
@@ -95,7 +95,7 @@ class CAM(nn.Module):
         return F.conv2d(x, first + second, self.conv1x1.bias), torch.cat(logits, 1)
 
     def _fused(self, x: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """As :meth:`_plain`, by kernels, the bias left to what follows."""
+        """As :meth:`_plain`, by kernels; the caller adds the bias."""
         layers = [getattr(self, name) for name in dict.fromkeys(self.classifiers)]
         return Attend.apply(
             x,
@@ -111,7 +111,8 @@ class CAM(nn.Module):
 class Attend(torch.autograd.Function):
     """Poolings, logits, and the 1x1 convolution with the channels' weights in its kernel.
 
-    The gradient of ``x`` by the poolings is added to that by the convolution as both are written.
+    The gradients of ``x`` through the poolings and through the convolution are added as they are
+    written.
     """
 
     @staticmethod
@@ -121,13 +122,13 @@ class Attend(torch.autograd.Function):
         """Attend to ``x`` (N, C, H, W).
 
         Args:
-            ctx: Of autograd.
+            ctx: Autograd's context.
             x: Features.
-            kernel: (C, 2 C, 1, 1).
-            dtype: Type that the convolution multiplies in.
-            classifiers: One, or one for each pooling.
-            rest: Weights of the classifiers (1, C); weights of the channels, where they are others;
-                biases, where there are any.
+            kernel: Kernel of the convolution, (C, 2 C, 1, 1).
+            dtype: Dtype in which the convolution multiplies.
+            classifiers: Number of classifiers: 1, or 2, one for each pooling.
+            rest: Weights of the classifiers (1, C); weights of the channels, if they differ;
+                biases, if there are any.
 
         Returns:
             Output of the convolution, and the logits (N, 2).
@@ -142,7 +143,7 @@ class Attend(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x``, the kernel, and the ``rest``."""
+        """Compute the gradients of ``x``, the kernel, and ``rest``."""
         x, taken, kernel, mixed, pooled, *rest = ctx.saved_tensors
         weights, channels, biases = _sorted(rest, ctx.classifiers)
         of_x, of_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
@@ -166,7 +167,7 @@ class Attend(torch.autograd.Function):
 
 
 def _sorted(rest: tuple[Tensor, ...] | list[Tensor], count: int) -> tuple[Any, Any, Any]:
-    """Weights of the classifiers, of the channels (None if the same), biases (None if none)."""
+    """Split into classifier weights, channel weights (None if the same), biases (None if none)."""
     groups = [tuple(rest[i : i + count]) for i in range(0, len(rest), count)]
     weights, *more = [(group * 2)[:2] for group in groups]
     channels = next((group for group in more if group[0].dim() == 2), None)

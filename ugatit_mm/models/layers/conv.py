@@ -1,4 +1,4 @@
-"""Convolutions: without their bias, up-sampling, and for maps of few pixels."""
+"""Convolutions: without their bias, with up-sampling, and for small maps."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from .padding import NO_PADDING, Padding, repad
 
 
 def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """Convolve (N, C_in, H, W) and leave the bias to the norm that follows."""
+    """Convolve (N, C_in, H, W) and leave the bias to the next norm."""
     if isinstance(conv, (UpConv2d, SameConv2d, SameConvTranspose2d)):
         return conv.without_bias(x)
     padding: Any = conv.padding
@@ -31,27 +31,27 @@ def without_bias(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
 def convolve(
     conv: nn.Conv2d, x: Tensor, act: Activation = IDENTITY, padding: Padding = NO_PADDING
 ) -> Tensor:
-    """Convolve (N, C_in, H, W), with the bias, activate, and pad for the next convolution."""
+    """Convolve (N, C_in, H, W), add the bias, activate, and pad for the next convolution."""
     bias, later = (None, conv.bias) if takes_bias(x) else (conv.bias, None)
     return bias_act(F.conv2d(x, conv.weight, bias, conv.stride, conv.padding), later, act, padding)
 
 
 class ImageConv2d(nn.Conv2d):
-    """The last convolution of a generator, without padding, and tanh."""
+    """The last convolution of a generator, without padding, followed by tanh."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Make an image of (N, C_in, H, W)."""
+        """Map features (N, C_in, H, W) to an image."""
         return convolve(self, x, TANH)
 
 
 class UpConv2d(nn.Conv2d):
     """Nearest up-sampling to twice the size, then a 3x3 convolution with reflection padding.
 
-    Computed at the size before the up-sampling, exactly: of the three rows under the kernel two are
-    the same row of ``x``, so each of the four results around a pixel (even or odd row, even or odd
+    Computed exactly at the size before up-sampling: two of the three rows under the kernel are the
+    same row of ``x``, so each of the four results around a pixel (even or odd row, even or odd
     column) is a 2x2 convolution of ``x`` whose kernels are sums of the 3x3 one. That is 4 products
-    instead of 9. Reflection after the up-sampling repeats the border pixel before it, so the input
-    comes padded by :func:`replication`.
+    instead of 9. Reflection after up-sampling equals replication before it, so the input comes
+    padded by :func:`replication`.
 
     Args:
         in_channels: Channels of the features.
@@ -68,23 +68,23 @@ class UpConv2d(nn.Conv2d):
         return x if self.bias is None else x + self.bias[:, None, None]
 
     def without_bias(self, x: Tensor) -> Tensor:
-        """As :meth:`forward`, less the bias."""
+        """As :meth:`forward`, without the bias."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return _traced_interleave(F.conv2d(x, plain_quarters(self.weight, self.weight.dtype)))
         kernels = QuarterKernels.apply(self.weight, product_type(self.weight))
         return Interleave.apply(F.conv2d(x, kernels))
 
     def plain(self, x: Tensor) -> Tensor:
-        """As the official programs compute it, of (N, C_in, H, W); the tests' reference."""
+        """Convolve (N, C_in, H, W) as the official programs do; reference of the tests."""
         x = F.interpolate(x, scale_factor=2, mode='nearest')
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), self.weight, self.bias)
 
 
 class SameConv2d(nn.Conv2d):
-    """3x3, stride 2, padded as TensorFlow's ``SAME``: zeros after the map, none before it.
+    """3x3 convolution of stride 2, padded as TensorFlow's ``SAME``: zeros only after the map.
 
-    For even sides, which it halves. Convolved with two lines of zeros all round, whose first
-    results are left out: no padded copy of the map is written.
+    For even sizes, which it halves. It convolves with zero padding of 2 on all sides and drops the
+    first results: no padded copy of the map is written.
 
     Args:
         in_channels: Channels of the features.
@@ -101,13 +101,12 @@ class SameConv2d(nn.Conv2d):
         return with_bias(self, x)
 
     def without_bias(self, x: Tensor) -> Tensor:
-        """As :meth:`forward`, less the bias."""
+        """As :meth:`forward`, without the bias."""
         return repad(F.conv2d(x, self.weight, None, 2, 2), self.cut, NO_PADDING)
 
 
 class SameConvTranspose2d(nn.ConvTranspose2d):
-    """Transposed 3x3 convolution of stride 2, cut as TensorFlow's ``SAME``: the gradient of
-    :class:`SameConv2d`.
+    """Transposed 3x3 convolution of stride 2, ``SAME``: the gradient of :class:`SameConv2d`.
 
     Args:
         in_channels: Channels of the features.
@@ -124,7 +123,7 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         return with_bias(self, x)
 
     def without_bias(self, x: Tensor) -> Tensor:
-        """As :meth:`forward`, less the bias."""
+        """As :meth:`forward`, without the bias."""
         return repad(F.conv_transpose2d(x, self.weight, None, 2), self.cut, NO_PADDING)
 
 
@@ -139,14 +138,14 @@ class QuarterKernels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """Sum a 3x3 kernel up to four of 2x2, of type ``dtype``."""
+        """Sum a 3x3 kernel into four 2x2 kernels of type ``dtype``."""
         ctx.dtype = weight.dtype
         return quarter_kernels(weight, dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Add up what each weight is part of."""
+        """Add up the gradients of all sums that each weight is part of."""
         return quarter_gradients(grad, ctx.dtype), None
 
 
@@ -155,13 +154,13 @@ class Interleave(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, quarters: Tensor) -> Tensor:
-        """Take every map's window."""
+        """Copy every map's window into the result."""
         return interleaved(quarters)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """Give every map's window its gradient, 0 around it."""
+        """Copy the gradient into every map's window, with 0 around it."""
         return separated(grad)
 
 
@@ -177,18 +176,18 @@ def _traced_interleave(quarters: Tensor) -> Tensor:
 
 
 class PatchConv2d(nn.Conv2d):
-    """``nn.Conv2d`` without padding that multiplies matrices where a CPU gains by it.
+    """``nn.Conv2d`` without padding that uses a matrix product where that is faster on a CPU.
 
-    Where the kernel is larger than its input (deep layers of a discriminator: 33M weights, 121
-    pixels), a CPU's convolution spends its time on rearranging the kernel. The same sums as one
-    product of the kernel and the unfolded patches take half of the time.
+    If the kernel is larger than its input (deep layers of a discriminator: 33M weights, 121
+    pixels), a CPU's convolution spends its time on reordering the kernel. One product of the kernel
+    and the unfolded patches takes half the time.
     """
 
     def forward(
         self, x: Tensor, act: Activation = IDENTITY, padding: Padding = NO_PADDING
     ) -> Tensor:
         """Convolve (N, C_in, H, W), activate, and pad for the next convolution."""
-        weight = self.weight  # one reading: a parametrisation may move at each
+        weight = self.weight  # read once: a parametrisation may change at each read
         if takes_bias(x):
             out = F.conv2d(x, weight, None, self.stride)
             return bias_act(out, self.bias, act, padding)

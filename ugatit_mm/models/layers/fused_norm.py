@@ -1,7 +1,7 @@
 """Instance-layer normalisation with a hand-written backward pass.
 
-Nothing but ``x`` and a few (N, C) numbers are kept for it, not even the mask of the activation,
-which is computed again. The arithmetic is in :mod:`ugatit_mm.kernels.norm`.
+It saves only ``x`` and a few (N, C) tensors; the mask of the activation is recomputed. The
+arithmetic is in :mod:`ugatit_mm.kernels.norm`.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ class InstanceLayerNorm(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x``, the factors and the residual, which is added as it is."""
+        """Compute the gradients of ``x``, the factors and the residual."""
         x, *kept = ctx.saved_tensors
         count = len(Factors._fields)
         factors, numbers = Factors(*kept[:count]), Numbers(*kept[count:])

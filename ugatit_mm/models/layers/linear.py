@@ -1,4 +1,4 @@
-"""Linear layers of few rows; one whose uses in a step share one gradient of the weight."""
+"""Linear layers for few rows; one computes a single weight gradient for all uses in a step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +11,18 @@ from ...kernels import linear as kernels
 
 
 class JointLinear(nn.Linear):
-    """``nn.Linear`` that, under :func:`joint_gradients`, makes its weight's gradient once.
+    """``nn.Linear`` that, under :func:`joint_gradients`, computes its weight's gradient once.
 
-    Of few rows and a huge weight (the full variant: 268M numbers, three rows in a step) nearly all
-    time and memory of the backward pass is the weight's gradient, which autograd makes for each
-    use and adds up. The gradient of all uses is one product of their rows, ``sum g'x = G'X``:
-    each use hands its rows in, and the last one computes it.
+    With few rows and a huge weight (the full variant: 268M elements, three rows in a step) the
+    weight's gradient, which autograd computes for each use and adds up, takes nearly all time and
+    memory of the backward pass. The gradient of all uses is one product of their rows, ``sum g'x =
+    G'X``: each use stores its rows, and the last one computes it.
     """
 
     _uses: '_Uses | None' = None
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Map (N, in_features) of any type to (N, out_features), with ``relu`` through ReLU."""
+        """Map (N, in_features) of any dtype to (N, out_features); ``relu`` applies ReLU."""
         learns = torch.is_grad_enabled() and self.weight.requires_grad
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         uses = self._uses if learns and not traced else None
@@ -33,11 +33,11 @@ class JointLinear(nn.Linear):
 
 
 def linears(x: Tensor, *layers: nn.Linear, relu: bool = False) -> tuple[Tensor, ...]:
-    """Apply each of one or two layers to the same rows; one launch for few rows on a GPU.
+    """Apply one or two layers to the same rows; a single kernel launch for few rows on a GPU.
 
     Args:
         x: (N, in_features).
-        layers: What to apply.
+        layers: Layers to apply.
         relu: Apply ReLU to the results.
 
     Returns:
@@ -50,7 +50,7 @@ def linears(x: Tensor, *layers: nn.Linear, relu: bool = False) -> tuple[Tensor, 
 
 
 def average(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Average (N, C, H, W) over H and W in another type, (N, C)."""
+    """Average (N, C, H, W) over H and W in another dtype, (N, C)."""
     if dtype == torch.float32 and kernels.usable(x):
         return _Average.apply(x)
     return x.to(dtype).mean((2, 3))
@@ -58,12 +58,12 @@ def average(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextmanager
 def joint_gradients(module: nn.Module) -> Iterator[None]:
-    """Let each :class:`JointLinear` in ``module`` make one gradient for all its uses in the block.
+    """Each :class:`JointLinear` in ``module`` computes one gradient for all uses in the block.
 
-    The block makes them and runs one backward pass over them all.
+    The block contains the uses and one backward pass over all of them.
 
     Raises:
-        RuntimeError: In a backward pass over some of them alone.
+        RuntimeError: A backward pass covers only some of them.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, JointLinear)]
     for layer in layers:
@@ -76,14 +76,14 @@ def joint_gradients(module: nn.Module) -> Iterator[None]:
 
 
 class _Uses:
-    """Number of the uses without a backward pass yet, and the rows of those that had one."""
+    """Number of uses without a backward pass so far, and the rows of the other uses."""
 
     def __init__(self) -> None:
         self.open = 0
         self.rows: list[tuple[Tensor, Tensor]] = []
 
     def check(self) -> None:
-        """At the end of a backward pass: no use may wait for another."""
+        """Check at the end of a backward pass that no use waits for another."""
         if self.rows:
             raise RuntimeError(
                 f'{self.open} use(s) of a generator in this step are not part of the loss, and the '

@@ -11,12 +11,12 @@ EPS = 1e-5
 
 
 class AdaIN(nn.Module):
-    """Adaptive instance norm: scale and shift of each sample come from outside.
+    """Adaptive instance norm: the caller gives scale and shift of each sample.
 
-    The scale is used as it comes, without "1 +"; the variance is the population's.
+    The scale is used as given, without "1 +"; the variance is the population's.
 
     Args:
-        num_features: Channels C, for whoever counts what the norms take.
+        num_features: Channels C; the caller sums them to size the MLP's output.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -39,7 +39,7 @@ class AdaIN(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """The official MUNIT program's layer norm, which is neither torch's nor a group norm.
+    """The official MUNIT program's layer norm, which differs from torch's and from a group norm.
 
     Mean and standard deviation of a sample run over C, H and W; the deviation is unbiased (N - 1),
     and eps is added to it, not to the variance. The scale of each channel starts uniform in [0, 1],
@@ -59,7 +59,7 @@ class LayerNorm(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the scale."""
+        """Draw the scale from U(0, 1)."""
         nn.init.uniform_(self.gamma)
         nn.init.zeros_(self.beta)
 

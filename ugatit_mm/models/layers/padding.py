@@ -1,8 +1,8 @@
 """Padding by reflection or replication.
 
-The layers pass padded maps on: what normalises or activates a map writes it with the frame that
-the next convolution needs. Anything that works on each element commutes with that, so two padded
-maps are added as they are.
+The layers pass padded maps on: a norm or an activation writes its map with the padding that the
+next convolution needs. Element-wise operations commute with padding, so two padded maps are added
+directly.
 """
 
 from typing import Any
@@ -26,19 +26,19 @@ __all__ = [
 
 
 def pad(x: Tensor, padding: Padding) -> Tensor:
-    """Pad (N, C, H, W), keeping nothing for the backward pass.
+    """Pad (N, C, H, W), saving nothing for the backward pass.
 
-    torch's own padding keeps its input, of which it needs only the shape.
+    torch's own padding saves its input, although it needs only the shape.
 
     Args:
         x: Features.
-        padding: Lines on each side; fewer than the map has.
+        padding: Rows and columns to add on each side; fewer than the map has.
     """
     return repad(x, NO_PADDING, padding)
 
 
 def repad(x: Tensor, old: Padding, new: Padding) -> Tensor:
-    """Give a map that is padded by ``old`` the padding ``new``; see :func:`pad`."""
+    """Change a map's padding from ``old`` to ``new``; see :func:`pad`."""
     if old == new:
         return x
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -51,12 +51,12 @@ class Repad(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, old: Padding, new: Padding) -> Tensor:
-        """Pad ``x``; without a new padding it is a view."""
+        """Pad ``x``; without a new padding the result is a view."""
         ctx.paddings = (old, new)
         return repadded(x, old, new) if new else old.inside(x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Add the new frame to the places that it shows, and put zeros into the old one."""
+        """Add the new padding's gradient to its source pixels; that of the old padding is zero."""
         return repad_gradient(grad, *ctx.paddings), None, None

@@ -1,7 +1,7 @@
-"""Spectral normalisation as both official programs have it.
+"""Spectral normalisation as in both official programs.
 
-On a GPU the weights of a whole part are normalised at once, by :func:`prepared`; each layer then
-takes its own at the next reading. Everywhere else each layer normalises its weight as it is read.
+On a GPU :func:`prepared` normalises the weights of a whole part at once; each layer then gets its
+weight at the next read. Elsewhere each layer normalises its weight when it is read.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from .activation import product_type
 
 
 class SpectralNorm(nn.Module):
-    """Divide a weight by its largest singular value, tracked by power iteration.
+    """Divides a weight by its largest singular value, tracked by power iteration.
 
-    One iteration at each use in training mode, ``v <- W'u, u <- Wv`` and ``sigma = u'Wv`` with the
-    new vectors; none in evaluation mode. PyTorch's own parametrisation iterates in the other order
-    (u before v) and fifteen times at the start, so its numbers are not the official ones.
+    Each use in training mode runs one iteration, ``v <- W'u, u <- Wv`` and ``sigma = u'Wv`` with
+    the new vectors; evaluation mode runs none. PyTorch's own parametrisation iterates in the other
+    order (u before v) and fifteen times at the start, so its values differ from the official ones.
 
     Args:
         weight: The kernel, (C_out, ...), flattened to (C_out, -1).
-        eps: Smallest norm that the vectors are divided by.
+        eps: Lower bound of the norms that the vectors are divided by.
 
     Attributes:
-        prepared: The weight of the next use, where :func:`prepared` made it already.
+        prepared: The weight of the next use, if :func:`prepared` has computed it.
     """
 
     prepared: Tensor | None = None
@@ -54,7 +54,7 @@ class SpectralNorm(nn.Module):
             matrix = weight.flatten(1)
             if self.training:
                 with torch.no_grad():
-                    # New tensors, so that an earlier use in the same graph keeps its own.
+                    # New tensors, so that an earlier use in the same graph keeps its vectors.
                     v = F.normalize(matrix.t() @ self.u, dim=0, eps=self.eps)
                     u = F.normalize(matrix @ v, dim=0, eps=self.eps)
                     self.u.copy_(u)
@@ -67,8 +67,8 @@ class SpectralNorm(nn.Module):
 class Normalise(torch.autograd.Function):
     """``W / sigma`` with ``sigma = u'Wv``; the gradient is ``(G - <G, W> / sigma * uv') / sigma``.
 
-    Three passes over a kernel of up to 33M weights, and no copies of it; torch's own gradients of
-    the same take eight.
+    Three passes over a kernel of up to 33M weights, without copies; torch's own gradients take
+    eight.
     """
 
     @staticmethod
@@ -81,7 +81,7 @@ class Normalise(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient of ``weight``; ``u`` and ``v`` are constants."""
+        """Compute the gradient of ``weight``; ``u`` and ``v`` are constants."""
         weight, u, v, sigma = ctx.saved_tensors
         grad = grad.flatten(1)
         share = torch.dot(grad.flatten(), weight.flatten()) / sigma
@@ -89,7 +89,7 @@ class Normalise(torch.autograd.Function):
 
 
 class NormaliseAll(torch.autograd.Function):
-    """As :class:`Normalise`, power iterations included, for many weights at once."""
+    """As :class:`Normalise`, including power iterations, for many weights at once."""
 
     @staticmethod
     def forward(
@@ -101,17 +101,17 @@ class NormaliseAll(torch.autograd.Function):
         eps: float,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Divide each of ``weights`` by its sigma; move ``vectors`` (flat) if asked."""
+        """Divide each of ``weights`` by its sigma; update ``vectors`` (flat) if requested."""
         out, used, sigma = NORMALISE(vectors, weights, places, dtype, move, eps)
         ctx.places = places
         ctx.save_for_backward(used, sigma, *weights)
-        ctx.set_materialize_grads(False)  # a weight that was not used gets no gradient
+        ctx.set_materialize_grads(False)  # an unused weight gets no gradient
         return tuple(out)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients of the weights."""
+        """Compute the gradients of the weights."""
         used, sigma, *weights = ctx.saved_tensors
         out = NORMALISE_GRAD(used, grads, tuple(weights), ctx.places, sigma)
         return (None,) * 5 + tuple(out)
@@ -119,14 +119,14 @@ class NormaliseAll(torch.autograd.Function):
 
 @contextmanager
 def prepared(part: nn.Module) -> Iterator[None]:
-    """Make the next use of each spectral norm in ``part`` at once, before the block reads them.
+    """Compute the next normalised weights of all spectral norms in ``part`` at once.
 
-    A convolution's weight is of the type that it multiplies in under autocast, and in NHWC; that of
-    another layer stays in float32. Does nothing where kernels do not run, or where the weights were
-    prepared for a larger part already.
+    Under autocast a convolution's weight has the dtype in which it multiplies, and is in NHWC;
+    other layers' weights stay in float32. A no-op where kernels do not run, or if the weights were
+    already prepared for a larger part.
 
     Args:
-        part: A module; the block uses each of its layers once.
+        part: A module; the block reads each of its layers' weights once.
     """
     first = (next(part.parameters()),)
     if not (NORMALISE.uses_kernel(first) and NORMALISE_GRAD.uses_kernel(first)):
@@ -178,14 +178,14 @@ def _can_be_prepared(norms: list[SpectralNorm], weights: list[nn.Parameter]) -> 
 
 
 def join_vectors(part: nn.Module) -> Tensor | None:
-    """Let u and v of all spectral norms in ``part`` lie in one memory, and return it.
+    """Move u and v of all spectral norms in ``part`` into one flat tensor, and return it.
 
-    They stay buffers of their own, with their names and shapes; so one copy of what is returned
-    keeps them all, and one copy back restores them.
+    They stay separate buffers with their names and shapes, as views; so one copy of the result
+    saves them all, and one copy back restores them.
 
     Returns:
-        A flat tensor of all of them, and of those of a larger part that were joined before;
-        ``None`` where there is no spectral norm.
+        A flat tensor of all of them, including those of a larger part that were joined before;
+        ``None`` if there is no spectral norm.
     """
     norms = [module for module in part.modules() if isinstance(module, SpectralNorm)]
     buffers = [vector for norm in norms for vector in (norm.u, norm.v)]
@@ -194,14 +194,14 @@ def join_vectors(part: nn.Module) -> Tensor | None:
     if len({buffer.untyped_storage().data_ptr() for buffer in buffers}) > 1:
         joined = torch.cat(buffers).split([buffer.numel() for buffer in buffers])
         for buffer, place in zip(buffers, joined, strict=True):
-            buffer.data = place  # the same tensor object: others may hold it
+            buffer.data = place  # the same tensor object: others may refer to it
     first = buffers[0]
     count = first.untyped_storage().nbytes() // first.element_size()
     return first.as_strided((count,), (1,), 0)
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:
-    """Give ``layer.weight`` a :class:`SpectralNorm`; each reading of it is one use."""
+    """Register a :class:`SpectralNorm` on ``layer.weight``; each read of it is one use."""
     parametrize.register_parametrization(
         layer, 'weight', SpectralNorm(layer.get_parameter('weight'))
     )

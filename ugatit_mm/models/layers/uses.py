@@ -1,8 +1,8 @@
-"""A network that a step uses several times: its weights are cast, and their gradients added, once.
+"""Casts weights and adds gradients once for a network that a step uses several times.
 
 Under autocast each convolution casts its kernel, and autograd adds up the gradients of each weight
-for each further use: a launch or more for each of the hundred weights of a generator. Here each use
-gets weights of its own from one function, whose backward pass adds up all gradients at once.
+for each further use: a kernel launch or more for each of a generator's hundred weights. Here each
+use gets its own weights from one function, whose backward pass adds up all gradients at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,22 +20,22 @@ from .linear import JointLinear
 
 
 def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
-    """Return a network ``count`` times, to be called once each.
+    """Return ``count`` callables of a network, each to be called once.
 
     Args:
-        network: Called under the autocast of this call; all uses run in one graph.
-        count: Uses.
+        network: Called under the autocast state of this call; all uses run in one graph.
+        count: Number of uses.
     """
     weights: dict[str, Tensor] = {
         name: weight
         for name, weight in network.named_parameters()
         if weight.requires_grad and torch.is_grad_enabled()
     }
-    # This one adds up its gradients by itself.
+    # JointLinear adds up its weight's gradients itself.
     for name, layer in network.named_modules():
         if isinstance(layer, JointLinear):
             weights.pop(f'{name}.weight', None)
-    # Ranks send gradients while the backward pass goes on: they must come one by one.
+    # Ranks send gradients during the backward pass: these must arrive one by one.
     if not weights or get_world_size() > 1 or torch.compiler.is_compiling():
         return [network] * count
     given = Uses.apply(count, _types(network, weights), *weights.values())
@@ -49,11 +49,11 @@ def uses_of(network: nn.Module, count: int) -> list[Callable[..., Any]]:
 
 
 def _types(network: nn.Module, weights: dict[str, Tensor]) -> list[torch.dtype]:
-    """The type that each weight is used in."""
+    """Return the dtype in which each weight is used."""
     kernels = {
         f'{name}.weight'
         for name, layer in network.named_modules()
-        # The kernels of the others are made of sums and products first, in float32.
+        # Other layers first compute sums and products of their kernels, in float32.
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
         and not isinstance(layer, (FoldedConv2d, UpConv2d))
     }
@@ -64,8 +64,8 @@ def shared(tensors: Sequence[Tensor], count: int) -> list[tuple[Tensor, ...]]:
     """Return small tensors of one shape ``count`` times, their gradients added up at once.
 
     Args:
-        tensors: Of one shape and type.
-        count: Uses, each with all tensors.
+        tensors: Of one shape and dtype.
+        count: Number of uses, each with all tensors.
     """
     if not tensors or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return [tuple(tensors)] * count
@@ -91,7 +91,7 @@ class Shared(torch.autograd.Function):
 
 
 class Uses(torch.autograd.Function):
-    """Hand weights out, and take their gradients back; see :func:`uses_of`."""
+    """Distributes weights and collects their gradients; see :func:`uses_of`."""
 
     @staticmethod
     def forward(
@@ -112,7 +112,7 @@ class Uses(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Add up the gradients of all uses, in the weights' types."""
+        """Add up the gradients of all uses, in the weights' dtypes."""
         size = len(ctx.likes)
         total: dict[int, Tensor] = {}
         for use in range(ctx.count):

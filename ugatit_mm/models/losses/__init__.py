@@ -1,4 +1,4 @@
-"""Losses: public ones, and all terms of an update as one operation."""
+"""Losses: the public ones, and all terms of an update as one operation."""
 
 from .cam_loss import CAMLoss, cam_means
 from .lsgan_loss import lsgan_loss

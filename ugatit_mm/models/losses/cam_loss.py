@@ -11,10 +11,10 @@ from .terms import Mean
 class CAMLoss(nn.Module):
     """Binary cross-entropy of the generator's domain classifier.
 
-    The classifier of the generator into a domain answers 1 for images of the source domain, which
-    it must change, and 0 for images that are in the target domain already. (The discriminators'
-    CAM loss is the least-squares loss of their logits; the logarithm in the paper's text is a
-    slip, by its author's word.)
+    The classifier of the generator into a domain has target 1 for images of the source domain,
+    which it must change, and 0 for images that are already in the target domain. (The
+    discriminators' CAM loss is the least-squares loss of their logits; according to the author, the
+    logarithm in the paper's text is a mistake.)
 
     Args:
         loss_weight: Factor of the result.
@@ -38,13 +38,13 @@ class CAMLoss(nn.Module):
 
 
 def cam_means(module: nn.Module, source_logit: Tensor, identity_logit: Tensor) -> list[Mean]:
-    """What a config's CAM loss adds to :class:`LossTerms`.
+    """Return the parts that a config's CAM loss adds to :class:`LossTerms`.
 
     Args:
-        module: A :class:`CAMLoss`, whose parts are computed with all others; or another module of
-            its signature, or one whose ``forward`` was replaced, which is called.
-        source_logit: As there.
-        identity_logit: As there.
+        module: A :class:`CAMLoss`, whose parts are computed with all others; another module of its
+            signature, or one whose ``forward`` was replaced, is called.
+        source_logit: As in :meth:`CAMLoss.forward`.
+        identity_logit: As in :meth:`CAMLoss.forward`.
     """
     if isinstance(module, CAMLoss) and getattr(module.forward, '__func__', None) is CAMLoss.forward:
         return [

@@ -4,5 +4,5 @@ from torch import Tensor
 
 
 def lsgan_loss(logit: Tensor, target: float) -> Tensor:
-    """Mean squared distance of ``logit`` (any shape) from ``target``, in float32."""
+    """Return the mean squared distance of ``logit`` (any shape) from ``target``, in float32."""
     return (logit.float() - target).square().mean()

@@ -21,18 +21,18 @@ BLOCKS = {
     4: (256, 512, 512, 512),
     5: (512, 512, 512, 512),
 }
-POOLED = (1, 2, 3)  # blocks with a pooling after them; the official program has none after 4
-MEAN = (103.939, 116.779, 123.680)  # of Caffe's inputs: blue, green, red, from 0 to 255
+POOLED = (1, 2, 3)  # blocks followed by a pooling; the official program has none after 4
+MEAN = (103.939, 116.779, 123.680)  # of Caffe's inputs: blue, green, red, in [0, 255]
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # in torchvision's ``features``
-TORCHVISION = '397923af'  # beginning of the SHA-256 of torchvision's file
+TORCHVISION = '397923af'  # first digits of the SHA-256 of torchvision's file
 
 
 class PerceptualFeatures:
-    """Instance-normalised features of VGG16 at relu5_3, which tell content and not style.
+    """Instance-normalised features of VGG16 at relu5_3, which describe content and not style.
 
-    The network takes BGR from 0 to 255 less a mean, as Caffe's weights need it, and runs in float32
-    whatever autocast says; its features are an eighth of the images' sides. It is no module: no
-    part of a model, and in none of its files.
+    The network takes BGR in [0, 255] minus a mean, as Caffe's weights need it, and runs in float32
+    even under autocast; its features have an eighth of the images' height and width. It is not a
+    module: it is not part of a model or of its files.
 
     Args:
         path: File of the weights in Caffe's convention: a dict with ``conv1_1.weight``,
@@ -40,7 +40,7 @@ class PerceptualFeatures:
             them. Torchvision's own weights take other inputs.
 
     Raises:
-        ValueError: There is no such file, or it has other weights.
+        ValueError: The file does not exist, or holds other weights.
     """
 
     def __init__(self, path: str | os.PathLike | None) -> None:
@@ -65,7 +65,7 @@ class PerceptualFeatures:
         self.norm = InstanceNorm(BLOCKS[5][-1])
 
     def relu5_3(self, images: Tensor) -> Tensor:
-        """Features of RGB images in [-1, 1], (N, 3, H, W): (N, 512, H / 8, W / 8)."""
+        """Map RGB images in [-1, 1], (N, 3, H, W), to features (N, 512, H / 8, W / 8)."""
         network: Any = self.network.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             x = (images.flip(1).float() + 1) * 127.5 - network.mean
@@ -77,11 +77,11 @@ class PerceptualFeatures:
         return x
 
     def mean(self, image: Tensor, source: Tensor) -> Mean:
-        """The mean squared distance of an image's features from those of its source.
+        """Return the mean squared distance of an image's features from those of its source.
 
         Args:
             image: In [-1, 1], (N, 3, H, W).
-            source: Likewise; it gets no gradient.
+            source: In [-1, 1], (N, 3, H, W); it gets no gradient.
         """
         with torch.no_grad():
             target = self.norm(self.relu5_3(source))
@@ -89,7 +89,7 @@ class PerceptualFeatures:
 
 
 def _read(path: str | os.PathLike, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Weights by our names."""
+    """Read the weights by our names."""
     from ...converters.files import read_checkpoint  # which knows the models
 
     try:
@@ -113,7 +113,7 @@ def _read(path: str | os.PathLike, shapes: Mapping[str, torch.Size]) -> dict[str
     bad = [k for k, shape in shapes.items() if getattr(content.get(k), 'shape', None) != shape]
     if bad:
         raise ValueError(
-            f'model.vgg_weights: {path} is no VGG16: {listed(bad, 3)} are missing or of another '
+            f'model.vgg_weights: {path} is not a VGG16: {listed(bad, 3)} are missing or of another '
             'shape'
         )
     return {name: content[name].float() for name in shapes}

@@ -13,8 +13,8 @@ class Mean(NamedTuple):
     """A part of a loss term: the mean of a function of each element.
 
     Attributes:
-        x: What the gradient goes to, any shape.
-        kind: As :class:`~ugatit_mm.kernels.losses.Part` has it.
+        x: Tensor of any shape, which gets the gradient.
+        kind: As in :class:`~ugatit_mm.kernels.losses.Part`.
         target: A number, or a tensor of the shape of ``x``, which gets no gradient.
         weight: Factor of the mean.
     """
@@ -26,10 +26,10 @@ class Mean(NamedTuple):
 
 
 class LossTerms:
-    """Collects the terms of an update and computes them together.
+    """Collects the terms of an update, and computes them together.
 
-    Few launches instead of some for each term: two forwards, one backwards. Arithmetic is in
-    float32.
+    Two kernel launches in the forward pass and one in the backward pass, instead of several for
+    each term. Arithmetic is in float32.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,8 @@ class LossTerms:
         """Compute all terms.
 
         Returns:
-            The last term, with its gradient, and all by name, views of one vector without gradient.
+            The last term, with its gradient, and all terms by name, as views of one detached
+            vector.
         """
         parts: list[Part] = []
         tensors: list[Any] = []

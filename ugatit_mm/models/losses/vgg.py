@@ -1,4 +1,4 @@
-"""Features of VGG19, trained on ImageNet, that a content loss compares."""
+"""Features of VGG19, trained on ImageNet, for a content loss."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from ..layers.activation import IDENTITY, Activation
 
 BLOCKS = (2, 2, 4, 4, 4)  # convolutions; a pooling follows each block
 WIDTHS = (64, 128, 256, 512, 512)
-# In the order of torchvision, which numbers its ``features`` so.
+# In the order of torchvision's ``features``.
 LAYERS = tuple(
     name
     for block, count in enumerate(BLOCKS, 1)
@@ -26,12 +26,12 @@ LAYERS = tuple(
         f'pool{block}',
     )
 )
-# Torchvision's weights, whose SHA-256 begins with the digits in the name.
+# Torchvision's weights, whose SHA-256 begins with the digits in their name.
 SHA256 = 'dcbb9e9d'
 FILES = (f'vgg19-{SHA256}.safetensors', f'vgg19-{SHA256}.pth')  # the converter's slim one first
 URL = f'https://download.pytorch.org/models/{FILES[1]}'
 RANDOM = 'random'
-# Of images in [-1, 1] to what the weights were trained on: order of colours, scale, shift.
+# From images in [-1, 1] to the inputs of the training: order of colours, scale, shift.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CAFFE = (103.939, 116.779, 123.68)  # BGR
 INPUTS: dict[str, tuple[list[float], list[float]]] = {
@@ -47,28 +47,28 @@ _DIGITS = re.compile(r'-([0-9a-f]{8,64})(?=\.)')
 
 @MODELS.register_module()
 class VGG19Features:
-    """The first layers of VGG19, frozen, in float32 whatever autocast says.
+    """The first layers of VGG19, frozen, in float32 even under autocast.
 
-    It is no module on purpose: a model that holds it has nothing of it in its weights, and nothing
-    to train. Its weights are read at :meth:`load`, or at the first images, and move to where these
-    are.
+    It is deliberately not a module: a model that holds it has neither its weights in the state dict
+    nor anything more to train. Its weights are read at :meth:`load`, or at the first images, and
+    move to their device.
 
     Args:
-        layer: The last one, such as ``'conv4_4'``, which is before its ReLU; ``'relu4_4'`` is after
+        layer: The last layer: ``'conv4_4'``, for example, is before its ReLU, ``'relu4_4'`` after
             it.
-        input: What the images become first. ``'unit'``: RGB in [0, 1] (CartoonGAN's PyTorch
-            program); ``'imagenet'``: that less ImageNet's mean, by its standard deviation, as
-            torchvision's weights expect; ``'caffe'``: BGR in [0, 255] less Caffe's means.
-        weights: A file of torchvision's names: ``.pth``, or the ``.safetensors`` that
-            ``tools/model_converters/vgg19.py`` makes of it. Its SHA-256 must begin with the digits
-            that its name ends with (``NAME-DIGITS.pth``), with :data:`SHA256` where there are none.
-            ``None`` looks for :data:`FILES` in torch's cache; nothing is downloaded. ``'random'``
-            draws narrow weights, for tests.
-        widths: Channels of the five blocks, of other weights than VGG19's.
+        input: Conversion of the images. ``'unit'``: RGB in [0, 1] (CartoonGAN's PyTorch program);
+            ``'imagenet'``: that minus ImageNet's mean, divided by its standard deviation, as
+            torchvision's weights expect; ``'caffe'``: BGR in [0, 255] minus Caffe's means.
+        weights: A file with torchvision's names: ``.pth``, or the ``.safetensors`` that
+            ``tools/model_converters/vgg19.py`` writes from it. Its SHA-256 must begin with the
+            digits at the end of its name (``NAME-DIGITS.pth``), or with :data:`SHA256` if there are
+            none. ``None`` looks for :data:`FILES` in torch's cache; nothing is downloaded.
+            ``'random'`` draws narrow weights, for tests.
+        widths: Channels of the five blocks, for other weights than VGG19's.
 
     Raises:
-        ValueError: A field is not one of the known, ``'caffe'`` without weights of Caffe's, or
-            random weights that would pass for VGG19's.
+        ValueError: An unknown value, ``'caffe'`` without Caffe's weights, or random weights with
+            VGG19's widths.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class VGG19Features:
         self._scale, self._shift = scale, shift
 
     def load(self) -> None:
-        """Read the weights, unless that was done.
+        """Read the weights, unless they were read before.
 
         Raises:
-            WeightsError: There is no such file, or it is another one.
+            WeightsError: The file does not exist, or is a different one.
             CheckpointError: It cannot be read safely.
         """
         if self._convs:
@@ -126,13 +126,12 @@ class VGG19Features:
         self._convs = convs
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features of images in [-1, 1], (N, C, H, W), of sides from 8 for ``'conv4_4'``.
+        """Compute the features of images in [-1, 1], (N, C, H, W), from 8 pixels for ``'conv4_4'``.
 
-        Of one or two channels the first is taken for grey, of more than three the first three for
-        RGB.
+        Of one or two channels the first is used as grey, of more than three the first three as RGB.
 
         Returns:
-            Of ``'conv4_4'`` (N, 512, H / 8, W / 8), float32.
+            For ``'conv4_4'`` (N, 512, H / 8, W / 8), float32.
         """
         self.load()
         if self._scale.device != images.device:
@@ -153,10 +152,10 @@ class VGG19Features:
 
 
 def find_vgg19(weights: str | os.PathLike | None = None) -> Path:
-    """Return the file of :class:`VGG19Features`, which is not read.
+    """Return the file of :class:`VGG19Features` without reading it.
 
     Raises:
-        WeightsError: There is no such file.
+        WeightsError: The file does not exist.
     """
     about = f'{_download()}, or give the file by path: model.vgg.weights=FILE'
     return find_weights('VGG19', weights, FILES, about)
@@ -167,11 +166,11 @@ def _download() -> str:
 
 
 def read_vgg19(weights: str | os.PathLike | None = None) -> tuple[dict[str, Tensor], Path, str]:
-    """Read a file of VGG19's weights, as :class:`VGG19Features` takes them.
+    """Read a file of VGG19's weights for :class:`VGG19Features`.
 
     Returns:
-        Weights by torchvision's names, the file, and the SHA-256 of the whole file: of a slim one
-        that which it was made of.
+        Weights by torchvision's names, the file, and the SHA-256 of the whole file; for a slim
+        file, that of its source.
 
     Raises:
         WeightsError, CheckpointError: See :meth:`VGG19Features.load`.
@@ -191,7 +190,7 @@ def read_vgg19(weights: str | os.PathLike | None = None) -> tuple[dict[str, Tens
 
 
 def _draw(convs: dict[str, nn.Conv2d]) -> None:
-    """Kernels of He, from a generator of their own: the same in each run and on each rank."""
+    """Draw He-initialised kernels from a separate generator: the same in each run and rank."""
     generator = torch.Generator().manual_seed(0)
     for conv in convs.values():
         nn.init.kaiming_normal_(conv.weight, nonlinearity='relu', generator=generator)
@@ -200,10 +199,10 @@ def _draw(convs: dict[str, nn.Conv2d]) -> None:
 
 @torch.no_grad()
 def _fill(conv: nn.Conv2d, layer: str, state: dict[str, Tensor], file: Path) -> None:
-    """Give a convolution its weights.
+    """Copy a convolution's weights from a state dict.
 
     Raises:
-        WeightsError: They are not there, or of another shape.
+        WeightsError: They are missing, or of another shape.
     """
     for end, parameter in conv.named_parameters():
         name = f'{name_of(layer)}.{end}'
@@ -217,5 +216,5 @@ def _fill(conv: nn.Conv2d, layer: str, state: dict[str, Tensor], file: Path) -> 
 
 
 def name_of(layer: str) -> str:
-    """Torchvision's name of a layer: ``'conv4_4'`` is ``'features.25'``."""
+    """Return torchvision's name of a layer: ``'conv4_4'`` is ``'features.25'``."""
     return f'features.{LAYERS.index(layer)}'

@@ -1,4 +1,4 @@
-"""What MUNIT and UNIT share: an encoder and a decoder for each domain, one discriminator's loss."""
+"""Base class of MUNIT and UNIT: encoder and decoder per domain, the discriminators' loss."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ GAN_TYPES = {'lsgan': 'square', 'nsgan': 'entropy'}
 
 
 class CodeTranslation(UnpairedTranslation):
-    """Encoders of both domains into codes that the decoders of both can read.
+    """Encoders of both domains, into codes that the decoders of both can read.
 
     All networks are built twice, once for each domain, and share nothing. ``encoders['A']`` sees
     A's images, ``generators['A']`` makes images of A, ``discriminators['A']`` judges them.
 
     Args:
-        parts: Configs of the networks by part, ``None`` for a part that is not there.
+        parts: Configs of the networks by part, ``None`` for an absent part.
         gan_type: ``'lsgan'``, least squares; ``'nsgan'``, cross-entropy.
         vgg_weights: File of VGG16's weights for the perceptual loss, see
-            :class:`PerceptualFeatures`; needed where ``loss_config['perceptual']`` is not 0.
+            :class:`PerceptualFeatures`; needed if ``loss_config['perceptual']`` is not 0.
         loss_config: See :class:`UnpairedTranslation`.
         fields: As there.
 
@@ -36,7 +36,7 @@ class CodeTranslation(UnpairedTranslation):
     CHANNELS_LAST = ('encoders', 'style_encoders', 'generators')
     RATES = {'discriminators': 1e-4, 'generators': 1e-4}
     OPEN: ClassVar[tuple[str, ...]] = ()
-    """Weights of losses that the tables say in any case: nobody knows which ones the paper had."""
+    """Loss weights that the tables always name: the paper's values are unknown."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class CodeTranslation(UnpairedTranslation):
             **fields,
         )
         self.gan_type = gan_type
-        # Of a scale, which adds real and fake.
+        # For one scale, which adds real and fake.
         self.EVEN_D_LOSS = 0.5 if gan_type == 'lsgan' else 2 * math.log(2)
         self.vgg_weights = vgg_weights
         self._features: PerceptualFeatures | None = None
@@ -67,13 +67,13 @@ class CodeTranslation(UnpairedTranslation):
     # ---------------------------------------------------------------- training
 
     def features(self) -> PerceptualFeatures:
-        """What the perceptual loss compares; no part of the model, and in none of its files."""
+        """The perceptual loss's features; not part of the model or of its files."""
         if self._features is None:
             self._features = PerceptualFeatures(self.vgg_weights)
         return self._features
 
     def check_trainable(self) -> None:
-        """See that the networks fit, and that the weights of the perceptual loss are there."""
+        """Check that the networks match, and that the perceptual loss finds its weights."""
         super().check_trainable()
         self.check_fit('encoders', 'content_channels', 'base_channels')
         if self.loss_config['perceptual']:
@@ -85,12 +85,12 @@ class CodeTranslation(UnpairedTranslation):
             self.features()  # reads its file
 
     def check_fit(self, part: str, attribute: str, field: str) -> None:
-        """Raise a ValueError unless decoders take what a part gives.
+        """Raise a ValueError unless the decoders take a part's output.
 
         Args:
-            part: Of the encoders.
-            attribute: Of both networks: how many numbers.
-            field: What sets it in both configs.
+            part: Name of the part of encoders.
+            attribute: Attribute of both networks: the number of channels or values.
+            field: Field that sets it in both configs.
         """
         gives, takes = (
             getattr(next(iter(unwrap(getattr(self, name)).values())), attribute)
@@ -103,17 +103,17 @@ class CodeTranslation(UnpairedTranslation):
             )
 
     def gan_mean(self, logit: Tensor, target: float) -> Mean:
-        """The adversarial loss of a scale: what the discriminator should say is 0 or 1."""
+        """Return the adversarial loss of a scale; the target is 0 or 1."""
         return Mean(logit, GAN_TYPES[self.gan_type], target)
 
     def compute_d_loss(
         self, real: dict[str, Tensor], fake: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Adversarial loss of both discriminators, the sum over scales, of real and fake.
+        """Adversarial loss of both discriminators, summed over scales, real and fake.
 
         Args:
             real: Images by domain, (N, C, H, W).
-            fake: Translations by domain, without gradient.
+            fake: Translations by domain, detached.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X_0`` and so on of the scales, their sum
@@ -137,12 +137,12 @@ class CodeTranslation(UnpairedTranslation):
         return losses.compute()
 
     def of_fake(self, fake: Tensor, source: Tensor, domain: str) -> dict[str, list[Mean]]:
-        """What a translation into a domain is judged by: discriminator and perceptual loss.
+        """Return the losses of a translation into a domain: adversarial and perceptual.
 
         Args:
             fake: The translation, (N, C, H, W).
-            source: What it was made of.
-            domain: Its letter.
+            source: Its source.
+            domain: Letter of its domain.
 
         Returns:
             Parts of each term, by its name in ``loss_config``.
@@ -162,8 +162,8 @@ class CodeTranslation(UnpairedTranslation):
             terms: Parts of each term, by domain and by name in ``loss_config``.
 
         Returns:
-            The weighted total, and the terms ``loss_NAME_X``, of ``gan`` ``loss_gan_g_X``, and the
-            total ``loss_g``.
+            The weighted total, and the terms ``loss_NAME_X`` (for ``gan``: ``loss_gan_g_X``) and
+            the total ``loss_g``.
         """
         losses = LossTerms()
         weights = {}
@@ -176,20 +176,20 @@ class CodeTranslation(UnpairedTranslation):
         return losses.compute()
 
     def needed(self, target: str) -> dict[str, tuple[str, ...]]:
-        """The source's encoder, and what the target has."""
+        """Return the source's encoder and the target's networks."""
         return super().needed(target) | {'encoders': (other(target),)}
 
     # ---------------------------------------------------------------- weights
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read the sizes of the networks off their weights.
+        """Read the sizes of the networks from their weights.
 
         Args:
-            state: Weights; the discriminators may be absent, and what one direction does not need.
+            state: Weights; the discriminators, and networks of one direction, may be absent.
 
         Raises:
-            ValueError: These are not the model's weights.
+            ValueError: The weights are not this model's.
         """
         targets = [x for x in DOMAINS if f'generators.{x}.decoder.4.weight' in state]
         if not targets:
@@ -211,7 +211,7 @@ class CodeTranslation(UnpairedTranslation):
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for what sets a config apart from the official defaults, for the tables."""
+        """Return words for a config's differences from the official defaults, for the tables."""
         said = []
         encoder, discriminator = model['encoder'], model['discriminator']
         if (g := encoder['base_channels'], d := discriminator['base_channels']) != (64, 64):
@@ -230,5 +230,5 @@ class CodeTranslation(UnpairedTranslation):
 
     @classmethod
     def numbers(cls, model: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-        """Further numbers of a config for :meth:`variant`, their usual values, and words."""
+        """Return further numbers of a config for :meth:`variant`, their defaults, and words."""
         return []

@@ -17,15 +17,15 @@ from .munit_encoder import MUNITEncoder, MUNITStyleEncoder
 
 
 class Made(NamedTuple):
-    """What a step makes for the generators' loss, of a domain X.
+    """Outputs of a step for the generators' loss, of a domain X.
 
     Attributes:
         content: Of X's images, (N, C, h, w).
         own: X's images, decoded from their content and style.
         fake: The other domain's images, translated with the drawn style.
-        style: Of the translation, (N, style_dim, 1, 1).
-        again: Content of X's images, read off their translation into the other domain.
-        cycle: X's images, decoded from that content and their style; ``None`` where nobody asks.
+        style: Style of the translation, (N, style_dim, 1, 1).
+        again: Content of X's images, encoded from their translation into the other domain.
+        cycle: X's images, decoded from that content and their style; ``None`` if not requested.
     """
 
     content: Tensor
@@ -41,23 +41,24 @@ class MUNIT(CodeTranslation):
     """Translation with a style: an image is a content, which both domains share, and a style.
 
     As the official program (NVlabs/MUNIT) trains it: the discriminators first, then the generators
-    with styles drawn for them; nothing is detached in the generators' loss; losses of all scales of
-    a discriminator are added up. The program shares its data files, and how it is run, with UNIT's.
+    with newly drawn styles; nothing is detached in the generators' loss; the losses of a
+    discriminator's scales are summed. The program shares its data files and its commands with
+    UNIT's.
 
-    The paper does not say how the U-GAT-IT authors ran it. The weight of the explicit cycle is
-    0 here, the program's default and that of its authors' animals; they took 10 where both domains
+    The paper does not say how the U-GAT-IT authors ran it. The weight of the explicit cycle is 0
+    here, the program's default and its authors' value for animals; they used 10 if both domains
     have the same shapes (``loss_config.cycle=10``).
 
     Args:
-        encoder: Config of the content encoders, by the domain that they see.
-        style_encoder: Config of the style encoders, likewise.
-        generator: Config of the decoders, by the domain that they make.
+        encoder: Config of the content encoders, one for each source domain.
+        style_encoder: Config of the style encoders, one for each domain.
+        generator: Config of the decoders, one for each target domain.
         discriminator: Config of the discriminators, or ``None`` for inference only.
-        gan_type: See :class:`CodeTranslation`; likewise ``vgg_weights``.
-        vgg_weights: See there.
+        gan_type: See :class:`CodeTranslation`.
+        vgg_weights: See :class:`CodeTranslation`.
         loss_config: Weights ``gan``, ``recon_x``, ``recon_s``, ``recon_c`` (of image, style and
-            content), ``cycle`` and ``perceptual``; what is left out stays at 1, 10, 1, 1, 0, 0.
-            Without the cycle (0) its passes are not made.
+            content), ``cycle`` and ``perceptual``; the defaults are 1, 10, 1, 1, 0, 0. Without the
+            cycle (0) its passes are not run.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
@@ -129,16 +130,16 @@ class MUNIT(CodeTranslation):
     # ---------------------------------------------------------------- training
 
     def check_trainable(self) -> None:
-        """See that the decoders take such styles, too."""
+        """Also check that the decoders take these styles."""
         super().check_trainable()
         self.check_fit('style_encoders', 'style_dim', 'style_dim')
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
-        """Translate with drawn styles, update the discriminators, then all else.
+        """Translate with drawn styles, update the discriminators, then the other networks.
 
-        The official program encodes the images again for the generators' update. The weights of the
-        encoders are the same at both places, so one pass serves both here; the styles are others,
-        so that the translations are made twice.
+        The official program encodes the images again for the generators' update. The encoders'
+        weights are the same both times, so one pass serves both here; the styles differ, so the
+        translations are computed twice.
         """
         for_d, for_g = (dict(zip(DOMAINS, styles, strict=True)) for styles in step.drawn['styles'])
         parts = (self.encoders, self.style_encoders, self.generators)
@@ -155,7 +156,7 @@ class MUNIT(CodeTranslation):
         )
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Styles of the discriminators' and of the generators' update, for A and for B."""
+        """Draw styles for the discriminators' and the generators' update, for A and B."""
         images = real['A']
         shape = (2, len(DOMAINS), len(images), *self.style_shape)
         return {'styles': torch.randn(shape, device=images.device)}
@@ -167,20 +168,20 @@ class MUNIT(CodeTranslation):
         content: dict[str, Tensor],
         drawn: dict[str, Tensor],
     ) -> dict[str, Made]:
-        """Make what the generators' loss looks at.
+        """Compute the inputs of the generators' loss.
 
         Args:
             uses: Content encoders, style encoders and decoders by domain, each to be called twice;
-                the encoders were called once.
+                the encoders have been called once.
             real: Images by domain, (N, C, H, W).
-            content: Of them, by domain.
+            content: Their contents, by domain.
             drawn: Styles of the translations into each domain.
         """
         encode, read, decode = uses
         style = {x: read[x][0](real[x]) for x in DOMAINS}
         own, fake = {}, {}
         for x in DOMAINS:
-            # The norms see one sample at a time, so both go as one batch.
+            # The norms work per sample, so both go as one batch.
             contents = torch.cat([content[x], content[other(x)]])
             both = decode[x][0](contents, torch.cat([style[x], drawn[x]]))
             own[x], fake[x] = both.chunk(2)
@@ -201,7 +202,7 @@ class MUNIT(CodeTranslation):
         Args:
             real: Images by domain, (N, C, H, W).
             drawn: Styles of the translations into each domain.
-            made: What :meth:`make` made of them.
+            made: Result of :meth:`make`.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X`` (of the translation into X),
@@ -225,11 +226,11 @@ class MUNIT(CodeTranslation):
 
     @property
     def style_shape(self) -> tuple[int, int, int]:
-        """As the official program has it, (style_dim, 1, 1)."""
+        """As in the official program, (style_dim, 1, 1)."""
         return next(iter(unwrap(self.generators).values())).style_dim, 1, 1
 
     def style_of(self, image: Tensor, target: str) -> Tensor:
-        """Read the style off pictures of the domain to translate into."""
+        """Read the style from pictures of the domain to translate into."""
         return unwrap(self.style_encoders)[target](image)
 
     def translate(

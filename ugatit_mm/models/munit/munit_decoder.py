@@ -1,4 +1,4 @@
-"""Decoder of MUNIT, and what UNIT's has of it (MUNIT paper, section 5.1 and appendix B)."""
+"""Decoder of MUNIT, and the part that UNIT's shares (MUNIT paper, section 5.1, appendix B)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
@@ -38,14 +38,14 @@ class CodeDecoder(BaseModule):
     """Residual blocks, then twice: up-sampling, a 5x5 convolution, :class:`LayerNorm`, ReLU.
 
     Args:
-        block_norm: Makes a norm of the residual blocks for so many channels.
+        block_norm: Builds a norm of the residual blocks from a number of channels.
         out_channels: Channels of the image.
         base_channels: Channels of the last features; the code has four times as many.
-        num_blocks: Residual blocks.
+        num_blocks: Number of residual blocks.
         with_cp: See :class:`MUNITEncoder`.
 
     Raises:
-        ValueError: There is no block, or no channel.
+        ValueError: A number of blocks or channels is below 1.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CodeDecoder(BaseModule):
         )
 
         def conv_norm(width: int) -> ConvNorm:
-            last = width == 2 * base_channels  # it reflects its result for the image's convolution
+            last = width == 2 * base_channels  # reflection-padded for the image's convolution
             padding = reflection(3) if last else NO_PADDING
             return ConvNorm(nn.Conv2d(width, width // 2, 5), LayerNorm(width // 2), padding)
 
@@ -80,7 +80,7 @@ class CodeDecoder(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 2 / fan_in), the layer norms' scales from [0, 1]."""
+        """Initialise kernels from N(0, 2 / fan_in), the layer norms' scales from U(0, 1)."""
         init_networks(self, 'kaiming')
         for layer in self.modules():
             if isinstance(layer, LayerNorm):
@@ -88,7 +88,7 @@ class CodeDecoder(BaseModule):
 
     @staticmethod
     def sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """Fields of a network with such weights; a KeyError names one that is not there."""
+        """Return the fields of a network with these weights; a KeyError names a missing one."""
         last = state['decoder.4.weight']
         blocks = {key.split('.')[1] for key in state if key.startswith('blocks.')}
         return {
@@ -98,14 +98,14 @@ class CodeDecoder(BaseModule):
         }
 
     def decode(self, code: Tensor, styles: Iterable[tuple[Tensor, ...]] = repeat(())) -> Tensor:
-        """Make images in [-1, 1], (N, out_channels, H, W), of codes (N, C, H / 4, W / 4).
+        """Decode codes (N, C, H / 4, W / 4) to images in [-1, 1], (N, out_channels, H, W).
 
         Args:
-            code: As the encoder gives it.
-            styles: Gamma and beta of the first norm and those of the second, of each block.
+            code: As the encoder returns it.
+            styles: For each block, gamma and beta of the first norm and of the second.
 
         Raises:
-            ValueError: The code has other channels.
+            ValueError: The code has another number of channels.
         """
         check_channels(code, self.content_channels, 'decoder')
         x = run_layers(self.blocks, pad(code, ResBlock.padding), styles, with_cp=self.with_cp)
@@ -114,7 +114,7 @@ class CodeDecoder(BaseModule):
 
 @MODELS.register_module()
 class MUNITDecoder(CodeDecoder):
-    """Make an image of a content and a style.
+    """Decodes an image from a content and a style.
 
     A multilayer perceptron, computed in float32, turns the style into shift and scale of each
     channel of each AdaIN of the residual blocks: block by block, norm by norm, first all shifts,
@@ -123,13 +123,13 @@ class MUNITDecoder(CodeDecoder):
     Args:
         out_channels: Channels of the image.
         base_channels: Channels of the last features; the content has four times as many.
-        num_blocks: Residual blocks.
-        style_dim: Numbers of a style.
+        num_blocks: Number of residual blocks.
+        style_dim: Dimension of a style.
         mlp_channels: Channels of the perceptron's two hidden layers.
         with_cp: See :class:`MUNITEncoder`.
 
     Raises:
-        ValueError: There is no block, no channel, or no number.
+        ValueError: A number of blocks, channels or dimensions is below 1.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class MUNITDecoder(CodeDecoder):
         return CodeDecoder.sizes(state) | own
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """Make images.
+        """Decode images.
 
         Args:
             content: (N, 4 * base_channels, H / 4, W / 4).
@@ -172,14 +172,14 @@ class MUNITDecoder(CodeDecoder):
             Images in [-1, 1], (N, out_channels, H, W).
 
         Raises:
-            ValueError: Content or style have other channels.
+            ValueError: Content or style has another number of channels.
         """
         return self.decode(content, self.styles(style))
 
     def styles(self, style: Tensor) -> list[tuple[Tensor, ...]]:
-        """Gamma and beta, (N, C), of both norms of each block."""
+        """Return gamma and beta, (N, C), of both norms of each block."""
         check_channels(style, self.style_dim, "decoder's perceptron")
-        layers: Any = self.mlp  # mypy knows its parts as any modules
+        layers: Any = self.mlp  # mypy knows its parts as plain modules
         first, second, last = layers
         with torch.autocast(style.device.type, enabled=False):
             (x,) = linears(style.flatten(1).float(), first, relu=True)

@@ -18,21 +18,21 @@ from ..layers.activation import Activation
 
 @MODELS.register_module()
 class MUNITDiscriminator(BaseModule):
-    """Tell real images of a domain from translated ones, patch by patch, at several scales.
+    """Classifies patches of images as real or translated at several scales.
 
-    As the official program builds it: each scale is a network of its own, of 4x4 convolutions of
-    stride 2 with reflection padding and a bias, leaky ReLUs of slope 0.2, and a 1x1 convolution;
-    no norm, no sigmoid. Each scale after the first sees the images averaged over 3x3 at stride 2,
-    where the padding does not count.
+    As the official program builds it: each scale has its own network of 4x4 convolutions of stride
+    2 with reflection padding and a bias, leaky ReLUs of slope 0.2, and a 1x1 convolution; no norm,
+    no sigmoid. Each scale after the first sees the images averaged over 3x3 at stride 2, with
+    padding excluded from the average.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution, doubled at each further one.
-        num_layers: Convolutions of stride 2.
-        num_scales: Scales.
+        num_layers: Number of convolutions of stride 2.
+        num_scales: Number of scales.
 
     Raises:
-        ValueError: There is no layer, no scale, or no channel.
+        ValueError: A number of layers, scales or channels is below 1.
     """
 
     def __init__(
@@ -61,18 +61,18 @@ class MUNITDiscriminator(BaseModule):
         )
 
     def fitting(self, side: int) -> dict[str, Any] | None:
-        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        """Return fields that take images of ``side`` pixels; ``None`` if no layer count does."""
         scales = len(self.scales)
         fit = [layers for layers in range(1, 17) if smallest(layers, scales) <= side]
         return {'num_layers': fit[-1]} if fit else None
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 0.02); called by the runner before training."""
+        """Initialise kernels from N(0, 0.02); called by the runner before training."""
         init_networks(self, 'normal')
 
     @staticmethod
     def sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """Fields of a network with such weights; a KeyError names one that is not there."""
+        """Return the fields of a network with these weights; a KeyError names a missing one."""
         first = state['scales.0.0.weight']
         kernels = [key for key in state if key.endswith('.weight')]
         return {
@@ -83,14 +83,14 @@ class MUNITDiscriminator(BaseModule):
         }
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Judge images in [-1, 1], (N, in_channels, H, W).
+        """Classify images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            Of each scale a logit for each patch, (N, 1, h, w): 16x16, 8x8 and 4x4 patches for
+            For each scale a logit for each patch, (N, 1, h, w): 16x16, 8x8 and 4x4 patches for
             256x256 pixels and four layers; 1 is real, 0 is fake.
 
         Raises:
-            ValueError: The images have other channels, or are too small.
+            ValueError: The images have another number of channels, or are too small.
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
@@ -98,7 +98,7 @@ class MUNITDiscriminator(BaseModule):
         for index, scale in enumerate(self.scales):
             if index:
                 x = nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
-            network: Any = scale  # mypy knows its parts as any modules
+            network: Any = scale  # mypy knows its parts as plain modules
             *layers, last = network
             features = pad(x, reflection(1))
             for layer in layers:
@@ -109,12 +109,12 @@ class MUNITDiscriminator(BaseModule):
         return logits
 
     def judge_both(self, real: Tensor, fake: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Of each scale the logits of real and of translated images, (N, in_channels, H, W)."""
-        # There is no norm, so both go as one batch.
+        """For each scale, classify real and translated images, (N, in_channels, H, W)."""
+        # No layer mixes samples, so both go as one batch.
         return [logit.chunk(2) for logit in self(torch.cat([real, fake]))]  # type: ignore[misc]
 
 
 def smallest(num_layers: int, num_scales: int) -> int:
-    """Side of the smallest images that such a network takes, in pixels."""
-    # The last convolution of the last scale reflects, which needs two pixels.
+    """Side of the smallest images that the network takes, in pixels."""
+    # The last scale's last convolution has reflection padding, which needs two pixels.
     return (2**num_layers - 1) * 2 ** (num_scales - 1) + 1

@@ -30,7 +30,7 @@ RELU = Activation(0.0)
 
 @MODELS.register_module()
 class MUNITEncoder(BaseModule):
-    """Encode the content of an image: a map of a quarter of its sides.
+    """Encodes the content of an image: a map of a quarter of its height and width.
 
     As the official program builds it: reflection padding, biases, instance norms without scale and
     shift, two 4x4 convolutions of stride 2, residual blocks. UNIT's encoder is the same network.
@@ -38,12 +38,12 @@ class MUNITEncoder(BaseModule):
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution; the code has four times as many.
-        num_blocks: Residual blocks.
-        with_cp: Activation checkpointing: keep only the inputs of the layers, and compute what is
-            inside again in the backward pass.
+        num_blocks: Number of residual blocks.
+        with_cp: Activation checkpointing: keep only the inputs of the layers, and recompute the
+            rest in the backward pass.
 
     Raises:
-        ValueError: There is no block, or no channel.
+        ValueError: A number of blocks or channels is below 1.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class MUNITEncoder(BaseModule):
             conv = nn.Conv2d(width_in, width, kernel, stride)
             return ConvNorm(conv, InstanceNorm(width), reflection(1))
 
-        # Each layer reflects its result for the next.
+        # Each layer reflection-pads its result for the next.
         width = self.content_channels
         self.layers = nn.Sequential(
             conv_norm(in_channels, base_channels, 7, 1),
@@ -76,12 +76,12 @@ class MUNITEncoder(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 2 / fan_in); called by the runner before training."""
+        """Initialise kernels from N(0, 2 / fan_in); called by the runner before training."""
         init_networks(self, 'kaiming')
 
     @staticmethod
     def sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """Fields of a network with such weights; a KeyError names one that is not there."""
+        """Return the fields of a network with these weights; a KeyError names a missing one."""
         first = state['layers.0.conv.weight']
         layers = {key.split('.')[1] for key in state if key.startswith('layers.')}
         return {
@@ -94,10 +94,10 @@ class MUNITEncoder(BaseModule):
         """Encode images in [-1, 1], (N, in_channels, H, W).
 
         Returns:
-            Codes of both signs, not bounded, (N, 4 * base_channels, H / 4, W / 4).
+            Codes, unbounded, of both signs, (N, 4 * base_channels, H / 4, W / 4).
 
         Raises:
-            ValueError: The images do not have the channels or a size that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         check_channels(x, self.in_channels, 'encoder')
         check_quarters(x)
@@ -106,21 +106,21 @@ class MUNITEncoder(BaseModule):
 
 @MODELS.register_module()
 class MUNITStyleEncoder(BaseModule):
-    """Encode the style of an image: a few numbers.
+    """Encodes the style of an image: a few numbers.
 
-    A 7x7 convolution, four 4x4 convolutions of stride 2, ReLUs, no norm (it would take the style
-    off), the average over the map, a linear layer, which is computed in float32.
+    A 7x7 convolution, four 4x4 convolutions of stride 2, ReLUs, no norm (it would remove the
+    style), the average over the map, and a linear layer, computed in float32.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution; the map has four times as many.
-        style_dim: Numbers of a style.
+        style_dim: Dimension of a style.
 
     Raises:
-        ValueError: There is no channel, or no number.
+        ValueError: A number of channels or dimensions is below 1.
     """
 
-    min_size = 16  # of images, in pixels: the last convolution needs two to reflect
+    min_size = 16  # of images, in pixels: the last reflection padding needs two
 
     def __init__(self, in_channels: int = 3, base_channels: int = 64, style_dim: int = 8) -> None:
         super().__init__()
@@ -135,12 +135,12 @@ class MUNITStyleEncoder(BaseModule):
         self.style = nn.Linear(widths[-1], style_dim)
 
     def init_weights(self) -> None:
-        """Draw the kernels from N(0, 2 / fan_in); called by the runner before training."""
+        """Initialise kernels from N(0, 2 / fan_in); called by the runner before training."""
         init_networks(self, 'kaiming')
 
     @staticmethod
     def sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """Fields of a network with such weights; a KeyError names one that is not there."""
+        """Return the fields of a network with these weights; a KeyError names a missing one."""
         first = state['layers.0.weight']
         return {
             'in_channels': first.size(1),
@@ -155,7 +155,7 @@ class MUNITStyleEncoder(BaseModule):
             Styles, (N, style_dim, 1, 1).
 
         Raises:
-            ValueError: The images have other channels, or are too small.
+            ValueError: The images have another number of channels, or are too small.
         """
         check_channels(x, self.in_channels, 'style encoder')
         if min(x.shape[2:]) < self.min_size:

@@ -1,8 +1,8 @@
-"""The two official recipes as presets of real fields.
+"""The two official recipes as presets of fields.
 
-taki0112/UGATIT (TensorFlow) made the paper's results; znxlwm/UGATIT-pytorch is the authors' port.
-They differ in more than the framework. Each difference is a field of a module here; a recipe is a
-set of values for them, and any field given beside the recipe wins.
+taki0112/UGATIT (TensorFlow) produced the paper's results; znxlwm/UGATIT-pytorch is the authors'
+port. They differ in more than the framework. Each difference is a field of a module here; a recipe
+is a set of values for them, and any field given with the recipe overrides it.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ def resolve(recipe: str, part: str, **fields: Any) -> dict[str, Any]:
     Args:
         recipe: ``'tensorflow'`` or ``'pytorch'``.
         part: ``'generator'``, ``'discriminator'``, ``'model'`` or ``'optimizer'``.
-        fields: What was given; anything but ``None`` wins over the recipe.
+        fields: The given fields; any value but ``None`` overrides the recipe.
 
     Returns:
         dict: All fields of this part.

@@ -1,4 +1,4 @@
-"""rho while training: where does the network lean to instance norm, where to layer norm?"""
+"""rho during training: where does the network prefer instance norm, where layer norm?"""
 
 import os
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ TICKS = {0: '0\nlayer norm', 0.25: '0.25', 0.5: '0.5', 0.75: '0.75', 1: '1\ninst
 
 @HOOKS.register_module()
 class RhoHook(Hook):
-    """Write the mean rho of each AdaLIN and LIN layer to the visualiser's backends.
+    """Writes the mean rho of each AdaLIN and LIN layer to the visualiser's backends.
 
-    The names are ``rho/B.blocks.0.norm1`` and so on, the letter being the generator's target
-    domain. The console stays as it is; :func:`plot_rho` draws them.
+    The names are ``rho/B.blocks.0.norm1`` and so on, with the letter of the generator's target
+    domain. Nothing goes to the console; :func:`plot_rho` draws them.
 
     Args:
-        interval: Iterations between two times.
+        interval: Iterations between two writes.
     """
 
     priority = 'BELOW_NORMAL'
@@ -41,7 +41,7 @@ class RhoHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Write them if it is time."""
+        """Write the values if they are due."""
         if self.every_n_train_iters(runner, self.interval):
             generators = unwrap(unwrap(runner.model).generators)
             if means := mean_rho(generators):
@@ -51,7 +51,7 @@ class RhoHook(Hook):
 
 @torch.no_grad()
 def mean_rho(generators: nn.Module) -> dict[str, float]:
-    """Return the mean over the channels of rho as it is used, by layer, from input to output.
+    """Return the mean over the channels of the effective rho, by layer, from input to output.
 
     1 is instance norm, 0 is layer norm. AdaLIN's rho is smoothed and clipped before use.
     """
@@ -61,7 +61,7 @@ def mean_rho(generators: nn.Module) -> dict[str, float]:
             rhos[name] = layer.used_rho().mean()
         elif isinstance(layer, LIN):
             rhos[name] = layer.rho.mean()
-    # One transfer from the device for all of them.
+    # One transfer from the device for all layers.
     return dict(zip(rhos, torch.stack(list(rhos.values())).tolist(), strict=True)) if rhos else {}
 
 
@@ -72,19 +72,19 @@ def plot_rho(
 ) -> None:
     """Draw the mean rho of each AdaLIN and LIN layer, for both directions.
 
-    Above over the iterations, below the last ones by depth: which layers lean to instance norm
-    (rho is 1), which to layer norm (0)?
+    Top: over the iterations. Bottom: the last values by depth. They show which layers prefer
+    instance norm (rho is 1), which layer norm (0).
 
     Args:
-        work_dir: As for :func:`read_scalars`; :class:`RhoHook` has logged there.
+        work_dir: As for :func:`read_scalars`; holds the log of :class:`RhoHook`.
         path: Picture to write; the suffix chooses the format.
-        domains: Names of ``A`` and ``B`` for people.
+        domains: Readable names of ``A`` and ``B``.
 
     Raises:
-        FileNotFoundError: Nothing was logged there.
-        ValueError: No rho was.
+        FileNotFoundError: The folder holds no log.
+        ValueError: The log holds no rho.
     """
-    from matplotlib import colormaps  # here: half a second
+    from matplotlib import colormaps  # imported late: it takes half a second
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,7 +101,7 @@ def plot_rho(
     names = {'A': 'A', 'B': 'B', **(domains or {})}
     layers = list(dict.fromkeys(name.split('.', 1)[1] for name in logged))
     blocks = [layer for layer in layers if layer.startswith('blocks.')]
-    # Blocks from dark to light by depth, the two norms of one alike; up-sampling in reds.
+    # Blocks from dark to light by depth, both norms of a block alike; up-sampling in reds.
     shades = colormaps['viridis'].resampled(max(2, len(blocks) // 2 + 1))
     reds = colormaps['autumn'].resampled(max(2, len(layers) - len(blocks) + 1))
     colours = {layer: shades(index // 2) for index, layer in enumerate(blocks)}

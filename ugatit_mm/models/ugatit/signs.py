@@ -19,7 +19,7 @@ BOUNDS = {0: 'layer norm', 1: 'instance norm'}
 
 
 def of_attention(model: 'UGATIT', limit: float, heatmaps: Mapping[str, Tensor | None]) -> Signs:
-    """Attention that is the same at all places of a picture.
+    """Find attention that is the same everywhere in a picture.
 
     Args:
         model: The model.
@@ -31,7 +31,7 @@ def of_attention(model: 'UGATIT', limit: float, heatmaps: Mapping[str, Tensor | 
         if heatmap is None:
             continue
         heatmap = heatmap.float()
-        if not heatmap.std() <= limit * heatmap.abs().mean():  # not a number is no sign
+        if not heatmap.std() <= limit * heatmap.abs().mean():  # NaN is not a sign
             continue
         signs['attention', target] = (
             f'the attention of {model.direction(target)} has been the same at all places of the '
@@ -43,11 +43,11 @@ def of_attention(model: 'UGATIT', limit: float, heatmaps: Mapping[str, Tensor | 
 
 @torch.no_grad()
 def of_rho(model: 'UGATIT', limit: float) -> Signs:
-    """Rho at a bound where it did not start.
+    """Find rho at a bound where it did not start.
 
     Args:
         model: The model.
-        limit: Share of the channels of a kind of layer.
+        limit: Share of the channels in one kind of layer.
     """
     signs = {}
     for target, network in unwrap(model.generators).items():

@@ -28,20 +28,21 @@ class UGATIT(UnpairedTranslation):
     Args:
         generator: Config of the generators, one for each target domain.
         discriminator: Config of the discriminators, or ``None`` for inference only.
-        recipe: ``'tensorflow'`` or ``'pytorch'``: fills every field of generator, discriminator
-            and model that is not given.
+        recipe: ``'tensorflow'`` or ``'pytorch'``: sets every field of generator, discriminator and
+            model that is not given.
         cam_loss: Config of the generators' CAM loss.
-        joint_discrimination: See :class:`DiscriminatorPair`; ``None`` takes the recipe's.
-        loss_config: Weights ``gan``, ``cycle``, ``identity``, ``cam``; what is left out stays at
-            the paper's 1, 10, 10, 1000.
-        cycle_domains: Domains whose images are translated back, a list, or a string with commas.
-            Where many images of A have one translation, as photographs have one drawing, ``'B'``
-            leaves out A -> B -> A, which asks for what the translation cannot hold. The paper has
-            both.
+        joint_discrimination: ``joint`` of :class:`DiscriminatorPair`; ``None`` uses the recipe's
+            value.
+        loss_config: Weights ``gan``, ``cycle``, ``identity``, ``cam``; the defaults are the paper's
+            1, 10, 10, 1000.
+        cycle_domains: Domains whose images are translated back, a list, or a string with commas. If
+            many images of A share one translation, as photographs share one drawing, ``'B'`` leaves
+            out A -> B -> A, which asks for information that the translation cannot hold. The paper
+            uses both.
         cycle_noise: Standard deviation of Gaussian noise on the translations before they are
-            translated back, in units of images in [-1, 1]. What a generator hides in faint patterns
-            for the way back is lost in it (Chu et al., "CycleGAN, a Master of Steganography", 2017;
-            Bashkirova et al., NeurIPS 2019, section 4). The paper has none.
+            translated back, for images in [-1, 1]. It destroys what a generator hides in faint
+            patterns for the way back (Chu et al., "CycleGAN, a Master of Steganography", 2017;
+            Bashkirova et al., NeurIPS 2019, section 4). The paper uses none.
         targets: See :class:`UnpairedTranslation`.
         fields: As in :class:`UnpairedTranslation`.
 
@@ -112,12 +113,12 @@ class UGATIT(UnpairedTranslation):
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
         """Translate, update the discriminators, update the generators.
 
-        The official programs generate the translations again for the generators' update. Its
-        weights are the same at both places, so one translation serves both here.
+        The official programs generate the translations again for the generators' update. The
+        generators' weights are the same both times, so one translation serves both here.
 
-        If the discriminators' update is left out, nothing of the iteration remains: all weights,
-        rho, the optimisers' states and the spectral norm's vectors are what they were. If it is the
-        generators', the discriminators' update stays.
+        If the discriminators' update is skipped, the iteration has no effect: all weights, rho, the
+        optimisers' states and the spectral norm's vectors keep their values. If only the
+        generators' update is skipped, the discriminators' update stays.
         """
         with joint_gradients(unwrap(self.generators)):
             noise = step.drawn.get('noise')
@@ -127,14 +128,14 @@ class UGATIT(UnpairedTranslation):
             step.update('generators', lambda: self.compute_g_loss(real, out), then=self._clip)
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise for the way back, of the translations into A and into B."""
+        """Draw the noise on the translations into A and into B, for translating back."""
         if not self.cycle_noise:
             return {}
         return {'noise': torch.randn((len(DOMAINS), *real['A'].shape), device=real['A'].device)}
 
     @property
     def weight_decay_scope(self) -> str:
-        """The recipe's."""
+        """The recipe's scope."""
         return resolve(self.recipe, 'optimizer', weight_decay_scope=None)['weight_decay_scope']
 
     def compute_d_loss(
@@ -144,7 +145,7 @@ class UGATIT(UnpairedTranslation):
 
         Args:
             real: Images by domain, (N, C, H, W).
-            fake: Translations by domain, without gradient.
+            fake: Translations by domain, detached.
 
         Returns:
             The weighted total, and the terms ``loss_gan_d_X_global``, ``loss_gan_d_X_global_cam``
@@ -166,14 +167,14 @@ class UGATIT(UnpairedTranslation):
 
         Args:
             real: Images by domain, (N, C, H, W).
-            out: What the generators made of them.
+            out: Output of the generators for them.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X_global`` and so on with their sum
             ``loss_gan_g_X``, ``loss_cycle_X``, ``loss_identity_X``, ``loss_cam_X`` of the
             generator into X (the cycle of X ends in X), and the total ``loss_g``.
         """
-        # Not through the wrapper: nothing of D is to be averaged here.
+        # Not through the wrapper: no gradient of D is averaged here.
         judged = unwrap(self.discriminators).judge({x: made.fake for x, made in out.items()})
         losses = LossTerms()
         weights: dict[str, float] = {}
@@ -194,17 +195,17 @@ class UGATIT(UnpairedTranslation):
         return losses.compute()
 
     def _clip(self, taken: Tensor) -> None:
-        self.clip_rho()  # in any case: rho lies in [0, 1] where it did not move
+        self.clip_rho()  # unconditionally: an unchanged rho is already in [0, 1]
 
     def clip_rho(self) -> None:
-        """Put rho back into [0, 1] (paper, under eq. 1)."""
+        """Clip rho to [0, 1] (paper, under eq. 1)."""
         clip_rho(unwrap(self.generators))
 
     # ------------------------------------------------------------- translation
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether images of any multiple of 4 fit: light networks, and those without an MLP."""
+        """Whether any multiple of 4 fits: true of light networks, and of those without an MLP."""
         return self._any_size
 
     @property
@@ -222,7 +223,7 @@ class UGATIT(UnpairedTranslation):
         out, _, seen = generator(image, return_cam=True)
         return Translated(out, seen)
 
-    def translation(  # type: ignore[override]  # who asks for no more gets images, as there
+    def translation(  # type: ignore[override]  # without return_cam it returns images, as there
         self,
         image: Tensor,
         target_domain: str | None = None,
@@ -230,7 +231,7 @@ class UGATIT(UnpairedTranslation):
         style: Tensor | None = None,
         return_cam: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor | None, Tensor | None]:
-        """As :meth:`UnpairedTranslation.translation`; with ``return_cam`` all of the generator's.
+        """As :meth:`UnpairedTranslation.translation`; ``return_cam`` returns all outputs.
 
         Returns:
             The images; with ``return_cam`` also CAM logits and heatmap, see
@@ -241,12 +242,12 @@ class UGATIT(UnpairedTranslation):
         return unwrap(self.generators)[self.target(target_domain)](image, return_cam=True)
 
     def columns(self, image: Tensor, target: str, styles: int = 0) -> dict[str, Tensor | Attention]:
-        """Source, attention (white without CAM), translation, cycle."""
+        """Return source, attention (white without CAM), translation, cycle."""
         columns = super().columns(image, target)
         return {'source': columns.pop('source'), 'attention': Attention(None)} | columns
 
     def attention(self, image: Tensor, target: str) -> tuple[Tensor, dict[str, Tensor]]:
-        """As the paper's Figure 2: of the generator, the local and the global discriminator."""
+        """Attention as in the paper's Figure 2: generator, local and global discriminator."""
         fake, maps = super().attention(image, target)
         if self.discriminators is not None:
             judged = unwrap(self.discriminators)[target](fake)
@@ -257,7 +258,7 @@ class UGATIT(UnpairedTranslation):
     def signs(
         self, limits: Mapping[str, float], heatmaps: Mapping[str, Tensor | None]
     ) -> dict[tuple[str, str], str]:
-        """Attention without a place; rho at a bound where it did not start."""
+        """Report uniform attention, and rho at a bound where it did not start."""
         return signs.of_attention(self, limits['attention'], heatmaps) | signs.of_rho(
             self, limits['rho']
         )
@@ -266,22 +267,22 @@ class UGATIT(UnpairedTranslation):
 
     @classmethod
     def describe(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Read recipe and sizes of the networks off their weights."""
+        """Read recipe and sizes of the networks from their weights."""
         return {'type': cls.__name__, **describe(state)}
 
     @classmethod
     def size_of(cls, model: Mapping[str, Any]) -> int | tuple[int, int]:
-        """The generators', which the weights of a full one depend on."""
+        """Return the generators' size, which the weights of a full generator depend on."""
         return super().size_of(model['generator'])
 
     @classmethod
     def variant(cls, model: Mapping[str, Any]) -> list[str]:
-        """Words for what sets a config apart from the paper's, for the tables."""
+        """Return words for a config's differences from the paper's, for the tables."""
         return variants.words(model)
 
     @classmethod
     def ablation(cls, model: Mapping[str, Any]) -> str | None:
-        """Row of the paper's Table 1 that a config is, ``None`` for another one."""
+        """Return a config's row of the paper's Table 1, ``None`` if it has none."""
         return variants.ablation(model)
 
 
@@ -290,13 +291,13 @@ def _add_gan(
 ) -> None:
     """Add the least-squares terms of the logits and of the CAM logits of every scale.
 
-    They are ``name_global``, ``name_global_cam``, ``name_local``, ``name_local_cam``, without those
-    of CAM where there is none, and their sum ``name``.
+    They are ``name_global``, ``name_global_cam``, ``name_local``, ``name_local_cam`` (the CAM terms
+    only with CAM), and their sum ``name``.
 
     Args:
-        losses: Where to.
-        name: Beginning of the terms' names.
-        judged: Pairs of what the scales said and what they should say; a term is the sum.
+        losses: Collection to add to.
+        name: Prefix of the terms' names.
+        judged: Pairs of the scales' outputs and their target; a term is the sum over the pairs.
     """
     terms = {}
     for index, scale in enumerate(SCALES):

@@ -19,17 +19,17 @@ from ..layers.spectral_norm import spectral_norm as apply_spectral_norm
 from .recipes import resolve
 
 SCALES = ('global', 'local')
-FEWEST = 4  # layers of a scale
+FEWEST = 4  # least number of layers of a scale
 PADDINGS = {'same': (1, 2, 1, 2), 'symmetric': (1, 1, 1, 1)}  # left, right, top, bottom
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What one scale says.
+    """Output of one scale.
 
     Attributes:
         logit: (N, 1, h, w), one for each patch; 1 is real, 0 is fake.
         cam_logit: (N, 2) of the domain classifier, ``None`` without CAM.
-        heatmap: (N, 1, H / s, W / s), ``None`` without CAM, or where nobody asked for it.
+        heatmap: (N, 1, H / s, W / s), ``None`` without CAM or if not requested.
     """
 
     logit: Tensor
@@ -38,7 +38,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class PatchDiscriminator(nn.Module):
-    """One scale: ``num_layers - 2`` strided 4x4 convolutions, one more, CAM, and the logits.
+    """One scale: ``num_layers - 2`` strided 4x4 convolutions, one of stride 1, CAM, the logits.
 
     Args:
         in_channels: Channels of the image.
@@ -88,17 +88,17 @@ class PatchDiscriminator(nn.Module):
 
     @property
     def padding(self) -> Padding:
-        """Of the first convolution."""
+        """Padding of the first convolution."""
         return _padding(self.features[0])
 
     def forward(self, x: Tensor, heatmap: bool = True) -> DiscriminatorOutput:
-        """Judge images (N, C, H, W).
+        """Classify images (N, C, H, W).
 
         Args:
             x: The images, padded by :attr:`padding`.
-            heatmap: Give the heatmap.
+            heatmap: Return the heatmap.
         """
-        # What pads and activates is fused with the convolution in front: see PatchConv2d.
+        # Padding and activation are fused with the preceding convolution: see PatchConv2d.
         convs: list[Any]
         acts: list[Any]
         convs, acts = list(self.features[1::3]), list(self.features[2::3])
@@ -115,8 +115,8 @@ class PatchDiscriminator(nn.Module):
 
 
 def smallest(num_layers: int) -> int:
-    """Side of the smallest images that a scale takes, in pixels."""
-    # The last two convolutions reflect a map of at least 3 pixels, with either padding.
+    """Side of the smallest images for a scale, in pixels."""
+    # The last two convolutions reflection-pad a map of at least 3 pixels, with either padding.
     return 3 * 2 ** (num_layers - 2)
 
 
@@ -126,27 +126,28 @@ def _padding(layer: Any) -> Padding:
 
 @MODELS.register_module()
 class UGATITDiscriminator(BaseModule):
-    """Tell real images of a domain from translated ones, globally and locally.
+    """Classifies images as real or translated, globally and locally.
 
     Fields that are ``None`` come from ``recipe``; see docs/recipes.md.
 
     Args:
         in_channels: Channels of the image.
         base_channels: Channels of the first convolution.
-        num_layers: Layers of the global and of the local scale: receptive fields of 286 and 70
-            pixels with (7, 5). The TensorFlow program's ``n_dis=6`` is the same pair.
-        cam: Attention. Without it (ablation) there are no CAM logits and no 1x1 convolution.
+        num_layers: Number of layers of the global and the local scale: receptive fields of 286 and
+            70 pixels with (7, 5). The TensorFlow program's ``n_dis=6`` is the same pair.
+        cam: Use CAM attention. Without it (ablation) there are no CAM logits and no 1x1
+            convolution.
         spectral_norm: Spectral normalisation of all layers but the 1x1 convolution.
         recipe: ``'tensorflow'`` or ``'pytorch'``.
         bias: The CAM classifiers and the last convolution have a bias.
         shared_cam: One classifier for average and max pooling instead of two.
         raw_cam_weight: Weight the channels by the un-normalised classifier weight.
-        padding: Of the 4x4 convolutions of stride 1: ``'same'`` pads 1 before and 2 behind and
-            keeps the size, ``'symmetric'`` pads 1 all round and loses a pixel.
+        padding: Padding of the 4x4 convolutions of stride 1: ``'same'`` pads 1 before and 2 after
+            and keeps the size, ``'symmetric'`` pads 1 on all sides and loses a pixel.
         init: ``'normal'`` or ``'default'``, see :func:`init_networks`.
 
     Raises:
-        ValueError: An unknown value, or a number of layers that makes no discriminator.
+        ValueError: An unknown value, or an invalid number of layers.
     """
 
     def __init__(
@@ -202,40 +203,41 @@ class UGATITDiscriminator(BaseModule):
         self.scales = nn.ModuleDict(scales)
 
     def fitting(self, side: int) -> dict[str, Any] | None:
-        """Fields that take images of ``side`` pixels; ``None`` if no number of layers does."""
+        """Return fields that take images of ``side`` pixels; ``None`` if no layer count does."""
         if side < smallest(FEWEST):
             return None
         layers = self.num_layers
-        while smallest(max(layers)) > side:  # the scales keep their distance
+        while smallest(max(layers)) > side:  # the difference between the scales stays
             layers = tuple(max(FEWEST, number - 1) for number in layers)
         return {'num_layers': layers}
 
     def init_weights(self) -> None:
-        """Draw the kernels anew as ``init`` says; called by the runner before training."""
+        """Initialise the kernels by ``init``; called by the runner before training."""
         init_networks(self, self.init)
 
     def forward(self, x: Tensor, heatmap: bool = True) -> list[DiscriminatorOutput]:
-        """Judge RGB images in [-1, 1], (N, in_channels, H, W).
+        """Classify RGB images in [-1, 1], (N, in_channels, H, W).
 
         Args:
             x: The images.
-            heatmap: Give the heatmaps.
+            heatmap: Return the heatmaps.
 
         Returns:
             One :class:`DiscriminatorOutput` for each scale, global first.
 
         Raises:
-            ValueError: The images have other channels, or are too small for the global scale.
+            ValueError: The images have another number of channels, or are too small for the global
+                scale.
         """
         check_channels(x, self.in_channels, 'discriminator')
         check_smallest(x, self.min_size)
         scales: list[Any] = list(self.scales.values())
         (padding,) = {scale.padding for scale in scales}
         if takes_bias(x):
-            # All of a discriminator is in NHWC on a GPU: cuDNN takes 16 bits in no other format,
-            # and would change it around each convolution. The image is written so here, by the
-            # kernel that pads it; weights come so from the spectral norm, and their gradients are
-            # read so; all in between keeps the format of what it is given.
+            # On a GPU the whole discriminator is in NHWC: cuDNN takes 16-bit types in no other
+            # format, and would convert around each convolution. The kernel that pads the image
+            # writes it in NHWC here; the spectral norm returns weights in NHWC and reads their
+            # gradients in it; all other operators keep the format of their input.
             x = bias_act(x, None, IDENTITY, padding, product_type(x), torch.channels_last)
         else:
             x = pad(x, padding)

@@ -39,14 +39,15 @@ NORMS = ('adalin', 'in', 'ln', 'adain', 'gn')
 class StyleMLP(nn.Module):
     """Computes AdaLIN's gamma and beta from the attended features.
 
-    Light averages the features first and takes any size; full flattens them (C, H, W) and is tied
-    to one size: 268M of the generator's 279M parameters at 256 px are its first layer.
+    The light variant averages the features first and takes any size; the full one flattens them (C,
+    H, W) and is tied to one size: 268M of the generator's 279M parameters at 256 px are in its
+    first layer.
 
     Args:
         channels: Channels C of the features, of gamma and of beta.
         hidden: Width of the hidden layers.
         size: Height and width of the features; ``None`` for light.
-        bias: Biases of the layers.
+        bias: Whether the layers have biases.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class StyleMLP(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (N, C) each."""
         # In float32 under autocast: the full variant's first layer is bound by reading its weights
-        # once, and a copy of them in another type would be a read more and half a gigabyte.
+        # once, and a copy in another dtype would cost another read and half a gigabyte.
         with torch.autocast(x.device.type, enabled=False):
             x = average(x, self.fc1.weight.dtype) if self.light else x.flatten(1)
             (x,) = linears(self.fc1(x, relu=True), self.fc2, relu=True)
@@ -73,7 +74,7 @@ class StyleMLP(nn.Module):
 
 @MODELS.register_module()
 class UGATITGenerator(BaseModule):
-    """Translate an image into a domain.
+    """Translates images into a domain.
 
     Fields that are ``None`` come from ``recipe``; see docs/recipes.md.
 
@@ -81,32 +82,32 @@ class UGATITGenerator(BaseModule):
         in_channels: Channels of the source image.
         out_channels: Channels of the result.
         base_channels: Channels of the first convolution; the bottleneck has four times as many.
-        num_blocks: Residual blocks in the encoder, and again in the decoder.
+        num_blocks: Number of residual blocks in the encoder, and in the decoder.
         img_size: Side of the square image in pixels, or (height, width). The full variant takes no
-            other size; the light one takes any multiples of 4 from 8 on.
+            other size; the light one takes any multiples of 4 from 8 up.
         light: Average the features before the MLP.
-        norm: Norm in the decoder: ``'adalin'``, or one of the paper's ablation (Table 1):
-            ``'in'``, ``'ln'``, ``'gn'`` are plain affine norms at all sites; ``'adain'`` takes
-            gamma and beta of the MLP with rho fixed at 1 in the blocks, and ``'in'`` in
-            up-sampling.
-        norm_groups: Groups of ``'gn'``.
-        cam: Attention. Without it (ablation) there is no classifier and no 1x1 convolution: the
-            encoder's features go straight on.
-        with_cp: Activation checkpointing: keep the inputs of residual blocks and of up-sampling
-            steps alone, and compute what is inside anew in the backward pass.
+        norm: Norm in the decoder: ``'adalin'``, or one of the paper's ablation (Table 1): ``'in'``,
+            ``'ln'``, ``'gn'`` are plain affine norms everywhere; ``'adain'`` takes gamma and beta
+            from the MLP with rho fixed at 1 in the blocks, and uses ``'in'`` in up-sampling.
+        norm_groups: Number of groups of ``'gn'``.
+        cam: Use CAM attention. Without it (ablation) there is no classifier and no 1x1 convolution:
+            the decoder gets the encoder's features.
+        with_cp: Activation checkpointing: keep only the inputs of residual blocks and of
+            up-sampling steps, and recompute the rest in the backward pass.
         recipe: ``'tensorflow'`` or ``'pytorch'``.
-        bias: Biases of convolutions, classifiers and MLP (the 1x1 convolution always has one).
-        encoder_affine: Learned scale and shift in the encoder's instance norms.
+        bias: Whether convolutions, classifiers and MLP have biases (the 1x1 convolution always has
+            one).
+        encoder_affine: Learn scale and shift in the encoder's instance norms.
         shared_cam: One classifier for average and max pooling instead of two.
         mlp_width: Hidden width of the MLP: ``'blocks'`` is ``base_channels * num_blocks``,
             ``'features'`` is ``4 * base_channels``.
-        rho_init: Start of rho in AdaLIN; LIN starts at 0.
+        rho_init: Initial rho in AdaLIN; LIN starts at 0.
         rho_smoothing: See :class:`AdaLIN`.
-        unbiased: Unbiased variance in AdaLIN and LIN.
+        unbiased: Use the unbiased variance in AdaLIN and LIN.
         init: ``'normal'`` or ``'default'``, see :func:`init_networks`.
 
     Raises:
-        ValueError: An unknown value, or sizes that do not fit together.
+        ValueError: An unknown value, or sizes that do not match.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ class UGATITGenerator(BaseModule):
             size = None if light else (height // 4, width // 4)
             self.mlp = StyleMLP(channels, hidden, size, bias)
         pads = num_blocks * [ResBlock.padding] + [replication()]
-        self.attended = pads[0]  # padding of what the decoder begins with
+        self.attended = pads[0]  # padding of the decoder's input
         self.blocks = nn.ModuleList(
             ResBlock(channels, (block_norm(), block_norm()), bias, padding) for padding in pads[1:]
         )
@@ -232,7 +233,7 @@ class UGATITGenerator(BaseModule):
         self.decoder = nn.Sequential(*decoder, last)
 
     def init_weights(self) -> None:
-        """Draw the kernels anew as ``init`` says; called by the runner before training."""
+        """Initialise the kernels by ``init``; called by the runner before training."""
         init_networks(self, self.init)
 
     def forward(
@@ -249,7 +250,7 @@ class UGATITGenerator(BaseModule):
             (N, 2) and the heatmap (N, 1, H / 4, W / 4), both ``None`` without CAM.
 
         Raises:
-            ValueError: The images do not have the size or the channels that the network takes.
+            ValueError: The network does not take images of this size or number of channels.
         """
         self._check_input(x)
         x = run_layers(self.encoder, pad(x, reflection(3)), with_cp=self.with_cp)

@@ -1,4 +1,4 @@
-"""What sets a config of U-GAT-IT apart from the paper's, in words for the tables."""
+"""Words for the tables: how a config of U-GAT-IT differs from the paper's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,16 +20,16 @@ ABLATIONS = {
 
 
 def ablation(model: Mapping[str, Any]) -> str | None:
-    """Row of Table 1 (a key of ``evaluation.paper.TABLE_1``), ``None`` for a model that is none."""
+    """Return a model's row of Table 1 (a key of ``evaluation.paper.TABLE_1``), or ``None``."""
     generator, discriminator = model['generator'], model['discriminator']
     return ABLATIONS.get((generator['norm'], generator['cam'], discriminator['cam']))
 
 
 def words(model: Mapping[str, Any]) -> list[str]:
-    """What must agree between two runs for their figures to share a table.
+    """Return what must agree between two runs for their metrics to share a table.
 
     Args:
-        model: The model's dict in the config, with all fields of ``configs/_base_``.
+        model: The config's model dict, with all fields of ``configs/_base_``.
     """
     generator, discriminator = model['generator'], model['discriminator']
     said = ['light' if generator['light'] else 'full']

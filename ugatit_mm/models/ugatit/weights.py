@@ -1,4 +1,4 @@
-"""Recipe and sizes of U-GAT-IT's networks, read off their weights."""
+"""Recipe and sizes of U-GAT-IT's networks, read from their weights."""
 
 import re
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ FEATURES = re.compile(r'discriminators\.([AB])\.scales\.(global|local)\.features
 
 
 def describe(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read recipe and sizes of the networks off their weights.
+    """Read recipe and sizes of the networks from their weights.
 
     Args:
-        state: A state dict of :class:`UGATIT`; the discriminators may be absent, and a generator.
+        state: A state dict of :class:`UGATIT`; the discriminators and one generator may be absent.
 
     Returns:
-        dict: ``recipe``, ``generator`` and, where there are any, ``discriminator``: the fields
-        that a config needs to build networks for these weights; ``targets`` where there is one
-        generator. ``img_size`` is there only for full models. What no weight shows (``unbiased``,
-        ``rho_smoothing``) is the recipe's.
+        dict: ``recipe``, ``generator`` and, if present, ``discriminator``: the fields that a config
+            needs to build networks for these weights; ``targets`` if there is only one generator;
+            ``img_size`` only for full models. Fields that no weight shows (``unbiased``,
+            ``rho_smoothing``) are the recipe's.
 
     Raises:
-        ValueError: These are not the weights of one generator or two.
+        ValueError: The weights are not those of one generator or two.
     """
     targets = [x for x in DOMAINS if any(str(k).startswith(f'generators.{x}.') for k in state)]
     if not targets:
@@ -49,7 +49,7 @@ def _generator(state: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str,
 
     first = weight('encoder.0.conv.weight')
     base = first.size(0)
-    weight('blocks.0.norm1.rho')  # AdaLIN; other norms cannot be told apart by their weights
+    weight('blocks.0.norm1.rho')  # AdaLIN; other norms have indistinguishable weights
     flat = weight('mlp.fc1.weight').size(1)
     fields = {
         'in_channels': first.size(1),
@@ -64,7 +64,7 @@ def _generator(state: Mapping[str, Tensor], prefix: str) -> tuple[str, dict[str,
         side = round((flat / (4 * base)) ** 0.5)
         if side * side * 4 * base != flat:
             raise ValueError(
-                f'{prefix}mlp.fc1.weight takes {flat} inputs, no square of {4 * base} channels: '
+                f'{prefix}mlp.fc1.weight takes {flat} inputs, not a square of {4 * base} channels: '
                 'give the config of the training, which says height and width'
             )
         fields['img_size'] = 4 * side

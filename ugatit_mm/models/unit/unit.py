@@ -1,4 +1,4 @@
-"""UNIT as a translation model (Liu et al., NIPS 2017, as its authors' program of 2018 has it)."""
+"""UNIT as a translation model (Liu et al., NIPS 2017, as in its authors' program of 2018)."""
 
 from typing import Any, NamedTuple
 
@@ -16,13 +16,13 @@ from .unit_decoder import UNITDecoder
 
 
 class Made(NamedTuple):
-    """What a step makes for the generators' loss, of a domain X.
+    """Outputs of a step for the generators' loss, of a domain X.
 
     Attributes:
-        code: Of X's images, without noise, (N, C, h, w).
+        code: Code of X's images, without noise, (N, C, h, w).
         own: X's images, decoded from their code and noise.
         fake: The other domain's images, translated.
-        again: Code of X's images, read off their translation into the other domain.
+        again: Code of X's images, encoded from their translation into the other domain.
         cycle: X's images, decoded from that code and noise.
     """
 
@@ -35,23 +35,23 @@ class Made(NamedTuple):
 
 @translation_model
 class UNIT(CodeTranslation):
-    """Two variational autoencoders with one space of codes, discriminators, a cycle.
+    """Two variational autoencoders with one code space, discriminators, a cycle loss.
 
-    As the official program (mingyuliutw/UNIT, the same as that of NVlabs/MUNIT with
-    ``--trainer UNIT``) trains it, which is not the paper's: no layer is shared between the domains;
-    an encoder gives the mean of a code, whose deviation is 1; noise is added in training only; the
-    Kullback-Leibler terms are the means of the codes' squares, without a half. The discriminators
-    learn first, then the generators with noise drawn for them; nothing is detached in the
-    generators' loss.
+    As the official program (mingyuliutw/UNIT, the same as that of NVlabs/MUNIT with ``--trainer
+    UNIT``) trains it, which differs from the paper: no layer is shared between the domains; an
+    encoder returns the mean of a code, whose standard deviation is 1; noise is added only in
+    training; the Kullback-Leibler terms are the means of the codes' squares, without a factor 1/2.
+    The discriminators learn first, then the generators with newly drawn noise; nothing is detached
+    in the generators' loss.
 
     Args:
-        encoder: Config of the encoders, by the domain that they see.
-        generator: Config of the decoders, by the domain that they make.
+        encoder: Config of the encoders, one for each source domain.
+        generator: Config of the decoders, one for each target domain.
         discriminator: Config of the discriminators, or ``None`` for inference only.
-        gan_type: See :class:`CodeTranslation`; likewise ``vgg_weights``.
-        vgg_weights: See there.
+        gan_type: See :class:`CodeTranslation`.
+        vgg_weights: See :class:`CodeTranslation`.
         loss_config: Weights ``gan``, ``recon_x``, ``kl``, ``cycle``, ``kl_cycle`` and
-            ``perceptual``; what is left out stays at 1, 10, 0.01, 10, 0.01, 0.
+            ``perceptual``; the defaults are 1, 10, 0.01, 10, 0.01, 0.
         fields: As in :class:`UnpairedTranslation`.
 
     Raises:
@@ -107,11 +107,11 @@ class UNIT(CodeTranslation):
     # ---------------------------------------------------------------- training
 
     def iterate(self, step: Step, real: dict[str, Tensor]) -> None:
-        """Translate, update the discriminators, then all else.
+        """Translate, update the discriminators, then the other networks.
 
-        The official program encodes the images again for the generators' update. The weights of the
-        encoders are the same at both places, so one pass serves both here; the noise is another,
-        so that the translations are made twice.
+        The official program encodes the images again for the generators' update. The encoders'
+        weights are the same both times, so one pass serves both here; the noise differs, so the
+        translations are computed twice.
         """
         for_d, first, second = (
             dict(zip(DOMAINS, noise, strict=True)) for noise in step.drawn['noise']
@@ -133,10 +133,10 @@ class UNIT(CodeTranslation):
         )
 
     def draw(self, real: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise on the codes of A's and of B's images.
+        """Draw noise on the codes of A's and B's images.
 
-        That of the discriminators' update, that of the generators', and there that on the codes of
-        the images' translations: ``noise``, (3, 2, N, C, H / 4, W / 4).
+        In order: for the discriminators' update, for the generators' update, and there for the
+        codes of the images' translations: ``noise``, (3, 2, N, C, H / 4, W / 4).
         """
         images = real['A']
         channels = next(iter(unwrap(self.encoders).values())).content_channels
@@ -151,20 +151,21 @@ class UNIT(CodeTranslation):
         first: dict[str, Tensor],
         second: dict[str, Tensor],
     ) -> dict[str, Made]:
-        """Make what the generators' loss looks at.
+        """Compute the inputs of the generators' loss.
 
         Args:
-            uses: Encoders and decoders by domain, each to be called twice; the encoders were called
-                once.
-            code: Of the images, by domain.
+            uses: Encoders and decoders by domain, each to be called twice; the encoders have been
+                called once.
+            code: Codes of the images, by domain.
             first: Noise on them.
-            second: Noise on the codes of a domain's images that are read off their translations.
+            second: Noise on the codes of a domain's images that are encoded from their
+                translations.
         """
         encode, decode = uses
         noisy = {x: code[x] + first[x] for x in DOMAINS}
         own, fake = {}, {}
         for x in DOMAINS:
-            # The norms see one sample at a time, so both go as one batch.
+            # The norms work per sample, so both go as one batch.
             own[x], fake[x] = decode[x][0](torch.cat([noisy[x], noisy[other(x)]])).chunk(2)
         again = {other(x): encode[x][1](fake[x]) for x in DOMAINS}
         cycle = {x: decode[x][1](again[x] + second[x]) for x in DOMAINS}
@@ -177,12 +178,12 @@ class UNIT(CodeTranslation):
 
         Args:
             real: Images by domain, (N, C, H, W).
-            made: What :meth:`make` made of them.
+            made: Result of :meth:`make`.
 
         Returns:
             The weighted total, and the terms ``loss_gan_g_X`` (of the translation into X),
             ``loss_recon_x_X``, ``loss_kl_X``, ``loss_cycle_X`` and ``loss_kl_cycle_X`` (of X's
-            images, and of their codes that are read off their translations),
+            images, and of their codes that are encoded from their translations),
             ``loss_perceptual_X``, and the total ``loss_g``.
         """
         terms = {}

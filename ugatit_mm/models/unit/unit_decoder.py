@@ -1,4 +1,4 @@
-"""Decoder of UNIT (Liu et al., NIPS 2017, as its authors' program of 2018 has it)."""
+"""Decoder of UNIT (Liu et al., NIPS 2017, as in its authors' program of 2018)."""
 
 from collections.abc import Mapping
 
@@ -11,16 +11,16 @@ from ..munit.munit_decoder import CodeDecoder
 
 @MODELS.register_module()
 class UNITDecoder(CodeDecoder):
-    """Make an image of a code: MUNIT's decoder with plain instance norms in the blocks, no style.
+    """Decodes an image from a code: MUNIT's decoder with plain instance norms and no style.
 
     Args:
         out_channels: Channels of the image.
         base_channels: Channels of the last features; the code has four times as many.
-        num_blocks: Residual blocks.
+        num_blocks: Number of residual blocks.
         with_cp: See :class:`MUNITEncoder`.
 
     Raises:
-        ValueError: There is no block, or no channel.
+        ValueError: A number of blocks or channels is below 1.
     """
 
     def __init__(

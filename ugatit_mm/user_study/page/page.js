@@ -1,8 +1,8 @@
-// The page of the user study. The server alone knows what a picture is; this shows picture 0 (the
+// The page of the user study. Only the server knows what a picture is; this shows picture 0 (the
 // source) and 1 to N, and sends the number that was chosen.
 
 const $ = (id) => document.getElementById(id);
-const PAUSE = 250; // ms in which a double click or a held key does not answer the next question
+const PAUSE = 250; // ms for which a double click or a held key does not answer the next question
 
 const person = location.pathname.startsWith('/p/') ? location.pathname.replace(/\/$/, '') : null;
 let state = null;
@@ -21,7 +21,7 @@ async function ask(path, body) {
   } catch {
     throw new Error('The server of the study does not answer. Is it still running? Try again.');
   }
-  if (!response.ok) throw new Error(`That did not work: ${await response.text()}`);
+  if (!response.ok) throw new Error(`The request failed: ${await response.text()}`);
   return response.json();
 }
 
@@ -38,7 +38,7 @@ function setQuestion(text) {
   for (const place of document.querySelectorAll('.asked')) place.textContent = text;
 }
 
-// -- the start -----------------------------------------------------------------------------------
+// -- start ---------------------------------------------------------------------------------------
 
 async function welcome() {
   const study = await ask('/study');
@@ -65,7 +65,7 @@ async function start(event) {
   }
 }
 
-// -- the questions -------------------------------------------------------------------------------
+// -- questions -----------------------------------------------------------------------------------
 
 function load(address) {
   if (!ready.has(address)) {
@@ -88,7 +88,7 @@ function tile(slot) {
   return element;
 }
 
-// The largest side with which all squares fit; below a limit the page scrolls instead.
+// The largest side for which all squares fit; below a limit the page scrolls instead.
 function fit() {
   const stage = $('stage');
   const style = getComputedStyle(document.documentElement);
@@ -150,14 +150,14 @@ async function render(next) {
   $('keys').textContent = `Keys 1 to ${last} choose, ← or Backspace goes back.`;
   show('question');
   fit();
-  // What is not shown any more may go; the next question's pictures come in meanwhile.
+  // Drop pictures that are no longer shown, and preload the next question's.
   const wanted = [...state.pictures, ...state.next];
   ready = new Map([...ready].filter(([address]) => wanted.includes(address)));
   state.next.forEach(load);
   setTimeout(() => setBusy(false), PAUSE);
 }
 
-// Sends an answer, or takes one back, then shows where the person stands.
+// Sends an answer or undoes one, then shows the person's progress.
 async function send(action, body, refused) {
   setBusy(true);
   notify('');
@@ -174,19 +174,19 @@ async function send(action, body, refused) {
   try {
     await render(next);
   } catch (error) {
-    notify(error.message); // and stay busy: the old pictures must not answer the new question
+    notify(error.message); // stay busy: the old pictures must not answer the new question
   }
 }
 
 function choose(slot) {
   if (busy) return;
   $('pictures').children[slot].classList.add('chosen');
-  send('vote', { question: state.index, slot }, 'That question was answered already, elsewhere.');
+  send('vote', { question: state.index, slot }, 'That question was answered already in another window.');
 }
 
 function back() {
   if (busy || state.index === 0) return;
-  send('undo', { question: state.index - 1 }, 'Nothing was taken back: you went on elsewhere.');
+  send('undo', { question: state.index - 1 }, 'Nothing was undone: you continued in another window.');
 }
 
 function press(event) {

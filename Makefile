@@ -3,7 +3,7 @@
 VENV   = .venv
 PY     = $(VENV)/bin/python
 STAMP  = $(VENV)/.ugatit_mm-installed
-# One interpreter to use, PYTHON=/path/to/python; without it the first below that fits.
+# The interpreter to use, PYTHON=/path/to/python; by default the first below that fits.
 PYTHON =
 PYTHONS = python3.13 python3.12 python3.11 python3.10 python3
 RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -16,16 +16,16 @@ help:
 	@echo 'make test-slow the tests that start many processes or run long'
 	@echo 'make test-all  both'
 	@echo 'make lint      ruff and mypy'
-	@echo 'make format    rewrite the sources in the one format'
+	@echo 'make format    fix and format the sources with ruff'
 	@echo 'make docs      build the site of README.md and docs/ into site/'
 	@echo 'make doctor    check the environment'
-	@echo 'make install   build $(VENV); the targets above do so by themselves'
+	@echo 'make install   build $(VENV); the targets above do so if needed'
 	@echo 'make clean     remove caches and build folders, never $(VENV), data or results'
 
 demo: $(STAMP)
 	@$(PY) tools/demo.py
 
-# Of the tests that -m chooses.
+# Run the tests that -m selects.
 define run_tests
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m '$(1)' || { \
 	    status=$$?; \
@@ -50,7 +50,7 @@ format: $(STAMP)
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-# The warning is about the time after MkDocs 1: setup.cfg.
+# The warning is about MkDocs 2; see setup.cfg.
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
@@ -59,7 +59,7 @@ doctor: $(STAMP)
 
 install: $(STAMP)
 
-# The stamp is written last: an interrupted install is done again.
+# The stamp is written last: an interrupted install is repeated.
 $(STAMP): setup.cfg setup.py pyproject.toml
 	@rm -f $@
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
@@ -80,7 +80,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	fi
 	@$(PY) -c '$(RANGE)' || { \
 	    echo '$(VENV) holds a Python other than 3.10-3.13: remove it and try again' >&2; exit 1; }
-	@echo 'Installing ugatit_mm and what it needs into $(VENV): minutes and about 7 GB at first'
+	@echo 'Installing ugatit_mm and its dependencies into $(VENV): minutes and about 7 GB at first'
 	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
 	@$(PY) -m pip install --disable-pip-version-check -e '.[test]'
 	@touch $@

@@ -1,7 +1,7 @@
-"""What setup.cfg cannot say: a built package carries configs and tools, as OpenMMLab's do.
+"""The part of the build that setup.cfg cannot express: configs and tools, as in OpenMMLab's wheels.
 
 They are copied to ``ugatit_mm/.mim`` of the build folder, where ``mim`` and our own code look for
-them; the source tree stays as it is, and an editable install uses it directly.
+them. The source tree is not changed, and an editable install uses it directly.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ('configs', 'tools', 'model-index.yml')
-# Of the tools, what develops the package itself stays out.
+# Development tools of the package are not included.
 LEFT_OUT = ('benchmarks', 'fuzz.py', '__pycache__', '*.py[co]')
 
 
@@ -24,7 +24,7 @@ class BuildWithMim(build_py):
         if getattr(self, 'editable_mode', False):
             return
         target = Path(self.build_lib) / 'ugatit_mm' / '.mim'
-        shutil.rmtree(target, ignore_errors=True)  # nothing of an earlier build stays
+        shutil.rmtree(target, ignore_errors=True)  # remove files of an earlier build
         target.mkdir(parents=True)
         for name in CARRIED:
             source = ROOT / name

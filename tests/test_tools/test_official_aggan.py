@@ -52,7 +52,7 @@ def test_losses_and_weights_are_ours():
         terms = plain.step(real['A'], real['B'])
         for kind, (label, name) in OURS.items():
             found = step.terms[label][name]
-            assert found.item() == pytest.approx(terms[kind].item(), rel=1e-6), (iteration, kind)
+            assert found.item() == pytest.approx(terms[kind].item(), rel=1e-5), (iteration, kind)
     moved = to_variables(model.state_dict())
     for name, parameter in plain._variables():
         if name in moved and not name.endswith('biases'):

@@ -1,4 +1,4 @@
-"""Run U-GAT-IT end to end on photographs of the package: data, training, translation, metrics.
+"""Run U-GAT-IT end to end on photographs that come with it: data, training, translation, metrics.
 
 Nothing is downloaded: the photographs come with this package, the classifier for the metrics with
 another one. Start an interrupted run again to continue it.

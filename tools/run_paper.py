@@ -187,7 +187,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'pictures ugatit paper --what table3 --models all --data-root flowers --domains daisy '
         'sunflower --iters 20000',
     )
-    parser.add_argument('--what', choices=['table3', 'ablation'], required=True, help='table')
+    parser.add_argument(
+        '--what',
+        choices=['table3', 'ablation'],
+        required=True,
+        help='Table 3, or the ablation (Table 1)',
+    )
     parser.add_argument(
         '--models',
         nargs='+',
@@ -213,7 +218,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--data-root',
         type=os.path.expanduser,
         metavar='DIR',
-        help='your own data instead: folder of trainA, trainB, testA, testB',
+        help='your own data instead of the data sets: folder with trainA, trainB, testA, testB',
     )
     parser.add_argument(
         '--domains', nargs=2, metavar=('A', 'B'), help='names of the two domains of your own data'

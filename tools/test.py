@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         type=os.path.expanduser,
-        help='file of weights, or folder of a training: its last whole checkpoint',
+        help='file of weights, or folder of a training, whose last whole checkpoint is used',
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
     parser.add_argument('--sheet', action='store_true', help='also write a picture sheet')

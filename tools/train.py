@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             f'--{letter.lower()}',
             type=os.path.expanduser,
             metavar='FOLDER',
-            help=f'pictures of domain {letter}; domains.{letter} or else the folder names it',
+            help=f'pictures of domain {letter}, named by domains.{letter} or else by the folder',
         )
     parser.add_argument(
         '--test',

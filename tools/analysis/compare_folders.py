@@ -53,7 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--rows', type=int, default=8, help='rows of a page; more go to OUT_2, OUT_3 (%(default)s)'
     )
     add_deep_range(parser)
-    parser.add_argument('--size', type=int, default=256, help='side of a picture (%(default)s)')
+    parser.add_argument(
+        '--size', type=int, default=256, help='side of a picture in pixels (%(default)s)'
+    )
     args = parser.parse_intermixed_args(argv)
     if bool(args.run) == bool(args.methods):
         parser.error('give SOURCES and METHOD=DIR, or --run DIR')

@@ -38,7 +38,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'root', metavar='ROOT', help='folder that holds the four folders named above'
     )
     parser.add_argument(
-        '--min-size', type=int, default=MIN_SIZE, help=f'smallest shorter side in px ({MIN_SIZE})'
+        '--min-size',
+        type=int,
+        default=MIN_SIZE,
+        help=f'smallest allowed shorter side in pixels ({MIN_SIZE})',
     )
     parser.add_argument(
         '--near',
@@ -60,7 +63,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--channels',
         type=int,
         default=3,
-        help='channels of the pictures; 5 to 8 for TIFFs with so many bands (3)',
+        help='channels of the pictures; 5 to 8 for TIFFs with that many bands (3)',
     )
     parser.add_argument(
         '--workers', type=int, help='processes that read pictures (one per core, 8 at most)'

@@ -58,7 +58,7 @@ Run the same command again to continue an interrupted run.""",
     parser.add_argument(
         '--keep-split',
         action='store_true',
-        help='cat2dog, photo2portrait: keep the split of the source',
+        help='cat2dog, photo2portrait: keep the split of the source, draw none',
     )
     add_deep_range(parser)
     parser.add_argument(

@@ -20,7 +20,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_arguments(parser)
     parser.add_argument(
-        '--reverse', action='store_true', help='our weights to an .npz of the official variables'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to an .npz of the official variables',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

@@ -22,7 +22,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--discriminator', metavar='FILE', help='the discriminator, if it has its own file'
     )
     parser.add_argument(
-        '--reverse', action='store_true', help='our weights to one file, by the names G and D'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to one file, by the names G and D',
     )
     args = parser.parse_args(argv)
     if args.reverse and (args.generator_only or args.half or args.domains or args.discriminator):

@@ -23,10 +23,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--epoch', help='epoch of the files in a folder: latest, 200, iter_5000 (the newest)'
     )
     parser.add_argument(
-        '--which', choices=('G_A', 'G_B'), help='network in a file of one: to B, or to A'
+        '--which',
+        choices=('G_A', 'G_B'),
+        help='network that a file of one network holds: to B, or to A',
     )
     parser.add_argument(
-        '--reverse', action='store_true', help='our weights to a folder of latest_net_*.pth'
+        '--reverse', action='store_true', help='convert our weights to a folder of latest_net_*.pth'
     )
     args = parser.parse_args(argv)
     options = (args.generator_only, args.half, args.domains, args.epoch, args.which)

@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--reverse',
         action='store_true',
-        help='our weights to an official checkpoint without optimisers',
+        help='convert our weights to an official checkpoint without optimisers',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None, kind: str) -> argparse.Namespace:
     parser.add_argument(
         '--reverse',
         action='store_true',
-        help='our weights to a folder of gen_00000000.pt and dis_*',
+        help='convert our weights to a folder of gen_00000000.pt and dis_*',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

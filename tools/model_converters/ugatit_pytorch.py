@@ -21,9 +21,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--which',
         choices=('genA2B', 'genB2A'),
-        help='network in a file of one, if neither the file nor its name says it',
+        help='network that a file of one network holds, if neither it nor its name says so',
     )
-    parser.add_argument('--reverse', action='store_true', help='our weights to the official format')
+    parser.add_argument(
+        '--reverse', action='store_true', help='convert our weights to the official format'
+    )
     args = parser.parse_args(argv)
     if args.reverse and (args.generator_only or args.half or args.domains or args.which):
         parser.error('--reverse takes neither --generator-only, --half, --domains nor --which')

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# All that is to be known of a GPU, in ten minutes at most: is what it computes right, and how fast is it?
+# Check a GPU in ten minutes at most: does it compute the right numbers, and how fast is it?
 # Rows are appended to benchmarks/results.csv. A part that fails or takes too long does not stop the
-# others; then the script ends with 1 and says which.
+# others; the script then names it and ends with 1.
 #   benchmarks/gpu.sh             on a GPU
-#   benchmarks/gpu.sh --compile   compiled settings too: many minutes more
-#   benchmarks/gpu.sh --models    instead: a step of every model beside its official order
+#   benchmarks/gpu.sh --compile   also compiled settings: many minutes more
+#   benchmarks/gpu.sh --models    instead: a step of every model and of its official order
 #   benchmarks/gpu.sh --rehearse  everything on the CPU, tiny, in three minutes; no rows are kept
 #   PYTHON=python ROWS=FILE       the interpreter, and another file for the rows
 set -uo pipefail
@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 
 kept=${ROWS:-benchmarks/results.csv}
 total=600 # seconds for all parts
-patient=  # whether a part may take all that is left of them
+patient=  # whether a part may take all remaining seconds
 rehearsed=
 models=
 compile=()
@@ -26,7 +26,7 @@ case ${1:-} in
     --models) models=1 patient=1 ;;
     --rehearse)
         rehearsed=1 total=900 patient=1 kept=${ROWS:-/dev/null}
-        # As on a machine without a GPU. Tiny networks: a second thread costs more than it brings.
+        # As on a machine without a GPU. On tiny networks a second thread is slower.
         export CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1
         ;;
     *)
@@ -36,7 +36,7 @@ case ${1:-} in
 esac
 
 failed=()
-# part NAME SECONDS COMMAND...: run it within its time and what is left of all.
+# part NAME SECONDS COMMAND...: run it within its limit and the remaining seconds.
 part() {
     local name=$1 limit=$2 start=$SECONDS left=$((total - SECONDS)) code
     shift 2
@@ -56,7 +56,7 @@ part() {
     esac
 }
 
-# Two iterations in one process that is a rank of its own: NCCL on a GPU, gloo on a CPU.
+# Two iterations in one process that is the only rank: NCCL on a GPU, gloo on a CPU.
 rank() {
     "$python" tools/dataset_converters/make_demo_data.py "$work/data" --size 72 --num-train 8 --num-test 2 &&
         RANK=0 LOCAL_RANK=0 WORLD_SIZE=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=${PORT:-29517} \
@@ -68,7 +68,7 @@ export -f rank
 export python work
 
 bench=tools/benchmarks
-rows=(--out "$work/rows.csv") # not at once: rows name the commit, and whether files were changed
+rows=(--out "$work/rows.csv") # moved at the end: rows say whether files were changed
 part machine 30 "$python" -c '
 import numpy, platform, torch
 from ugatit_mm.provenance import provenance
@@ -90,8 +90,8 @@ elif [ -n "$rehearsed" ]; then
     part 'a step' 0 "$python" $bench/step.py --quick --steps 1 --settings float32 bfloat16 "${rows[@]}"
     part translations 0 "$python" $bench/translate.py --quick --rounds 1 "${rows[@]}"
 else
-    # The first part of a kind waits for Triton, which compiles some 120 kernels for a minute or two;
-    # what it compiled, later parts find on the disk. Each imports for 5 to 20 seconds.
+    # The first part of a kind waits a minute or two for Triton to compile some 120 kernels; later
+    # parts read them from the disk. Each part imports for 5 to 20 seconds.
     part kernels 120 "$python" $bench/parity.py kernels --no-write
     for variant in light full; do
         part "a step, $variant" 180 "$python" $bench/step.py --variant $variant --rounds 1 --steps 8 \

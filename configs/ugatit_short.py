@@ -1,4 +1,4 @@
-# U-GAT-IT for small budgets, minutes or hours instead of the paper's days, by the trials of
+# U-GAT-IT for small budgets, minutes or hours instead of the paper's days, from the trials in
 # docs/small_budgets.md. Your own images as in ugatit_custom.py:
 #   --cfg-options data_root=ROOT domains.A=daisy domains.B=sunflower train_cfg.max_iters=20000
 # and crop_size=None where a task is not local: shapes, whole faces.
@@ -7,12 +7,12 @@ img_size = 128
 crop_size = 64  # training sees parts of pictures
 
 model = dict(
-    # At the paper's 1000 the attention takes most of so short a training.
+    # At the paper's 1000 the attention takes most of such a short training.
     loss_config=dict(cam=1.0),
-    # What would be hidden in faint patterns for the way back is lost in noise.
+    # Noise destroys faint patterns in which the networks would hide the way back.
     cycle_noise=0.05,
     generator=dict(light=True, base_channels=16, num_blocks=2),
-    # 256 px and (7, 5) layers are to each other as 64 px and (5, 4).
+    # (5, 4) layers are to 64 px what (7, 5) are to 256 px.
     discriminator=dict(base_channels=16, num_layers=(5, 4)),
 )
 optimizer = dict(lr=4e-4)

@@ -1,4 +1,4 @@
-"""A corpus of bad and odd pictures, with what reading each of them must come to."""
+"""A corpus of bad and odd pictures, with the required outcome of reading each."""
 
 import io
 import os
@@ -97,7 +97,7 @@ def whole_files() -> dict[str, bytes]:
 
 
 def make_corpus(folder: Path) -> list[Case]:
-    """Write the corpus below ``folder``; some of it is no file, nor even readable by name."""
+    """Write the corpus below ``folder``; some of it is not a file, or not even readable by name."""
     cases = []
     for kind, make in (
         ('truncated', _truncated),
@@ -134,7 +134,7 @@ def _truncated() -> Made:
         with Image.open(io.BytesIO(data)) as image:
             grey16 = image.mode.startswith('I')
             pixels = noise()[..., :1].repeat(3, 2) if grey16 else np.array(image.convert('RGB'))
-        # The last bytes may be an end mark that nobody misses: all of the picture, or none.
+        # The last bytes may be an end mark that decoders ignore: all of the picture, or none.
         outcome = Expected(pixels, or_refused=True)
         for left in (1, 9, *(len(data) * share // 100 for share in (10, 25, 50, 75, 95))):
             yield f'{left}.{name}', data[:left], REFUSED
@@ -197,7 +197,7 @@ EPS = (
     b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n'
     b'(%pipe%true) (w) file\nshowpage\n%%EOF\n'
 )
-"""A picture as a program, which Pillow gives to Ghostscript unless told otherwise."""
+"""A picture as a program, which Pillow gives to Ghostscript by default."""
 
 
 def _bombs() -> Made:
@@ -232,7 +232,7 @@ def _bombs() -> Made:
         'scans.jpg': many_scans(5000),
     }.items():
         yield name, data, REFUSED
-    # Text that is behind the pixels is met while these are loaded.
+    # Text after the pixels is read while these are loaded.
     yield 'late.png', png(1, 1, PIXEL, (b'zTXt', b'k\0\0' + zeros(150_000_000))), EITHER
     texts = [(b'zTXt', b'k%d\0\0' % i + zeros(1_000_000)) for i in range(100)]
     yield 'texts.png', png(1, 1, *texts, PIXEL), REFUSED

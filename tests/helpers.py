@@ -271,7 +271,7 @@ def family(pid: int) -> list[int]:
 
 @contextmanager
 def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
-    """A process that is not left behind when the test fails, nor are its children."""
+    """A process that is killed with its children when the test fails."""
     with log.open('w') as file:
         process = subprocess.Popen(list(map(str, words)), stdout=file, stderr=file, **options)
     try:
@@ -296,7 +296,7 @@ def wait_for(
 def in_ranks(function: Callable, folder: Path, *words: object, count: int = 2) -> None:
     """Call a module's function in processes that are forked from one which has imported us.
 
-    Those of torchrun would import everything anew; a fork of this process, which may have made
+    Those of torchrun would import everything again; a fork of this process, which may have made
     backward passes, could make none. What they print goes to ``rank0.log`` and so on. If one fails,
     the others end, too.
     """

@@ -33,14 +33,14 @@ Write = Callable[[Path], None]
 
 
 class Outcome(NamedTuple):
-    """What became of a call in a process of its own.
+    """Outcome of a call in its own process.
 
     Attributes:
         value: What it returned, if that is a number or a list; else its type's name.
         error: Names of its exception's class and of all that this inherits, '' if it returned.
         message: Of the exception.
         printed: What went to stdout and stderr.
-        memory: MiB that the process took at most, beside those it began with.
+        memory: MiB that the process took at most, above those at its start.
         ended: 'well', 'hung' (over the time), or the signal that killed it.
         greedy: It asked for more memory than it was allowed.
     """
@@ -63,7 +63,7 @@ def contained(
         function: Called there; what it changes in memory stays there.
         args: For it.
         seconds: After which it has hung.
-        allowed: MiB of addresses that it may take beside what this process has.
+        allowed: MiB of addresses that it may take in addition to this process's.
         options: For it.
     """
     reading, writing = os.pipe()
@@ -112,7 +112,7 @@ def _called(function: Callable, args: tuple, options: dict) -> bytes:
             greedy |= isinstance(caught, MemoryError) or 'allocate memory' in str(caught)
             caught = caught.__cause__ or caught.__context__
     greedy |= 'allocate memory' in printed.getvalue() or 'MemoryError' in printed.getvalue()
-    # But for libraries' pages, which a fork maps anew as it comes to them.
+    # Except libraries' pages, which a fork maps again when it reads them.
     memory = (_status('VmHWM') - before - (_status('RssFile') - of_files)) / 1024
     rest = (error, message, printed.getvalue(), memory, 'well', greedy)
     if not isinstance(value, (int, list)):
@@ -121,7 +121,7 @@ def _called(function: Callable, args: tuple, options: dict) -> bytes:
 
 
 def _status(name: str) -> int:
-    """A figure of this process from the kernel, in KiB."""
+    """A number of this process from the kernel, in KiB."""
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) for line in file if line.startswith(f'{name}:'))
 
@@ -217,7 +217,7 @@ def two_directories(path: Path, data: bytes) -> None:
         start = struct.unpack('<I', whole[end + 16 : end + 20])[0]
         parts.append((whole[:end], whole[end:], start))
     (bad, end, start), (good, _, other_start) = parts
-    # Python adds to all offsets what the directory lies behind the place that the record names.
+    # Python adds to all offsets what the directory lies after the place that the record names.
     path.write_bytes(bad + _shifted(good, start - other_start) + end)
 
 
@@ -234,7 +234,7 @@ def _shifted(archive_start: bytes, by: int) -> bytes:
 
 
 def two_names(path: Path, data: bytes) -> None:
-    """torch's reader does not tell capitals from small letters."""
+    """torch's reader ignores the case of letters."""
     with zipfile.ZipFile(path, 'w') as file:
         for key in ('DATA.PKL', 'data.pkl'):
             good = pickled(table(state_dict=b'}'))
@@ -311,7 +311,7 @@ def _partial(path: Path) -> bytes:
 
 
 def _config(path: Path) -> bytes:
-    """MMEngine's own door to code; a dotted name needs protocol 4."""
+    """MMEngine's own entry point to code; a dotted name needs protocol 4."""
     words = f'import os\nx = {_word(path)}\n'
     parts = text('mmengine.config') + text('Config.fromstring') + b'\x93'
     return parts + several(text(words), text('.py')) + b'R'
@@ -374,14 +374,14 @@ CODE: dict[str, Write] = {key: _in(archive, body) for key, body in BODIES.items(
     'without an archive': _in(lambda path, data: path.write_bytes(data), _eval),
     'legacy': _in(legacy, _eval),
     'legacy, in state_dict': _in(legacy, BODIES['in state_dict']),
-    'legacy, an archive behind it': _in(legacy_and_archive, _eval),
+    'legacy, an archive after it': _in(legacy_and_archive, _eval),
     'two directories': _in(two_directories, _eval),
     'legacy tar': _in(tar, _eval),
     'deflated': _in(
         lambda path, data: archive(path, data, method=zipfile.ZIP_DEFLATED), BODIES['in meta']
     ),
 }
-"""Whoever unpickles these without care runs their code: a file appears, see :func:`canary`."""
+"""Who unpickles these without care runs their code: a file appears, see :func:`canary`."""
 
 # -- memory and time -----------------------------------------------------------------------------
 
@@ -535,7 +535,7 @@ MEMORY: dict[str, Write] = {
     'an array of hidden addresses': lambda path: _dtype(path, 'f8', 0),
     'a file of 20 GB with nothing in it': _sparse_file,
 }
-"""Each asks for much more memory or time than a file of its size should, or for memory not its."""
+"""Each asks for much more memory or time than a file of its size should, or for others' memory."""
 
 NOTHING: dict[str, Write] = {
     'an array of 80 GB': lambda path: archive(path, _in_meta(_array(10**10))),
@@ -550,7 +550,7 @@ NOTHING: dict[str, Write] = {
             )
         ),
     ),
-    'a history with a state of its own': lambda path: archive(
+    'a history with its own state': lambda path: archive(
         path,
         _in_meta(HISTORY + b')\x81' + table(_history=_array(10**10), __class__=HISTORY) + b'b'),
     ),
@@ -633,7 +633,7 @@ BROKEN: dict[str, Write] = {
     'a list': lambda path: torch.save([torch.zeros(2)], path),
     'a tensor': lambda path: torch.save(torch.zeros(2), path),
 }
-"""No checkpoints at all: every reader has to say so."""
+"""Not checkpoints: every reader has to say so."""
 
 SAFETENSORS: dict[str, Write] = {
     'empty': lambda path: path.write_bytes(b''),
@@ -641,7 +641,7 @@ SAFETENSORS: dict[str, Write] = {
     'a header longer than the file': _safetensors(b'{}', length=1000),
     'a header of 2 ** 63 bytes': _safetensors(b'{}', length=2**63),
     'a header of 100 MB': _safetensors(b'{' + b' ' * 1000, length=10**8 + 1),
-    'a header that is no JSON': _safetensors(b'{"a":'),
+    'a header that is not JSON': _safetensors(b'{"a":'),
     'a header that is a list': _safetensors(b'[1]'),
     'a header nested deep': _safetensors(b'{"a":' + b'[' * 10**5),
     'overlapping': _safetensors({'a': _entry(0, 16), 'b': _entry(8, 24)}, bytes(24)),
@@ -651,25 +651,25 @@ SAFETENSORS: dict[str, Write] = {
     'beyond the file': _safetensors({'a': _entry(0, 10**12, (10**12 // 4,))}, bytes(16)),
     'sizes that overflow': _safetensors({'a': _entry(0, 16, (2**40, 2**40))}, bytes(16)),
     'of an unknown kind': _safetensors({'a': _entry(0, 16, dtype='OBJECT')}, bytes(16)),
-    'a description that is no JSON': _safetensors({'__metadata__': {'ugatit': '{'}}),
+    'a description that is not JSON': _safetensors({'__metadata__': {'ugatit': '{'}}),
     'a description that is a list': _safetensors({'__metadata__': {'ugatit': '[1]'}}),
     'a description nested deep': _safetensors({'__metadata__': {'ugatit': '[' * 10**5}}),
     'a description of a long number': _safetensors({'__metadata__': {'ugatit': '9' * 10**5}}),
-    'a description that is no text': _safetensors({'__metadata__': {'ugatit': 3}}),
+    'a description that is not text': _safetensors({'__metadata__': {'ugatit': 3}}),
     'a pickle': CODE['eval'],
     'a folder': lambda path: path.mkdir(),
     'a pipe': os.mkfifo,
 }
-"""No files of safetensors."""
+"""Not safetensors files."""
 
-# -- what can be read and is no model ------------------------------------------------------------
+# -- what can be read and is not a model -----------------------------------------------------------
 
 State = dict[str, Any]
 Change = Callable[[State, dict[str, Any]], Any]
 
 
 def _states(value: Any) -> Change:
-    """Every weight exchanged for ``value``, or for what it makes of the weight."""
+    """Every weight replaced by ``value``, or by its result for the weight."""
     return lambda state, networks: {
         'state_dict': {k: value(v) if callable(value) else value for k, v in state.items()},
         'meta': {'networks': networks},
@@ -691,7 +691,7 @@ def _meta(**fields: Any) -> Change:
 
 
 def _one(value: Callable[[torch.Tensor], Any]) -> Change:
-    """A single weight exchanged."""
+    """A single weight replaced."""
 
     def change(state: State, networks: dict) -> dict:
         key = 'generators.A.encoder.0.conv.weight'
@@ -794,7 +794,7 @@ CONTENT: dict[str, Change] = {
         'meta': {'networks': networks | {'domains': {'A': laughing(), 'B': 'b'}}},
     },
 }
-"""Contents that ``torch.save`` writes and no model is made of, from its weights and networks."""
+"""Contents that ``torch.save`` writes and that make no model, from its weights and networks."""
 
 
 def spread_model(state: State, networks: dict[str, Any], path: Path) -> None:
@@ -855,7 +855,7 @@ ARRAYS: dict[str, Write] = {
     'a header longer than the file': _npz(x=_npy(_PLAIN.format('<f4', (1,)), length=10**9)),
     'deflated zeros': _npz(x=_npy(_PLAIN.format('<f4', (40 * MIB,)), bytes(160 * MIB))),
     'no arrays': _only(**{'x.txt': b'x'}),
-    'an array that is no array': _npz(x=b'hello'),
+    'an array that is not an array': _npz(x=b'hello'),
     'words': lambda path: path.write_text('words'),
     'empty': lambda path: path.write_bytes(b''),
     'a pickle': lambda path: path.write_bytes(pickled(_eval(path))),

@@ -12,9 +12,9 @@ from ugatit_mm.kernels.support import tl
 
 
 def patch_once_a_launch() -> None:
-    """Let it replace the functions of its language once for each launch.
+    """Let it replace the functions of its language once per launch.
 
-    It does so again for each call that a kernel makes, where they are replaced already.
+    By default it does so again for each call that a kernel makes, when they are already replaced.
     """
     try:
         from triton import language

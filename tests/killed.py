@@ -40,7 +40,7 @@ def train(work_dir: Path, options: dict) -> None:
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
     cfg = load_config(options.pop('config'), options)
-    # As tools/run_paper.py: killed before the first checkpoint, it has left logs.
+    # As in tools/run_paper.py: killed before the first checkpoint, it has left logs.
     cfg.work_dir, cfg.resume = str(work_dir), bool(checkpoints_of(work_dir))
     cfg.restart = not cfg.resume
     cfg.custom_hooks.append(dict(type='Draw'))

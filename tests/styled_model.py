@@ -134,7 +134,7 @@ def write_styled(path: Path, model: Styled, slim: bool = False, **fields: Any) -
 
 
 def write_photos(folder: Path, *names: str, size: tuple[int, int] = (32, 32)) -> None:
-    """Pictures of noise, each of its own."""
+    """Different noise pictures."""
     for seed, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)

@@ -22,14 +22,14 @@ LIMITS = Limits(upload=300_000, pixels=1_000_000, side=96, queue=2, seconds=20)
 
 def save_model(model: UGATIT, path: Path, names: tuple[str, str] = ('daisy', 'sunflower')) -> Path:
     networks = describe(model.state_dict())
-    networks['generator']['img_size'] = 32  # which weights of a light generator do not tell
+    networks['generator']['img_size'] = 32  # which weights of a light generator do not show
     networks['domains'] = dict(zip('AB', names))
     write_checkpoint(path, model.state_dict(), {'networks': networks, 'about': ABOUT})
     return path
 
 
 class Gated(UGATITInferencer):
-    """An inferencer that can be told to wait, or to fail."""
+    """An inferencer that can be made to wait, or to fail."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -1,7 +1,7 @@
-"""U-GAT-IT from end to end on the embedded default: data, training, translation, pictures.
+"""Run U-GAT-IT end to end on photographs that come with it: data, training, translation, metrics.
 
-Nothing is downloaded: the photographs come with the package, and the classifier that judges the
-pictures with another one. An interrupted run goes on where it stopped when it is started again.
+Nothing is downloaded: the photographs come with this package, the classifier for the metrics with
+another one. Start an interrupted run again to continue it.
 """
 
 import argparse
@@ -37,11 +37,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--work-dir',
         type=os.path.expanduser,
         default='work_dirs/demo',
-        help='folder for everything',
+        help='folder for data, training and results (%(default)s)',
     )
-    parser.add_argument('--iters', type=int, help='iterations (see the config)')
+    parser.add_argument('--iters', type=int, help="iterations of the training (the config's)")
     parser.add_argument(
-        '--restart', action='store_true', help='set what was trained aside, do not go on'
+        '--restart',
+        action='store_true',
+        help='start from iteration 0; set an earlier training aside, in a folder of its work dir',
     )
     add_options_argument(parser)
     return parser.parse_args(argv)
@@ -56,11 +58,11 @@ def main(argv: list[str] | None = None) -> int:
         options['train_cfg.max_iters'] = args.iters
     try:
         cfg = load_config('demo/ugatit_demo', options)
-        extractor = build_extractor(EXTRACTOR)  # what it lacks is said before the training
+        extractor = build_extractor(EXTRACTOR)  # missing weights are reported before training
     except (ConfigError, WeightsError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    # One core is left to the data; with small pictures a busy core costs more than it brings.
+    # One core is left to the data; with small pictures an oversubscribed core is slower.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     print('1/4  data: photographs (A) and ink drawings of other photographs (B)')
     try:
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     run = work_dir / 'run'
     cfg.work_dir = str(run)
     cfg.resume = not args.restart and bool(checkpoints_of(run))
-    cfg.restart = not cfg.resume  # what was killed before its first checkpoint is set aside, too
+    cfg.restart = not cfg.resume  # also after a kill before the first checkpoint
 
     print(f'2/4  training: {cfg.train_cfg.max_iters} iterations of the light model')
     started = time.time()
@@ -81,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on', file=sys.stderr)
+        print('interrupted: run the same command again to continue', file=sys.stderr)
         return 130
     minutes = (time.time() - started) / 60
 
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         write_sheet(runner, work_dir / 'sheet.png')
     plot_losses(run, work_dir / 'losses.png')
 
-    print(f'4/4  what was learned ({minutes:.1f} minutes of training)\n')
+    print(f'4/4  measuring the result ({minutes:.1f} minutes of training)\n')
     drawn = compare_folders(
         translations / 'photo2drawing',
         data / 'testB',
@@ -119,7 +121,7 @@ def write_sheet(runner: Runner, path: Path) -> None:
 
 
 def table(measurements: list[Measurement], untranslated: list[Measurement]) -> str:
-    """Put translations beside the untranslated sources, first what did not get better."""
+    """Compare translations with the untranslated sources; what did not improve comes first."""
     found, copies = (
         {(f.direction, f.protocol): f.value for f in those}
         for those in (measurements, untranslated)
@@ -145,7 +147,7 @@ def table(measurements: list[Measurement], untranslated: list[Measurement]) -> s
     first = measurements[0]
     lines.append(
         f'{first.images["fake"]} test pictures of each domain; features: {first.features}, not '
-        "Inception's: comparable to no paper"
+        "Inception's: not comparable to any paper"
     )
     return '\n'.join(lines)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test on several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of test.py]
+# Test on several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of ugatit test]
 # Several machines: see torchrun.sh.
 set -euo pipefail
 if [ $# -lt 3 ]; then

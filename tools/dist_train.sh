@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on several GPUs: tools/dist_train.sh CONFIG GPUS [arguments of train.py]
+# Train on several GPUs: tools/dist_train.sh CONFIG GPUS [arguments of ugatit train]
 # Several machines, restarts: see torchrun.sh.
 set -euo pipefail
 if [ $# -lt 2 ]; then

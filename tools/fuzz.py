@@ -1,8 +1,8 @@
-"""Feed mutated files to what reads weights or pictures: `python tools/fuzz.py checkpoints`.
+"""Feed mutated files to the readers of weights and pictures: `python tools/fuzz.py checkpoints`.
 
-Each input goes to a process with a memory limit. Whatever is not read must get the documented
-error, which names the file, within the stated time; anything else (another exception, a crash, a
-hang) is kept in a folder, from where it can be tried again with --again FILE.
+Each input goes to a process with a memory limit. An input that cannot be read must raise the
+documented error, which names the file, within the time limit. On any other outcome (another
+exception, a crash, a hang) the input is saved in a folder; --again FILE tries it again.
 """
 
 import argparse
@@ -72,12 +72,16 @@ NUMBERS = [
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('what', choices=WORDS)
-    parser.add_argument('--minutes', type=float, default=10, help='(%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the mutations (%(default)s)')
-    parser.add_argument('--out', default='fuzz', help='folder for what failed (%(default)s)')
-    parser.add_argument('--seconds', type=float, default=20, help='for an input (%(default)s)')
-    parser.add_argument('--memory', type=int, default=1024, help='MiB for an input (%(default)s)')
+    parser.add_argument('what', choices=WORDS, help='what the files hold')
+    parser.add_argument('--minutes', type=float, default=10, help='length of the run (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the mutations (%(default)s)')
+    parser.add_argument('--out', default='fuzz', help='folder for failed inputs (%(default)s)')
+    parser.add_argument(
+        '--seconds', type=float, default=20, help='time limit of an input (%(default)s)'
+    )
+    parser.add_argument(
+        '--memory', type=int, default=1024, help='memory limit of an input in MiB (%(default)s)'
+    )
     parser.add_argument('--again', metavar='FILE', help='try only this file')
     return parser.parse_args(argv)
 
@@ -90,7 +94,7 @@ def seeds_of_checkpoints() -> Seeds:
     generator = dict(type='UGATITGenerator', base_channels=2, num_blocks=1, img_size=32, light=True)
     state = UGATIT(generator).state_dict()  # discriminators take most of the time to build
     content = {'state_dict': state, 'meta': {'networks': describe(state), 'iter': 3}}
-    # What a training keeps besides: moments, log history.
+    # What else a training saves: moments, log history.
     optimizer = {'state': {0: {'exp_avg': torch.zeros(4)}}, 'param_groups': [{'lr': 1e-4}]}
     hub = {'log_scalars': {'loss': [torch.ones(3), torch.ones(3)]}, 'runtime_info': {'iter': 3}}
     training = content | {'optimizer': {'generators': optimizer}, 'message_hub': hub}
@@ -158,7 +162,7 @@ def mutate(data: bytes, other: bytes, words: list[bytes], draw: random.Random) -
         size = len(changed)
         if not size:
             break
-        # Heads matter more than pixels and weights.
+        # Headers matter more than pixels and weights.
         place = draw.randrange(min(size, draw.choice((64, 512, 4096, size))))
         length = draw.randrange(1, 64)
         kind = draw.randrange(8)
@@ -168,7 +172,7 @@ def mutate(data: bytes, other: bytes, words: list[bytes], draw: random.Random) -
             changed[place] = draw.randrange(256)
         elif kind == 2:
             del changed[place : place + length]
-        elif kind == 3:  # a part once more, elsewhere
+        elif kind == 3:  # a copy of a part, elsewhere
             start = draw.randrange(size)
             changed[place:place] = changed[start : start + length]
         elif kind == 4:  # a part of another file
@@ -185,7 +189,7 @@ def mutate(data: bytes, other: bytes, words: list[bytes], draw: random.Random) -
 
 
 def mutated(what: str, seeds: Seeds, draw: random.Random) -> tuple[str, bytes]:
-    """An input: suffix and content."""
+    """Make an input: its suffix and content."""
     suffix, data = draw.choice(seeds)
     _, other = draw.choice(seeds)
     words = WORDS[what]
@@ -217,7 +221,7 @@ def _rewritten(data: bytes, other: bytes, words: list[bytes], draw: random.Rando
 
 
 def try_checkpoint(path: Path) -> str:
-    """``'read'`` or ``'refused'``; any other exception is a find."""
+    """``'read'`` or ``'refused'``; any other exception is a finding."""
     try:
         load_model(path, device='cpu')
     except (CheckpointError, FileNotFoundError) as error:
@@ -233,14 +237,14 @@ def try_picture(path: Path) -> str:
         _check_message(path, error)
         return 'refused'
     if decoded.dtype != np.uint8 or decoded.ndim != 3 or decoded.shape[2] != 3:
-        raise RuntimeError(f'{decoded.dtype} {decoded.shape} is no picture')
+        raise RuntimeError(f'{decoded.dtype} {decoded.shape} is not a picture')
     return 'read'
 
 
 def _check_message(path: Path, error: Exception) -> None:
     message = str(error)
     if path.name not in message or '\n' in message or len(message) > 2000:
-        raise RuntimeError(f'a message that does not name the file in a line: {message[:500]}')
+        raise RuntimeError(f'a message that does not name the file in one line: {message[:500]}')
 
 
 TRY: dict[str, Callable[[Path], str]] = {'checkpoints': try_checkpoint, 'pictures': try_picture}
@@ -251,7 +255,7 @@ SEEDS: dict[str, Callable[[], Seeds]] = {
 
 
 def serve(what: str, memory: int, connection: Connection) -> None:
-    """Try the files whose paths come in, until none comes."""
+    """Try the files whose paths are received, until ``None`` is."""
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     with open('/proc/self/statm') as file:
@@ -259,7 +263,7 @@ def serve(what: str, memory: int, connection: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (now + memory * 2**20, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):  # decoders of C write there
+    for number in (1, 2):  # decoders written in C print there
         os.dup2(nothing, number)
     while (path := connection.recv()) is not None:
         try:
@@ -269,7 +273,7 @@ def serve(what: str, memory: int, connection: Connection) -> None:
 
 
 class Reader:
-    """The process that tries files, begun again where one ended it."""
+    """The process that tries files, restarted after a crash or a hang."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -318,7 +322,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fuzz(args: argparse.Namespace, reader: Reader) -> int:
-    """Try inputs for as long as the arguments say; 1 if one of them was a find."""
+    """Try inputs for the time that the arguments set; return 1 if there was a finding."""
     seeds = SEEDS[args.what]()
     draw = random.Random(args.seed)
     answers: Counter[str] = Counter()
@@ -329,7 +333,7 @@ def fuzz(args: argparse.Namespace, reader: Reader) -> int:
             path = Path(folder, f'seed{number}{suffix}')
             path.write_bytes(data)
             if (answer := reader(path)) != 'read':
-                print(f'error: seed {number}, which is all right: {answer}', file=sys.stderr)
+                print(f'error: seed {number}, which is a valid file: {answer}', file=sys.stderr)
                 return 1
         start = time.monotonic()
         while time.monotonic() - start < 60 * args.minutes:
@@ -345,7 +349,7 @@ def fuzz(args: argparse.Namespace, reader: Reader) -> int:
             answers['wrong'] += 1
             kind = answer[:60]
             kinds[kind] += 1
-            if kinds[kind] <= 3:  # of each kind a few
+            if kinds[kind] <= 3:  # a few of each kind
                 out = Path(args.out)
                 out.mkdir(parents=True, exist_ok=True)
                 name = f'{args.what}_{args.seed}_{sum(answers.values())}{suffix}'

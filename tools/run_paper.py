@@ -1,6 +1,6 @@
-"""Train and measure what a table of the paper takes, or the same on own data, and write the table.
+"""Train and measure the models of a table of the paper, or on your own data; write the table.
 
-The same command goes on where it stopped: what is done is skipped, what was interrupted is resumed.
+Run the same command again to continue: it skips finished runs and resumes interrupted ones.
 """
 
 import argparse
@@ -39,10 +39,10 @@ from ugatit_mm.visualization import read_scalars
 TOOLS = Path(__file__).resolve().parent
 DATASETS = DIRECTIONS[:5]
 MODELS = sorted(model.NAME for model in TRANSLATION_MODELS.values())
-CUSTOM = 'custom'  # ends the name of a model's config for own data
-PROBE = 20  # iterations that are timed, the first quarter of them left out
-PROBE_OF_NOISE = 4  # the same where the data is missing
-NOISE = 4  # pictures of a domain then
+CUSTOM = 'custom'  # suffix of a model's config for own data
+PROBE = 20  # timed iterations; the first quarter is left out
+PROBE_OF_NOISE = 4  # the same, if the data is missing
+NOISE = 4  # pictures of a domain in that case
 
 
 class PlanError(ValueError):
@@ -50,7 +50,7 @@ class PlanError(ValueError):
 
 
 class ProbeError(RuntimeError):
-    """The iterations that were to be timed failed; it was said why."""
+    """The timed iterations failed; the reason was printed."""
 
 
 @dataclass
@@ -61,9 +61,9 @@ class Run:
         config: Name of the config.
         options: Words after ``--cfg-options``.
         work_dir: Folder of the run.
-        iters: Iterations, if not the config's; phases and schedule follow.
+        iters: Iterations, if not the config's; phases and schedule scale with them.
         width: Channels of the first convolution, if not the config's.
-        last: Words that win over all before them.
+        last: Words that override all before them.
     """
 
     config: str
@@ -74,7 +74,7 @@ class Run:
     last: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Bring all options together.
+        """Merge all options.
 
         Raises:
             PlanError: The config cannot be loaded with them.
@@ -90,7 +90,7 @@ class Run:
         """Resolve the config.
 
         Raises:
-            PlanError: It cannot be.
+            PlanError: The config cannot be loaded.
         """
         parser = argparse.ArgumentParser()
         parser.add_argument('config')
@@ -127,12 +127,12 @@ class Run:
         return self.work_dir / TRANSLATIONS
 
     def trained(self) -> int:
-        """Iterations that the last checkpoint has."""
+        """Iterations of the last checkpoint; 0 without one."""
         checkpoints = checkpoints_of(self.work_dir)
         return max(0, iteration_of(checkpoints[0])) if checkpoints else 0
 
     def lacks_data(self) -> str | None:
-        """What of the data is missing, and what to do."""
+        """Which data is missing, and what to do."""
         root = Path(self.cfg.train_dataloader.dataset.data_root)
         if folders := [name for name in FOLDERS if not (root / name).is_dir()]:
             return (
@@ -143,18 +143,18 @@ class Run:
         return None
 
     def lacks_weights(self) -> str | None:
-        """Which weights of another network the training needs and does not find."""
+        """Which weights of another network the training needs and lacks."""
         return TRANSLATION_MODELS[self.model].lacks(self.cfg.model)
 
     def lacks_checkpoint(self) -> str | None:
-        """Which checkpoint is missing of a training that has begun."""
+        """Which checkpoint of a started training is missing."""
         last = self.work_dir / 'last_checkpoint'
         if last.is_file() and not checkpoints_of(self.work_dir):
             return f'{self.config}: no file {last.read_text().strip()}, which {last} names.'
         return None
 
     def bytes_on_disk(self) -> tuple[int, int]:
-        """About the size of a checkpoint, and how many of them stay, at most.
+        """Approximate size of a checkpoint, and how many are kept at most.
 
         Weights and the two moments of Adam, in 32 bits each.
         """
@@ -169,7 +169,7 @@ class Run:
         return size, written if kept < 1 else min(kept, written)
 
     def is_done(self, features: list[str]) -> bool:
-        """Whether it was trained to the end and measured with these features, and translated."""
+        """Whether the run is trained, measured with these features, and translated."""
         if not self.results.is_file():
             return False
         try:
@@ -183,25 +183,30 @@ class Run:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog='Examples: ugatit paper --what table3 --models all --gpus 4; on own pictures '
-        'ugatit paper --what table3 --models all --data-root flowers --domains daisy '
+        epilog='Examples: ugatit paper --what table3 --models all --gpus 4; on your own '
+        'pictures ugatit paper --what table3 --models all --data-root flowers --domains daisy '
         'sunflower --iters 20000',
     )
-    parser.add_argument('--what', choices=['table3', 'ablation'], required=True)
+    parser.add_argument(
+        '--what',
+        choices=['table3', 'ablation'],
+        required=True,
+        help='Table 3, or the ablation (Table 1)',
+    )
     parser.add_argument(
         '--models',
         nargs='+',
         choices=[*MODELS, 'all'],
         metavar='NAME',
-        help=f'for table3, some of {", ".join(MODELS)}, or all (ugatit)',
+        help=f'models of table3: some of {", ".join(MODELS)}, or all (ugatit)',
     )
     parser.add_argument(
         '--datasets',
         nargs='+',
         choices=DATASETS,
         metavar='NAME',
-        help=f'for table3, some of {", ".join(DATASETS)} (all); each is trained once for both '
-        'directions',
+        help=f'data sets of table3: some of {", ".join(DATASETS)} (all); each is trained once for '
+        'both directions',
     )
     parser.add_argument(
         '--data-dir',
@@ -213,49 +218,51 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--data-root',
         type=os.path.expanduser,
         metavar='DIR',
-        help='own data in place of the data sets: trainA, trainB, testA, testB in one folder',
+        help='your own data instead of the data sets: folder with trainA, trainB, testA, testB',
     )
     parser.add_argument(
-        '--domains', nargs=2, metavar=('A', 'B'), help='names of the two domains of own data'
+        '--domains', nargs=2, metavar=('A', 'B'), help='names of the two domains of your own data'
     )
     parser.add_argument(
         '--iters',
         type=int,
-        help='of each run, phases and schedule in proportion (those of its config, iterations or '
-        'epochs as its program counts)',
+        help='iterations of each run; phases and schedule scale with them (those of its config, '
+        'iterations or epochs as its program counts)',
     )
     parser.add_argument(
-        '--light', action='store_true', help='light generators, of models with such'
+        '--light', action='store_true', help='light generators, for models that have them'
     )
     parser.add_argument(
         '--base-channels',
         type=int,
-        help="of the first convolution, all networks in proportion (its config's)",
+        help="channels of the first convolution; all networks scale with it (its config's)",
     )
     parser.add_argument('--gpus', type=int, default=1, help='processes of a run (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of each run (%(default)s)')
     parser.add_argument(
         '--work-dir',
         type=os.path.expanduser,
-        help='folder of the runs (work_dirs/paper/WHAT, of own data work_dirs/paper/A2B)',
+        help='folder of the runs (work_dirs/paper/WHAT, for your own data work_dirs/paper/A2B)',
     )
     parser.add_argument(
         '--kid',
         nargs='+',
         metavar='EXTRACTOR',
-        help='extractors of the measurements (InceptionFeatures where its weights are, else '
+        help='extractors for KID and FID (InceptionFeatures if its weights are there, else '
         'EfficientNetLite0Features)',
     )
-    parser.add_argument('--subset-size', type=int, help='of KID, as in ugatit test')
-    parser.add_argument('--price', type=float, help='price of a GPU for an hour, for the estimate')
+    parser.add_argument(
+        '--subset-size', type=int, help='images in a subset of KID, as in ugatit test'
+    )
+    parser.add_argument('--price', type=float, help='price of a GPU per hour, for the estimate')
     parser.add_argument(
         '--dry-run',
         action='store_true',
-        help='plan, estimate, and say what is missing; start nothing but the timing',
+        help='print plan, estimates and what is missing; start only the timing',
     )
-    parser.add_argument('--no-probe', action='store_true', help='do not time a few iterations')
+    parser.add_argument('--no-probe', action='store_true', help='skip the timing')
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for all runs'
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='options for all runs'
     )
     parser.add_argument(
         '--model-options',
@@ -263,7 +270,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='append',
         default=[],
         metavar=('NAME', 'KEY=VALUE'),
-        help='for the runs of one model; may be given for several',
+        help='options for the runs of one model; may be given for several',
     )
     args = parser.parse_args(argv)
     if (args.datasets or args.models or args.data_root) and args.what == 'ablation':
@@ -272,7 +279,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             'selfie2anime (other data by --cfg-options data_root=DIR domains.A=NAME domains.B=NAME)'
         )
     if bool(args.data_root) != bool(args.domains) or (args.data_root and args.datasets):
-        parser.error('own data are --data-root DIR and --domains A B, without --datasets')
+        parser.error('own data needs --data-root DIR and --domains A B, without --datasets')
     args.models = MODELS if 'all' in (args.models or ()) else args.models or ['ugatit']
     for name, *words in args.model_options:
         if name not in args.models:
@@ -310,7 +317,7 @@ def main(argv: list[str] | None = None) -> int:
             if not carry_out(run, args):
                 failed.append(run)
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on', file=sys.stderr)
+        print('interrupted: run the same command again to continue', file=sys.stderr)
         return 130
     write_table(args, [run for run in runs if run.is_done(features)], work_dir)
     for run in failed:
@@ -319,9 +326,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def names_of_features(args: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """The features' names in the results, and what they need and do not find.
+    """Names of the features in the results, and the weights that they lack.
 
-    Where none are named, ``args.kid`` gets the one that is taken.
+    If ``args.kid`` names none, it is set to the default extractor.
 
     Raises:
         ValueError: No extractor of that name is registered.
@@ -344,10 +351,10 @@ def names_of_features(args: argparse.Namespace) -> tuple[list[str], list[str]]:
 def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
     """List the runs of a table.
 
-    Of several models, those that have no config for a data set are left out, and it is said.
+    Of several models, those without a config for a data set are left out and printed.
 
     Raises:
-        PlanError: The only model has none, or a config does not take the options.
+        PlanError: The only model has none, or a config refuses the options.
     """
     common = [f'randomness.seed={args.seed}']
     if args.what == 'ablation':
@@ -389,10 +396,10 @@ def plan(args: argparse.Namespace, work_dir: Path) -> list[Run]:
 
 
 def config_for(model: str, name: str, light: bool) -> str:
-    """The model's config of a data set: the light one, if it is wanted and there is one.
+    """Name of a model's config for a data set: the light one, if wanted and available.
 
     Raises:
-        PlanError: There is none.
+        PlanError: There is no such config.
     """
     known = {Path(config).name: config for config in config_names()}
     wanted = [f'{model}_light_{name}'] * light + [f'{model}_{name}']
@@ -403,17 +410,17 @@ def config_for(model: str, name: str, light: bool) -> str:
 
 
 def data_root(args: argparse.Namespace, name: str) -> Path:
-    """Where a data set is: below ``--data-dir``, or what ``--data-root`` says."""
+    """Folder of a data set: one in ``--data-dir``, or ``--data-root``."""
     if name == CUSTOM:
         return Path(args.data_root)
     return Path(args.data_dir) / Path(data_set(name).data_root).name
 
 
 def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
-    """Find out before days of training what would stop them.
+    """Check, before days of training, what would stop them.
 
     Returns:
-        What is missing of data and weights.
+        Missing data and weights.
 
     Raises:
         PlanError: A folder belongs to a run with other options.
@@ -430,12 +437,12 @@ def check(pending: list[Run], args: argparse.Namespace) -> list[str]:
 
 
 def statement(run: Run, args: argparse.Namespace) -> dict:
-    """What must be the same for a run to go on."""
+    """What must be the same to resume a run."""
     return {'config': run.config, 'options': run.options, 'processes': args.gpus}
 
 
 def of_file(stated: Path) -> dict:
-    """What a run's file says; nothing, if it is damaged."""
+    """Content of a run's file; empty, if it is damaged."""
     try:
         return dict(json.loads(stated.read_text()))
     except (TypeError, ValueError):
@@ -445,11 +452,11 @@ def of_file(stated: Path) -> dict:
 def describe(
     runs: list[Run], pending: list[Run], missing: list[str], args: argparse.Namespace
 ) -> None:
-    """Print the plan, what is missing for it, and what it takes."""
+    """Print the plan, what is missing, and the estimates."""
     for run in runs:
         state = 'done'
         if run in pending:
-            state = f'to go on at iteration {run.trained():,}' if run.trained() else 'to start'
+            state = f'to resume at iteration {run.trained():,}' if run.trained() else 'to start'
         print(f'{state:32} {run.config} -> {run.work_dir}')
     left = sum(run.iterations - run.trained() for run in pending)
     print(f'KID and FID with {", ".join(args.kid)}')
@@ -475,11 +482,11 @@ def describe(
 
 
 def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> float | None:
-    """Print what the runs of a model take; their hours, if it is known."""
+    """Print the estimates for the runs of a model; return their hours, if known."""
     size, kept = runs[0].bytes_on_disk()
     print(
-        f'estimate of size, {model}: {size / 1e9:.2g} GB a checkpoint, {kept} of them kept: '
-        f'{size * kept * len(runs) / 1e9:.2g} GB for what is to run',
+        f'estimate of size, {model}: {size / 1e9:.2g} GB a checkpoint, {kept} kept: '
+        f'{size * kept * len(runs) / 1e9:.2g} GB for its pending runs',
         flush=True,
     )
     seconds = None
@@ -488,11 +495,11 @@ def estimate(model: str, runs: list[Run], args: argparse.Namespace) -> float | N
     if seconds is None and not args.no_probe and not runs[0].lacks_weights():
         seconds = probe(next((run for run in runs if not run.lacks_data()), runs[0]), args)
     if seconds is None:
-        print(f'{model}: no estimate of time, nothing of it has run yet')
+        print(f'{model}: no estimate of time, it has not run yet')
         return None
     hours = sum(run.iterations - run.trained() for run in runs) * seconds / 3600
     said = f'estimate of time, {model}: at {seconds:.3g} s an iteration: '
-    print(f'{said}{cost(hours, args)}; the tests come on top', flush=True)
+    print(f'{said}{cost(hours, args)}, plus the tests', flush=True)
     return hours
 
 
@@ -509,9 +516,9 @@ def cost(hours: float, args: argparse.Namespace) -> str:
 
 
 def seconds_per_iteration(work_dir: Path) -> float | None:
-    """The mean time of what was logged, but for its first quarter; ``None`` without logs.
+    """Mean of the logged times without the first quarter; ``None`` without logs.
 
-    Iterations differ: DRIT's third is a full one, AGGAN and CartoonGAN have two phases.
+    Iterations differ: every third of DRIT's is full, AGGAN and CartoonGAN have two phases.
     """
     try:
         times = [value for _, value in read_scalars(work_dir).get('time', [])]
@@ -522,11 +529,11 @@ def seconds_per_iteration(work_dir: Path) -> float | None:
 
 
 def probe(run: Run, args: argparse.Namespace) -> float | None:
-    """Time a few iterations of a run in a folder of their own."""
+    """Time a few iterations of a run in their own folder."""
     folder = run.work_dir.parent / f'probe_{run.work_dir.name}'
     missing = run.lacks_data() is not None
     count = PROBE_OF_NOISE if missing else PROBE
-    of_noise = ' on pictures of noise' if missing else ''
+    of_noise = ' on noise images' if missing else ''
     print(f'timing {count} iterations of {run.config}{of_noise} in {folder}', flush=True)
     options = [
         *run.options,
@@ -547,7 +554,7 @@ def probe(run: Run, args: argparse.Namespace) -> float | None:
 
 
 def write_noise(folder: Path) -> None:
-    """Write a data set of a few pictures of noise, for a timing without the data."""
+    """Write a data set of a few noise images, for a timing without the data."""
     draw = np.random.default_rng(0)
     for name in FOLDERS:
         (folder / name).mkdir()
@@ -557,7 +564,7 @@ def write_noise(folder: Path) -> None:
 
 
 def carry_out(run: Run, args: argparse.Namespace) -> bool:
-    """Train, or go on, and test; whether it succeeded.
+    """Train or resume, then test; return whether it succeeded.
 
     Raises:
         KeyboardInterrupt: The training was interrupted; it has saved a checkpoint.
@@ -567,7 +574,7 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
     stated.write_text(json.dumps(statement(run, args) | described(run.cfg), indent=1) + '\n')
     options = ['--work-dir', str(run.work_dir), '--cfg-options', *run.options]
     if run.trained() < run.iterations:
-        # What was killed before its first checkpoint has left logs.
+        # A run killed before its first checkpoint has left logs.
         how = '--resume' if checkpoints_of(run.work_dir) else '--restart'
         status = call('train', [run.config, how, *options], args.gpus)
         if status:
@@ -580,7 +587,7 @@ def carry_out(run: Run, args: argparse.Namespace) -> bool:
 
 
 def call(tool: str, words: list[str], processes: int) -> int:
-    """Run ``train.py`` or ``test.py`` in a process of its own, or in several.
+    """Run ``train.py`` or ``test.py`` in one or several processes.
 
     Returns:
         Its exit status.
@@ -595,7 +602,7 @@ def call(tool: str, words: list[str], processes: int) -> int:
         words = [*words[:split], str(processes), *words[split:]]
     print('+', shlex.join([*script, *words]), flush=True)
     with subprocess.Popen([*script, *words], env={**os.environ, 'PYTHON': sys.executable}) as child:
-        # Ctrl-C reaches the child by itself; it then saves a checkpoint, which is waited for.
+        # Ctrl-C reaches the child directly: wait until it has saved a checkpoint.
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         asked = []
         signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
@@ -613,14 +620,14 @@ def call(tool: str, words: list[str], processes: int) -> int:
 
 
 def write_table(args: argparse.Namespace, done: list[Run], work_dir: Path) -> None:
-    """Write the table of what is done so far, and how long it took, beside the runs."""
+    """Write the table of the finished runs and their times next to the runs."""
     make = table_1 if args.what == 'ablation' else table_own if args.data_root else table_3
     markdown, table = make(Results([run.results for run in done]))
     times = {run.config: seconds_per_iteration(run.work_dir) for run in done}
     if lines := [
         f'- {config}: {seconds:.3g} s an iteration' for config, seconds in times.items() if seconds
     ]:
-        said = 'Time of training, the mean of what was logged but for its first quarter:'
+        said = 'Training time, the mean of the log without its first quarter:'
         markdown += '\n\n' + '\n'.join([said, '', *lines])
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / 'table.md').write_text(markdown + '\n')

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Train under Slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
-# GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS (words for srun) can be set.
+# Train under Slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments]
+# The arguments are those of ugatit train. GPUS, GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS (words
+# for srun) can be set.
 set -euo pipefail
 if [ $# -lt 4 ]; then
     echo "usage: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=] $0 PARTITION JOB_NAME CONFIG WORK_DIR [arguments]" >&2

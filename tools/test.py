@@ -1,4 +1,4 @@
-"""Translate the test set: `python tools/test.py CONFIG CKPT --out-dir DIR`."""
+"""Translate the test set: `ugatit test CONFIG CKPT --out-dir DIR`."""
 
 import argparse
 import os
@@ -24,38 +24,39 @@ from ugatit_mm.evaluation import MetricError, TooFewImagesError, WeightsError
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate the test images in both directions and compute the metrics. '
-        'Translations are written as DIR/selfie2anime/NAME.png, one for each source file, '
-        'and all measurements to WORK_DIR/results_CKPT.json.'
+        'Each source file becomes DIR/selfie2anime/NAME.png; all measurements are written to '
+        'WORK_DIR/results_CKPT.json.'
     )
-    parser.add_argument('config', help='a config file, or the name of one of the package')
+    parser.add_argument('config', help='config file, or name of a config of the package')
     parser.add_argument(
         'checkpoint',
         type=os.path.expanduser,
-        help='weights, from a converter or a training, whose folder means its last whole one',
+        help='file of weights, or folder of a training, whose last whole checkpoint is used',
     )
     parser.add_argument('--out-dir', type=os.path.expanduser, help='folder for the translations')
-    parser.add_argument('--sheet', action='store_true', help='write a picture sheet as well')
-    add_style_argument(parser, 'seed 0, as the measurements of the tables have it')
-    add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; measured is the first')
+    parser.add_argument('--sheet', action='store_true', help='also write a picture sheet')
+    add_style_argument(parser, 'seed 0, as for the tables')
+    add_styles_argument(parser, 'DIR/SOURCE2TARGET/NAME_1.png ...; the first is measured')
     parser.add_argument(
         '--kid',
         nargs='*',
         metavar='EXTRACTOR',
-        help='compute KID and FID, too, with the features of each registered extractor that is '
-        'named (InceptionFeatures where its weights are, see docs/evaluation.md, else '
-        'EfficientNetLite0Features; ColourHOGFeatures sees colours and edges only)',
+        help='also compute KID and FID with the features of these registered extractors '
+        '(InceptionFeatures if its weights are there, see docs/evaluation.md, else '
+        'EfficientNetLite0Features; ColourHOGFeatures sees only colours and edges)',
     )
     parser.add_argument(
         '--subset-size',
         type=int,
-        help='images in a subset of KID (50); where a test set has fewer, so many',
+        help='images in a subset of KID (50; all images of a smaller test set)',
     )
     parser.add_argument(
         '--class',
         dest='classes',
         nargs='+',
         metavar='NAME',
-        help="say which share of the pictures ImageNet's classifier calls so: names or numbers",
+        help="report the share of pictures that ImageNet's classifier puts into these classes: "
+        'names or numbers',
     )
     parser.add_argument(
         '--diversity',
@@ -63,15 +64,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         const=0,
         type=int,
         metavar='N',
-        help='of a model with random styles: the mean LPIPS distance between the styles k and k+1 '
-        'of a picture, of N styles (20: 19 pairs of each picture)',
+        help='for a model with random styles: report the mean LPIPS distance between the styles k '
+        'and k+1 of a picture, over N styles (20: 19 pairs of each picture)',
     )
     parser.add_argument(
         '--lpips-weights',
         type=os.path.expanduser,
         metavar='FILE',
-        help="AlexNet's weights for it, alexnet-owt-7be5be79.pth of torchvision, if not in torch's "
-        'cache',
+        help="AlexNet's weights for --diversity, alexnet-owt-7be5be79.pth of torchvision, if not "
+        "in torch's cache",
     )
     add_run_arguments(parser)
     args = parser.parse_args(argv)

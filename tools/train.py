@@ -1,4 +1,4 @@
-"""Train: `python tools/train.py ugatit_selfie2anime`, or `--a daisies --b sunflowers`."""
+"""Train: `ugatit train ugatit_selfie2anime`, or `--a daisies --b sunflowers`."""
 
 import argparse
 import os
@@ -25,26 +25,26 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train a translation model: on two folders of pictures (--a and --b), or on '
         'the data set of a config.',
-        epilog='Options worth knowing: train_cfg.max_iters=100000, randomness.seed=0; of U-GAT-IT '
+        epilog='Useful --cfg-options: train_cfg.max_iters=100000, randomness.seed=0; for U-GAT-IT '
         'model.recipe=pytorch, model.generator.light=True.',
     )
     parser.add_argument(
         'config',
         nargs='?',
-        help='a config file, or the name of one of the package (ugatit_custom with --a and --b)',
+        help='config file, or name of a config of the package (ugatit_custom with --a and --b)',
     )
     for letter in DOMAINS:
         parser.add_argument(
             f'--{letter.lower()}',
             type=os.path.expanduser,
             metavar='FOLDER',
-            help=f'pictures of domain {letter}, which has the name of the folder if none is given',
+            help=f'pictures of domain {letter}, named by domains.{letter} or else by the folder',
         )
     parser.add_argument(
         '--test',
         metavar='N',
-        help='pictures of each folder that are kept to test on, a share or a number, 0 for none '
-        '(10%%); they are drawn once and written to WORK_DIR/data/split.json',
+        help='test pictures drawn from each folder: a share or a number, 0 for none (10%%); drawn '
+        'once and written to WORK_DIR/data/split.json',
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -53,13 +53,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         const='auto',
         type=os.path.expanduser,
         metavar='FILE',
-        help='go on from the newest checkpoint of the work dir, or from this one; learning rate, '
-        'betas, weight decay and schedule are what the config says now',
+        help='resume from the newest checkpoint of the work dir, or from FILE; learning rate, '
+        'betas, weight decay and schedule are those of the config',
     )
     start.add_argument(
         '--restart',
         action='store_true',
-        help='start, and set a training that is in the work dir aside, in a folder inside it',
+        help='start from iteration 0; set an earlier training aside, in a folder of its work dir',
     )
     add_run_arguments(parser)
     add_speed_arguments(parser)
@@ -99,7 +99,7 @@ def train(args: argparse.Namespace) -> int:
         cfg.restart = True
     try:
         run_training(cfg)
-    except (SplitError, WorkDirError) as error:  # on all ranks alike
+    except (SplitError, WorkDirError) as error:  # the same on all ranks
         if os.environ.get('RANK', '0') == '0':
             print(f'error: {error}', file=sys.stderr)
         return 1
@@ -118,11 +118,11 @@ def train(args: argparse.Namespace) -> int:
 
 
 def take_folders(args: argparse.Namespace) -> dict[str, str]:
-    """Set what two folders say of a training in its arguments; return what is split.
+    """Set the arguments of a training on two folders; return the folders and the test share.
 
     Raises:
-        SplitError: Their names are no names of domains, or ``--test`` is no number.
-        ConfigError: The pictures are given twice.
+        SplitError: Their names are not names of domains, or ``--test`` is not a number.
+        ConfigError: ``data_root`` is given, too.
     """
     options = args.cfg_options
     if 'data_root' in options:

@@ -1,4 +1,4 @@
-"""User study: `python tools/user_study.py SOURCES METHOD=DIR METHOD=DIR…`, then `--report DB`."""
+"""User study: `ugatit study SOURCES METHOD=DIR METHOD=DIR…`, then `--report DB`."""
 
 import argparse
 import csv
@@ -13,54 +13,62 @@ QUESTION = 'Which result is the best translation of the source?'
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Ask people which result they prefer, as for Table 2 of the paper. A web page '
-        'shows each source with the results of the methods, in random order and without names; '
-        'each choice is stored at once, and who comes back goes on where they stopped. '
-        'A result belongs to the source of the same name, whatever its suffix.',
+        'shows each source with the results of the methods, in random order and without names. '
+        'Each choice is stored at once; a person who comes back continues where they stopped. '
+        'A result belongs to the source of the same name; the suffix may differ.',
         usage='%(prog)s SOURCES METHOD=DIR METHOD=DIR… [options]\n'
         '       %(prog)s --run DIR [--dataset DIRECTION] [options]\n'
         '       %(prog)s --report DB [DB …] [--csv FILE]',
     )
     parser.add_argument('sources', nargs='?', metavar='SOURCES', help='folder of source pictures')
     parser.add_argument(
-        'methods', nargs='*', metavar='METHOD=DIR', help="a method's name, folder of its results"
+        'methods',
+        nargs='*',
+        metavar='METHOD=DIR',
+        help="a method's name and the folder of its results",
     )
     parser.add_argument(
         '--db',
         type=os.path.expanduser,
         default='study.sqlite',
-        help='votes go here (default: %(default)s)',
+        help='database file for the votes (%(default)s)',
     )
     add_run(parser, "the table's column (study)")
     parser.add_argument(
         '--question',
         default=QUESTION,
-        help='what is asked; best names the target domain, as "Which is the best anime picture of '
-        'this selfie?" (default: "%(default)s")',
+        help='the question; name the target domain in it, as in "Which is the best anime picture '
+        'of this selfie?" ("%(default)s")',
     )
     parser.add_argument(
-        '--per-person', type=int, metavar='N', help='questions for each person (default: all)'
+        '--per-person', type=int, metavar='N', help='questions for each person (all)'
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='of the orders; with --report, of the bootstrap'
+        '--seed',
+        type=int,
+        default=0,
+        help='seed of the orders or, with --report, the bootstrap (0)',
     )
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to serve at; 0.0.0.0 for the whole local network (default: %(default)s)',
+        help='address to serve at; 0.0.0.0 for the whole local network (%(default)s)',
     )
-    parser.add_argument('--port', type=int, default=8000, help='(default: %(default)s)')
-    parser.add_argument('--report', nargs='+', metavar='DB', help='print the table and end')
+    parser.add_argument('--port', type=int, default=8000, help='port to serve at (%(default)s)')
+    parser.add_argument(
+        '--report', nargs='+', metavar='DB', help='print the table of these databases and exit'
+    )
     parser.add_argument(
         '--csv',
         type=os.path.expanduser,
         metavar='FILE',
-        help='with --report: write the table here as well',
+        help='with --report: also write the table to this file',
     )
     args = parser.parse_intermixed_args(argv)
     if args.report and args.sources:
         parser.error('--report takes databases only, no SOURCES')
     if args.run and (args.sources or args.report):
-        parser.error('--run has SOURCES and METHOD=DIR by itself')
+        parser.error('--run finds SOURCES and METHOD=DIR itself: leave them and --report out')
     if not (args.report or args.run or args.sources):
         parser.error('give SOURCES and METHOD=DIR, or --run DIR, or --report DB')
     if args.csv and not args.report:

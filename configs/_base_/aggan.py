@@ -1,10 +1,10 @@
 # AGGAN with its authors' settings of horse2zebra. A config adds the data: names of the domains,
 # root, epoch.
 #
-# What is not as in the authors' program, which pairs the same pictures in every epoch, gives both
-# the same flip and crop, resizes without antialias, and tests on random crops of 286 px in JPEG:
-# here pictures are drawn and augmented apart, resized by Pillow's bilinear, and tested whole at 256
-# px. For the program's pairs: train_dataloader.sampler.shuffle=False; for its flips and crops:
+# The authors' program differs: it pairs the same pictures in every epoch, gives both the same flip
+# and crop, resizes without antialiasing, and tests on random crops of 286 px in JPEG. Here pictures
+# are drawn and augmented independently, resized by Pillow's bilinear, and tested whole at 256 px.
+# For the program's pairs: train_dataloader.sampler.shuffle=False; for its flips and crops:
 # train_dataloader.dataset.shared_augmentation=True.
 _base_ = [
     'models/aggan.py',
@@ -12,5 +12,5 @@ _base_ = [
     'schedules/aggan_100e.py',
     'default_runtime.py',
 ]
-# A step runs its networks several times, and updates four times: it averages gradients by itself.
+# A step runs its networks several times and makes four updates: it averages gradients itself.
 model_wrapper_cfg = dict(_delete_=True, type='AveragedParallel')

@@ -7,4 +7,4 @@ _base_ = [
     'default_runtime.py',
 ]
 train_dataloader = dict(batch_size=8)
-model = dict(init_iters=1_000)  # of the schedule's
+model = dict(init_iters=1_000)  # ten epochs of the schedule

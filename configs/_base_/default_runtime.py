@@ -3,7 +3,7 @@ runner_type = 'UGATITRunner'
 custom_imports = dict(imports=['ugatit_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
-    # MMEngine's timer and log processor: MMagic's of the same names leave out the time left.
+    # MMEngine's timer and log processor: MMagic's of the same names omit the remaining time.
     timer=dict(type='mmengine.IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -16,7 +16,7 @@ default_hooks = dict(
         on_error='continue',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # The project's. Each has a name, so a config or an option changes one field of it
+    # Hooks of this project. Each has a name, so a config or an option changes one field of it
     # (default_hooks.sheets.interval=250) or switches it off (default_hooks.watch=None).
     ema=dict(type='TranslationEMAHook', momentum=None),  # 0.002, for example, averages the weights
     sheets=dict(type='TranslationSheetHook', interval=1000, num_images=4),
@@ -25,11 +25,11 @@ default_hooks = dict(
     bad_pictures=dict(type='BadPicturesHook', interval=100),  # for dataset.on_error='skip'
     finite=dict(type='FiniteHook', patience=10),
     watch=dict(type='WatchHook', interval=500),
-    console=dict(type='ConsoleHook'),  # None: MMEngine's lines on the terminal, all of them
+    console=dict(type='ConsoleHook'),  # None: all of MMEngine's lines on the terminal
 )
-custom_hooks = []  # yours
+custom_hooks = []  # your own
 
-# KID and FID: `tools/test.py --kid`, or dict(type='TransKID') here. Shares of ImageNet's classes:
+# KID and FID: `ugatit test --kid`, or dict(type='TransKID') here. Shares of ImageNet's classes:
 # `--class NAME`, or dict(type='ClassShare', classes=['daisy']).
 val_evaluator = [dict(type='TransStats')]
 test_evaluator = val_evaluator
@@ -45,7 +45,7 @@ env_cfg = dict(
     # Seconds that a rank waits for the others, also while the first one writes a checkpoint.
     dist_cfg=dict(backend='nccl', timeout=1800),
 )
-# Each of the two network pairs has a wrapper of its own, and one forward pass in a step.
+# Each of the two network pairs has its own wrapper, and one forward pass in a step.
 model_wrapper_cfg = dict(
     type='MMSeparateDistributedDataParallel',
     find_unused_parameters=False,

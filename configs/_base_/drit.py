@@ -5,6 +5,6 @@ _base_ = [
     'schedules/drit_1200e.py',
     'default_runtime.py',
 ]
-train_dataloader = dict(batch_size=2)  # one picture to translate, one that is only a real one
-# Parts run several times in a step, and a graph is gone through twice.
+train_dataloader = dict(batch_size=2)  # one picture to translate, one used only as real
+# Parts run several times in a step, and one graph has two backward passes.
 model_wrapper_cfg = dict(_delete_=True, type='AveragedParallel')

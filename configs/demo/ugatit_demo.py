@@ -1,10 +1,10 @@
-# The demo: photographs <-> ink drawings, minutes on two CPU cores. tools/demo.py makes the
+# The demo: photographs <-> ink drawings, minutes on two CPU cores. `ugatit demo` makes the
 # data and runs everything.
 _base_ = '../ugatit_short.py'
 
 model = dict(
     domains=dict(A='photo', B='drawing'),
-    # A drawing has no colours to come back to: photo -> drawing -> photo would have them hidden.
+    # A drawing has no colours: the cycle photo -> drawing -> photo would make it hide them.
     cycle_domains='B',
     cycle_noise=0.0,
 )

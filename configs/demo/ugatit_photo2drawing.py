@@ -1,12 +1,12 @@
 # The pair that comes with the package (ugatit_mm/weights): photographs <-> charcoal drawings. Data
-# of tools/dataset_converters/make_drawings.py; training sees parts of 96 px of 256 px.
+# of `ugatit drawings`; training sees parts of 96 px of 256 px.
 _base_ = '../ugatit_short.py'
 img_size = 256
 crop_size = 96
 
 model = dict(
     domains=dict(A='photo', B='drawing'),
-    # A drawing has no colours to come back to: photo -> drawing -> photo would have them hidden.
+    # A drawing has no colours: the cycle photo -> drawing -> photo would make it hide them.
     cycle_domains='B',
     cycle_noise=0.0,
     generator=dict(base_channels=24),

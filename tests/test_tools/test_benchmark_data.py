@@ -17,7 +17,7 @@ SMALL = {'img_size': 16, 'load_size': 20}
 @pytest.fixture
 def tool(monkeypatch):
     tool = load_tool('benchmarks/data')
-    monkeypatch.setattr(tool, 'QUICK', (0.0, 1))  # each measurement as short as it can be
+    monkeypatch.setattr(tool, 'QUICK', (0.0, 1))  # each measurement as short as possible
     init_default_scope('mmagic')
     return tool
 

@@ -75,10 +75,10 @@ def test_step_writes_ratios_of_one_run(tmp_path, capsys):
             time['official order'] / time[setting], rel=1e-2
         )
     assert found['official order', 'speed', 'x official order'] == 1
-    # The official order makes 8 translations forwards and backwards, ours 6.
+    # The official order has forward and backward passes of 8 translations, ours of 6.
     flop = {s: found[s, 'rate', 'GFLOP/s'] * time[s] for s in time}
     assert flop['float32'] < 0.75 * flop['official order']
-    assert flop['lean'] > flop['float32']  # checkpointing computes again
+    assert flop['lean'] > flop['float32']  # checkpointing recomputes
     assert {row['case'] for row in rows(out)} == {'light, 4 channels, 96 px, batch 1'}
     assert all(row['hardware'] and row['torch'] and row['date'] for row in rows(out))
     assert '| lean |' in capsys.readouterr().out
@@ -194,11 +194,11 @@ def test_the_gpu_script_is_rehearsed(tmp_path):
     done = gpu_script('--rehearse', PYTHON=sys.executable, ROWS=str(out), TRITON_INTERPRET='0')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert {row['benchmark'] for row in rows(out)} == {'parity', 'launches', 'step', 'translate'}
-    assert 'differ from those of the run without a stop by 0.00%' in done.stdout
+    assert 'differ from those of the uninterrupted run by 0.00%' in done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells')
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
 def test_peak_memory_is_that_of_the_block():
     bench = load_tool('benchmarks/bench')
     with bench.PeakMemory() as peak:
@@ -210,7 +210,7 @@ def test_peak_memory_is_that_of_the_block():
 
 
 def samples(**grown: float) -> list[dict[str, float]]:
-    """Sixty samples of 100 of everything, in which some quantity grows by so much a sample."""
+    """Sixty samples of 100 of everything, in which some quantity grows by a rate per sample."""
     return [
         {
             name: 100 + index * grown.get(name.split(',')[0].replace(' ', '_'), 0.0)
@@ -225,7 +225,7 @@ def test_soak_sees_what_grows_and_nothing_else():
     found = soak.growth(samples(RSS=1.0))
     assert found.pop('RSS, MiB') == (122.5, 156.5, pytest.approx(100 * 34 / 122.5))
     assert set(found.values()) == {(100, 100, 0)}
-    # It counts only after the first third, and a batch under way is no growth.
+    # It counts only after the first third, and a batch in transit is not growth.
     start = [{**one, 'RSS, MiB': 1.0, 'threads': 1.0} for one in samples()[:20]]
     assert all(percent == 0 for *_, percent in soak.growth(start + samples()[20:]).values())
     assert soak.growth(samples(shared_memory=0.005))['shared memory, MiB'][2] == 0
@@ -233,7 +233,7 @@ def test_soak_sees_what_grows_and_nothing_else():
     assert soak.growth([{**one, 'children': 0} for one in samples()])['children'] == (0, 0, 0)
 
 
-@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells')
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
 def test_soak_sample_is_what_the_process_holds(tmp_path):
     before = soak.sample()
     kept = torch.ones(64 << 18)  # 64 MiB
@@ -246,7 +246,7 @@ def test_soak_sample_is_what_the_process_holds(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells')
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
 def test_soak_trains_and_judges(monkeypatch, capsys):
     words = ['--iters', '4', '--interval', '1', '--every', '2', '--workers', '0']
     assert soak.main([*words, '--limit', '1000']) == 0

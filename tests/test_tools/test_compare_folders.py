@@ -21,7 +21,7 @@ def colour(method: int, source: int) -> tuple[int, int, int]:
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Five sources and two methods' results, each of a colour of its own; the tool's arguments."""
+    """Five sources and two methods' results, each of its own colour; the tool's arguments."""
     names = ['a', 'b', 'deep/c', 'd', 'e']
     for method, (folder, suffix) in enumerate((('src', 'bmp'), ('x', 'png'), ('y', 'webp'))):
         for source, name in enumerate(names):
@@ -79,7 +79,7 @@ def test_pictures_keep_their_shape(tool, words, tmp_path):
 
 
 def test_sources_that_differ_in_their_suffix(tool, words, tmp_path):
-    """They are matched to the names that tools/test.py writes."""
+    """They are matched to the names that ``ugatit test`` writes."""
     Image.new('RGB', (8, 8)).save(tmp_path / 'src' / 'a.png')
     assert tool.main([*words, '--count', '1']) == 1
     for method in 'xy':
@@ -112,7 +112,7 @@ def test_what_is_missing_is_named(tool, words, tmp_path, capsys):
 def test_arguments_are_checked(tool, words, capsys):
     for wrong, said in (
         (['ours'], 'METHOD=DIR'),
-        ([words[1]], 'a name of its own'),
+        ([words[1]], 'its own name'),
         (['--out', 'sheet.txt'], '.png'),
         (['--size', '3'], '--size 16'),
         (['--rows', '0'], '--rows 1'),

@@ -48,7 +48,7 @@ def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
         assert (tmp_path / name).stat().st_size > 1000
     for direction in ('photo2drawing', 'drawing2photo'):
         assert len(list((tmp_path / 'translations' / direction).glob('*.png'))) == 100
-    # What is no better than doing nothing is said, and stands beside the untranslated pictures.
+    # What is no better than doing nothing is printed, next to the untranslated pictures.
     measurements = json.loads((tmp_path / 'measurements.json').read_text())
     found, copies = (
         {(f['direction'], f['protocol']): f for f in measurements[name]}

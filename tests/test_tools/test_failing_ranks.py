@@ -1,4 +1,4 @@
-"""A rank that dies, hangs or fails; a machine that is not there; two machines and a cut link."""
+"""A rank that dies, hangs or fails; a missing machine; two machines and a cut link."""
 
 import os
 import random
@@ -33,7 +33,7 @@ from ugatit_mm.config import load_config
 
 TIMEOUT = 10  # seconds that a rank waits for the others
 KILLS = int(os.environ.get('UGATIT_RANK_KILLS', 1))
-STATED = TIMEOUT + 60  # docs/reliability.md: until all have ended
+STATED = TIMEOUT + 60  # docs/reliability.md: until all processes have ended
 
 # Imported by the config below; what happens to rank 1, once.
 FAULT = """
@@ -99,7 +99,7 @@ def train_a_rank(data: Path, work: Path) -> None:
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory) -> tuple[Path, Path]:
-    """A data set, and the checkpoint of two ranks to which nothing happened."""
+    """A data set, and the checkpoint of two ranks without a fault."""
     root = tmp_path_factory.mktemp('ranks')
     write_images(root / 'data')
     in_ranks(train_a_rank, root, root / 'data', root / 'whole')
@@ -108,7 +108,7 @@ def whole(tmp_path_factory) -> tuple[Path, Path]:
 
 @contextmanager
 def fault_in(kind: str, data: Path, folder: Path) -> Iterator[Callable[[str], None]]:
-    """Two ranks to whose second something has happened; what is called then waits for their end."""
+    """Two ranks with a fault in the second; calling the result waits for their end."""
     config, log, note = (
         faulty(folder, kind, folder / 'happened'),
         folder / 'log',
@@ -134,7 +134,7 @@ def fault_in(kind: str, data: Path, folder: Path) -> Iterator[Callable[[str], No
 
 @pytest.fixture(scope='module')
 def hung(whole, tmp_path_factory) -> Iterator[Callable[[str], None]]:
-    """Begun with the first test that asks for it: the end takes 40 s of waiting."""
+    """Started by the first test that needs it: the end takes 40 s of waiting."""
     with fault_in('hung', whole[0], tmp_path_factory.mktemp('hung')) as assert_end:
         yield assert_end
 
@@ -156,7 +156,7 @@ def ranks_of(process: subprocess.Popen) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize('number', range(KILLS))
 def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
-    """All start again, from the last whole checkpoint, with the same result."""
+    """All ranks restart from the last whole checkpoint, with the same result."""
     data, expected = whole
     draw = random.Random(number)
     work, log = tmp_path / 'work', tmp_path / 'log'
@@ -221,7 +221,7 @@ def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd
     assert 'batch_size was 1 and is 2: ' in log
     ours, theirs = (saved_weights(path) for path in (tmp_path / 'one' / 'iter_6.pth', expected))
     before = saved_weights(expected.with_name('iter_4.pth'))
-    # Biases in front of a normalisation have no gradient; Adam makes whole steps of its rounding.
+    # Biases before a normalisation have no gradient; Adam makes full steps of its rounding.
     kept = [key for key in ours if not re.search(r'encoder\.\d\.conv\d?\.bias', key)]
     assert len(kept) == len(ours) - 10
     for key in kept:
@@ -234,7 +234,7 @@ def test_other_ranks_and_batches_go_on_at_the_same_sample(whole, tmp_path, capfd
     ('node', 'address', 'said'),
     [
         ('1', '127.0.0.1', r'no answer from 127\.0\.0\.1:\d+ in 2 s\. Is node 0 running there\?'),
-        ('0', '192.0.2.1', r'MASTER_ADDR=192\.0\.2\.1( is no address of this machine|, PORT=)'),
+        ('0', '192.0.2.1', r'MASTER_ADDR=192\.0\.2\.1( is not an address of this machine|, PORT=)'),
         ('0', 'none.invalid', r'MASTER_ADDR=none\.invalid, PORT=\d+: .*'),
     ],
 )
@@ -328,7 +328,7 @@ def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, 
 
 @pytest.mark.slow
 def test_two_hosts_start_anew(hosts, whole, tmp_path):
-    """A rank killed on one: the processes of both begin again, from the last checkpoint."""
+    """A rank killed on one host: the processes of both restart from the last checkpoint."""
     data, expected = whole
     config, work = faulty(tmp_path, 'killed', tmp_path / 'happened'), tmp_path / 'work'
     words = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work, *options(data)]

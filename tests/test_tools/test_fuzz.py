@@ -1,4 +1,4 @@
-"""The fuzz run: its seeds are read, its inputs answered, and what it finds is kept."""
+"""The fuzz run: its seeds are read, its inputs answered, and its findings are kept."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How many launches a training step is, and how they are counted."""
+"""How many launches a training step has, and how they are counted."""
 
 import json
 
@@ -21,7 +21,7 @@ MAX_LAUNCHES = 1_300
 
 @pytest.fixture(autouse=True)
 def sound(monkeypatch: pytest.MonkeyPatch):
-    """As the test of their checks has the kernels, which would be checked before a count."""
+    """Kernels as in the test of their checks; otherwise each count would check them first."""
     for fused in support.Fused.known.values():
         monkeypatch.setitem(fused.sound, torch.device('cpu'), True)
 
@@ -39,7 +39,7 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 
 class Doubled(torch.autograd.Function):
-    """An autograd function as ours are, 1 launch forwards and 1 operator backwards."""
+    """An autograd function like ours: 1 launch in forward, 1 operator in backward."""
 
     __module__ = 'ugatit_mm.stand_in'
 
@@ -154,7 +154,7 @@ def test_phases_of_a_step():
     assert phases['discriminators: optimiser'] < 60
     modules = [name for name, *_ in found.by(1)]
     assert {'InstanceLayerNorm', 'CAM', 'ReflectConv2d', 'BiasAct'} & set(modules)
-    # Little is not attributed.
+    # Only a few are not attributed.
     outside = sum(row[1] for row in found.by(1) if row[0] == launches.OUTSIDE)
     assert outside < 0.05 * found.total
 

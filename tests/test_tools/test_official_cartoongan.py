@@ -71,8 +71,8 @@ def test_recorded_steps():
     standin = recorded('cartoongan_vgg_standin.pt')
     state = {key.removeprefix('features.'): value for key, value in standin.items()}
     baseline.vgg.load_state_dict({k: v for k, v in state.items() if int(k.split('.')[0]) < 26})
-    # Its Adam of the generator has the moments of the first phase, which the losses of the first
-    # step do not know.
+    # Its Adam of the generator has the moments of the first phase, on which the losses of the first
+    # step do not depend.
     found = baseline.step(*(pixels(record[f'step1_{x}']) for x in 'xye'))
     for name in ('D_real', 'D_fake', 'D_edge', 'D', 'G_gan', 'content', 'G'):
         assert found[name].item() == pytest.approx(expected['step1'][name], rel=1e-5), name

@@ -53,7 +53,7 @@ def test_three_recorded_steps():
 
 
 def test_our_steps_give_its_losses():
-    """From the same weights, with pools that are full: three steps, and the weights after them."""
+    """From the same weights, with full pools: three steps, and the weights after them."""
     torch.manual_seed(0)
     official = OfficialOrder(32, base_channels=4, num_blocks=1, num_layers=2, pool_size=1)
     # Of a width at which no variance comes near the norms' epsilon.
@@ -87,7 +87,7 @@ def test_our_steps_give_its_losses():
 
 
 def test_it_spares_no_work():
-    """Each pass is a call of its own: six of the generators, three of each discriminator."""
+    """Each pass is a separate call: six of the generators, three of each discriminator."""
     baseline = OfficialOrder(32, base_channels=2, num_blocks=1)
     calls = dict.fromkeys(baseline.networks, 0)
 

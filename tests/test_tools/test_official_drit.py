@@ -21,7 +21,7 @@ def give(baseline, noise: list[torch.Tensor], styles: list[torch.Tensor]) -> Non
 
 
 def test_a_recorded_update():
-    """The first full one; before it two of the discriminator of contents."""
+    """The first full one; before it two of the content discriminator."""
     inputs = recorded('inputs.npz')
     losses = json.loads((fixtures() / 'drit_losses_concat_noms.json').read_text())
     baseline = OfficialOrder(216, base_channels=2)

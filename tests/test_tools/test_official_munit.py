@@ -88,7 +88,7 @@ def test_our_step_gives_its_losses(kind, baseline):
 
 @KINDS
 def test_it_spares_no_work(kind, baseline):
-    """Each pass is a call of its own: six encodings, six or eight decodings, six judgements."""
+    """Each pass is a separate call: six encodings, six or eight decodings, six judgements."""
     order = baseline(kind)
     calls = {}
     for name, network in order.networks.items():

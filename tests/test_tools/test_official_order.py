@@ -120,7 +120,7 @@ def test_reference_training_steps(reference):
 
 
 def test_step_spares_no_work():
-    """What the official order computes twice or in vain is computed: else ratios flatter us."""
+    """Redundant work of the official order is done: otherwise ratios flatter us."""
     torch.manual_seed(0)
     baseline = OfficialOrder(96, base_channels=2, light=True, num_blocks=1)
     calls: Counter = Counter()

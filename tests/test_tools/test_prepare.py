@@ -110,5 +110,5 @@ def test_ctrl_c_says_that_it_goes_on(tool, source, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(module, '_copy', interrupted)
         assert tool.main(['horse2zebra', '--source', str(source)]) == 130
-    assert 'the same command goes on' in capsys.readouterr().err
+    assert 'run the same command again to continue' in capsys.readouterr().err
     assert tool.main(['horse2zebra', '--source', str(source)]) == 0

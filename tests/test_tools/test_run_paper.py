@@ -84,12 +84,12 @@ def test_table_3_goes_on_where_it_stopped(data_dir, tmp_path, tool, capsys):
 
     call, tool.call = tool.call, interrupted
     assert tool.main(arguments) == 130
-    assert 'the same command goes on' in capsys.readouterr().err
+    assert 'run the same command again to continue' in capsys.readouterr().err
     tool.call = call
     assert tool.main(arguments) == 0
     printed = capsys.readouterr().out
     assert '0 of 2 runs are done; 6 iterations are left' in printed
-    assert 'to go on at iteration 2' in printed and 's an iteration' in printed
+    assert 'to resume at iteration 2' in printed and 's an iteration' in printed
     folder = tmp_path / 'work' / 'ugatit_light_cat2dog'
     assert json.loads((folder / 'results_iter_4.json').read_text())['iterations'] == 4
     logged = [
@@ -156,7 +156,7 @@ SIZE = 770_880  # bytes: weights, and two moments of Adam for each
 
 
 def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
-    """What is missing is marked, and what is known is said."""
+    """Missing results are marked, known ones are printed."""
     monkeypatch.setattr(tool, 'probe', lambda run, args: 1.0)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     work = tmp_path / 'work'
@@ -187,10 +187,10 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
     assert size == (SIZE, 2)
     (said,) = [line for line in printed if line.startswith('estimate of size, UGATIT: ')]
     assert said.split(': ', 1)[1] == (
-        '0.00077 GB a checkpoint, 2 of them kept: 0.0031 GB for what is to run'
+        '0.00077 GB a checkpoint, 2 kept: 0.0031 GB for its pending runs'
     )
     (said,) = [line for line in printed if line.startswith('estimate of time, UGATIT: at 1 s ')]
-    assert said.endswith('; the tests come on top')
+    assert said.endswith(', plus the tests')
     assert not (begun / 'run_paper.json').exists() and not list(begun.glob('*.pth'))
     del arguments[arguments.index('--dry-run')]
     assert tool.main(arguments) == 1  # it starts nothing without them
@@ -198,7 +198,7 @@ def test_a_plan_without_weights_and_data(tmp_path, tool, capsys, monkeypatch):
 
 
 def test_the_features_where_none_are_named(tmp_path, tool, monkeypatch):
-    """One choice for all runs, made before them; what is missing is no error of the plan."""
+    """One choice for all runs, made before them; missing weights are not an error of the plan."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     args = tool.parse_args(['--what', 'ablation'])
     assert tool.names_of_features(args) == (['efficientnet_lite0'], [])
@@ -248,7 +248,7 @@ def test_time_is_measured_without_the_data(tmp_path, tool, capsys):
     arguments = words(tmp_path / 'none', 'table3', tmp_path / 'work')
     arguments = ['--datasets', 'cat2dog', '--dry-run', *(w for w in arguments if w != '--no-probe')]
     assert tool.main(arguments) == 0
-    said = 'timing 4 iterations of light/ugatit_light_cat2dog on pictures of noise in '
+    said = 'timing 4 iterations of light/ugatit_light_cat2dog on noise images in '
     printed = capsys.readouterr().out
     assert said in printed and 'estimate of time, UGATIT: at ' in printed
     assert tool.calls == [('train', 'light/ugatit_light_cat2dog')]
@@ -277,7 +277,7 @@ def test_the_runs_of_two_models(data_dir, tmp_path, tool, capsys, monkeypatch):
     assert tool.main([*arguments, '--no-probe', '--iters', '10']) == 0
     printed = capsys.readouterr().out
     assert '40 iterations are left' in printed and 'ugatit_cat2dog -> ' in printed
-    assert 'UGATIT: no estimate of time, nothing of it has run yet' in printed
+    assert 'UGATIT: no estimate of time, it has not run yet' in printed
     with pytest.raises(tool.PlanError, match='no config cyclegan_cat2mouse'):
         tool.config_for('cyclegan', 'cat2mouse', light=True)
 
@@ -310,7 +310,7 @@ def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsy
     rows = [line.strip('| ').split(' | ') for line in table.splitlines() if line[:1] == '|']
     features = "colour_hog features, not Inception's"
     assert rows[0] == ['model', 'red2blue', 'blue2red'] and 'paper' not in rows[2][0]
-    # What was measured with other resizing has a row of its own; all stand before the models.
+    # What was measured with other resizing has its own row; all are above the models.
     sources = f'source images, not translated: 32 px, {{}}, {features}; target'
     assert [row[0] for row in rows[2:8:3]] == [sources.format(x) for x in ('bicubic', 'bilinear')]
     assert [row[0].split(':')[0] for row in rows[8:14:3]] == ['U-GAT-IT, ours', 'CycleGAN, ours']
@@ -330,7 +330,7 @@ def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsy
     study = collect(found.sources, found.results, found.direction, 'Which?')
     assert len(study.sources) == 2 and study.dataset == 'blue2red'
     assert load_tool('analysis/paper_table').main(['--own', str(work)]) == 0
-    times = '\n\nTime of training, '
+    times = '\n\nTraining time, '
     assert capsys.readouterr().out == table[: table.index(times)] + '\n\n'
     assert re.search(r'\n- ugatit_custom: [\d.]+ s an iteration\n$', table)
     for wrong, name in (
@@ -369,7 +369,7 @@ def test_options_of_all_models_and_of_one(data_dir, tmp_path, tool, capsys):
     words = of_own_data(data_dir, tmp_path, 'ugatit', 'cyclegan')
     args = tool.parse_args([*words, '--base-channels', '6', '--cfg-options', 'img_size=64'])
     ugatit = tool.plan(args, tmp_path)[0]
-    # Those of one model win over those of all, and these over the width.
+    # Options of one model override those of all, and these the width.
     assert ugatit.cfg.img_size == 32 and ugatit.cfg.model.generator.base_channels == 4
     gone = ('base_channels', 'img_size', 'load_size')
     words = [word for word in words if not any(name in word for name in gone)]
@@ -431,7 +431,7 @@ def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
         assert process.wait(60) == 130, log.read_text()[-3000:]
     last = (work / 'ugatit_light_cat2dog' / 'last_checkpoint').read_text()
     assert Path(last).is_file()
-    assert 'the same command goes on' in log.read_text()
+    assert 'run the same command again to continue' in log.read_text()
 
 
 def test_several_processes_go_through_the_launchers(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, mo
     assert re.findall(r'Iter\(train\) +\[(\d/\d)\]', log) == ['3/4', '4/4']
     assert 'eta: ' in log and 'loss_cycle_A' in log and 'red2blue/colour' in log
 
-    # The config that the run left behind needs no options, and nothing of where it started.
+    # The config that the run saved needs no options, and nothing of where it started.
     out = tmp_path / 'out'
     words = [work / 'ugatit_custom.py', work / 'iter_4.pth', '--work-dir', tmp_path / 'test']
     monkeypatch.chdir(tmp_path)
@@ -172,7 +172,7 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, 
         assert ranks > 1 or len(workers) == 2
         for pid in [*workers, -process.pid]:  # they have left the group
             os.kill(pid, number)
-        # The launcher has exit codes of its own.
+        # The launcher has its own exit codes.
         assert process.wait(60) in ([130] if ranks == 1 else [1, -number]), log.read_text()[-3000:]
     assert number.name in log.read_text()
     assert ranks > 1 or 'Traceback' not in log.read_text()
@@ -276,8 +276,8 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     assert tool.main([*words, '--kid', 'InceptionFeatures']) == 1
     assert 'no Inception weights' in capsys.readouterr().err
-    assert not (tmp_path / 'out').exists()  # told before anything was translated
-    # With a set as small as it is, and said so.
+    assert not (tmp_path / 'out').exists()  # reported before anything was translated
+    # With the size of the set, which is printed.
     kids = ['--kid', 'EfficientNetLite0Features', 'ColourHOGFeatures']
     assert tool.main([*words, *kids, '--class', 'crane']) == 1
     assert "'crane' is 2 classes of ImageNet" in capsys.readouterr().err
@@ -299,7 +299,7 @@ def test_tool_says_what_kid_lacks(data_root: Path, tmp_path: Path, monkeypatch, 
         'error: TransKID measures distances between sets of images, and needs 2 or more of each '
         'domain; of B there is 1: add test pictures, or leave it out of the evaluator (--kid)'
     ) in capsys.readouterr().err
-    assert not (tmp_path / 'out').exists()  # told before anything was translated, too
+    assert not (tmp_path / 'out').exists()  # also reported before anything was translated
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
@@ -362,7 +362,7 @@ def test_two_folders_train_resume_and_test(two_folders, tmp_path, capfd, monkeyp
     assert train.main([*two_folders, '--resume', *options_of()]) == 0  # with the test as it was
     assert (work / 'iter_4.pth').is_file()
     assert (work / 'data' / 'split.json').read_text() == before
-    # The config that is left behind needs neither the folders nor an option.
+    # The saved config needs neither the folders nor an option.
     config, weights = work / 'ugatit_custom.py', work / 'iter_4.pth'
     assert train.main([str(config), '--work-dir', str(work), '--resume']) == 0
     assert load_config(config).train_dataloader.dataset.data_root == str(work / 'data')

@@ -1,4 +1,4 @@
-"""The tool: its server in a process of its own, its page in headless Chromium, its report."""
+"""The tool: its server in its own process, its page in headless Chromium, its report."""
 
 import csv
 import multiprocessing
@@ -24,7 +24,7 @@ FRAMES = '() => new Promise(done => requestAnimationFrame(() => requestAnimation
 
 
 class Server:
-    """``tools/user_study.py`` in a child process."""
+    """``ugatit study`` in a child process."""
 
     def __init__(self, root: Path) -> None:
         self.words = [str(root / 'sources'), *(f'{name}={root / name}' for name in METHODS)]
@@ -105,7 +105,7 @@ def test_sigterm_ends_the_server(server):
 
 
 class Person:
-    """A browser of its own at the study's page."""
+    """A separate browser at the study's page."""
 
     def __init__(self, chromium, address: str) -> None:
         self.context = chromium.new_context(viewport={'width': 1000, 'height': 700})

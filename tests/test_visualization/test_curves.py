@@ -98,7 +98,7 @@ def test_the_tool_draws_and_refuses(runs, tmp_path, capsys):
     assert (tmp_path / 'x.png').stat().st_size > 1000
     for wrong, said in (
         (['one'], 'NAME=WORK_DIR'),
-        ([words[0], words[0]], 'a name of its own'),
+        ([words[0], words[0]], 'its own name'),
         ([f'a={tmp_path}/none'], 'is it a work dir'),
         ([f'{i}={runs["one"]}' for i in range(5)], 'at most 4 runs'),
     ):

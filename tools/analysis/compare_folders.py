@@ -1,8 +1,7 @@
-"""A sheet of several methods' results, as the paper's Figure 4.
+"""Make a sheet of several methods' results, as the paper's Figure 4.
 
-`python tools/analysis/compare_folders.py SOURCES ours=DIR cyclegan=DIR --out sheet.png`, or of the
-models that tools/run_paper.py trained `compare_folders.py --run work_dirs/paper/table3 --dataset
-horse2zebra`
+`ugatit compare SOURCES ours=DIR cyclegan=DIR --out sheet.png`, or for the models that
+`ugatit paper` trained `ugatit compare --run work_dirs/paper/table3 --dataset horse2zebra`.
 """
 
 import argparse
@@ -24,29 +23,39 @@ from ugatit_mm.visualization import make_sheet
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Lay the results of several methods beside their sources: a row for each '
-        'source, a column for each method. A result belongs to the source of the same path below '
-        'its folder, whatever its suffix.',
+        description='Show the results of several methods next to their sources: a row for each '
+        'source, a column for each method. A result belongs to the source of the same path in its '
+        'folder; the suffix may differ.',
         usage='%(prog)s SOURCES METHOD=DIR [METHOD=DIR …] [options]\n'
         '       %(prog)s --run DIR [--dataset DIRECTION] [options]',
     )
     parser.add_argument('sources', nargs='?', metavar='SOURCES', help='folder of source pictures')
     parser.add_argument(
-        'methods', nargs='*', metavar='METHOD=DIR', help="a method's name, folder of its results"
+        'methods',
+        nargs='*',
+        metavar='METHOD=DIR',
+        help="a method's name and the folder of its results",
     )
     add_run(parser)
-    parser.add_argument('--out', type=os.path.expanduser, default='sheet.png', help='(%(default)s)')
     parser.add_argument(
-        '--names', nargs='+', metavar='NAME', help='these sources, by path without suffix'
+        '--out', type=os.path.expanduser, default='sheet.png', help='sheet to write (%(default)s)'
     )
     parser.add_argument(
-        '--count', type=int, default=8, help='else the first so many by name; 0: all (%(default)s)'
+        '--names', nargs='+', metavar='NAME', help='sources to show, by path without suffix'
     )
     parser.add_argument(
-        '--rows', type=int, default=8, help='on a page; more go to OUT_2, OUT_3 (%(default)s)'
+        '--count',
+        type=int,
+        default=8,
+        help='without --names: how many sources, in order of name; 0: all (%(default)s)',
+    )
+    parser.add_argument(
+        '--rows', type=int, default=8, help='rows of a page; more go to OUT_2, OUT_3 (%(default)s)'
     )
     add_deep_range(parser)
-    parser.add_argument('--size', type=int, default=256, help='side in pixels (%(default)s)')
+    parser.add_argument(
+        '--size', type=int, default=256, help='side of a picture in pixels (%(default)s)'
+    )
     args = parser.parse_intermixed_args(argv)
     if bool(args.run) == bool(args.methods):
         parser.error('give SOURCES and METHOD=DIR, or --run DIR')
@@ -54,7 +63,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for word in args.methods:
         name, _, folder = word.partition('=')
         if not (name and folder) or name in methods:
-            parser.error(f'{word!r}: give each method a name of its own, METHOD=DIR')
+            parser.error(f'{word!r}: give each method its own name, METHOD=DIR')
         methods[name] = folder
     args.methods = methods
     if args.count < 0 or args.rows < 1 or not 16 <= args.size <= 2048:
@@ -91,12 +100,12 @@ def match(
     Args:
         sources: Folder of the sources.
         methods: Folder of the results by the method's name.
-        names: These sources, in this order.
-        count: Without ``names``: the first so many; 0 is all.
+        names: Sources to show, in this order.
+        count: Without ``names``: how many sources, in order of name; 0 is all.
 
     Returns:
         For each source its name and the files of its row, the source first. Names are those that
-        ``tools/test.py`` gives its results, without ``.png``.
+        ``ugatit test`` gives its results, without ``.png``.
 
     Raises:
         OSError: A folder is missing, or a method lacks results; the message names them.
@@ -119,7 +128,9 @@ def match(
             )
         for name in chosen:
             if len(results[name]) > 1:
-                raise ValueError(f"'{method}' has several results of one: {_listed(results[name])}")
+                raise ValueError(
+                    f"'{method}' has several results of one source: {_listed(results[name])}"
+                )
             rows[name] += results[name]
     return list(rows.items())
 
@@ -134,9 +145,9 @@ def draw(
 
     Args:
         rows: As :func:`match` gives them.
-        titles: Of the columns.
-        size: Pictures are fitted into a square of so many pixels, on white.
-        deep_range: Of pictures of more than 8 bits.
+        titles: Titles of the columns.
+        size: Side of a picture in pixels; pictures are padded to a square with white.
+        deep_range: Value range of pictures of more than 8 bits.
 
     Raises:
         ImageReadError: A picture is damaged.

@@ -1,4 +1,4 @@
-"""Write the paper's Tables 1 and 3 with ours beside its own; --own: Table 3 of own data."""
+"""Write the paper's Tables 1 and 3 with its results and ours; --own: Table 3 of your data."""
 
 import argparse
 import sys
@@ -12,15 +12,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='Numbers come from `ugatit test CONFIG CKPT --kid`, which writes them to '
-        'WORK_DIR/results_CKPT.json. Without any, all of ours is "not trained".',
+        'WORK_DIR/results_CKPT.json. Without results, all of ours are "not trained".',
     )
     parser.add_argument('results', nargs='*', help='results_*.json, or folders of them')
     parser.add_argument(
-        '--own', action='store_true', help="of own data only, without the paper's numbers"
+        '--own', action='store_true', help="only your own data, without the paper's numbers"
     )
     parser.add_argument(
         '--out-dir',
-        help='write table1.md, table1.csv, table3.md, table3.csv (own.md, own.csv) here, too',
+        help='also write table1.md, table1.csv, table3.md, table3.csv (own.md, own.csv) here',
     )
     return parser.parse_args(argv)
 

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault('TRITON_INTERPRET', '1')  # before Triton's import: launches are counted
+    os.environ.setdefault(
+        'TRITON_INTERPRET', '1'
+    )  # before Triton is imported: launches are counted
 
 from ugatit_mm.provenance import provenance
 
@@ -35,15 +37,15 @@ FIELDS = (
 
 
 class Row(NamedTuple):
-    """One measured figure; where it comes from is added by :func:`append_rows`.
+    """One measurement; :func:`append_rows` adds its origin.
 
     Attributes:
         benchmark: Name of the benchmark, for example ``'step'``.
         case: What was measured, for example ``'light, 256 px, batch 1'``.
-        setting: How it was done, for example ``'official order'``.
+        setting: How it was measured, for example ``'official order'``.
         quantity: For example ``'time'``, ``'ratio'``, ``'peak memory'``.
-        value: The figure.
-        unit: For example ``'s/step'``; a ratio says to what: ``'x official order'``.
+        value: The number.
+        unit: For example ``'s/step'``; a ratio names its base: ``'x official order'``.
     """
 
     benchmark: str
@@ -55,7 +57,7 @@ class Row(NamedTuple):
 
 
 def append_rows(rows: Iterable[Row], path: Path = RESULTS) -> None:
-    """Add rows with date, commit and hardware to a CSV file, made with its header if absent."""
+    """Add rows with date, commit and hardware to a CSV file, created with a header if absent."""
     origin = provenance()
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
@@ -69,9 +71,11 @@ def append_rows(rows: Iterable[Row], path: Path = RESULTS) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every benchmark takes."""
-    parser.add_argument('--quick', action='store_true', help='small, under a minute')
-    parser.add_argument('--out', type=Path, default=RESULTS, help='CSV file to append to')
+    """Add the options of every benchmark."""
+    parser.add_argument('--quick', action='store_true', help='small case, under a minute')
+    parser.add_argument(
+        '--out', type=Path, default=RESULTS, help='CSV file to append to (%(default)s)'
+    )
     parser.add_argument('--no-write', action='store_true', help='print only')
 
 
@@ -95,7 +99,7 @@ def seconds(
 
 
 def release() -> None:
-    """Give freed memory back to the system, so that the next peak is its own."""
+    """Return freed memory to the system, so that the next peak is its own."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -32,26 +32,26 @@ class Case(NamedTuple):
 
 
 def add_model_arguments(parser: Any) -> None:
-    """Add which models are measured."""
+    """Add the options that choose models."""
     parser.add_argument(
         '--model',
         nargs='+',
         choices=[*KNOWN, 'all'],
         default=['ugatit'],
         metavar='NAME',
-        help=f'some of {", ".join(KNOWN)}, or all (ugatit)',
+        help=f'models: some of {", ".join(KNOWN)}, or all (ugatit)',
     )
     parser.add_argument(
         '--variant',
         nargs='+',
         choices=VARIANTS,
         default=list(VARIANTS),
-        help='of a model with light generators',
+        help='variants of a model with light generators (both)',
     )
 
 
 def cases_of(models: list[str], variants: list[str]) -> list[Case]:
-    """What is asked for: each model, in each variant if it has such."""
+    """The chosen models, each in the chosen variants if it has any."""
     return [
         Case(model, variant)
         for model in (KNOWN if 'all' in models else models)
@@ -65,22 +65,22 @@ def has_variants(model: str) -> bool:
 
 
 def config_of(model: str, options: dict[str, Any] | None = None) -> Config:
-    """The config of a model that every model has."""
+    """A model's config of selfie2anime, which every model has."""
     return load_config(f'{model}_selfie2anime', options)
 
 
 def width_of(model: str) -> int:
-    """Channels of the first convolution of a model's first network, as its program has them."""
+    """Channels of the first convolution of a model's first network, as in its program."""
     return next(iter(widths_of(config_of(model)).values()))
 
 
 def batch_of(model: str) -> int:
-    """Pairs of pictures in a step of a model, as its program has them."""
+    """Pairs of pictures in a step of a model, as in its program."""
     return config_of(model).train_dataloader.batch_size
 
 
 def size_of(model: str, asked: int) -> int:
-    """Side of the pictures in pixels: what is asked for, or the smallest that a model takes."""
+    """Side of the images in pixels: ``asked``, or the smallest that a model takes."""
     return max(asked, getattr(official_order(model), 'SMALLEST', 0))
 
 
@@ -88,7 +88,7 @@ def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) ->
     """A model's config at a size and width.
 
     Args:
-        case: What.
+        case: Model and variant.
         img_size: Side of the images in pixels.
         base_channels: See :func:`width_options`.
         more: Options by their keys.
@@ -101,7 +101,7 @@ def of_same_width(case: Case, img_size: int, base_channels: int, **more: Any) ->
 
 @dataclass
 class Training:
-    """A training's step: a call makes it."""
+    """A training step: a call runs it."""
 
     model: BaseModel
     optim: OptimWrapperDict
@@ -110,14 +110,14 @@ class Training:
     seen: int = field(default=0, init=False)
 
     def __call__(self) -> dict:
-        """Make a step, return the loss terms."""
-        # Turns and phases go by the iteration.
+        """Run a step, return the loss terms."""
+        # Turns and phases depend on the iteration.
         MessageHub.get_current_instance().update_info('iter', self.iteration + self.seen)
         self.seen += 1
         return self.model.train_step(self.batch, self.optim)
 
     def settle(self) -> None:
-        """Make steps until all do the same, which a graph waits for."""
+        """Run steps until the model is steady, which a graph waits for."""
         for _ in range(LONGEST):
             if self.model.steady:
                 return
@@ -136,7 +136,7 @@ def build_official(
 
 
 def repeated(step: Callable, times: int) -> Callable[[], None]:
-    """So many steps as one call."""
+    """``times`` steps as one call."""
 
     def whole() -> None:
         for _ in range(times):
@@ -146,7 +146,7 @@ def repeated(step: Callable, times: int) -> Callable[[], None]:
 
 
 def period_of(model: str) -> int:
-    """After how many iterations a model's repeat."""
+    """Number of iterations after which a model's repeat."""
     return getattr(official_order(model), 'PERIOD', 1)
 
 
@@ -157,13 +157,13 @@ def build_ours(
     options: dict[str, Any] | None = None,
     **speed: Any,
 ) -> Training:
-    """Return our step, of the official order's mathematics.
+    """Return our step, with the mathematics of the official order.
 
     Args:
-        case: What.
+        case: Model and variant.
         images: By domain, RGB in [-1, 1], (N, 3, H, W).
         base_channels: As :func:`of_same_width`.
-        options: Of the config.
+        options: Options of the config.
         speed: A setting of :func:`apply_speed`.
     """
     same = getattr(official_order(case.model), 'OPTIONS', {})
@@ -174,17 +174,17 @@ def build_ours(
 
 
 def build_step(cfg: Config, images: dict[str, Tensor]) -> Training:
-    """Return the step of a config with networks of its own, which are built on the device.
+    """Return the step of a config with its own networks, which are built on the images' device.
 
-    It is one from the middle of the training. A picture that a model takes beside the two domains'
-    is domain B's here.
+    It is from the middle of the training. Where a model takes more than the two domains' images,
+    these are domain B's.
 
     Args:
-        cfg: Of a training.
+        cfg: Config of a training.
         images: By domain, RGB in [-1, 1], (N, 3, H, W).
     """
     device = images['A'].device
-    with device:  # weights drawn on a CPU take half a minute of a full model
+    with device:  # drawing a full model's weights on a CPU takes half a minute
         model: BaseModel = MODELS.build(cfg.model)
         model.to(device).train().init_weights()
     constructor = cfg.optim_wrapper.pop('constructor')

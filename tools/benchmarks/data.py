@@ -1,10 +1,10 @@
 """Time the data pipeline: `python tools/benchmarks/data.py [CONFIG] [--data-root DIR]`.
 
-Three things, for each data set: the milliseconds of a pair in one process, the config's pipeline in
-turns with MMagic's steps one by one in the official order (`plain`) and with a warm cache, checked
-to give the same pixels; the share of each step; and, for each number of workers, the pairs a second
-and how long a training step of a given length waits for its batch, which MMEngine's IterTimerHook
-logs as `data_time`. The step is a sleep: it leaves the cores to the workers, as a GPU's does.
+It measures for each data set: the milliseconds per pair in one process, of the config's pipeline,
+of MMagic's steps one by one in the official order (`plain`) and with a warm cache, checked to give
+the same pixels; the share of each step; and, for each number of workers, the pairs per second and
+how long a training step of a given length waits for its batch, which MMEngine's IterTimerHook logs
+as `data_time`. The step is a sleep: it leaves the cores to the workers, as a step on a GPU does.
 """
 
 import argparse
@@ -36,21 +36,33 @@ from ugatit_mm.datasets import LoadRGBImage, PairIndex, UGATITDataset, UnpairedS
 # (width, height, pictures of a domain): the paper's size, photographs of 1 and of 12 megapixels.
 SIZES = ((256, 256, 24), (1024, 1024, 8), (4000, 3000, 2))
 PLAIN, CONFIG, CACHE = 'plain', 'config', 'config, cached'
-# Seconds of a measurement, and turns.
+# Seconds of a measurement, and rounds.
 FULL, QUICK = (1.5, 5), (1.0, 1)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Time the data pipeline of a config.')
-    parser.add_argument('config', nargs='?', default='ugatit_custom')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        default='ugatit_custom',
+        help='config file, or name of a config of the package (%(default)s)',
+    )
     parser.add_argument(
         '--data-root',
         type=Path,
-        help='folder with trainA, trainB, testA, testB; without it, JPEGs of noise with the '
-        'spectrum of photographs are made, of 256 px, 1 and 12 megapixels (--quick: not the last)',
+        help='folder with trainA, trainB, testA, testB (noise JPEGs with the spectrum of '
+        'photographs, of 256 px, 1 and 12 megapixels; --quick: without the last)',
     )
-    parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2, 4])
-    parser.add_argument('--step-ms', type=float, default=25.0, help='length of a training step')
+    parser.add_argument(
+        '--workers', type=int, nargs='+', default=[0, 1, 2, 4], help='numbers of workers (0 1 2 4)'
+    )
+    parser.add_argument(
+        '--step-ms',
+        type=float,
+        default=25.0,
+        help='length of a training step in milliseconds (%(default)s)',
+    )
     add_options_argument(parser)
     add_arguments(parser)
     return parser.parse_args(argv)
@@ -85,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def data_sets(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and root of every data set to measure; pictures are made when their turn comes."""
+    """Name and root of every data set to measure; pictures are made when they are needed."""
     if args.data_root:
         yield args.data_root.name, args.data_root
         return
@@ -132,10 +144,10 @@ def _noise(frequency: np.ndarray, width: int, rng: np.random.Generator) -> np.nd
 
 
 def time_pipelines(cfg: Config, cache: Path, duration: float) -> dict[str, float]:
-    """Milliseconds of a pair: plain steps, the config's, and the config's with a warm cache.
+    """Milliseconds per pair: plain steps, the config's, and the config's with a warm cache.
 
-    A pipeline that gives other pixels than the config's (a config may have steps of its own), or
-    that has nothing to cache, is left out.
+    A pipeline that gives other pixels than the config's (a config may have its own steps), or that
+    has nothing to cache, is left out.
     """
     dataset, pairs = training_set(cfg)
     others = {PLAIN: plain_set(cfg)}
@@ -182,7 +194,7 @@ def same_pixels(one: dict, other: dict) -> bool:
 
 
 def time_steps(cfg: Config, duration: float) -> dict[str, float]:
-    """Milliseconds of a pair that each step of the config's pipeline takes, and the rest."""
+    """Milliseconds per pair of each step of the config's pipeline, and of the rest."""
     dataset, pairs = training_set(cfg)
     steps = dataset.pipeline.transforms
     spent = dict.fromkeys((f'{i} {step_name(step)}' for i, step in enumerate(steps)), 0.0)
@@ -218,21 +230,23 @@ def step_name(step: object) -> str:
 def time_loaders(
     cfg: Config, workers: list[int], step: float, duration: float, rounds: int
 ) -> dict[int, tuple[float, float, float]]:
-    """Pairs a second, mean and longest wait of a step in milliseconds, by number of workers.
+    """Pairs per second, mean and longest wait of a step in milliseconds, by number of workers.
 
     Args:
-        cfg: Its ``train_dataloader`` is measured, all else as it says.
-        workers: Numbers of workers, measured in turns.
+        cfg: Its ``train_dataloader`` is measured, with other numbers of workers.
+        workers: These numbers, measured in turns.
         step: Length of a training step in seconds.
         duration: Seconds of a measurement.
-        rounds: Turns; the median is returned.
+        rounds: Rounds over them; the median is returned.
     """
     found: dict[int, list[tuple[float, float, float]]] = {count: [] for count in workers}
     loaders = {count: build_loader(cfg, count) for count in workers}
     batches = {count: iter(loader) for count, loader in loaders.items()}
     for _ in range(rounds):
         for count, loader in loaders.items():
-            ahead = 1 + count * (loader.prefetch_factor or 0)  # what was ready before the clock
+            ahead = 1 + count * (
+                loader.prefetch_factor or 0
+            )  # batches that were ready before the clock started
             least = 2 + 2 * count  # batches come in bursts, one from each worker
             speed = loader.batch_size * per_second(batches[count], ahead, least, duration)
             waits = 1e3 * np.array(time_waits(batches[count], ahead, least, step, duration))
@@ -247,7 +261,7 @@ def build_loader(cfg: Config, workers: int) -> DataLoader:
 
 
 def per_second(batches: Iterator, ahead: int, least: int, duration: float) -> float:
-    """Batches a second when nothing is done with them; ``ahead`` left out, ``least`` or more."""
+    """Batches per second without further work; skips ``ahead``, counts ``least`` or more."""
     for _ in range(ahead):
         next(batches)
     count, start = 0, time.perf_counter()
@@ -260,7 +274,7 @@ def per_second(batches: Iterator, ahead: int, least: int, duration: float) -> fl
 def time_waits(
     batches: Iterator, ahead: int, least: int, step: float, duration: float
 ) -> list[float]:
-    """Seconds that each step waits for its batch, ``ahead`` left out, ``least`` or more."""
+    """Seconds that each step waits for its batch; skips ``ahead``, counts ``least`` or more."""
     waits: list[float] = []
     end = time.perf_counter() + duration
     while len(waits) < ahead + least or time.perf_counter() < end:
@@ -280,7 +294,7 @@ def report(
     step_ms: float,
     needed: int,
 ) -> list[Row]:
-    """Print the figures of a data set and return them as rows.
+    """Print the measurements of a data set and return them as rows.
 
     Args:
         case: Name of the data set.
@@ -288,13 +302,13 @@ def report(
         shares: What :func:`time_steps` found.
         loaders: What :func:`time_loaders` found.
         step_ms: Length of a training step.
-        needed: Workers that make a batch in every step, with a core each; computed.
+        needed: Workers that suffice for a batch in every step, with a core each; computed.
     """
     rows = []
     base = pair_ms.get(PLAIN)
     for name in (PLAIN, CONFIG, CACHE):
         if name not in pair_ms:
-            print(f'  {name}: other pixels, or nothing to keep: not compared')
+            print(f'  {name}: other pixels, or nothing to cache: not compared')
             continue
         rows.append(Row('data', case, name, 'time, one process', pair_ms[name], 'ms/pair'))
         line = f'  {name:<15}{pair_ms[name]:11.2f} ms/pair'

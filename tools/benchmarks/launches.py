@@ -1,17 +1,17 @@
-"""What a training step launches on a GPU, by phase and by module, counted on a CPU.
+"""Count what a training step launches on a GPU, by phase and by module, on a CPU.
 
-`python tools/benchmarks/launches.py` counts torch's operators that are more than a view or an
-allocation, and the launches of our Triton kernels. The number does not depend on the width, so four
-channels are enough. `--plain` counts the formulas without Triton; `--max N` fails above N;
+`python tools/benchmarks/launches.py` counts torch's operators, except views and
+allocations, and the launches of our Triton kernels. The number does not depend on the width, so
+four channels are enough. `--plain` counts the formulas without Triton; `--max N` fails above N;
 `--model all --official` counts every model's step and its official order's.
 
-A GPU runs somewhat other numbers of kernels than the operators that are counted here: a
-convolution's backward pass is one operator and two or three kernels, a bias one kernel more, an
-operator of many tensors takes as many launches as its tables need, cuDNN and cuBLAS add helpers of
-their own (other memory formats, split products), autocast casts other operators there, and layers
-that have a form for CPUs take the other one. The second column estimates what of it can be
-estimated. With `--device cuda` the profiler counts. (`--lean` keeps small layers as they are, so
-its number depends on the width.)
+The number of kernels on a GPU differs somewhat from the operators counted here: a convolution's
+backward pass is one operator and two or three kernels, a bias is one kernel more, an operator on
+many tensors takes as many launches as its tables need, cuDNN and cuBLAS add their own helper
+kernels (other memory formats, split products), autocast casts other operators there, and layers
+with a CPU path take the other one. The last column estimates what can be estimated. With
+`--device cuda` the profiler counts. (`--lean` keeps small layers as they are, so its number depends
+on the width.)
 """
 
 import argparse
@@ -60,7 +60,7 @@ from ugatit_mm.apis import add_options_argument, apply_speed
 from ugatit_mm.kernels import support
 from ugatit_mm.models.base.step import Step
 
-# They launch nothing.
+# Operators that launch nothing.
 ALLOCATIONS = {'empty', 'empty_like', 'new_empty', 'empty_strided', 'new_empty_strided'}
 VIEWS = {
     *('view', '_unsafe_view', 'reshape', '_reshape_alias', 'flatten', 'unflatten', 'expand'),
@@ -68,10 +68,10 @@ VIEWS = {
     *('slice', 'select', 'narrow', 'split', 'split_with_sizes', 'chunk', 'unbind'),
     *('lift_fresh', 'is_same_size'),
 }
-# Counted, as at the beginning of this count, but no kernel.
+# Counted, so that older counts stay comparable, but not a kernel.
 NO_KERNEL = {'promote_types', '_record_function_enter_new', '_record_function_exit'}
 QUESTION = '_local_scalar_dense'
-# Tensors of one launch of an operator on many of them, by its number of lists (torch 2.11).
+# Tensors per launch of an operator on many tensors, by its number of lists (torch 2.11).
 TENSORS_OF_A_LAUNCH = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
 OUTSIDE = 'outside of modules'
 ELSEWHERE = 'batch and log'
@@ -79,13 +79,13 @@ ELSEWHERE = 'batch and log'
 
 @dataclass
 class Launches:
-    """What was counted of a step.
+    """Counts of a step.
 
     Attributes:
         operators: Number of operators, by phase, place and name.
-        kernels: Number of launches of our kernels, likewise.
+        kernels: Number of launches of our kernels, by the same.
         estimate: Estimated kernels of the operators on a GPU, by phase and place.
-        questions: How often the host asked for a number of the device, by phase and place.
+        questions: Number of host-device synchronisations, by phase and place.
     """
 
     operators: Counter = field(default_factory=Counter)
@@ -127,17 +127,16 @@ class Launches:
 
 
 class Places:
-    """Which phase of the step runs, and which module or function of ours.
+    """Current phase of the step, and current module or function of ours.
 
-    Backward passes are told from forward ones. An operator of a backward pass counts for the module
-    whose forward pass made its node: autograd numbers its nodes in the order in which they are
-    made.
+    Forward and backward passes are separate. An operator of a backward pass counts for the module
+    whose forward pass created its node: autograd numbers its nodes in the order of creation.
     """
 
     def __init__(self) -> None:
         self.phases: list[str] = [ELSEWHERE]
         self.stack: list[str] = []
-        self.starts: list[int] = []  # numbers of the first nodes made in ...
+        self.starts: list[int] = []  # numbers of the first nodes created in ...
         self.labels: list[str] = []  # ... these places
 
     def now(self) -> tuple[str, str]:
@@ -145,7 +144,7 @@ class Places:
         phase, backward = self.phases[-1], torch._C._current_graph_task_id() != -1
         if backward:
             phase = f'{phase.split(":")[0]}: backward'
-        if self.stack:  # in a backward pass: features that are computed again
+        if self.stack:  # in a backward pass: recomputed features
             return phase, self.stack[-1]
         if not backward:
             return phase, OUTSIDE
@@ -229,12 +228,12 @@ class Places:
 
 
 class Count(TorchDispatchMode):
-    """Counts the operators and launches of its block.
+    """Count the operators and launches of its block.
 
     Args:
-        places: Says where they belong.
-        run: Run our kernels; else they leave the numbers that allocations get here, 1, which takes
-            a tenth of the time and changes no number of launches.
+        places: Gives their phase and place.
+        run: Run our kernels. Otherwise their outputs keep the value 1 that allocations get here,
+            which takes a tenth of the time and changes no count.
     """
 
     def __init__(self, places: Places, run: bool = False) -> None:
@@ -260,10 +259,10 @@ class Count(TorchDispatchMode):
         return result
 
     def launch(self, kernel: Any, grid: tuple, *args: Any, **options: Any) -> None:
-        """In the place of :func:`ugatit_mm.kernels.support.launch`."""
+        """Replaces :func:`ugatit_mm.kernels.support.launch`."""
         self.seen.kernels[(*self.places.now(), kernel.fn.__name__)] += 1
         if self.run:
-            with _disable_current_modes():  # what the interpreter does is no launch
+            with _disable_current_modes():  # the interpreter's operators are not launches
                 _LAUNCH(kernel, grid, *args, **options)
 
 
@@ -271,7 +270,7 @@ _LAUNCH = support.launch
 
 
 def kernels_of(name: str, args: tuple) -> int:
-    """Estimate how many kernels an operator is on a GPU."""
+    """Estimate the number of kernels of an operator on a GPU."""
     if name in NO_KERNEL:
         return 0
     if name == 'convolution':
@@ -290,21 +289,21 @@ def _tensors(values: list | tuple) -> bool:
 
 @contextmanager
 def kernel_switch(on: bool) -> Iterator[None]:
-    """Our kernels on or off in the block."""
+    """Switch our kernels on or off in the block."""
     with patch.dict(os.environ, {support.SWITCH: str(int(on))}):
         yield
 
 
 def count(step: Callable[[], Any], rounds: int = 1, run: bool = False) -> Launches:
-    """Count the launches of a step on a CPU, after two that are left out.
+    """Count the launches of a step on a CPU, after two warm-up steps.
 
     Args:
-        step: Makes one step.
-        rounds: Steps that are counted; the one with the most launches is returned.
-        run: See :class:`Count`; of the steps that are counted.
+        step: Runs one step.
+        rounds: Counted steps; the one with the most launches is returned.
+        run: See :class:`Count`; for the counted steps.
     """
     for fused in support.Fused.known.values():
-        fused.uses_kernel([torch.zeros(1)])  # the check at the first use, which must run them
+        fused.uses_kernel([torch.zeros(1)])  # the check at first use must run the kernels
     found = []
     for number in range(2 + rounds):
         places = Places()
@@ -316,7 +315,7 @@ def count(step: Callable[[], Any], rounds: int = 1, run: bool = False) -> Launch
 
 @contextmanager
 def _counted(counter: Count) -> Iterator[None]:
-    """Every module's ``launch`` is the counter's in the block."""
+    """Replace every module's ``launch`` by the counter's in the block."""
     with ExitStack() as stack:
         for name, module in list(sys.modules.items()):
             if name.startswith('ugatit_mm.') and vars(module).get('launch') is _LAUNCH:
@@ -328,7 +327,7 @@ def _counted(counter: Count) -> Iterator[None]:
 
 
 def profile(step: Callable[[], Any]) -> list[tuple[str, str, float]]:
-    """What one step ran on the GPU, after two that are left out: kind, name, microseconds each."""
+    """GPU events of one step after two warm-up steps: kind, name, microseconds of each."""
     for _ in range(2):
         step()
     torch.cuda.synchronize()
@@ -346,7 +345,7 @@ KINDS = {'kernel': 'kernels', 'gpu_memcpy': 'copies', 'gpu_memset': 'fills'}
 
 
 def ran(trace: dict) -> list[tuple[str, str, float]]:
-    """What a profiler's trace says that a GPU ran: kind, name, microseconds."""
+    """GPU events in a profiler's trace: kind, name, microseconds."""
     return [
         (KINDS[event['cat']], event['name'], float(event['dur']))
         for event in trace['traceEvents']
@@ -391,7 +390,7 @@ def table_of_profile(events: list[tuple[str, str, float]], rows: int) -> str:
 
 
 def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callable[[], Any]:
-    """The step that the arguments ask for."""
+    """Build the step that the arguments ask for."""
     width = args.base_channels or width_of(case.model)
     side = size_of(case.model, args.img_size)
     cfg = of_same_width(case, side, width, **args.cfg_options)
@@ -401,7 +400,7 @@ def build(args: argparse.Namespace, case: Case, device: torch.device) -> Callabl
 
 
 def pictures(img_size: int, batch: int, device: torch.device) -> dict[str, Tensor]:
-    """Random ones of both domains, in [-1, 1]."""
+    """Random images of both domains, in [-1, 1], (N, 3, H, W)."""
     torch.manual_seed(0)
     shape = (batch, 3, img_size, img_size)
     return {domain: torch.rand(shape, device=device) * 2 - 1 for domain in 'AB'}
@@ -416,16 +415,16 @@ def of_both(
     plain: bool = False,
     **speed: Any,
 ) -> tuple[float, float]:
-    """Launches of an iteration, the official order's and ours, on average over their period.
+    """Launches per iteration, the official order's and ours, averaged over their period.
 
     Args:
-        case: What.
-        img_size: Side of the pictures, random ones.
-        base_channels: The number does not depend on it.
-        batch: Pairs of pictures.
-        device: On a CPU launches are counted, on a GPU the profiler tells.
+        case: Model and variant.
+        img_size: Side of the random images.
+        base_channels: Width, which does not change the count.
+        batch: Pairs of images.
+        device: On a CPU operators are counted, on a GPU the profiler counts.
         plain: Ours without our kernels.
-        speed: Of ours, a setting of :func:`apply_speed`.
+        speed: Ours in this setting of :func:`apply_speed`.
     """
     images = pictures(img_size, batch, device)
     period = period_of(case.model)
@@ -445,29 +444,49 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--official',
         action='store_true',
-        help="a table of the models: the official order's launches beside ours of its mathematics",
+        help='print a table of the models: launches of the official order and of ours',
     )
     add_options_argument(parser)
-    parser.add_argument('--amp', nargs='?', const='bfloat16', choices=['bfloat16', 'float16'])
-    parser.add_argument('--lean', action='store_true')
-    parser.add_argument('--plain', action='store_true', help='the formulas without Triton')
     parser.add_argument(
-        '--img-size', type=int, default=256, help='of a model that needs larger ones: its smallest'
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=['bfloat16', 'float16'],
+        help='as in ugatit train',
     )
-    parser.add_argument('--base-channels', type=int, help="4 on a CPU, the model's own on a GPU")
-    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
-    parser.add_argument('--rounds', type=int, default=1, help='steps; the most launches count')
-    parser.add_argument('--rows', type=int, default=25, help='of a table')
+    parser.add_argument('--lean', action='store_true', help='as in ugatit train')
+    parser.add_argument('--plain', action='store_true', help='count the formulas without Triton')
+    parser.add_argument(
+        '--img-size',
+        type=int,
+        default=256,
+        help='side of the images, or the smallest that a model takes (%(default)s)',
+    )
+    parser.add_argument(
+        '--base-channels', type=int, help="width (4 on a CPU, the model's own on a GPU)"
+    )
+    parser.add_argument('--batch', type=int, help="batch size (the model's own; 1 for most)")
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=1,
+        help='counted steps, the most launches of which are taken (%(default)s)',
+    )
+    parser.add_argument('--rows', type=int, default=25, help='rows of a table (%(default)s)')
     parser.add_argument('--max', type=int, metavar='N', help='fail if a step has more launches')
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument('--out', type=Path, help='CSV file to append to')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda, cuda:1, ... (a GPU where there is one)',
+    )
     args = parser.parse_args(argv)
     on_gpu = args.device != 'cpu'
     if not (on_gpu or args.plain or support.interpreted()):
         parser.error(
             'on a CPU the kernels need Triton and its interpreter: install triton and set '
-            'TRITON_INTERPRET=1, or count the formulas by --plain'
+            'TRITON_INTERPRET=1, or count the formulas with --plain'
         )
     if args.official and args.cfg_options:
         parser.error('--official compares the same mathematics: leave --cfg-options out')
@@ -515,7 +534,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(args: argparse.Namespace, device: torch.device) -> int:
-    """Print a table of the models, and append its rows; the exit status."""
+    """Print a table of the models, and append its rows; return the exit status."""
     words = [args.amp or 'float32', *['lean'] * args.lean, *['plain'] * args.plain]
     setting = ', '.join(words)
     print(f'| model | official order | {setting} | ratio |', '|---|---|---|---|', sep='\n')
@@ -537,14 +556,14 @@ def compare(args: argparse.Namespace, device: torch.device) -> int:
 
 
 def told(over: list[str], args: argparse.Namespace) -> int:
-    """Say what has too many launches; the exit status."""
+    """Print which cases have too many launches; return the exit status."""
     for name in over:
         print(f'{name}: more than {args.max} launches', file=sys.stderr)
     return int(bool(over))
 
 
 def of_cpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
-    """Launches of a step, what else is to be told, and tables."""
+    """Launches of a step, other counts, and tables."""
     launches = count(step, args.rounds)
     fallen = [name for name, fused in support.Fused.known.items() if False in fused.sound.values()]
     told = {
@@ -559,7 +578,7 @@ def of_cpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any
 
 
 def of_gpu(step: Callable, args: argparse.Namespace) -> tuple[int, dict[str, Any], str]:
-    """The same, as the profiler saw it."""
+    """The same, from the profiler."""
     events = profile(step)
     kinds = Counter(kind for kind, *_ in events)
     told = {**kinds, 'ms of GPU time': round(sum(duration for *_, duration in events) / 1e3, 3)}

@@ -1,10 +1,10 @@
 """Does a GPU compute what the CPU does? `python tools/benchmarks/parity.py kernels steps resume`.
 
 `kernels` checks each of our Triton kernels against its plain formula on the device, as a training
-does at its first use. `steps` makes six steps with the same weights and pictures on the CPU and
-on the device, in each setting, and compares the loss terms; TF32 is off. Steps of a graph, which is
-captured in the fourth, are compared with the plain ones of the device, too. `resume` trains a small
-model by tools/train.py, then goes on from the checkpoint in the middle, and compares the weights.
+does at first use. `steps` makes six steps with the same weights and pictures on the CPU and
+on the device, in each setting, and compares the loss terms; TF32 is off. Steps of a graph, captured
+in the fourth, are also compared with the plain steps of the device. `resume` trains a small model
+by `ugatit train`, resumes from the checkpoint in the middle, and compares the weights.
 Without a GPU the CPU is compared with itself.
 """
 
@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import train
 
 STEPS = 6
-# How far a term of the first step may be off, relative to the CPU's.
+# Largest difference of a term of the first step, relative to the CPU's.
 LIMITS = {'float32': 1e-4, 'bfloat16': 3e-2}
-# How far any term of any step of a graph may be off, relative to the step without one.
+# Largest difference of any term of any step of a graph, relative to the step without one.
 REPLAYED = 0.1
-# How far weights may be off, relative to what they changed by after the checkpoint: on a GPU sums
-# may have another order each time.
+# Largest difference of the weights, relative to their change after the checkpoint: on a GPU the
+# order of sums may vary.
 RESUMED = 0.05
 
 
@@ -41,7 +41,7 @@ RESUMED = 0.05
 
 
 def check_kernels(device: torch.device) -> bool:
-    """Check each kernel as at its first use; whether all may be used."""
+    """Check each kernel as at first use; return whether all may be used."""
     x = torch.zeros(1, device=device)
     with kernels(True):
         if not support.usable(x):
@@ -59,7 +59,7 @@ def check_kernels(device: torch.device) -> bool:
 
 
 def kernels(on: bool):
-    """A block with our kernels on or off."""
+    """Switch our kernels on or off in a block."""
     return patch.dict(os.environ, {support.SWITCH: str(int(on))})
 
 
@@ -85,7 +85,7 @@ def settings(device: torch.device) -> dict[str, tuple[bool, dict]]:
 
 
 def compare_steps(args: argparse.Namespace, light: bool) -> tuple[list[Row], bool]:
-    """Print how far the loss terms are off; the rows, and whether it is little enough."""
+    """Print the differences of the loss terms; return rows, and whether they are small enough."""
     device = torch.device(args.device)
     torch.manual_seed(0)
     shape = (1, 3, args.img_size, args.img_size)
@@ -106,7 +106,7 @@ def compare_steps(args: argparse.Namespace, light: bool) -> tuple[list[Row], boo
             found[name] = losses(step)
         worst = worst_of(found[name], expected)
         limit = LIMITS[name.split(',')[0]]
-        good &= worst[0] <= limit  # not a number is more
+        good &= worst[0] <= limit  # NaN fails
         print(f'{case}: {name}: off by', *(f'{value:.1e}' for value in worst), f'(1st: {limit:g})')
         for number, value in enumerate(worst, 1):
             quantity = f'largest difference of a loss term, step {number}'
@@ -141,7 +141,7 @@ def worst_of(made: Losses, expected: Losses) -> list[float]:
 
 
 def off(made: dict[str, float], expected: dict[str, float]) -> dict[str, float]:
-    """Relative differences of terms; infinite where one is missing or no number."""
+    """Relative differences of terms; infinite where one is missing or NaN."""
     found = {}
     for name, value in expected.items():
         difference = abs(made.get(name, math.inf) - value) / max(abs(value), 1e-6)
@@ -153,10 +153,10 @@ def off(made: dict[str, float], expected: dict[str, float]) -> dict[str, float]:
 
 
 def check_resume(*switches: str) -> bool:
-    """Train four iterations, and two from the checkpoint in the middle; whether they agree.
+    """Train four iterations, and two from the middle checkpoint; return whether they agree.
 
     Args:
-        switches: Of tools/train.py.
+        switches: Options of ``ugatit train``.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -176,14 +176,14 @@ def check_resume(*switches: str) -> bool:
             }
             pairs = [f'{key}={value}' for key, value in options.items()]
             if code := train.main([*words, '--cfg-options', *pairs]):
-                print(f'resume: tools/train.py ended with {code}')
+                print(f'resume: ugatit train ended with {code}')
                 return False
         whole = root / 'whole/iter_4.pth'
         changed, differ = difference(whole, half), difference(whole, root / 'resumed/iter_4.pth')
     share = differ / changed
     print(
-        f'{" ".join(("resume", *switches))}: the weights differ from those of the run without a '
-        f'stop by {share:.2%} of what they changed by (on average; at most {RESUMED:.0%})'
+        f'{" ".join(("resume", *switches))}: the weights differ from those of the uninterrupted '
+        f'run by {share:.2%} of their change (on average; at most {RESUMED:.0%})'
     )
     return share <= RESUMED
 
@@ -205,13 +205,25 @@ def difference(one: Path, other: Path) -> float:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument('what', nargs='+', choices=['kernels', 'steps', 'resume'])
     parser.add_argument(
-        '--variant', nargs='+', choices=['light', 'full'], default=['light', 'full']
+        'what', nargs='+', choices=['kernels', 'steps', 'resume'], help='what to check'
     )
-    parser.add_argument('--img-size', type=int, default=128)
-    parser.add_argument('--base-channels', type=int, default=16)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--variant',
+        nargs='+',
+        choices=['light', 'full'],
+        default=['light', 'full'],
+        help='variants of the model (both)',
+    )
+    parser.add_argument(
+        '--img-size', type=int, default=128, help='side of the images (%(default)s)'
+    )
+    parser.add_argument('--base-channels', type=int, default=16, help='width (%(default)s)')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda, cuda:1, ... (a GPU where there is one)',
+    )
     args = parser.parse_args(argv)
     if args.quick:
         args.variant, args.img_size, args.base_channels = ['light'], 96, 4

@@ -1,9 +1,9 @@
 """A long training of a tiny model: does memory, or the number of files or threads, grow?
 
-`python tools/benchmarks/soak.py` trains 3,000 iterations of the tools' own training on generated
+`python tools/benchmarks/soak.py` runs the tools' own training for 3,000 iterations on generated
 pictures, with a data worker, and with validations, sheets, checkpoints and logs at short intervals.
-It prints what was held after a third and at the end, and exits with 1 where something grew by more
-than 2 %. Only Linux tells.
+It prints what the process held after a third and at the end, and exits with 1 if anything grew by
+more than 2 %. Linux only.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HELD = (
     'threads',
     'children',
 )
-# Not growth: the batches that are under way between worker and process.
+# Not growth: batches in transit between worker and process.
 SLACK = {'shared memory, MiB': 0.25}
 
 
@@ -86,7 +86,7 @@ def growth(samples: Sequence[dict[str, float]]) -> dict[str, tuple[float, float,
     """Compare what was held after the first third with what was held at the end.
 
     Args:
-        samples: In the order of time.
+        samples: In order of time.
 
     Returns:
         By quantity: the medians of the tenth of the samples after the first third and of the last
@@ -141,13 +141,22 @@ def soak(folder: Path, iters: int, workers: int, interval: int, every: int) -> l
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--iters', type=int, default=3000)
-    parser.add_argument('--workers', type=int, default=1, help='of each data loader')
-    parser.add_argument('--interval', type=int, default=10, help='iterations between two samples')
+    parser.add_argument('--iters', type=int, default=3000, help='iterations (%(default)s)')
     parser.add_argument(
-        '--every', type=int, default=100, help='iterations between validations, sheets, checkpoints'
+        '--workers', type=int, default=1, help='workers of each data loader (%(default)s)'
     )
-    parser.add_argument('--limit', type=float, default=2.0, help='growth in percent that is none')
+    parser.add_argument(
+        '--interval', type=int, default=10, help='iterations between two samples (%(default)s)'
+    )
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=100,
+        help='iterations between validations, sheets, checkpoints (%(default)s)',
+    )
+    parser.add_argument(
+        '--limit', type=float, default=2.0, help='largest growth in percent (%(default)s)'
+    )
     args = parser.parse_args(argv)
     if min(args.iters, args.interval, args.every) < 1 or args.iters < 3 * args.interval:
         parser.error('--iters must be three --interval or more, and all of them 1 or more')

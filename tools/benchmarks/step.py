@@ -1,10 +1,10 @@
-"""A training step in each setting, in turns, against a plain restatement of the official order.
+"""Time a training step in each setting against a plain restatement of the official order.
 
 `python tools/benchmarks/step.py` times both variants of U-GAT-IT at 256 px, batch 1; `--quick` a
-small one; `--model all --launches` every model, and counts what either side launches.
-Each setting is built, warmed up, timed and taken down before the next, so that its peak memory is
-its own, and the rounds go over all settings again. Times are the fastest of all rounds: what other
-programs do on the machine only ever adds to them.
+small one; `--model all --launches` every model, and counts the launches of both sides.
+Each setting is built, warmed up, timed and released before the next, so that its peak memory is its
+own; each round goes over all settings. Times are the fastest of all rounds: other programs on the
+machine only add to them.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from launches import of_both
 from torch.utils.flop_counter import FlopCounterMode
 
 BASELINE = 'official order'
-# Names of settings: what to give to apply_speed, that is to tools/train.py, and the recipe.
+# Names of settings: arguments of apply_speed, as of `ugatit train`, and the recipe.
 SETTINGS: dict[str, dict] = {
     'float32': {},
     'float32, tensorflow recipe': {'recipe': 'tensorflow'},
@@ -53,7 +53,7 @@ ON_CPU = ('float32', 'float32, tensorflow recipe', 'bfloat16', 'lean')
 
 @dataclass
 class Measured:
-    """What was seen of a setting: seconds of each step, peak bytes, operations of a step."""
+    """Measurements of a setting: seconds of each step, peak bytes, operations of a step."""
 
     times: list[float] = field(default_factory=list)
     peak: int | None = None
@@ -69,16 +69,16 @@ def measure(
     period: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Build a setting, warm it up, time it, take it down.
+    """Build a setting, warm it up, time it, release it.
 
     Args:
-        build: Gives the step.
-        steps: That are timed.
-        warm_up: That are not.
-        device: Where it runs.
-        into: Receives what is seen; of a step, on average over the period.
-        period: Steps that differ, which are timed together.
-        clock: Tells seconds.
+        build: Returns the step.
+        steps: Timed steps.
+        warm_up: Steps before them.
+        device: Device of the step.
+        into: Receives the measurements, per step, averaged over the period.
+        period: Number of different steps, which are timed together.
+        clock: Returns seconds.
     """
     with PeakMemory(device) as peak:
         step = build()
@@ -96,12 +96,12 @@ def measure(
 
 
 def count_flop(step: Callable) -> int:
-    """Products and sums of the convolutions and matrices of a step; 0 where it is compiled."""
+    """Multiplications and additions of a step in convolutions and matrices; 0 if compiled."""
     counter = FlopCounterMode(display=False)
     try:
         with counter:
             step()
-    except Exception:  # a compiled step cannot be looked into
+    except Exception:  # a compiled step cannot be counted
         return 0
     return counter.get_total_flops()
 
@@ -109,7 +109,7 @@ def count_flop(step: Callable) -> int:
 def ceiling(
     device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Operations a second of the generator's most frequent convolution, forwards, in NHWC."""
+    """Operations per second of the generator's most frequent convolution, forward, in NHWC."""
     x = torch.randn(2, 256, 66, 66, device=device, dtype=dtype)
     weight = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
     x, weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
@@ -125,7 +125,7 @@ def ceiling(
 
 
 def profile(build: Callable[[], Callable], device: torch.device, rows: int = 20) -> str:
-    """Table of the operators of one step that took the most time themselves."""
+    """Table of the operators of one step with the most self time."""
     step = build()
     step()
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -138,7 +138,7 @@ def profile(build: Callable[[], Callable], device: torch.device, rows: int = 20)
 
 
 def rows_of(case: str, results: dict[str, Measured], peaks: dict[str, float]) -> list[Row]:
-    """Turn what was measured into rows."""
+    """Turn measurements into rows."""
     rows = []
     base = results[BASELINE]
     for name, seen in results.items():
@@ -192,30 +192,38 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument(
-        '--settings', nargs='+', choices=list(SETTINGS), help='default: all that suit'
+        '--settings', nargs='+', choices=list(SETTINGS), help='settings to measure (all that suit)'
     )
     parser.add_argument(
-        '--img-size', type=int, default=256, help='of a model that needs larger ones: its smallest'
+        '--img-size',
+        type=int,
+        default=256,
+        help='side of the images, or the smallest that a model takes (%(default)s)',
     )
-    parser.add_argument('--base-channels', type=int, help="the models' own; 64 of most")
-    parser.add_argument('--batch', type=int, help="the models' own; 1 of most")
-    parser.add_argument('--steps', type=int, help='timed steps a round (2 on a CPU, 20 on a GPU)')
-    parser.add_argument('--rounds', type=int, default=2)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--base-channels', type=int, help="width (the model's own; 64 for most)")
+    parser.add_argument('--batch', type=int, help="batch size (the model's own; 1 for most)")
+    parser.add_argument('--steps', type=int, help='timed steps per round (2 on a CPU, 20 on a GPU)')
     parser.add_argument(
-        '--compile', action='store_true', help='on a GPU the compiled settings too: minutes more'
+        '--rounds', type=int, default=2, help='rounds over all settings (%(default)s)'
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda, cuda:1, ... (a GPU where there is one)',
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='on a GPU also the compiled settings: minutes more'
     )
     parser.add_argument(
         '--cpu-time',
         action='store_true',
-        help='count seconds of the processor, not of the clock: on a CPU that others use, with '
-        'OMP_NUM_THREADS=1',
+        help='measure CPU time, not wall time: for a CPU that others use, with OMP_NUM_THREADS=1',
     )
     parser.add_argument(
-        '--launches', action='store_true', help='count what a step launches, too, on both sides'
+        '--launches', action='store_true', help='also count the launches of a step, on both sides'
     )
     parser.add_argument(
-        '--profile', metavar='SETTING', choices=list(SETTINGS), help='profile it too'
+        '--profile', metavar='SETTING', choices=list(SETTINGS), help='also profile this setting'
     )
     return parser.parse_args(argv)
 
@@ -240,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     for case in cases_of(args.model, args.variant):
         rows = compare(case, args, device)
         if args.launches:
-            # On a CPU the width costs time only.
+            # On a CPU the width only costs time.
             width = 4 if device.type == 'cpu' else args.base_channels or width_of(case.model)
             side = size_of(case.model, args.img_size)
             batch = args.batch or batch_of(case.model)
@@ -256,9 +264,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[Row]:
-    """Measure the settings of a model beside its official order, and print their table."""
+    """Measure the settings of a model and its official order, and print their table."""
     steps = args.steps or (20 if device.type == 'cuda' else 2)
-    warm_up = 5 if device.type == 'cuda' else 1  # a graph is captured meanwhile
+    warm_up = 5 if device.type == 'cuda' else 1  # a graph is captured in these steps
     names = args.settings or default_settings(device, args.compile)
     names = [name for name in names if suits(case, SETTINGS[name])]
     width = args.base_channels or width_of(case.model)
@@ -279,10 +287,10 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
     clock = time.process_time if args.cpu_time else time.perf_counter
     results = {name: Measured() for name in [BASELINE, *names]}
     for _ in range(args.rounds):
-        # As the times: the best of all rounds.
+        # Like the times, the best of all rounds.
         peaks = {kind: max(peaks[kind], ceiling(device, kinds[kind], clock)) for kind in kinds}
         for name, seen in results.items():
-            # The official program leaves cuDNN's search off; our configs turn it on.
+            # The official program leaves cudnn.benchmark off; our configs turn it on.
             torch.backends.cudnn.benchmark = name != BASELINE
             before = len(seen.times)
             period = period_of(case.model)
@@ -298,15 +306,15 @@ def compare(case: Case, args: argparse.Namespace, device: torch.device) -> list[
 
 
 def suits(case: Case, setting: dict[str, Any]) -> bool:
-    """Whether a model has what a setting sets."""
+    """Whether a model has the fields that a setting sets."""
     return 'recipe' not in setting or 'recipe' in config_of(case.model).model
 
 
 class Summary:
-    """A line for each model: ours at its fastest beside the official order.
+    """A line for each model: our fastest setting relative to the official order.
 
     Args:
-        device: Where it was measured. The other kind's cells say that they were not.
+        device: Measured device. Cells of the other kind say "not measured".
     """
 
     COLUMNS = ('speed', 'peak memory', 'launches')

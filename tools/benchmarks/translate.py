@@ -1,9 +1,9 @@
-"""Translations a second of our generator in each setting, in turns, against the official network.
+"""Time translations by our generator in each setting, in turns, and by the official network.
 
 `python tools/benchmarks/translate.py` times one image and, on a GPU, a batch of 32, with the same
 weights everywhere; "graph" is what `ugatit translate` does on a GPU with pictures of one size.
-`--onnx` times exported networks in ONNX Runtime on the CPU, too, and says how large their files are
-and how far their pictures lie from torch's.
+`--onnx` also times exported networks in ONNX Runtime on the CPU, and prints the size of their files
+and the difference of their images from torch's.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def ours(official: OfficialOrder, light: bool, image: Tensor, widths: dict) -> U
 
 
 def onnx(model: UGATIT, image: Tensor) -> dict[str, Callable[[], object]]:
-    """Exported networks in ONNX Runtime; what they are is printed."""
+    """Exported networks in ONNX Runtime; prints their sizes and differences."""
     found, wanted = {}, model.translation(image, 'B')
     for name in ('float32', 'float16'):
         with tempfile.TemporaryDirectory() as folder:
@@ -89,15 +89,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
     parser.add_argument(
-        '--variant', nargs='+', choices=['light', 'full'], default=['light', 'full']
+        '--variant',
+        nargs='+',
+        choices=['light', 'full'],
+        default=['light', 'full'],
+        help='variants of the model (both)',
     )
-    parser.add_argument('--batch', type=int, nargs='+', help='default: 1, and 32 on a GPU')
-    parser.add_argument('--img-size', type=int, default=256)
-    parser.add_argument('--base-channels', type=int, default=64)
-    parser.add_argument('--rounds', type=int, help='5 on a CPU, 50 on a GPU')
-    parser.add_argument('--compile', action='store_true', help='compiled settings too')
-    parser.add_argument('--onnx', action='store_true', help='ONNX Runtime too; only on a CPU')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--batch', type=int, nargs='+', help='batch sizes (1, and 32 on a GPU)')
+    parser.add_argument(
+        '--img-size', type=int, default=256, help='side of the images (%(default)s)'
+    )
+    parser.add_argument('--base-channels', type=int, default=64, help='width (%(default)s)')
+    parser.add_argument('--rounds', type=int, help='timed rounds (5 on a CPU, 50 on a GPU)')
+    parser.add_argument('--compile', action='store_true', help='also the compiled settings')
+    parser.add_argument('--onnx', action='store_true', help='also ONNX Runtime; only on a CPU')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda, cuda:1, ... (a GPU where there is one)',
+    )
     args = parser.parse_args(argv)
     if args.onnx and args.device != 'cpu':
         parser.error('--onnx is measured on the CPU: add --device cpu')
@@ -124,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
                 ways |= onnx(ours(official, light, image, widths), image)
             times: dict[str, list[float]] = {name: [] for name in ways}
             for name, way in ways.items():
-                # The official program leaves cuDNN's search off; our configs turn it on.
+                # The official program leaves cudnn.benchmark off; our configs turn it on.
                 torch.backends.cudnn.benchmark = name != BASELINE
                 for _ in range(3):
                     way()

@@ -1,4 +1,4 @@
-"""Check a data set in trainA, trainB, testA, testB, and move what is wrong aside."""
+"""Check a data set in trainA, trainB, testA, testB; with --fix, set bad pictures aside."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ugatit_mm.datasets.preparation.similarity import NEAR
 
 EPILOG = """
 --fix moves unreadable, tiny and flat pictures, copies within a split, and training pictures that
-are test pictures too, to ROOT/set_aside/KIND/SPLIT/... Of two copies the test picture stays, then
+are also test pictures, to ROOT/set_aside/KIND/SPLIT/... Of two copies the test picture stays, then
 a file rather than a link, then the first name. ROOT/set_aside/moves.csv lists the moves, --undo
-takes them back. Nothing is deleted or overwritten. Pictures in both domains are left to you.
+reverts them. Nothing is deleted or overwritten. Pictures in both domains stay: you decide.
 
-exit code: 0 no problem (with --fix: none left), 1 problems, 2 the check could not be made
+exit code: 0 no problem (with --fix: none left), 1 problems, 2 the check could not run
 """
 
 
@@ -34,44 +34,53 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', metavar='ROOT', help='folder that holds the four folders')
     parser.add_argument(
-        '--min-size', type=int, default=MIN_SIZE, help=f'least shorter side in pixels ({MIN_SIZE})'
+        'root', metavar='ROOT', help='folder that holds the four folders named above'
+    )
+    parser.add_argument(
+        '--min-size',
+        type=int,
+        default=MIN_SIZE,
+        help=f'smallest allowed shorter side in pixels ({MIN_SIZE})',
     )
     parser.add_argument(
         '--near',
         type=int,
         default=NEAR,
         metavar='BITS',
-        help='greatest distance of nearly the same pictures, of 256 bits of perceptual hash '
-        f'({NEAR}); -1: identical ones only',
+        help='largest distance of near duplicates in bits of a perceptual hash of 256 bits '
+        f'({NEAR}); -1: identical pictures only',
     )
     parser.add_argument(
         '--allow-leak',
         choices=['A', 'B'],
         nargs='+',
         default=(),
-        help='training pictures of this domain may be test pictures (photo2vangogh: B)',
+        help='allow test pictures of this domain among its training pictures (photo2vangogh: B)',
     )
     add_deep_range(parser)
     parser.add_argument(
         '--channels',
         type=int,
         default=3,
-        help='of the pictures: 5 to 8 for TIFFs of such bands (3)',
+        help='channels of the pictures; 5 to 8 for TIFFs with that many bands (3)',
     )
-    parser.add_argument('--workers', type=int, help='processes that read (one a core, 8 at most)')
     parser.add_argument(
-        '--json', type=os.path.expanduser, metavar='FILE', help='write the whole report'
+        '--workers', type=int, help='processes that read pictures (one per core, 8 at most)'
+    )
+    parser.add_argument(
+        '--json', type=os.path.expanduser, metavar='FILE', help='write the whole report as JSON'
     )
     parser.add_argument(
         '--sheet', type=os.path.expanduser, metavar='FILE.png', help='write a contact sheet'
     )
-    parser.add_argument('--seed', type=int, default=0, help='which pictures the sheet shows (0)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed for the pictures of the sheet (0)'
+    )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument('--fix', action='store_true', help='move what is wrong aside')
+    action.add_argument('--fix', action='store_true', help='set bad pictures aside')
     action.add_argument('--dry-run', action='store_true', help='show what --fix would move')
-    action.add_argument('--undo', action='store_true', help='move everything back, and no more')
+    action.add_argument('--undo', action='store_true', help='move everything back and exit')
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Write the demo data set (photographs against ink drawings); needs no download."""
+"""Write the demo data set (photographs and ink drawings); needs no download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=128, help='side of the images in pixels')
     parser.add_argument('--num-train', type=int, default=130, help='training images per domain')
     parser.add_argument('--num-test', type=int, default=100, help='test images per domain')
-    parser.add_argument('--seed', type=int, default=0, help='which photographs go where')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the split of the photographs')
     return parser.parse_args()
 
 

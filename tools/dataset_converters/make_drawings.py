@@ -1,11 +1,11 @@
-r"""Make unpaired data from a folder of photographs: photographs against drawings of other ones.
+r"""Make unpaired data from a folder of photographs: photographs and drawings of other photographs.
 
-Half of the photographs is domain A, the other half is drawn for domain B. OUT holds trainA, trainB,
-testA, testB, the ideal translations of testA in ideal (ugatit evaluate --ideal), and sources.csv,
-which says what each file was made of.
+Half of the photographs are domain A, drawings of the other half are domain B. OUT holds trainA,
+trainB, testA, testB, the ideal translations of testA in ideal (for ugatit evaluate --ideal), and
+sources.csv, which names the source of each file.
 
 For example:
-  make_drawings.py photos data/charcoal
+  ugatit drawings photos data/charcoal
   ugatit train ugatit_short --cfg-options data_root=data/charcoal domains.A=photo \
       domains.B=drawing model.cycle_domains=B
 """
@@ -22,16 +22,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', metavar='PHOTOS', help='folder of pictures, with sub-folders')
+    parser.add_argument('source', metavar='PHOTOS', help='folder of pictures and sub-folders')
     parser.add_argument('out', metavar='OUT', help='folder to create')
     parser.add_argument(
-        '--style', choices=STYLES, default='charcoal', help='on warm paper, or ink: black on white'
+        '--style',
+        choices=STYLES,
+        default='charcoal',
+        help='charcoal on warm paper, or ink, black on white',
     )
     parser.add_argument('--size', type=int, default=256, help='side of the PNGs in pixels (256)')
+    parser.add_argument('--test', type=int, default=60, help='test pictures of each domain (60)')
     parser.add_argument(
-        '--test', type=int, default=60, help='pictures of each domain for the test (60)'
+        '--seed', type=int, default=0, help='seed of the split of the photographs (0)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='which photographs go where (0)')
     return parser.parse_args(argv)
 
 

@@ -1,16 +1,16 @@
 r"""Cut the faces out of a folder of pictures, as the authors of U-GAT-IT made selfie2anime.
 
-A detector finds the faces: in photographs OpenCV's own, in drawings that of the package animeface
-(--drawings) or a cascade of yours (--cascade). Around each, a larger square is cut. A square that
-leaves the picture is shifted inside, or shrunk where the picture is too small: nothing is invented.
-Faces in shades of one tint and faces nearly like an earlier one are left out, and the rest is
-brought to one size. OUT holds the PNGs and two tables: of each face, its source and place, what
-found it and how it was resized; of everything skipped, why.
+A detector finds the faces: OpenCV's own in photographs, that of the package animeface in drawings
+(--drawings), or your own cascade (--cascade). A larger square is cut around each face. A square
+that leaves the picture is shifted inside, or shrunk if the picture is too small: no pixels are
+invented. Faces in shades of one tint and near duplicates of earlier faces are left out; the others
+are resized to one size. OUT holds the PNGs and two tables: the source, place, detector and resizing
+of each face, and the reason for everything skipped.
 
 For example:
-  make_faces.py Selfie-dataset/images data/mine --domain A --test 100 \
+  ugatit faces Selfie-dataset/images data/mine --domain A --test 100 \
       --attributes Selfie-dataset/selfie_dataset.txt --where is_female=1 baby=-1
-  make_faces.py anime data/mine --domain B --test 100 --drawings \
+  ugatit faces anime data/mine --domain B --test 100 --drawings \
       --upscaler realesrgan.py realesrgan.pth
 """
 
@@ -39,21 +39,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', metavar='SOURCE', help='folder of pictures, with sub-folders')
+    parser.add_argument('source', metavar='SOURCE', help='folder of pictures and sub-folders')
     parser.add_argument('out', metavar='OUT', help='folder to write; nothing is overwritten')
     finding = parser.add_mutually_exclusive_group()
     finding.add_argument(
         '--drawings',
         action='store_true',
-        help='the pictures are drawings: the package animeface finds faces, of 43 pixels or more '
+        help='find faces in drawings, of 43 pixels or more, with the package animeface '
         "(pip install 'ugatit_mm[faces]')",
     )
     finding.add_argument(
         '--cascade',
         type=os.path.expanduser,
         metavar='XML',
-        help='a detector of your own, for example lbpcascade_animeface.xml; without --drawings and '
-        "--cascade OpenCV's haarcascade_frontalface_default.xml, for photographs",
+        help='your own detector, for example lbpcascade_animeface.xml; without --drawings and '
+        "--cascade, OpenCV's haarcascade_frontalface_default.xml for photographs",
     )
     parser.add_argument(
         '--attributes',
@@ -67,41 +67,46 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=condition,
         default=[],
         metavar='NAME=VALUE',
-        help=f'values (1, 0, -1) that all must hold, of: {" ".join(SELFIE_ATTRIBUTES)}',
+        help=f'required values (1, 0, -1) of these attributes: {" ".join(SELFIE_ATTRIBUTES)}',
     )
     parser.add_argument(
-        '--enlarge', type=float, default=1.5, help='side of the cut over that of the face (1.5)'
+        '--enlarge', type=float, default=1.5, help='side of the square, relative to the face (1.5)'
     )
     parser.add_argument(
-        '--min-face', type=int, default=64, help='least side of a detected face in pixels (64)'
+        '--min-face', type=int, default=64, help='smallest side of a detected face in pixels (64)'
     )
-    parser.add_argument('--max-per-image', type=int, help='only so many faces of a picture')
+    parser.add_argument(
+        '--max-per-image', type=int, help='largest number of faces per picture (all)'
+    )
     parser.add_argument(
         '--duplicate-distance',
         type=int,
         default=NEAR,
         metavar='BITS',
-        help=f'nearly the same faces or pictures differ in at most so many of 256 bits ({NEAR})',
+        help='largest distance of near duplicates in bits of a perceptual hash of 256 bits '
+        f'({NEAR})',
     )
     parser.add_argument(
         '--keep-monochrome', action='store_true', help='keep faces in shades of one tint'
     )
-    parser.add_argument('--size', type=int, default=256, help='side of the PNGs (256)')
+    parser.add_argument('--size', type=int, default=256, help='side of the PNGs in pixels (256)')
     parser.add_argument(
         '--upscaler',
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
-        help='super-resolution model of MMagic for faces below --size; without it Lanczos',
+        help='super-resolution model of MMagic for faces smaller than --size (Lanczos)',
     )
     add_deep_range(parser)
-    parser.add_argument('--domain', choices=['A', 'B'], help='write OUT/trainA and OUT/testA, or B')
+    parser.add_argument(
+        '--domain', choices=['A', 'B'], help='write to OUT/trainA and OUT/testA, or to those of B'
+    )
     parser.add_argument(
         '--test',
         type=int,
         default=0,
-        help='faces for the test set, needs --domain; those of one picture stay together',
+        help='test faces (0), needs --domain; faces of one picture stay together',
     )
-    parser.add_argument('--seed', type=int, default=0, help='which faces are for the test (0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the test split (0)')
     return parser.parse_args(argv)
 
 

@@ -20,40 +20,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description="""\
 Write trainA, trainB, testA, testB and manifest.json (files, sizes, SHA-256) from a zip, a tar or a
 folder, in the layout of CycleGAN, DRIT or the Google Drive archive of selfie2anime. Images are
-copied byte for byte under names chosen here, so nothing is ever written outside OUT. Stopped, it
-goes on when started again. Nothing is overwritten.""",
-        epilog='Published at, by addresses that nobody could try when this was written:\n'
+copied byte for byte under new names, so nothing is written outside OUT. Nothing is overwritten.
+Run the same command again to continue an interrupted run.""",
+        epilog='Published at these addresses, which were not tried when this was written:\n'
         + '\n'.join(f'  {url}' for each in PAPER_SETS.values() for url in each.urls),
     )
     parser.add_argument(
-        'name', help=f'{", ".join(PAPER_SETS)}; or a reverse direction: the same data'
+        'name', help=f'{", ".join(PAPER_SETS)}, or a reverse direction, which is the same data'
     )
-    parser.add_argument('--source', type=os.path.expanduser, help='the archive or the folder')
+    parser.add_argument('--source', type=os.path.expanduser, help='archive or folder to read')
     parser.add_argument(
         '--download',
         action='store_true',
-        help='fetch the archive, to SOURCE or the cache, if it is not there',
+        help='download the archive to SOURCE or the cache, if it is not there',
     )
     parser.add_argument(
         '--cache',
         type=os.path.expanduser,
-        help='folder for the download; default: the parent of OUT',
+        help='folder for the download (the parent of OUT)',
     )
     parser.add_argument(
-        '--out', type=os.path.expanduser, help="folder to create; default: the config's, data/NAME"
+        '--out', type=os.path.expanduser, help="folder to create (the config's, data/NAME)"
     )
     parser.add_argument(
         '--swap',
         choices=('yes', 'no'),
-        help='whether trainA of the source is domain B; default: found out and said',
+        help='whether trainA of the source is domain B (detected and printed)',
     )
-    parser.add_argument('--seed', type=int, help='of the random test images; default: 0')
+    parser.add_argument('--seed', type=int, help='seed of the random test images (0)')
     parser.add_argument(
         '--test-sizes',
         type=int,
         nargs=2,
         metavar=('A', 'B'),
-        help="number of random test images; default: the paper's",
+        help="numbers of random test images (the paper's)",
     )
     parser.add_argument(
         '--keep-split',
@@ -64,10 +64,10 @@ goes on when started again. Nothing is overwritten.""",
     parser.add_argument(
         '--strict',
         action='store_true',
-        help="exit with 1 if counts are not the paper's or an image cannot be read",
+        help="exit with 1 if counts differ from the paper's or an image cannot be read",
     )
     parser.add_argument(
-        '--verify', action='store_true', help='compare OUT with its manifest, and do nothing else'
+        '--verify', action='store_true', help='compare OUT with its manifest and exit'
     )
     return parser.parse_args(argv)
 
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('stopped: the same command goes on from here', file=sys.stderr)
+        print('interrupted: run the same command again to continue', file=sys.stderr)
         return 130
     print(f'{"wrote" if prepared.written else "already complete:"} {out}')
     print(prepared.describe())

@@ -15,12 +15,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description='Convert a checkpoint of AlamiMejjati/'
         'Unsupervised-Attention-guided-Image-to-Image-Translation (its folder, its prefix, or an '
         '.npz of its variables by name) into weights for a model. An unknown variable is an error; '
-        "Adam's moments, numbers that are no weights and norms that nothing uses are left out and "
-        "counted. A folder needs TensorFlow: pip install 'ugatit_mm[tensorflow]'."
+        "Adam's moments, other numbers and unused norms are left out and counted. A folder "
+        "needs TensorFlow: pip install 'ugatit_mm[tensorflow]'."
     )
     add_arguments(parser)
     parser.add_argument(
-        '--reverse', action='store_true', help='ours to an .npz of the official variables'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to an .npz of the official variables',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

@@ -14,15 +14,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert the generator of znxlwm/pytorch-CartoonGAN, or a file of generator '
         'and discriminator by the names G and D, into weights for a model. An unknown weight is '
-        'an error; what is no weight (optimisers, epochs, counters of profilers) and running '
-        'averages beside weights are left out and counted.'
+        'an error; other entries (optimisers, epochs, counters of profilers) and running averages '
+        'of weights are left out and counted.'
     )
     add_arguments(parser)
     parser.add_argument(
-        '--discriminator', metavar='FILE', help='the discriminator, where it has its own file'
+        '--discriminator', metavar='FILE', help='the discriminator, if it has its own file'
     )
     parser.add_argument(
-        '--reverse', action='store_true', help='ours to one official file, by the names G and D'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to one file, by the names G and D',
     )
     args = parser.parse_args(argv)
     if args.reverse and (args.generator_only or args.half or args.domains or args.discriminator):

@@ -14,19 +14,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description='Convert a folder of junyanz/pytorch-CycleGAN-and-pix2pix (latest_net_G_A.pth, '
         'G_B, D_A, D_B), a file of these networks by name, or one generator (latest_net_G.pth, or '
         'a file of any other name: from A to B) into weights for a model. An unknown weight is an '
-        'error; what is no weight (optimisers, epochs, counters of profilers), running averages '
-        'beside weights, and running statistics of before October 2018, which nothing uses, are '
-        'left out and counted.'
+        'error; other entries (optimisers, epochs, counters of profilers), running averages of '
+        'weights and the unused running statistics of files before October 2018 are left out and '
+        'counted.'
     )
     add_arguments(parser)
     parser.add_argument(
-        '--epoch', help='of the files of a folder: latest (where there is one), 200, iter_5000'
+        '--epoch', help='epoch of the files in a folder: latest, 200, iter_5000 (the newest)'
     )
     parser.add_argument(
-        '--which', choices=('G_A', 'G_B'), help='what a file of one network is: to B, or to A'
+        '--which',
+        choices=('G_A', 'G_B'),
+        help='network that a file of one network holds: to B, or to A',
     )
     parser.add_argument(
-        '--reverse', action='store_true', help='ours to a folder of official files, latest_net_*'
+        '--reverse', action='store_true', help='convert our weights to a folder of latest_net_*.pth'
     )
     args = parser.parse_args(argv)
     options = (args.generator_only, args.half, args.domains, args.epoch, args.which)

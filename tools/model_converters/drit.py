@@ -14,13 +14,15 @@ from ugatit_mm.models import DRIT
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of HsinYingLee/DRIT (00099.pth and so on, its eight '
-        'networks by name) into weights for a model; whether attributes are concatenated or go in '
-        'feature-wise, and the sizes, are read off the weights. An unknown weight is an error; the '
-        "optimisers' states and the counts are left out and counted."
+        'networks by name) into weights for a model. The sizes, and whether attributes are '
+        'concatenated or feature-wise, are read from the weights. An unknown weight is an error; '
+        'optimiser states and counters are left out and counted.'
     )
     add_arguments(parser)
     parser.add_argument(
-        '--reverse', action='store_true', help='ours to an official checkpoint, without optimisers'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to an official checkpoint without optimisers',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

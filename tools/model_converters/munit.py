@@ -13,12 +13,14 @@ def parse_args(argv: list[str] | None, kind: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=f'Convert the newest gen_ITERATION.pt and dis_ITERATION.pt of a folder of the '
         f'official {kind} program, or one file, into weights for a model. An unknown weight is an '
-        'error; what is no weight (optimisers, counters of profilers), running averages beside '
-        'weights, and running statistics, which nothing uses, are left out and counted.'
+        'error; other entries (optimisers, counters of profilers), running averages of weights and '
+        'unused running statistics are left out and counted.'
     )
     add_arguments(parser)
     parser.add_argument(
-        '--reverse', action='store_true', help='ours to a folder of gen_00000000.pt and dis_*'
+        '--reverse',
+        action='store_true',
+        help='convert our weights to a folder of gen_00000000.pt and dis_*',
     )
     args = parser.parse_args(argv)
     if args.reverse and any((args.generator_only, args.half, args.domains)):

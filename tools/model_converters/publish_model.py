@@ -1,4 +1,4 @@
-"""Make a file to give away of a checkpoint of training: weights alone, small, checksummed."""
+"""Make a small file to publish from a training checkpoint: weights only, with checksums."""
 
 import argparse
 import sys
@@ -9,11 +9,11 @@ from ugatit_mm.converters.command import add_arguments, run, write_ours
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Write the weights of a checkpoint without the state of its training (Adam, '
-        'random numbers, logs). --generator-only --half make the smallest file.'
+        description='Write the weights of a checkpoint without the training state (Adam, random '
+        'numbers, logs). --generator-only --half make the smallest file.'
     )
     add_arguments(parser)
-    parser.add_argument('--about', help='what it is, in words; kept in the file')
+    parser.add_argument('--about', help='description to store in the file')
     return parser.parse_args(argv)
 
 

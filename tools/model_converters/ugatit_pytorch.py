@@ -14,16 +14,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of znxlwm/UGATIT-pytorch (a .pt with genA2B, genB2A, '
         'disGA, ...; one generator is enough) into weights for a model of recipe "pytorch". An '
-        'unknown weight is an error; what is no weight (optimisers, epochs, counters of profilers) '
-        'and running averages beside weights are left out and counted.'
+        'unknown weight is an error; other entries (optimisers, epochs, counters of profilers) and '
+        'running averages of weights are left out and counted.'
     )
     add_arguments(parser)
     parser.add_argument(
         '--which',
         choices=('genA2B', 'genB2A'),
-        help='what a file of one network is, where neither it nor its name says it',
+        help='network that a file of one network holds, if neither it nor its name says so',
     )
-    parser.add_argument('--reverse', action='store_true', help='ours to the official format')
+    parser.add_argument(
+        '--reverse', action='store_true', help='convert our weights to the official format'
+    )
     args = parser.parse_args(argv)
     if args.reverse and (args.generator_only or args.half or args.domains or args.which):
         parser.error('--reverse takes neither --generator-only, --half, --domains nor --which')

@@ -13,8 +13,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Convert a checkpoint of taki0112/UGATIT (its folder, its prefix, or an .npz '
         'of its variables by name) into weights for a model of recipe "tensorflow". An unknown '
-        "variable is an error; Adam's moments, numbers that are no weights and running averages "
-        'beside weights are left out and counted. A folder needs TensorFlow: pip install '
+        "variable is an error; Adam's moments, other numbers and running averages of weights are "
+        'left out and counted. A folder needs TensorFlow: pip install '
         "'ugatit_mm[tensorflow]'."
     )
     add_arguments(parser)

@@ -1,4 +1,4 @@
-"""Take out of torchvision's VGG19 (575 MB) what the content loss needs (42 MB)."""
+"""Extract the layers that the content loss needs (42 MB) from torchvision's VGG19 (575 MB)."""
 
 import argparse
 import sys
@@ -11,13 +11,15 @@ from ugatit_mm.published import WeightsError
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Write the convolutions of VGG19 up to a layer, and the SHA-256 of the file '
-        "that they are of, into a small file: model.vgg.weights=TARGET, or in torch's cache "
+        description='Write the convolutions of VGG19 up to a layer, and the SHA-256 of the source '
+        "file, to a small file for model.vgg.weights=TARGET; in torch's cache, name it "
         'vgg19-dcbb9e9d.safetensors.'
     )
     parser.add_argument('source', help='vgg19-dcbb9e9d.pth')
     parser.add_argument('target', help='file to write, .safetensors')
-    parser.add_argument('--layer', default='conv4_4', choices=LAYERS, help='the last one')
+    parser.add_argument(
+        '--layer', default='conv4_4', choices=LAYERS, help='last layer (%(default)s)'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite the target')
     args = parser.parse_args(argv)
     if not args.target.endswith('.safetensors'):

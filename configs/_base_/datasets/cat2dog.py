@@ -1,5 +1,5 @@
-# cat -> dog: DRIT's cats and dogs. The paper's training figures are DRIT's totals
-# and its test figures repeat horse2zebra's; tools/dataset_converters/prepare.py says more.
+# cat -> dog: DRIT's cats and dogs. The paper's training counts are DRIT's totals, its test counts
+# repeat horse2zebra's; `ugatit prepare` says more.
 data_root = 'data/cat2dog'
 domain_names = dict(A='cat', B='dog')
 paper_images = dict(trainA=871, trainB=1364, testA=120, testB=140)  # the paper's counts

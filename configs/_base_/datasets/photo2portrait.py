@@ -1,4 +1,4 @@
-# photo -> portrait: DRIT's photographs and portraits. The paper's training figures are
+# photo -> portrait: DRIT's photographs and portraits. The paper's training counts are
 # DRIT's totals; its random test split is unpublished.
 data_root = 'data/photo2portrait'
 domain_names = dict(A='photo', B='portrait')

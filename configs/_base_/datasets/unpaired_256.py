@@ -1,14 +1,14 @@
-# Unpaired folders trainA, trainB, testA, testB, at 256 x 256. Which folders, a config says.
+# Unpaired folders trainA, trainB, testA, testB, at 256 x 256. A config sets data_root.
 #
 # To change the size, set img_size (and, if you like, load_size, crop_size), in a child config or by
-# `--cfg-options img_size=128`: the project's tools carry them into every pipeline below and into
-# the model. Set img_size = None if you write pipelines of your own and want them as they are.
+# `--cfg-options img_size=128`: the project's tools set them in every pipeline below and in the
+# model. Set img_size = None if you write your own pipelines and want them as they are.
 img_size = 256  # or (height, width)
 load_size = None  # before the random crop; None: the shorter side + 30, as the official program
-crop_size = None  # what training sees; None: img_size. A number: parts of pictures, cheaper steps
-channels = None  # of the pictures, 1 (grey) to 8 (bands); None: as pipelines and model say (RGB)
+crop_size = None  # size in training; None: img_size. A number: parts of pictures, cheaper steps
+channels = None  # of the pictures, 1 (grey) to 8 (bands); None: as in pipelines and model (RGB)
 
-# Recorded with each sample; without the channel order MMagic would take the images for BGR.
+# Recorded with each sample; without the channel order MMagic would assume BGR.
 meta_keys = [
     'img_A_path',
     'img_B_path',
@@ -26,13 +26,12 @@ pack_inputs = dict(
     meta_keys=meta_keys,
 )
 
-# Where files of 16 bits hold fewer, deep_range = (0, 4095) or so in a child config, or
-# `--cfg-options deep_range=0,4095`, goes to every LoadRGBImage; dict(A=..., B=...) by domain.
+# Where files of 16 bits hold fewer, set deep_range, as (0, 4095), in a child config or by
+# `--cfg-options deep_range=0,4095`: it goes to every LoadRGBImage; dict(A=..., B=...) by domain.
 
-# As U-GAT-IT's official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
+# Like U-GAT-IT's official PyTorch program: flip, resize (Pillow's bilinear), crop, for A and B
 # independently. Pillow resizes while it loads, which is faster and gives the pixels of flipping
-# first. Flip tosses one coin for all its keys, so each domain has a step of its own; Crop draws
-# for each key.
+# first. Flip draws once for all its keys, so each domain has its own step; Crop draws for each key.
 train_pipeline = [
     dict(type='LoadRGBImage', key='img_A', scale=(load_size or img_size + 30,) * 2),
     dict(type='LoadRGBImage', key='img_B', scale=(load_size or img_size + 30,) * 2),

@@ -1,6 +1,5 @@
-# As unpaired_256.py, with what CartoonGAN's discriminator is shown: each picture of B a second
-# time, its edges smoothed. Resized to 256 x 256, neither flipped nor cropped, as its PyTorch
-# program has them.
+# As unpaired_256.py, with a second copy of each picture of B, its edges smoothed, for CartoonGAN's
+# discriminator. Resized to 256 x 256, neither flipped nor cropped, as in its PyTorch program.
 #
 # To flip and crop, do the same to both of them, after SmoothEdges:
 #   dict(type='Flip', keys=['img_B', 'img_B_smooth']),

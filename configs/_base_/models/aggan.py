@@ -10,11 +10,11 @@ model = dict(
         type='AGGANAttention',
         in_channels=3,
         base_channels=32,
-        decoder_kernels=(1, 1, 1),  # the program means 3, 3, 7, and makes these
+        decoder_kernels=(1, 1, 1),  # the program intends 3, 3, 7, but builds these
     ),
     discriminator=dict(type='AGGANDiscriminator', in_channels=3, base_channels=64),
-    pool_size=50,  # earlier translations of a domain, with masks, that its discriminator is shown
-    switch_iters=30_000,  # then discriminators see foreground, and attention stays: 30 epochs
+    pool_size=50,  # earlier translations of a domain, with masks, for its discriminator
+    switch_iters=30_000,  # then discriminators see foreground, attention is frozen: 30 epochs
     threshold=0.1,
     loss_config=dict(gan=1.0, cycle=10.0),
 )

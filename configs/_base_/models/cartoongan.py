@@ -27,5 +27,5 @@ model = dict(
     # Training needs vgg19-dcbb9e9d.pth in torch's cache, or weights=FILE: docs/weights.md.
     vgg=dict(type='VGG19Features', layer='conv4_4', input='unit', weights=None),
     adversarial='bce',
-    loss_config=dict(gan=1.0, content=10.0),  # the weight goes with the scale of vgg.input
+    loss_config=dict(gan=1.0, content=10.0),  # the weight depends on the scale of vgg.input
 )

@@ -18,7 +18,7 @@ model = dict(
         base_channels=64,
         num_layers=3,
     ),
-    pool_size=50,  # earlier translations of a domain that its discriminator is shown, too
+    pool_size=50,  # earlier translations of a domain, also for its discriminator
     # The program's lambda_identity of 0.5 multiplies the cycle's 10. Its Torch version has 0.
     loss_config=dict(gan=1.0, cycle=10.0, identity=5.0),
 )

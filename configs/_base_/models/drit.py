@@ -6,7 +6,7 @@ model = dict(
     img_size=256,
     data_preprocessor=dict(type='TranslationPreprocessor'),
     encoder=dict(type='DRITContentEncoder', in_channels=3, base_channels=64),
-    # concat: attributes beside the features, for little change of shape. False: feature-wise.
+    # concat: attributes next to the features, for little change of shape. False: feature-wise.
     attribute_encoder=dict(
         type='DRITAttributeEncoder',
         in_channels=3,

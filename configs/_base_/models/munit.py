@@ -23,7 +23,7 @@ model = dict(
         num_scales=3,
     ),
     gan_type='lsgan',
-    # cycle: 0 is the program's default and what its authors gave animals; 10 where both domains
+    # cycle: 0 is the program's default and what its authors used for animals; 10 where both domains
     # have the same shapes. perceptual needs vgg_weights=FILE.
     loss_config=dict(gan=1.0, recon_x=10.0, recon_s=1.0, recon_c=1.0, cycle=0.0, perceptual=0.0),
 )

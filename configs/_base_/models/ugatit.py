@@ -1,5 +1,5 @@
 # The only full model dict. Fields that are not here come from the recipe (README, "The recipes"):
-# `--cfg-options model.recipe=pytorch` switches all of them, and any single one set wins.
+# `--cfg-options model.recipe=pytorch` switches all of them; a field that is set wins.
 model = dict(
     type='UGATIT',
     recipe='tensorflow',

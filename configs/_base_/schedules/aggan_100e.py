@@ -1,5 +1,5 @@
 # 100 epochs at batch size 1: Adam, betas (0.5, 0.999), no weight decay, learning rate 1e-4 for 50
-# epochs, then linear to 0 in steps of an epoch. The first phase is of 30 epochs (switch_iters).
+# epochs, then linear to 0 in steps of an epoch. The first phase has 30 epochs (switch_iters).
 #
 # An epoch is max(|A|, |B|) iterations, which a data set's base gives as epoch_iters. Without one it
 # is 1,000: set train_cfg.max_iters to 100 epochs, model.switch_iters to 30, and
@@ -9,7 +9,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 # The program has one optimiser for its four updates, and its powers of beta count all of them: here
-# each is one `of` 4. With of=1 and place=1 in each of them they are Adams of their own.
+# each is one `of` 4. With of=1 and place=1 in each they are independent Adams.
 optimizer = dict(type='TFAdam', lr=1e-4, betas=(0.5, 0.999), fused=True)
 optim_wrapper = dict(
     constructor='UGATITOptimWrapperConstructor',

@@ -1,8 +1,8 @@
 # Ten epochs that train only the generator, then a hundred of both networks: Adam, betas
 # (0.5, 0.999), learning rate 2e-4, a tenth of it after 50 of the hundred, a hundredth after 75. The
-# generator's Adam goes through both.
+# generator has one Adam for both.
 #
-# An epoch is min(|A|, |B|) / 8 iterations, which a data set's config says; here it is 100. To
+# An epoch is min(|A|, |B|) / 8 iterations, which a data set's config sets; here it is 100. To
 # change it, set train_cfg.max_iters to 110 epochs, param_scheduler.milestones to 60 and 85 and
 # model.init_iters to 10.
 train_cfg = dict(type='UGATITTrainLoop', max_iters=11_000, val_interval=10_000)

@@ -1,5 +1,5 @@
 # 200 epochs at batch size 1: Adam, betas (0.5, 0.999), no weight decay, learning rate 2e-4. Epoch e
-# has min(1, (201 - e) / 101) of it, as the authors' PyTorch program of 2019.
+# has min(1, (201 - e) / 101) of it, like the authors' PyTorch program of 2019.
 #
 # An epoch is max(|A|, |B|) iterations, which a data set's base gives as epoch_iters. Without one it
 # is 1,000: set train_cfg.max_iters to 200 epochs, and param_scheduler.interval to one.

@@ -3,7 +3,7 @@
 # Epoch e, from 0 on, has min(1, (1201 - e) / 601) of it: sets that stop before epoch 601 never
 # decay.
 #
-# An epoch is half of max(|A|, |B|) iterations, of which a data set's base gives the double as
+# An epoch is half of max(|A|, |B|) iterations; a data set's base gives twice that as
 # epoch_iters. Without one it is 500: set train_cfg.max_iters to 1200 epochs, param_scheduler.end to
 # 1201 and param_scheduler.interval to one.
 epochs, end = 1200, 1201  # of the training, of the decay
@@ -19,7 +19,7 @@ optim_wrapper = dict(
     generators=dict(type='OptimWrapper', optimizer=dict(lr=1e-4, **adam)),
 )
 
-# The end is the schedule's own: where 500,000 full iterations come first, training stops before.
+# The schedule has its own end: where 500,000 full iterations come first, training stops before.
 param_scheduler = dict(
     type='LinearDecayLR', by_epoch=False, constant=600 / 1201, end=600_500, interval=500
 )

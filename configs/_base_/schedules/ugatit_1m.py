@@ -4,7 +4,7 @@ train_cfg = dict(type='UGATITTrainLoop', max_iters=1_000_000, val_interval=10_00
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# What weight decay takes is the recipe's; optim_wrapper.weight_decay_scope='kernels' or 'all' wins.
+# The recipe sets what decays; optim_wrapper.weight_decay_scope='kernels' or 'all' overrides it.
 optimizer = dict(type='Adam', lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4, fused=True)
 optim_wrapper = dict(
     constructor='UGATITOptimWrapperConstructor',

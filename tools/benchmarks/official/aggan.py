@@ -1,9 +1,9 @@
 """The official AGGAN program's networks and training step, restated plainly: the baseline.
 
 Source of the facts: AlamiMejjati/Unsupervised-Attention-guided-Image-to-Image-Translation
-(TensorFlow); nothing is copied. It stands apart from ``ugatit_mm`` on purpose: plain torch.nn
-parts, four updates of which each makes all its passes again, as the program's sessions do. Modules
-carry the names of the official scopes. Images are RGB in [-1, 1], NCHW, batch 1.
+(TensorFlow); nothing is copied. It does not use ``ugatit_mm``, on purpose: plain torch.nn parts,
+four updates, each of which runs all its passes again, as the program's sessions do. Modules carry
+the names of the official scopes. Images are RGB in [-1, 1], NCHW, batch 1.
 """
 
 import math
@@ -28,8 +28,8 @@ class Layer(nn.Module):
         out_channels: Of the result.
         kernel: Side of the kernel.
         stride: 1 or 2.
-        pad: Lines of zeros all round; ``None`` is TensorFlow's SAME.
-        up: A transposed convolution.
+        pad: Zero padding on each side; ``None`` is TensorFlow's SAME.
+        up: Use a transposed convolution.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """An image, whole, in the style of a domain."""
+    """The whole image in the style of a domain."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Attention(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Logits of patches of what a mask lets through."""
+    """Patch logits of a masked image."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -149,10 +149,10 @@ class OfficialOrder:
         device: Where the networks live.
         judge_channels: Of the discriminators; twice ``base_channels`` if not given.
         blocks: Residual blocks of a generator.
-        pool_size: Pairs of fake and mask that are kept for each discriminator.
+        pool_size: Pairs of fake and mask kept for each discriminator.
 
     Attributes:
-        second: The second phase: threshold, no norms in the discriminators, attention as it is.
+        second: The second phase: threshold, no norms in the discriminators, frozen attention.
     """
 
     OPTIONS = {'model.switch_iters': 1_000_000_000}  # ours in the first phase, too
@@ -200,7 +200,7 @@ class OfficialOrder:
         }
 
     def load_variables(self, variables: Mapping[str, np.ndarray]) -> None:
-        """Load all official variables strictly; those of norms that nothing uses may be absent."""
+        """Load all official variables strictly; those of unused norms may be absent."""
         own = dict(self._variables())
         unused = {
             name for name in own if '/c6/instance' in name or ('/d_' in name and '/c5/in' in name)
@@ -240,7 +240,7 @@ class OfficialOrder:
             made = self._forward(real_A, real_B)
             terms |= self._update(f'g_{x}', self._generator_loss(x, y, made, real_A, real_B))
             pair = self._pooled(y, made[f'fake_{y}'].detach(), made[f'mask_{x}'].detach())
-            # The program runs all that the loss's graph holds again: the mask of the real image.
+            # The program runs the whole graph of the loss again: the mask of the real image, too.
             terms |= self._update(f'd_{y}', self._judge_loss(y, real_A, real_B, pair))
         self.iterations += 1
         return {name: term.detach() for name, term in terms.items()}
@@ -293,13 +293,13 @@ class OfficialOrder:
         optimizer = self.optimizers[kind]
         parameters = optimizer.param_groups[0]['params']
         if self.second and kind.startswith('g'):
-            parameters = list(self.networks[kind].parameters())  # attention stays
+            parameters = list(self.networks[kind].parameters())  # attention is frozen
         gradients = torch.autograd.grad(
             terms[''], parameters, allow_unused=True, materialize_grads=True
         )
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        # torch's corrects by updates of its own; the program's counts those of all networks.
+        # torch's Adam corrects by its own updates; the program's counts those of all networks.
         self.count += 1
         own = self.iterations + 1
         optimizer.param_groups[0]['lr'] = RATE * _correction(self.count) / _correction(own)

@@ -1,10 +1,10 @@
 """CartoonGAN's networks and adversarial step, restated plainly: the baseline.
 
 Source of the facts: ``networks.py`` and ``CartoonGAN.py`` of znxlwm/pytorch-CartoonGAN; nothing is
-copied. It stands apart from ``ugatit_mm`` on purpose: plain torch.nn parts, and work that the
-mathematics does not need is done where the program does it: one pass of the discriminator for each
-of its three batches, a second translation for the generator's loss. The weights carry the official
-names. Images are RGB in [-1, 1], NCHW.
+copied. It does not use ``ugatit_mm``, on purpose: plain torch.nn parts, and redundant work is done
+where the program does it: one pass of the discriminator for each of its three batches, a second
+translation for the generator's loss. The weights carry the official names. Images are RGB in
+[-1, 1], NCHW.
 """
 
 import torch
@@ -97,7 +97,7 @@ class Discriminator(nn.Module):
 
 
 def vgg(plan: tuple[int | str, ...]) -> nn.Sequential:
-    """The first layers of VGG19, of random weights: speed does not depend on them."""
+    """The first layers of VGG19, with random weights: speed does not depend on them."""
     layers: list[nn.Module] = []
     channels = 3
     for width in plan:
@@ -114,13 +114,13 @@ class OfficialOrder(Order):
 
     Args:
         img_size: Side of the images; the networks take any.
-        base_channels: Of the generator; the discriminator has half of them.
-        device: Where to compute.
+        base_channels: Channels of the generator; the discriminator has half of them.
+        device: Where the networks live.
         num_blocks: Residual blocks.
-        features: VGG19's plan, for tests a narrow one.
+        features: VGG19's layers; tests give narrow ones.
     """
 
-    # Ours of the same mathematics: random weights, of VGG19's widths as far as conv4_4 reaches.
+    # Ours with the same mathematics: random weights, VGG19's widths up to conv4_4.
     OPTIONS = {
         'model.vgg.weights': 'random',
         'model.vgg.widths': (64, 128, 256, 512, 8),
@@ -146,7 +146,7 @@ class OfficialOrder(Order):
         Args:
             a: Photographs, RGB in [-1, 1], (N, 3, H, W).
             b: Cartoons.
-            edge: Cartoons without clear edges; ``b`` where speed only matters.
+            edge: Cartoons without clear edges; ``b`` if only speed matters.
 
         Returns:
             Loss terms without gradient, by the names of the program's formula.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .parts import Order, adam
 
-CYCLE, IDENTITY = 10, 0.5  # the identity's is a share of the cycle's
+CYCLE, IDENTITY = 10, 0.5  # IDENTITY is relative to CYCLE
 NETWORKS = ('G_A', 'G_B', 'D_A', 'D_B')
 
 
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
 
 
 class ImagePool:
-    """Fakes of earlier steps, one of which is given for a new one half of the time."""
+    """Fakes of earlier steps; half of the time one of them replaces a new fake."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -131,7 +131,7 @@ class OfficialOrder(Order):
         device: Where the networks live.
         num_blocks: Residual blocks of a generator.
         num_layers: Convolutions of stride 2 of a discriminator.
-        pool_size: Images of a pool.
+        pool_size: Number of images in a pool.
     """
 
     def __init__(

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from .parts import Order, adam
 
-STYLE = 8  # numbers of an attribute
+STYLE = 8  # size of an attribute
 CYCLE, LATENT, KL = 10, 10, 0.01
 NETWORKS = ('disA', 'disB', 'disA2', 'disB2', 'disContent', 'enc_c', 'enc_a', 'gen')
 CLIP = 5
 
 
 class Unit(nn.Module):
-    """Reflection padding, a convolution, what follows it."""
+    """Reflection padding, a convolution, further layers."""
 
     def __init__(
         self, width: int, out: int, kernel: int, stride: int, padding: int, *rest: nn.Module
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class Noise(nn.Module):
-    """Adds N(0, 1) to contents in training; ``given`` has what tests draw."""
+    """Adds N(0, 1) to contents in training; tests set the draws in ``given``."""
 
     given: list[Tensor] | None = None
 
@@ -65,7 +65,7 @@ class Noise(nn.Module):
 
 
 class ContentEncoder(nn.Module):
-    """Both domains' layers, and what they share."""
+    """Layers of both domains, and shared layers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class ContentEncoder(nn.Module):
 
 
 class Pooled(nn.Module):
-    """Residual block of half the size, without norms."""
+    """Residual block that halves the size, without norms."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Up(nn.Module):
 
 
 class Generator(nn.Module):
-    """Both domains' decoders, and the block that they share."""
+    """Decoders of both domains, and a shared block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class Discriminator(nn.Module):
 
 
 class ContentDiscriminator(nn.Module):
-    """Of contents of 53 pixels or more, with three strided layers."""
+    """For contents, which need 53 pixels or more with three strided layers."""
 
     def __init__(self, channels: int, strided: int) -> None:
         super().__init__()
@@ -223,13 +223,13 @@ class OfficialOrder(Order):
     """The official program's eight networks, their optimisers and training step.
 
     The learning rate stays as in the first half of the official training. Initial weights are
-    torch's, not the official ones, which change no time.
+    torch's, not the official ones, which does not change the time.
 
     Args:
-        img_size: Side of the images in pixels, of 212 or more with three strided layers.
+        img_size: Side of the images in pixels, 212 or more with three strided layers.
         base_channels: Channels of the encoders' first convolution.
         device: Where the networks live.
-        strided: Strided layers of the discriminator of contents.
+        strided: Strided layers of the content discriminator.
     """
 
     SMALLEST = 216  # the program's crop; with three strided layers 212 would do
@@ -265,7 +265,7 @@ class OfficialOrder(Order):
         self.given: list[Tensor] | None = None
 
     def draw(self, device: torch.device) -> Tensor:
-        """A row of N(0, 1) for an attribute; ``given`` has what tests draw."""
+        """Draw an attribute from N(0, 1), (1, STYLE); tests set the draws in ``given``."""
         return torch.randn(1, STYLE, device=device) if self.given is None else self.given.pop(0)
 
     def step(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
@@ -274,7 +274,7 @@ class OfficialOrder(Order):
         Args:
             real_A: Two images of domain A, (2, 3, H, W): one that is translated, one that is real
                 for random attributes.
-            real_B: Of domain B, likewise.
+            real_B: The same of domain B.
 
         Returns:
             dict: Loss terms with their weights, detached.
@@ -373,7 +373,7 @@ class OfficialOrder(Order):
         self._zero(names)
         terms['G'].backward(retain_graph=True)
         weights = tuple(p for name in names for p in self.networks[name].parameters())
-        # PyTorch 0.4 let the second backward pass go through weights that have changed.
+        # PyTorch 0.4 allowed the second backward pass through changed weights.
         with torch.autograd._unsafe_preserve_version_counter(weights):
             self._step(names)
         second: dict[str, Tensor] = {}

@@ -99,7 +99,7 @@ class ResBlock(nn.Module):
 
 
 class Layers(nn.Module):
-    """A row of layers, which the program calls ``model``."""
+    """A sequence of layers, which the program calls ``model``."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Generator(nn.Module):
     Args:
         width: Channels of the first convolution.
         num_blocks: Residual blocks of the content encoder, and of the decoder.
-        style_dim: Numbers of a style.
+        style_dim: Size of a style.
         mlp_dim: Width of the perceptron's hidden layers.
     """
 
@@ -240,11 +240,11 @@ class TwoUpdates(Order, ABC):
     The learning rate stays at 1e-4, as in the first 100,000 iterations of the official training.
 
     Args:
-        generators: Of A and B.
+        generators: Generators of A and B.
         base_channels: Channels of each discriminator's first convolution.
         device: Where the networks live.
         num_layers: Convolutions of stride 2 of a discriminator.
-        num_scales: Its scales.
+        num_scales: Scales of a discriminator.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class TwoUpdates(Order, ABC):
         )
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
-        """From N(0, 1), on the CPU first, as the program draws."""
+        """Draw from N(0, 1), on the CPU first, as the program does."""
         return torch.randn(shape).to(self.device)
 
     def step(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
@@ -322,11 +322,11 @@ class OfficialOrder(TwoUpdates):
         base_channels: Channels of each network's first convolution.
         device: Where the networks live.
         num_blocks: Residual blocks of an encoder, and of a decoder.
-        style_dim: Numbers of a style.
+        style_dim: Size of a style.
         mlp_dim: Width of the perceptron's hidden layers.
         num_layers: Convolutions of stride 2 of a discriminator.
-        num_scales: Its scales.
-        cycle: Weight of the explicit cycle; without it its passes are not made.
+        num_scales: Scales of a discriminator.
+        cycle: Weight of the explicit cycle; at 0 its passes are skipped.
     """
 
     def __init__(
@@ -348,7 +348,7 @@ class OfficialOrder(TwoUpdates):
         self.style_dim, self.cycle = style_dim, cycle
 
     def styles(self, count: int) -> tuple[Tensor, Tensor]:
-        """Drawn for A and for B."""
+        """Draw styles for A and for B."""
         s_a = self.draw((count, self.style_dim, 1, 1))
         return s_a, self.draw((count, self.style_dim, 1, 1))
 

@@ -20,8 +20,8 @@ class Order:
         """Load official state dicts by network, strictly; the optimisers keep what they have.
 
         Raises:
-            ValueError: They are of other networks than these.
-            RuntimeError: A network's keys or shapes are others.
+            ValueError: They are of other networks.
+            RuntimeError: A network's keys or shapes differ.
         """
         if set(checkpoint) != set(self.networks):
             raise ValueError(
@@ -36,6 +36,6 @@ class Order:
 
 
 def adam(networks: Iterable[nn.Module], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """An optimiser of some networks, with the betas that all programs have."""
+    """Adam of some networks, with the betas of all programs."""
     parameters = chain.from_iterable(network.parameters() for network in networks)
     return torch.optim.Adam(parameters, lr, (0.5, 0.999), weight_decay=weight_decay)

@@ -1,9 +1,9 @@
 """The official PyTorch program's networks and training step, restated plainly: the baseline.
 
 Source of the facts: ``networks.py`` and ``UGATIT.py`` of znxlwm/UGATIT-pytorch; nothing is copied.
-It stands apart from ``ugatit_mm`` on purpose: plain torch.nn parts, one call for each translation,
-work that the mathematics does not need is done where the program does it. The weights carry the
-official names, so that official checkpoints load strictly. Images are RGB in [-1, 1], NCHW.
+It does not use ``ugatit_mm``, on purpose: plain torch.nn parts, one call for each translation,
+redundant work is done where the program does it. The weights carry the official names, so that
+official checkpoints load strictly. Images are RGB in [-1, 1], NCHW.
 """
 
 from itertools import chain
@@ -36,8 +36,8 @@ class MixedNorm(nn.Module):
 
     Args:
         channels: Channels of the input.
-        rho: Where rho starts: 1 is instance norm, 0 layer norm.
-        affine: With a gamma and a beta of its own (ILN) instead of the MLP's (AdaILN).
+        rho: Initial rho: 1 is instance norm, 0 layer norm.
+        affine: With its own gamma and beta (ILN) instead of the MLP's (AdaILN).
     """
 
     def __init__(self, channels: int, rho: float, affine: bool) -> None:
@@ -48,7 +48,7 @@ class MixedNorm(nn.Module):
             self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
-        """Normalise ``x``; gamma and beta, (N, C), where the module has none of its own."""
+        """Normalise ``x``; gamma and beta, (N, C), if the module has none."""
         instance, layer = (
             (x - x.mean(dims, keepdim=True)) / torch.sqrt(x.var(dims, keepdim=True) + 1e-5)
             for dims in ((2, 3), (1, 2, 3))
@@ -272,7 +272,7 @@ class OfficialOrder(Order):
 
     def _update_discriminators(self, real_A: Tensor, real_B: Tensor) -> dict[str, Tensor]:
         self.optimizer_D.zero_grad()
-        # Not detached: the backward runs on into the generators, whose gradients nobody uses.
+        # Not detached: the backward pass goes on into the generators; those gradients are unused.
         fake_B = self.networks['genA2B'](real_A)[0]
         fake_A = self.networks['genB2A'](real_B)[0]
         terms: dict[str, Tensor] = {}
@@ -300,7 +300,7 @@ class OfficialOrder(Order):
         terms: dict[str, Tensor] = {}
         for domain, fake in (('A', fake_A), ('B', fake_B)):
             for scale in SCALES:
-                # D's weights collect gradients here too; the next D update drops them.
+                # D's weights accumulate gradients here, too; the next D update clears them.
                 logit, cam, _ = self.networks[f'dis{scale}{domain}'](fake)
                 terms[f'g_adv_{scale}{domain}'] = _squared(logit, 1)
                 terms[f'g_advcam_{scale}{domain}'] = _squared(cam, 1)
@@ -310,7 +310,7 @@ class OfficialOrder(Order):
             'g_cycle_B': F.l1_loss(cycle_B, real_B),
             'g_identity_A': F.l1_loss(same_A, real_A),
             'g_identity_B': F.l1_loss(same_B, real_B),
-            # A generator's classifier tells images to translate (1) from its target domain's (0).
+            # A generator's classifier separates images to translate (1) from its target's (0).
             'g_cam_A': _cross_entropy(fake_A_cam, 1) + _cross_entropy(same_A_cam, 0),
             'g_cam_B': _cross_entropy(fake_B_cam, 1) + _cross_entropy(same_B_cam, 0),
         }

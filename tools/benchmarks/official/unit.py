@@ -36,7 +36,7 @@ class OfficialOrder(TwoUpdates):
         device: Where the networks live.
         num_blocks: Residual blocks of an encoder, and of a decoder.
         num_layers: Convolutions of stride 2 of a discriminator.
-        num_scales: Its scales.
+        num_scales: Scales of a discriminator.
     """
 
     def __init__(

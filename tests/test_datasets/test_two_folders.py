@@ -15,7 +15,7 @@ from ugatit_mm.datasets.two_folders import SplitError, check_test, names_of, sha
 
 @pytest.fixture
 def folders(tmp_path) -> dict[str, str]:
-    """Twenty pictures of A, two in a folder of their own, and twelve of B."""
+    """Twenty pictures of A, two in their own folder, and twelve of B."""
     for name, count in (('daisies', 18), ('sunflowers', 12)):
         (tmp_path / name / 'deep').mkdir(parents=True)
         for index in range(count):

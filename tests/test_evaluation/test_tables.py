@@ -254,7 +254,7 @@ def test_verdicts_of_the_ablation_name_its_rows(tmp_path: Path):
 
 
 def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
-    """Other iterations, light, other features: a row of their own, named."""
+    """Other iterations, light, other features: their own row, named."""
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.09}, iterations=1000)
     write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.08}, features='colour_hog')

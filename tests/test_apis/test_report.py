@@ -133,7 +133,7 @@ def test_report_of_a_finished_run(run, written):
     assert 'KID to the target, random subsets (torch-fidelity)' in text
     assert '3 subsets of 2, seed' in text and 'population std over the subsets' in text
     assert 'Features: colour_hog' in text and "Not Inception's" in text
-    assert 'colour_hog sees colours and edges only and is no measure of quality.' in text
+    assert 'colour_hog sees colours and edges only and is not a measure of quality.' in text
     copies = results['untranslated'][0]
     assert f'not translated {100 * copies["value"]:.2f} ± {100 * copies["spread"]:.2f}' in text
     for end in (measurement, copies):

@@ -48,7 +48,7 @@ def memory(field: str) -> int:
 
 
 def watch_memory() -> int:
-    """Let the peak begin anew, and bound what may be asked for; returns what is taken now."""
+    """Reset the peak, and bound what may be allocated; returns what is allocated now."""
     Path('/proc/self/clear_refs').write_text('5')
     taken = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + (2 << 30), -1))
@@ -56,7 +56,7 @@ def watch_memory() -> int:
 
 
 def read_all(paths: list[str], connection) -> None:
-    """Send what reading each comes to: pixels, or type and message; at last the growth."""
+    """Send the result of reading each: pixels, or type and message; at the end the growth."""
     before = watch_memory()
     for path in paths:
         try:
@@ -153,7 +153,7 @@ def test_a_picture_starts_no_program(tmp_path, monkeypatch):
         read_rgb(tmp_path / 'photo.jpg')
     assert not traces.exists()
     with pytest.raises(OSError), Image.open(tmp_path / 'photo.jpg') as image:
-        image.load()  # what Pillow alone makes of it
+        image.load()  # what Pillow by itself makes of it
     assert traces.exists()
 
 
@@ -369,7 +369,7 @@ def test_on_error_is_checked(tmp_path):
         dataset_of(root, on_error='ignore')
     for domain in 'AB':
         (root / f'train{domain}').rename(root / f'test{domain}')
-    with pytest.raises(ValueError, match='for training alone.*fewer files'):
+    with pytest.raises(ValueError, match='for training only.*fewer files'):
         dataset_of(root, test_mode=True, on_error='skip')
 
 
@@ -399,7 +399,7 @@ def test_a_cache_keeps_no_bad_picture(tmp_path, log):
 
 
 def rank_of_two(rank: int, port: int, folder: Path, paths: list[str], connection) -> None:
-    """Meet some bad pictures on this rank, then let the hook tell the others."""
+    """Meet some bad pictures on this rank, then let the hook inform the other."""
     store = torch.distributed.TCPStore('127.0.0.1', port, 2, rank == 0)
     torch.distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
     MMLogger._instance_dict.clear()
@@ -437,7 +437,7 @@ def test_two_ranks_name_a_file_once(tmp_path):
             process.join(PATIENCE)
             process.kill()
     assert named(tmp_path / '0.log') == [f'trainA/{i}.png' for i in range(5)]
-    assert not (tmp_path / '1.log').exists()  # MMEngine: the first rank alone writes
+    assert not (tmp_path / '1.log').exists()  # MMEngine: only the first rank writes
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_samples_are_those_without_cache(data_root, tmp_path, decoded):
     folder = tmp_path / 'a' / 'cache'
     plain, cached = dataset_of(data_root, None), dataset_of(data_root, folder)
     pairs = [PairIndex(seed % 5, seed % 3, seed) for seed in range(15)]
-    for _ in range(2):  # flipping in place leaves the kept picture alone
+    for _ in range(2):  # flipping in place does not change the kept picture
         for pair in pairs:
             one, other = plain[pair], cached[pair]
             for key in KEYS:
@@ -82,7 +82,7 @@ def test_samples_are_those_without_cache(data_root, tmp_path, decoded):
     assert decoded == []
 
 
-def test_a_changed_picture_is_decoded_anew(picture, tmp_path, decoded):
+def test_a_changed_picture_is_decoded_again(picture, tmp_path, decoded):
     cache = PictureCache(tmp_path / 'cache')
     first = load(picture, cache)
     before = picture.stat()
@@ -95,7 +95,7 @@ def test_a_changed_picture_is_decoded_anew(picture, tmp_path, decoded):
     np.testing.assert_array_equal(changed, load(picture, None))
 
 
-def test_size_background_and_filter_have_pictures_of_their_own(tmp_path):
+def test_size_background_and_filter_have_their_own_pictures(tmp_path):
     path = tmp_path / 'clear.png'
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -109,7 +109,7 @@ def test_size_background_and_filter_have_pictures_of_their_own(tmp_path):
 
 
 def test_a_bicubic_run_reads_no_pixels_of_an_older_bilinear_cache(picture, tmp_path):
-    """Also of a folder from before there was a choice, whose names tell nothing of the filter."""
+    """Also of an older folder, whose file names do not depend on the filter."""
     stat = picture.stat()
     origin = (os.path.abspath(picture), stat.st_size, stat.st_mtime_ns)
     old = repr((origin, (8, 6), (255, 255, 255), PIL.__version__))
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_named(picture, tmp_path):
         load(picture, cache)
 
 
-def test_a_full_disk_leaves_nothing_behind(picture, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_file(picture, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')
 

@@ -141,13 +141,13 @@ def test_bands_that_cannot_be_read():
     with pytest.raises(ImageReadError, match='is not a TIFF of 5 bands, which channels=5 asks'):
         decode_picture(encoded(picture_of(3)), 5)
     wide = encoded(picture_of(5).astype(np.float32), planarconfig='contig')
-    with pytest.raises(ImageReadError, match='holds values of type float32; 8 and 16 bits'):
+    with pytest.raises(ImageReadError, match='values of type float32; only unsigned 8 and 16'):
         decode_picture(wide, 5)
     with pytest.raises(ImageReadError, match='is damaged or truncated'):
         decode_picture(five[:60], 5)
     turned = encoded(picture_of(5), planarconfig='contig', extratags=[(274, 3, 1, 6, True)])
     with pytest.raises(
-        ImageReadError, match=r'is stored turned \(orientation 6\): save it upright'
+        ImageReadError, match=r'is stored rotated \(orientation 6\): save it upright'
     ):
         decode_picture(turned, 5)
     with pytest.raises(ValueError, match='channels must be 1 to 8, got 9'):

@@ -165,7 +165,7 @@ def test_one_colour():
 def test_clean_set(clean):
     report = check_dataset(clean)
     assert report.findings == []
-    assert [figures['images'] for figures in report.splits.values()] == [4, 3, 2, 2]
+    assert [stats['images'] for stats in report.splits.values()] == [4, 3, 2, 2]
     assert describe(report).endswith('no problem found')
 
 
@@ -182,9 +182,9 @@ def test_every_fault_is_found_and_nothing_else(faulty):
 
 
 def test_processes_find_the_same(faulty, monkeypatch):
-    alone = check_dataset(faulty, workers=1)
+    single = check_dataset(faulty, workers=1)
     monkeypatch.setattr(checks, '_PARALLEL_FROM', 0)
-    assert check_dataset(faulty, workers=2) == alone
+    assert check_dataset(faulty, workers=2) == single
 
 
 def test_list_is_shortened(faulty):
@@ -248,7 +248,7 @@ def report_of(root: Path) -> dict:
     return check_dataset(root).splits['trainA']
 
 
-def test_figures_and_notes(clean):
+def test_counts_and_notes(clean):
     folder = clean / 'testB'
     picture(60, (200, 100)).convert('L').save(folder / 'grey.png')
     picture(61).convert('CMYK').save(folder / 'print.jpg')
@@ -263,7 +263,7 @@ def test_figures_and_notes(clean):
     picture(65, small).save(
         folder / 'moving.gif', save_all=True, append_images=[picture(66, small)]
     )
-    # As phones write them: a JPEG with a second one behind it.
+    # As phones write them: a JPEG with a second one after it.
     picture(67).save(folder / 'phone.jpg', 'MPO', save_all=True, append_images=[picture(68)])
     report = check_dataset(clean)
     assert found(report) == {
@@ -272,13 +272,13 @@ def test_figures_and_notes(clean):
         ('animated', 'testB/moving.gif', None),
         ('animated', 'testB/phone.jpg', None),
     }
-    figures = report.splits['testB']
-    assert figures['modes'] == {'RGB': 5, 'L': 1, 'CMYK': 1, 'RGB;16': 1, 'I;16': 1, 'P': 1}
-    assert figures['formats'] == {'PNG': 6, 'JPEG': 3, 'GIF': 1}
-    assert (figures['smallest'], figures['median']) == ((64, 64), (80, 80))
-    assert figures['largest'] == (200, 100)
-    assert figures['not_square'] == 2 and figures['monochrome'] == 2
-    assert describe(report).endswith('no problem found')  # notes are none
+    stats = report.splits['testB']
+    assert stats['modes'] == {'RGB': 5, 'L': 1, 'CMYK': 1, 'RGB;16': 1, 'I;16': 1, 'P': 1}
+    assert stats['formats'] == {'PNG': 6, 'JPEG': 3, 'GIF': 1}
+    assert (stats['smallest'], stats['median']) == ((64, 64), (80, 80))
+    assert stats['largest'] == (200, 100)
+    assert stats['not_square'] == 2 and stats['monochrome'] == 2
+    assert describe(report).endswith('no problem found')  # notes are not problems
 
 
 def deepened(seed: int, top: int) -> np.ndarray:
@@ -406,7 +406,7 @@ def test_copies_are_compared_with_what_stays():
     repeated = checks._find_copies(film, NEAR, ())
     assert [(f.file, f.other) for f in repeated] == [
         ('trainA/1', 'trainA/0'),
-        ('trainA/3', 'trainA/2'),  # 2 is near 1 alone, which goes
+        ('trainA/3', 'trainA/2'),  # 2 is near only 1, which goes
     ]
     # Of several that stay, the nearest is named.
     repeated = checks._find_copies(
@@ -478,7 +478,7 @@ def test_link_goes_rather_than_its_file(clean):
     assert [source for source, _, _ in moves] == ['trainA/0_link.png']
 
 
-def test_file_behind_a_test_link_stays(clean):
+def test_file_of_a_test_link_stays(clean):
     os.symlink('../trainA/0.png', clean / 'testA' / 'link.png')
     report = check_dataset(clean)
     assert found(report) == {('leak', 'trainA/0.png', 'testA/link.png')}
@@ -528,7 +528,7 @@ def test_tool_on_a_clean_set(tool, clean, tmp_path, capsys):
     assert 'exists' in capsys.readouterr().err
 
 
-def test_tool_moves_only_when_told(tool, faulty, tmp_path, capsys):
+def test_tool_moves_only_when_asked(tool, faulty, tmp_path, capsys):
     before = contents(faulty)
     assert tool.main([str(faulty)]) == 1
     assert tool.main([str(faulty), '--dry-run']) == 1

@@ -119,7 +119,7 @@ def test_the_cache_keeps_ranges_apart(tmp_path):
 
 def test_the_first_nearly_black_picture_is_told_of(tmp_path, monkeypatch, capsys):
     """Without a range: by translation on stderr, by training in the log, once in a process."""
-    monkeypatch.setattr(loading, '_told', [])
+    monkeypatch.setattr(loading, '_reported', [])
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
     full, grey, colour = (str(tmp_path / name) for name in ('full.png', 'ct.png', 'rgb.png'))
     Image.fromarray(values * 16).save(full)
@@ -132,17 +132,17 @@ def test_the_first_nearly_black_picture_is_told_of(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err == (
         f'{grey!r} has values 0 to 4095 of 0 to 65535, so it is nearly one brightness: if black '
         'and white are meant to be other values, give them as deep_range (--deep-range LOW HIGH); '
-        'other pictures are not named here\n'
+        'further pictures are not reported\n'
     )
     read(colour)
     read(Image.open(grey))
     assert capsys.readouterr().err == ''
     for other in (colour, Image.open(grey)):
-        monkeypatch.setattr(loading, '_told', [])
+        monkeypatch.setattr(loading, '_reported', [])
         read(other)
         assert 'has values 0 to 4095 of 0 to 65535' in capsys.readouterr().err
 
-    monkeypatch.setattr(loading, '_told', [])
+    monkeypatch.setattr(loading, '_reported', [])
     logger = MMLogger.get_instance('test', log_file=str(tmp_path / 'run.log'))
     for fields in ({'deep_range': (0, 4095)}, {}):
         step = TRANSFORMS.build({'type': 'LoadRGBImage', 'key': 'x', **fields})

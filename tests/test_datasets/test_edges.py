@@ -1,4 +1,4 @@
-"""Pictures with smoothed edges: the official bytes, and beside the picture they are of."""
+"""Pictures with smoothed edges: the official bytes, and next to their picture."""
 
 from pathlib import Path
 

@@ -393,7 +393,7 @@ def test_wrong_upscaler(srcnn, tmp_path):
         Upscaler(config, checkpoint)
     config.write_text("model = dict(generator=dict(type='SRCNNNet', channels=(1, 1, 1, 1)))")
     torch.save(MODELS.build(dict(type='SRCNNNet', channels=(1, 1, 1, 1))).state_dict(), checkpoint)
-    with pytest.raises(ValueError, match='no network for single pictures'):
+    with pytest.raises(ValueError, match='not a network for single pictures'):
         Upscaler(config, checkpoint)
 
 

@@ -274,7 +274,7 @@ def test_truncated_file(kind, kept):
 
 
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
-@pytest.mark.parametrize('limit', [99, 40])  # Pillow alone only warns at up to twice its limit
+@pytest.mark.parametrize('limit', [99, 40])  # Pillow itself only warns at up to twice its limit
 def test_decompression_bomb(monkeypatch, limit):
     data = encode(Image.new('RGB', (10, 10)), 'PNG')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
@@ -354,7 +354,7 @@ def pictures_of_all_kinds(side: int = 31) -> dict[str, bytes]:
 @pytest.mark.parametrize('kind', pictures_of_all_kinds())
 @pytest.mark.parametrize('scale', [(46, 46), (12, 7), (31, 22), (22, 31)])
 @pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
-def test_scale_is_mmagics_resize_behind_the_step(tmp_path, kind, scale, interpolation):
+def test_scale_is_mmagics_resize_after_the_step(tmp_path, kind, scale, interpolation):
     path = tmp_path / 'picture'
     path.write_bytes(pictures_of_all_kinds()[kind])
     plain = LoadRGBImage('x')({'x_path': path})
@@ -713,7 +713,7 @@ def test_bands_are_not_left_out_silently(bands):
     remedy = f'Networks trained with channels={bands} read all of them; for others write'
     assert str(error.value) == (
         f"'field.tif' is a TIFF of 9x8 pixels with {bands} bands of 8-bit integers, of which 3 "
-        f'would be read. {"Write" if bands == 4 else remedy} what is to be seen of it to an RGB or '
+        f'would be read. {"Write" if bands == 4 else remedy} the bands to be seen to an RGB or '
         'grey file of 8 or 16 bits.'
     )
     planes = values.transpose(2, 0, 1).copy()
@@ -749,8 +749,8 @@ def test_tiffs_that_are_not_read_are_described(data, what):
         decode_rgb(data, 'field.tif')
     said = str(error.value)
     assert said.startswith(f"'field.tif' is a TIFF of 8x9 pixels with {what}")
-    remedy = 'Networks trained with channels=5 ' if what.startswith('5') else 'Write what is'
-    assert f'read are colours and greys of 8 or 16 bits, and greys of 32. {remedy}' in said
+    remedy = 'Networks trained with channels=5 ' if what.startswith('5') else 'Write the bands'
+    assert f'only colours and greys of 8 or 16 bits, and greys of 32, are read. {remedy}' in said
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def equal(one: list, other: list) -> bool:
     return all(torch.equal(a, b) for x, y in zip(one, other) for a, b in zip(x, y))
 
 
-def test_batches_depend_on_seed_and_position_alone(cfg):
+def test_batches_depend_only_on_seed_and_position(cfg):
     whole = batches(cfg, 0, seed=1, count=6)
     np.random.seed(5)
     torch.manual_seed(5)
@@ -150,7 +150,7 @@ def test_batches_depend_on_seed_and_position_alone(cfg):
     assert equal(whole, batches(cfg, 1, seed=1, count=6))
     assert equal(whole, batches(cfg, 2, seed=1, count=6))
     assert not equal(whole, batches(cfg, 0, seed=2, count=6))
-    # As after a resume: four batches of two are behind.
+    # As after a resume: four batches of two are done.
     assert equal(whole[4:], batches(cfg, 2, seed=1, count=2, start=8))
 
 
@@ -331,7 +331,7 @@ def test_both_sides_alike_are_a_square():
     assert every_size(cfg) == sizes(94, 64) and cfg.model.generator.img_size == 64
 
 
-def test_no_size_leaves_a_config_alone():
+def test_no_size_leaves_a_config_unchanged():
     cfg = Config({'test_pipeline': [{'type': 'Resize', 'scale': (7, 9)}]})
     apply_img_size(cfg)
     cfg.img_size = None

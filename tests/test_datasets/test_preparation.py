@@ -49,7 +49,7 @@ def small_paper(monkeypatch, tmp_path):
 
 
 def picture(text: str, size: tuple[int, int] = (5, 4)) -> bytes:
-    """A PNG that depends on the text alone."""
+    """A PNG that depends only on the text."""
     colour = tuple(hashlib.sha256(text.encode()).digest()[:3])
     buffer = io.BytesIO()
     Image.new('RGB', size, colour).save(buffer, 'PNG')
@@ -107,18 +107,18 @@ def counts(folder: Path) -> tuple[int, ...]:
 # What is known of the sets
 
 
-def test_figures_and_names_of_the_paper():
-    figures = {
+def test_numbers_and_names_of_the_paper():
+    numbers = {
         'selfie2anime': (3400, 3400, 100, 100),
         'horse2zebra': (1067, 1334, 120, 140),
         'cat2dog': (871, 1364, 120, 140),
         'photo2portrait': (6452, 1811, 751, 400),
         'photo2vangogh': (6287, 400, 751, 400),
     }
-    assert set(PAPER_SETS) == set(figures)
+    assert set(PAPER_SETS) == set(numbers)
     for name, paper_set in PAPER_SETS.items():
         known = data_set(name)
-        assert tuple(known.paper_images[folder] for folder in FOLDERS) == figures[name]
+        assert tuple(known.paper_images[folder] for folder in FOLDERS) == numbers[name]
         assert paper_set.domains == tuple(known.domain_names[domain] for domain in 'AB')
         assert find_paper_set(name) is find_paper_set(paper_set.reverse) is paper_set
     with pytest.raises(ValueError, match='cat2mouse.*selfie2anime, anime2selfie.*vangogh2photo'):
@@ -173,7 +173,7 @@ def test_packings(tmp_path, write, root):
 
 
 def test_folder_names_in_any_case_and_sub_folders(tmp_path):
-    # Behind its namesake whatever the order in the archive.
+    # After its namesake whatever the order in the archive.
     files = {'traina/sub/0.PNG': picture('sub')}
     files |= {name.lower(): data for name, data in contents((4, 5, 2, 3)).items()}
     prepare('horse2zebra', write_zip(tmp_path / 'a.zip', files), tmp_path / 'out')
@@ -228,7 +228,7 @@ def test_what_is_missing_is_said(tmp_path):
         ('photo2vangogh', 'vangogh2photo', (6, 3, 2, 3), False),  # counts against name
         ('photo2vangogh', 'vangogh2photo (1)', (2, 2, 2, 2), True),  # name
         ('photo2vangogh', 'photo2vangogh', (2, 2, 2, 2), False),
-        ('vangogh2photo', 'vangogh2photo', (3, 6, 3, 2), True),  # the direction is no matter
+        ('vangogh2photo', 'vangogh2photo', (3, 6, 3, 2), True),  # the direction does not matter
         ('photo2portrait', 'portrait', (4, 6, 0, 1), True),  # counts of all images
         ('photo2portrait', 'portrait', (6, 3, 1, 1), False),
         ('selfie2anime', 'archive', (3, 3, 2, 2), False),  # counts say nothing
@@ -245,8 +245,8 @@ def test_swapped_domains(tmp_path, name, source, packed, swapped):
     for image in prepared.manifest['images']:
         assert (image['path'].split('/')[0][-1] != image['member'].split('/')[0][-1]) is swapped
         assert (tmp_path / 'out' / image['path']).read_bytes() == files[image['member']]
-    told = f"The source's trainA is {prepared.manifest['domains']['B']}, our domain B ("
-    assert (told in prepared.describe()) is swapped
+    note = f"The source's trainA is {prepared.manifest['domains']['B']}, our domain B ("
+    assert (note in prepared.describe()) is swapped
     # The user's word wins.
     forced = prepare(name, archive, tmp_path / 'forced', swap=not swapped, test_sizes=sizes)
     assert forced.manifest['swapped'] is not swapped
@@ -294,7 +294,7 @@ def test_random_split_is_drawn_from_all_images_and_keeps_namesakes(tmp_path):
     assert 'drawn at random with seed 0' in described
 
 
-def test_split_depends_on_seed_and_names_alone(tmp_path):
+def test_split_depends_only_on_seed_and_names(tmp_path):
     files = contents((8, 8, 2, 2))
 
     def split(source: Path, **options) -> dict[str, str]:
@@ -350,7 +350,7 @@ def test_van_goghs_are_trained_and_tested_on(tmp_path, with_test):
     assert prepared.as_in_paper
 
 
-def test_counts_that_differ_are_told(tmp_path):
+def test_counts_that_differ_are_reported(tmp_path):
     source = write_zip(tmp_path / 'a.zip', contents((3, 7, 2, 3)))
     rows = prepare('horse2zebra', source, tmp_path / 'horse').count_rows()
     assert [row[3] for row in rows] == [False, False, True, True]
@@ -516,9 +516,9 @@ def test_an_empty_folder_and_a_link_to_one_are_filled(tmp_path):
 
 
 @pytest.mark.parametrize('out', ['source', 'source/out', '.'])
-def test_source_and_output_may_not_lie_in_one_another(tmp_path, out):
+def test_source_and_output_must_not_overlap(tmp_path, out):
     source = write_folder(tmp_path / 'source', contents((4, 5, 2, 3)))
-    with pytest.raises(ValueError, match='lie in one another'):
+    with pytest.raises(ValueError, match='overlap: choose another place'):
         prepare('horse2zebra', source, tmp_path / out)
     assert images(source) == contents((4, 5, 2, 3))
 
@@ -858,7 +858,7 @@ def test_partial_files_that_need_no_or_another_start(server, tmp_path, monkeypat
     assert len(Server.requests) == (2 if state == 'too long' else 1)
 
 
-def test_a_wrong_part_is_not_put_behind_a_right_one(server, tmp_path, monkeypatch):
+def test_a_wrong_part_is_not_put_after_a_right_one(server, tmp_path, monkeypatch):
     monkeypatch.setattr(Server, 'cut_after', 60_000)
     monkeypatch.setattr(Server, 'shift', 1)
     with pytest.raises(DownloadError, match=r'answers with the wrong part of the file \(bytes'):

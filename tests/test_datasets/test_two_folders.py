@@ -15,7 +15,7 @@ from ugatit_mm.datasets.two_folders import SplitError, check_test, names_of, sha
 
 @pytest.fixture
 def folders(tmp_path) -> dict[str, str]:
-    """Twenty pictures of A, two in a folder of their own, and twelve of B."""
+    """Twenty pictures of A, two in their own folder, and twelve of B."""
     for name, count in (('daisies', 18), ('sunflowers', 12)):
         (tmp_path / name / 'deep').mkdir(parents=True)
         for index in range(count):
@@ -112,7 +112,7 @@ def test_what_is_written_is_taken_again(folders, data, tmp_path):
     ):
         split_folders(**folders, data=data, test='3')
     (data / 'split.json').write_text('{}')
-    with pytest.raises(SplitError, match=rf'split.json is no split .*{choose}'):
+    with pytest.raises(SplitError, match=rf'split.json is not a split .*{choose}'):
         split_folders(**folders, data=data, test='3')
 
 
@@ -177,7 +177,7 @@ def test_folders_that_cannot_be_split_are_refused_in_a_line(folders, data, tmp_p
 def test_other_files_in_the_way_stay(folders, data):
     data.mkdir()
     (data / 'mine.txt').write_text('keep')
-    with pytest.raises(SplitError, match=r'data is there and has no split.json: choose another'):
+    with pytest.raises(SplitError, match=r'data exists and has no split.json: choose another'):
         split_folders(**folders, data=data, test='10%')
     assert [path.name for path in data.iterdir()] == ['mine.txt']
 

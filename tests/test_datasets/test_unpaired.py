@@ -101,7 +101,7 @@ def test_pair_index_out_of_range(data_root, pair):
         UGATITDataset(data_root, [])[PairIndex(*pair, 0)]
 
 
-def test_sample_depends_on_its_seed_alone(data_root):
+def test_sample_depends_only_on_its_seed(data_root):
     dataset = UGATITDataset(data_root, [draw_everything])
     first = dataset[PairIndex(0, 0, 123)]['draws']
     random.seed(9), np.random.seed(9), torch.manual_seed(9)

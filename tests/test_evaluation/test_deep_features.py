@@ -228,14 +228,14 @@ def test_classes_by_name_and_number(wanted, found):
         ),
         (
             ['cat'],
-            r"^'cat' is no class of ImageNet: near are tabby, tabby cat \(281\), tiger cat \(",
+            r"^'cat' is not a class of ImageNet: similar are tabby, tabby cat \(281\), tiger cat ",
         ),
-        (['daisi'], r"^'daisi' is no class of ImageNet: near are .*daisy \(985\)$"),
+        (['daisi'], r"^'daisi' is not a class of ImageNet: similar are .*daisy \(985\)$"),
         (
             ['qqqq'],
-            r"^'qqqq' is no class of ImageNet: their names are those of timm.data.ImageNetIn",
+            r"^'qqqq' is not a class of ImageNet: the names are those of timm.data.ImageNetIn",
         ),
-        ([1000], '^1000 is no class of ImageNet: their numbers are 0 to 999$'),
+        ([1000], '^1000 is not a class of ImageNet: the numbers are 0 to 999$'),
         ('daisy', "^classes must be a list of names or numbers of ImageNet, got 'daisy'$"),
     ],
 )

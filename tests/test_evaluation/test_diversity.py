@@ -75,7 +75,7 @@ def test_the_metric_is_the_packages(known, distance):
         metric.check_channels(4)
     pixels = torch.zeros(3, 8, 8, dtype=torch.uint8)
     sample = {'domains': {'A': 'a', 'B': 'b'}, 'img_A_path': 'x', 'fake_B': pixels}
-    with pytest.raises(ValueError, match='there is no fake_B_2: ugatit test --diversity'):
+    with pytest.raises(ValueError, match='there is no fake_B_2: run ugatit test --diversity'):
         metric.process({}, [sample])
 
 

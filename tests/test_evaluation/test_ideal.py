@@ -80,8 +80,8 @@ def test_folders(tmp_path):
     ).measurements
     wanted = share_closed(by_name['kid'], copies['kid'], goal[0])
     assert by_name['share_closed'].value == pytest.approx(wanted.value)
-    alone = compare_folders(fake_dir := folders['fake'], fake_dir, None, None, ideal_dir=ideal)
-    assert [each.protocol for each in alone.measurements][-2:] == ['ssim', 'l1']
+    bare = compare_folders(fake_dir := folders['fake'], fake_dir, None, None, ideal_dir=ideal)
+    assert [each.protocol for each in bare.measurements][-2:] == ['ssim', 'l1']
 
 
 def test_the_command_says_both_or_what_is_wrong(tmp_path, capsys):

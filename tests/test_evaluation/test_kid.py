@@ -168,7 +168,7 @@ def test_identity_and_monotony_under_noise():
 
 
 def test_an_untranslated_copy_scores_well_on_the_mean_with_the_source():
-    """Why that mean must not stand alone: a copy of the source beats a perfect translation."""
+    """Why that mean must not be the only one: a copy of the source beats a perfect translation."""
     source, target = draw(60, seed=1), draw(60, shift=0.5, seed=2)
     copy, perfect = source, draw(60, shift=0.5, seed=3)
     scores = {

@@ -117,7 +117,7 @@ def test_results_hold_what_the_measurements_depend_on(tmp_path: Path):
     assert json.loads(path.read_text())['measurements'][0]['value_x100'] == pytest.approx(7)
 
 
-def test_table_3_puts_ours_beside_the_papers(tmp_path: Path):
+def test_table_3_puts_ours_next_to_the_papers(tmp_path: Path):
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.0712, 'dog2cat': 0.08})
     write(tmp_path, 'ugatit_selfie2anime', {'selfie2anime': 0.1})
     markdown, table = table_3(Results([tmp_path]))
@@ -204,7 +204,7 @@ def test_what_the_tables_do_not_know_is_left_out_and_said(tmp_path: Path):
             assert '7.00 ± 0.70' in markdown
 
 
-def test_results_of_before_there_were_other_models(tmp_path: Path):
+def test_results_of_format_1(tmp_path: Path):
     """Format 1 had one optimizer, the generators', no row, and ``figures`` for measurements."""
     options = {'optim_wrapper.generators.optimizer.lr': 2e-4}
     path = write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07}, options=options)
@@ -254,7 +254,7 @@ def test_verdicts_of_the_ablation_name_its_rows(tmp_path: Path):
 
 
 def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
-    """Other iterations, light, other features: a row of their own, named."""
+    """Other iterations, light, other features: their own row, named."""
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.07})
     write(tmp_path, 'ugatit_cat2dog', {'cat2dog': 0.09}, iterations=1000)
     write(tmp_path, 'light/ugatit_light_cat2dog', {'cat2dog': 0.08}, features='colour_hog')
@@ -268,7 +268,7 @@ def test_runs_of_another_kind_do_not_mix(tmp_path: Path):
 
 
 def test_what_is_not_the_papers_is_named(tmp_path: Path):
-    """Sizes, loss weights and rate stand beside the measurements."""
+    """Sizes, loss weights and rate are next to the measurements."""
     options = {
         'img_size': 64,
         'model.generator.base_channels': 32,
@@ -382,7 +382,7 @@ def test_shares_of_classes_stand_side_by_side(tmp_path: Path):
         f'sources {probability}, 73.3 % of the real images of the target {probability}; '
         '1,000,000 iterations, seed 3\n'
     ) in markdown
-    assert '. colour_hog sees colours and edges only and is no measure of quality.' in markdown
+    assert '. colour_hog sees colours and edges only and is not a measure of quality.' in markdown
 
 
 def test_own_data_have_a_table_without_the_papers(stub, tmp_path: Path, monkeypatch):

@@ -101,11 +101,11 @@ def test_measurements_of_both_directions(domains):
         assert got[f'{direction}/means_kid_with_source_stderr'] == pytest.approx(both.spread)
         assert got[f'{direction}/means_fid'] == pytest.approx(kid.fid(f, t))
         copies = {x.protocol: x.value for x in metric.untranslated if x.direction == direction}
-        alone = kid.mean_with_source(kid.kid_blocks(s, t, 4), kid.kid_blocks(s, s, 4))
+        mean = kid.mean_with_source(kid.kid_blocks(s, t, 4), kid.kid_blocks(s, s, 4))
         assert copies == {
             'kid': pytest.approx(kid.kid(s, t, 4, 5).value),
             'kid_blocks': pytest.approx(kid.kid_blocks(s, t, 4).value),
-            'kid_with_source': pytest.approx(alone.value),
+            'kid_with_source': pytest.approx(mean.value),
             'fid': pytest.approx(kid.fid(s, t)),
         }
     assert len(got) == 14
@@ -179,7 +179,7 @@ def test_registered_and_through_val_step(tiny):
     assert set(metric.evaluate(size=6)) >= {'cat2dog/colour_hog_kid', 'dog2cat/colour_hog_fid'}
 
 
-def test_one_size_that_is_no_square_is_measured_and_told(domains):
+def test_one_size_that_is_not_square_is_measured_and_named(domains):
     metric = TransKID(Means(), **PROTOCOL)
     _, b, _, fake_b = domains
     metric.process(None, samples(*(np.repeat(each, 2, axis=2) for each in domains)))
@@ -192,18 +192,18 @@ def test_one_size_that_is_no_square_is_measured_and_told(domains):
 
 
 def test_pictures_of_several_sizes_are_refused(domains):
-    """Features tell sizes apart: of both, they would not measure the translations."""
+    """Features depend on the size: of both, they would not measure the translations."""
     a, b, fake_a, fake_b = domains
     metric = TransKID(Means(), **PROTOCOL)
     wide = (np.repeat(each, 2, axis=2) for each in (b, fake_a))
     metric.process(None, samples(a, *wide, fake_b))
-    with pytest.raises(ValueError, match=r'^cat2dog: the pictures come in several sizes \(16'):
+    with pytest.raises(ValueError, match=r'^cat2dog: the pictures have several sizes \(16'):
         metric.evaluate(size=7)
     assert metric.measurements == []
 
 
 def test_the_log_says_where_nothing_was_gained(domains, monkeypatch):
-    """Before the measurements, beside which those of the sources stand."""
+    """Before the measurements, next to which are those of the sources."""
     said = []
     logger = SimpleNamespace(info=said.append)
     monkeypatch.setattr(feature_metric.MMLogger, 'get_current_instance', lambda: logger)
@@ -488,7 +488,7 @@ def test_command_line(tmp_path, capsys):
     assert (
         '(weights: none; resize: all are 16 px, then antialiased bilinear to 64). '
         "Not Inception's, so not comparable to papers. "
-        'colour_hog sees colours and edges only and is no measure of quality\n'
+        'colour_hog sees colours and edges only and is not a measure of quality\n'
         'fake: the translations are '
     ) in printed
     assert '12 fake, 14 target, 12 source' in printed and '100 subsets of 8, seed 2020' in printed

@@ -1,4 +1,4 @@
-"""A tiny model's weights, whole, in both formats."""
+"""A tiny model's weights, complete, in both formats."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,5 +11,5 @@ from ugatit_mm.models import UGATIT
 
 @pytest.fixture
 def weights(tiny: Callable[..., UGATIT], tmp_path: Path) -> Path:
-    """A checkpoint that is all right."""
+    """A checkpoint that is valid."""
     return save_model(tiny(), tmp_path / 'good.pth')

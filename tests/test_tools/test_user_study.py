@@ -360,7 +360,7 @@ def test_a_wider_address_is_warned_of(server):
     server.stop(signal.SIGKILL)
     server.words += ['--host', '0.0.0.0']
     client = server.start()
-    assert 'warning: whoever reaches this machine' in ''.join(server.printed)
+    assert 'warning: anyone who reaches this machine' in ''.join(server.printed)
     assert client.get('/', Host='192.168.1.7')[0] == 200
     assert client.get('/', Host=f'{socket.gethostname()}:80')[0] == 200
     assert client.get('/', Host='evil.example')[0] == 400

@@ -1,6 +1,6 @@
 """Fifty clients at once, good, slow, broken and hostile ones mixed.
 
-``UGATIT_LOAD_SECONDS=60 pytest -s tests/test_web/test_load.py`` is the long form, with figures.
+``UGATIT_LOAD_SECONDS=60 pytest -s tests/test_web/test_load.py`` is the long form, with numbers.
 """
 
 import base64
@@ -38,7 +38,7 @@ LIMITS = Limits(upload=300_000, pixels=1_000_000, side=96, queue=8, seconds=2)
 MOST = 96  # MiB that the server may grow by: queued uploads, a decoded picture, the network
 CLOSED = 0  # instead of a status: the connection was closed without an answer
 
-# -- the server, in a process of its own ---------------------------------------------------------
+# -- the server, in its own process -------------------------------------------------------------
 
 
 class Far:
@@ -82,23 +82,23 @@ class Far:
                 most['held'] = max(most['held'], pages.held)
                 time.sleep(0.001)
 
-        def until_told() -> None:
+        def until_asked() -> None:
             os.read(down, 1)
             left = {'inside': pages.inside, 'held': pages.held, 'locked': pages.free.locked()}
             os.write(up, json.dumps({'most': most, 'left': left}).encode())
             server.should_exit = True
 
-        for task in (watch, until_told):
+        for task in (watch, until_asked):
             threading.Thread(target=task, daemon=True).start()
         server.run(sockets=[self.listener])
 
     def stop(self) -> dict:
-        """End it, and tell what its queue did; fails if it has died."""
+        """End it, and return what its queue did; fails if it has died."""
         alive = os.waitpid(self.pid, os.WNOHANG) == (0, 0)
-        told = {}
+        said = {}
         if alive:
             os.write(self.down, b'.')
-            told = json.loads(os.read(self.up, 1 << 16))
+            said = json.loads(os.read(self.up, 1 << 16))
             end = time.monotonic() + 20
             while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
                 if time.monotonic() > end:
@@ -109,7 +109,7 @@ class Far:
         os.close(self.down)
         os.close(self.up)
         assert alive, 'the server died'
-        return told
+        return said
 
     def memory(self, name: str) -> float:
         """MiB; ``'VmRSS'`` now, ``'VmHWM'`` at most since :meth:`begin`."""
@@ -235,7 +235,7 @@ MALFORMED = (
 
 
 class Client(threading.Thread):
-    """One of many, who keeps count of what it was answered, and of what was wrong."""
+    """One of many; it counts the answers that it got, and what was wrong."""
 
     def __init__(self, server: Far, number: int, samples: list[Sample], until: float) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ class Client(threading.Thread):
             self.faults.append(f'{name}: {status} instead of {expected}')
 
     def good(self, persist: bool = False, pieces: int = 1, pause: float = 0) -> None:
-        """A picture; its translation must be that of this client's own."""
+        """A picture; the answer must be the translation of this client's own."""
         sample = self.draw.choice(self.samples)
         data = self.server.head(len(sample.file), path='/translate?to=B') + sample.file
         step = -(-len(data) // pieces)
@@ -377,10 +377,10 @@ def test_fifty_clients_at_once(checkpoint: Path, tmp_path: Path, capsys):
         peak, after = server.memory('VmHWM'), server.memory('VmRSS')
         assert peak - memory < MOST
     finally:
-        told = server.stop()
-    assert told['left'] == {'inside': 0, 'held': 0, 'locked': False}
-    assert told['most']['inside'] == LIMITS.queue + 1  # reached, and never more
-    assert told['most']['held'] <= (LIMITS.queue + 2) * LIMITS.upload
+        said = server.stop()
+    assert said['left'] == {'inside': 0, 'held': 0, 'locked': False}
+    assert said['most']['inside'] == LIMITS.queue + 1  # reached, and never more
+    assert said['most']['held'] <= (LIMITS.queue + 2) * LIMITS.upload
     assert sorted(tmp_path.rglob('*')) == before
     answers = sum((client.answers for client in clients), Counter())
     assert all(client.answers['good', 200] >= 2 for client in clients)
@@ -388,11 +388,11 @@ def test_fifty_clients_at_once(checkpoint: Path, tmp_path: Path, capsys):
     assert seen == set(Client.WEIGHTS)
     with capsys.disabled():
         if 'UGATIT_LOAD_SECONDS' in os.environ:
-            show(answers, seconds, told['most'], (memory, peak, after), files)
+            show(answers, seconds, said['most'], (memory, peak, after), files)
 
 
 def settle(read: Callable[[], int], wanted: int) -> int:
-    """Wait until a figure is as wanted, at most so long that every connection has ended."""
+    """Wait until a number is as wanted, at most until every connection has ended."""
     end = time.monotonic() + 30
     while (found := read()) != wanted and time.monotonic() < end:
         time.sleep(0.05)

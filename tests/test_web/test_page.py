@@ -43,7 +43,7 @@ PASTE = """([bytes, name, type]) => {
 
 
 class Visitor:
-    """A browser of its own at the page."""
+    """Its own browser at the page."""
 
     def __init__(self, chromium, server: Server, **options: object) -> None:
         self.server = server
@@ -66,7 +66,7 @@ class Visitor:
         self.page.set_input_files('#file', kinds)
 
     def states(self) -> list[str]:
-        """What the list of pictures says of each."""
+        """What the list of pictures says about each."""
         return self.page.locator('#pictures button span:last-child').all_inner_texts()
 
     def translate(self, to: str = 'sunflower') -> str:
@@ -338,10 +338,10 @@ def test_a_phone_scrolls_down_only(visitor, picture, width, height):
     assert all(0 <= left < right <= width and right - left >= 0.5 * width for left, right in boxes)
     page.set_viewport_size({'width': 1200, 'height': 850})
     tops = page.eval_on_selector_all('#results figure', 'all => all.map(f => f.offsetTop)')
-    assert tops[0] == tops[1]  # beside each other where there is room
+    assert tops[0] == tops[1]  # next to each other where there is room
 
 
-def test_keys_alone_and_names_for_all(visitor, server, picture):
+def test_keys_only_and_names_for_all(visitor, server, picture):
     page = visitor.page
     visitor.choose(as_png(picture))
     page.keyboard.press('Tab')
@@ -492,7 +492,7 @@ def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture)
     assert visitor.states() == 3 * ['']
     server.inferencer.gate.set()
 
-    busy = {'status': 503, 'body': 'Too many pictures wait already. Try again in a moment.'}
+    busy = {'status': 503, 'body': 'Too many pictures are waiting. Try again in a moment.'}
     sent = []
 
     def second_is_refused(route) -> None:
@@ -501,7 +501,7 @@ def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture)
 
     visitor.context.route('**/translate*', second_is_refused)
     page.click('#translate')
-    assert 'Too many pictures wait' in visitor.problem()
+    assert 'Too many pictures are waiting' in visitor.problem()
     assert visitor.states() == ['translated', '', ''] and len(sent) == 2
     page.click('#translate')  # the two that are left
     page.get_by_text('Translated to sunflower: 3 of 3 pictures.').wait_for()
@@ -515,10 +515,10 @@ def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture)
     visitor.context.unroute('**/translate*')
 
 
-def test_more_pictures_than_go_at_a_time(visitor, picture):
+def test_more_pictures_than_can_be_translated_at_a_time(visitor, picture):
     visitor.choose(as_png(picture))
     visitor.choose_all({f'my{i}.png': b'' for i in range(201)})
-    assert '201 pictures; 200 go at a time' in visitor.problem()
+    assert '201 pictures; at most 200 at a time' in visitor.problem()
     assert visitor.page.inner_text('#chosen') == 'my.photo.png'  # as before
 
 

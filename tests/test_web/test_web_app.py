@@ -178,9 +178,9 @@ def test_a_model_of_one_direction(server, monkeypatch):
     assert (status, said) == (400, '"to" must be one of B.')
 
 
-def test_what_the_page_is_told(server):
-    told = json.loads(server.client.get('/model')[2])
-    assert told == {
+def test_what_the_page_gets(server):
+    model = json.loads(server.client.get('/model')[2])
+    assert model == {
         'domains': {'A': 'daisy', 'B': 'sunflower'},
         'targets': ['A', 'B'],
         'to': 'B',
@@ -213,10 +213,10 @@ def test_examples_are_photographs_of_other_packages(server):
 def test_examples_are_of_the_domains_of_the_weights(tiny, tmp_path):
     checkpoint = save_model(tiny(), tmp_path / 'pair.pth', ('Photo', 'drawing'))
     with serving_page(Gated(checkpoint), LIMITS) as server:
-        told = json.loads(server.client.get('/model')[2])['examples']
+        examples = json.loads(server.client.get('/model')[2])['examples']
         photographs = [{'name': name, 'domains': ['A']} for name in EXAMPLES]
         drawings = [{'name': f'{name}, drawn', 'domains': ['B']} for name in EXAMPLES]
-        assert told == photographs + drawings
+        assert examples == photographs + drawings
         photograph, drawing, again = (server.client.get(f'/example/{n}')[1:] for n in (2, 7, 7))
         assert drawing[0]['Content-Type'] == 'image/png' and drawing[1] == again[1]
         photograph, drawn = (
@@ -322,7 +322,7 @@ def test_other_sites_get_nothing(server):
 
 
 @pytest.mark.parametrize('error', [RuntimeError('out of memory'), ValueError('not finite')])
-def test_a_network_that_fails_is_told_and_survived(server, capfd, error):
+def test_a_network_that_fails_is_reported_and_survived(server, capfd, error):
     server.inferencer.failure = error
     status, text = translate(server, as_file(make_picture()))
     assert status == 500 and str(error) not in text
@@ -492,7 +492,7 @@ def test_the_command_serves_on_loopback(checkpoint, monkeypatch, capsys):
     assert 'Open http://127.0.0.1:' in printed.out and 'warning' not in printed.err
     assert listener.fileno() == -1  # closed again
     assert main(['--ckpt', str(checkpoint), '--port', '0', '--host', '0.0.0.0']) == 0
-    assert 'warning: whoever reaches this machine' in capsys.readouterr().err
+    assert 'warning: anyone who reaches this machine' in capsys.readouterr().err
 
 
 def test_errors_of_the_command(tmp_path, capsys, checkpoint, server):

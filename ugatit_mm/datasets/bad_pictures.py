@@ -1,4 +1,4 @@
-"""Pictures that training goes on without."""
+"""Pictures that cannot be read, and that training skips."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmengine.logging import print_log
 from .loading import ImageReadError
 
 MAX_BAD_SHARE = 0.5
-"""Of a folder's pictures; with more that cannot be read, something else is wrong."""
+"""Share of a folder's pictures; if more cannot be read, something else is wrong."""
 
 
 class BadPictures:
     """The pictures that could not be read so far, the same for all workers of a data loader.
 
-    Each is named in the log when it is met first: an array in shared memory, under a lock, tells
-    which were. What is in it decides about log and end of a run, never about a sample.
+    Each is logged once, when it is first met: an array in shared memory, under a lock, records
+    which were. It decides what is logged and when a run ends, never what a sample is.
 
     Args:
         folders: The paths of the pictures, by the folder that holds them.
@@ -37,7 +37,7 @@ class BadPictures:
         self._met = multiprocessing.Array('B', end)  # 1: could not be read
 
     def add(self, error: ImageReadError) -> None:
-        """Name a picture that could not be read, unless it was named before.
+        """Log a picture that could not be read, unless it was logged before.
 
         Raises:
             ImageReadError: So many pictures of its folder cannot be read that training must stop.
@@ -51,13 +51,13 @@ class BadPictures:
         if count > MAX_BAD_SHARE * len(where):
             raise ImageReadError(
                 f'{count} of the {len(where)} pictures in {folder!r} cannot be read, more than '
-                f'{MAX_BAD_SHARE:.0%} of them: look whether the folder is whole and within reach. '
+                f'{MAX_BAD_SHARE:.0%} of them: check that the folder is complete and accessible. '
                 f'The last: {error}',
                 error.path,
             ) from error
 
     def share(self) -> None:
-        """Learn what other ranks could not read, and name it; all ranks must call this together."""
+        """Log what other ranks could not read; all ranks must call this together."""
         met = torch.tensor(self._met[:], dtype=torch.uint8, device=get_device())
         all_reduce(met, 'max')
         for index in met.nonzero().flatten().tolist():

@@ -16,20 +16,21 @@ from .formats import is_tiff
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-# What tifffile decodes without another package, as TIFF numbers it: none, and deflate twice.
+# TIFF's numbers of the compressions that tifffile decodes without another package: none, and
+# deflate under two numbers.
 COMPRESSIONS = (1, 8, 32946)
 
 
 for _name in ('tifffile', 'PIL.TiffImagePlugin'):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what they meet is raised, too
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what they log is raised as well
 
 
 class BandsError(ValueError):
-    """A TIFF whose bands cannot be read; the message says the reason and a remedy."""
+    """A TIFF whose bands cannot be read; the message has the reason and a remedy."""
 
 
 def count_bands(data: bytes) -> int:
-    """Bands of a TIFF's first picture; 0 of any other file, and of one that is damaged."""
+    """Number of bands of a TIFF's first picture; 0 for any other file and for a damaged one."""
     if not is_tiff(data):
         return 0
     import tifffile
@@ -42,17 +43,17 @@ def count_bands(data: bytes) -> int:
 
 
 def read_bands(data: bytes, channels: int) -> np.ndarray | None:
-    """Read a TIFF's first picture if it has as many bands as are wanted.
+    """Read a TIFF's first picture if it has the wanted number of bands.
 
     Args:
         data: The whole file.
-        channels: Bands that are wanted.
+        channels: Wanted number of bands.
 
     Returns:
-        uint8 or uint16, (H, W, channels); ``None`` for a picture of another number of bands.
+        uint8 or uint16, (H, W, channels); ``None`` for a picture with another number of bands.
 
     Raises:
-        BandsError: Its values or its compression are not read, it is too large, or damaged.
+        BandsError: Its values or its compression are not supported, or it is too large or damaged.
     """
     import tifffile  # here: a tenth of a second
 
@@ -69,7 +70,7 @@ def read_bands(data: bytes, channels: int) -> np.ndarray | None:
                 raise ValueError(f'pixels of shape {values.shape}')
     except BandsError:
         raise
-    except Exception as error:  # a damaged file meets any error of the parser's
+    except Exception as error:  # the parser may raise anything on a damaged file
         raise BandsError(
             f'is damaged or truncated ({type(error).__name__}: {error}): replace or delete it.'
         ) from error
@@ -77,7 +78,7 @@ def read_bands(data: bytes, channels: int) -> np.ndarray | None:
 
 
 def _check(page: TiffPage, data: bytes) -> None:
-    """Refuse what is not read, before anything is decoded."""
+    """Refuse what is not supported, before anything is decoded."""
     limit = Image.MAX_IMAGE_PIXELS
     width, height = page.imagewidth, page.imagelength
     if not width * height:
@@ -89,21 +90,21 @@ def _check(page: TiffPage, data: bytes) -> None:
         )
     if page.dtype not in (np.uint8, np.uint16):
         kind = 'unknown values' if page.dtype is None else f'values of type {page.dtype}'
-        raise BandsError(f'holds {kind}; 8 and 16 bits without sign are read: convert it.')
+        raise BandsError(f'holds {kind}; only unsigned 8 and 16 bits are read: convert it.')
     if page.compression not in COMPRESSIONS:
         name = getattr(page.compression, 'name', page.compression)
         raise BandsError(
-            f'is compressed by {name}, which is not read of a TIFF with bands: save it without '
+            f'is compressed by {name}, which is not read in a TIFF with bands: save it without '
             'compression, or with deflate.'
         )
     if (turned := page.tags.get('Orientation')) and turned.value != 1:
-        raise BandsError(f'is stored turned (orientation {turned.value}): save it upright.')
+        raise BandsError(f'is stored rotated (orientation {turned.value}): save it upright.')
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         _check_segment(page, data[offset : offset + count], count)
 
 
 def _check_segment(page: TiffPage, segment: bytes, count: int) -> None:
-    """Refuse a strip or tile that is cut off, or decodes to more bytes than belong there."""
+    """Refuse a strip or tile that is truncated, or decodes to more bytes than its pixels take."""
     if not count or len(segment) < count:
         raise ValueError(f'a strip of {count} bytes ends after {len(segment)}')
     if page.compression != 1:

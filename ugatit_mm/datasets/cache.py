@@ -23,15 +23,15 @@ _HEADER = np.dtype('<u4')  # the file's height and width, before the pixels
 class PictureCache:
     """A folder with the pixels of each picture that :class:`LoadRGBImage` has resized.
 
-    A picture takes channels * width * height + 8 bytes (245 KB at 286 px and 3) on the disk and
-    nothing in memory but the system's file cache. A file is named by a hash of the picture's path,
-    length and time of change, of size, background, interpolation and range of deep pictures, and of
-    Pillow's version: a picture that was changed is not found, and decoded again. A file appears
-    complete or not at all, so any number of workers, ranks and runs may share the folder, and any
-    file in it may be deleted at any time.
+    A picture takes channels * width * height + 8 bytes (245 KB at 286 px and 3 channels) on the
+    disk and nothing in memory but the system's file cache. A file is named by a hash of the
+    picture's path, length and time of change, of size, background, interpolation and range of deep
+    pictures, and of Pillow's version: a picture that was changed is not found, and is decoded
+    again. A file appears complete or not at all, so any number of workers, ranks and runs may share
+    the folder, and any file in it may be deleted at any time.
 
     Args:
-        folder: Made if it is absent.
+        folder: Created if it is absent.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -48,17 +48,17 @@ class PictureCache:
         channels: int,
         decode: Callable[[str], Picture],
     ) -> Picture:
-        """Return what ``decode(path)`` returned when it was called for this picture.
+        """Return what ``decode(path)`` returns, from the folder if the picture is in it.
 
         Args:
             path: A local file.
             scale: (width, height) that ``decode`` resizes to, or covers.
             background: Colour that ``decode`` shows behind transparent pixels.
             interpolation: Filter that ``decode`` resizes by.
-            deep_range: Values that ``decode`` takes for black and white in deep pictures.
-            keep_ratio: Whether it covers it.
-            channels: Of the picture.
-            decode: Called where the picture is not in the folder.
+            deep_range: Values that ``decode`` takes as black and white in deep pictures.
+            keep_ratio: Whether ``decode`` covers ``scale`` rather than resizing to it.
+            channels: Channels of the picture.
+            decode: Called if the picture is not in the folder.
 
         Raises:
             OSError: The folder cannot be written.
@@ -66,7 +66,7 @@ class PictureCache:
         try:
             stat = os.stat(path)
         except (OSError, ValueError):  # ValueError: a name that no file can have
-            return decode(path)  # which says what is wrong
+            return decode(path)  # which raises the error
         origin = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns)
         made: tuple = (scale, background, interpolation, deep_range, channels)
         made += (keep_ratio,) if keep_ratio else ()
@@ -74,14 +74,14 @@ class PictureCache:
         file = self.folder / hashlib.sha256(key.encode()).hexdigest()
         try:
             data = np.fromfile(file, np.uint8)
-        except OSError:  # not there; anything worse, writing will tell
+        except OSError:  # absent; anything worse shows when it is written
             data = np.empty(0, np.uint8)
         header = 2 * _HEADER.itemsize
         rows, columns = data[:header].view(_HEADER).tolist() if data.size > header else (1, 1)
         width, height = covering(scale, (columns, rows)) if keep_ratio else scale
         if (
             data.size != header + channels * width * height
-        ):  # absent, or cut by a crash of the machine
+        ):  # absent, or truncated by a crash of the machine
             picture, shape = decode(path)
             self._write(file, np.array(shape[:2], _HEADER).tobytes() + picture.tobytes())
             return picture, shape

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a channel, and which of their values are black and white."""
+"""Pictures of more than 8 bits per channel, and which of their values are black and white."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_deep_range(value: Range | None) -> Range | None:
     """Return a range of values as a pair, None for None.
 
     Raises:
-        ValueError: It is no pair of a lower and a higher number.
+        ValueError: It is not a pair of a lower and a higher number.
     """
     if value is None:
         return None
@@ -48,21 +48,21 @@ def add_deep_range(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=number,
         metavar=('LOW', 'HIGH'),
-        help='the values that are black and white in pictures of more than 8 bits a channel, such '
-        'as 0 4095 for 12 bits in files of 16 (their whole range)',
+        help='the values that are black and white in pictures of more than 8 bits per channel, '
+        'such as 0 4095 for 12 bits in 16-bit files (default: their whole range)',
     )
 
 
 def apply_deep_range(cfg: Config) -> None:
-    """Carry ``cfg.deep_range`` into every ``LoadRGBImage`` step of the pipelines, in place.
+    """Copy ``cfg.deep_range`` into every ``LoadRGBImage`` step of the pipelines, in place.
 
-    A config without it, or with None, is left alone.
+    A config without it, or with None, is left unchanged.
 
     Args:
-        cfg: ``deep_range`` is the range of both domains, or a dict of the domains' letters.
+        cfg: ``deep_range`` is the range of both domains, or a dict by the domains' letters.
 
     Raises:
-        ValueError: It is no range, or no pipeline has such a step.
+        ValueError: It is not a range, or no pipeline has such a step.
     """
     value = cfg.get('deep_range')
     if value is None:
@@ -82,7 +82,7 @@ def deep_ranges(cfg: Config) -> dict[str, Range]:
     """The ranges that a training reads its pictures with, by the domains' letters.
 
     Args:
-        cfg: Of the training; pictures of its ``train_dataloader`` count.
+        cfg: Config of the training; its ``train_dataloader`` is read.
     """
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     letters = {dataset.get(f'domain_{letter.lower()}', letter): letter for letter in 'AB'}
@@ -96,7 +96,7 @@ def deep_ranges(cfg: Config) -> dict[str, Range]:
 
 
 def is_deep_grey(image: Image.Image) -> bool:
-    """Whether Pillow has the values of a picture as integers or floats of more than 8 bits."""
+    """Whether Pillow holds the values of a picture as integers or floats of more than 8 bits."""
     return image.mode.startswith('I') or image.mode == 'F'
 
 
@@ -111,7 +111,7 @@ def is_deep_colour(image: Image.Image) -> bool:
 
 
 def own_limits(image: Image.Image) -> Range | None:
-    """What is black and white in a file, not decoded yet, that says it: 12 bits, or a maximum."""
+    """Black and white values that a file, not decoded yet, states: 12 bits, or a maximum."""
     if is_deep_grey(image):
         if tiff_tags(image).get(258) == (12,):
             return 0, 4095
@@ -121,17 +121,17 @@ def own_limits(image: Image.Image) -> Range | None:
 
 
 def full_limits(image: Image.Image) -> Range:
-    """What is black and white where neither the file nor the user says it."""
+    """Black and white values if neither the file nor the user states them."""
     return (0, 1) if image.mode == 'F' else (0, 65535)
 
 
 def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
-    """The tags of a TIFF, none of another file."""
+    """The tags of a TIFF; empty for other files."""
     return getattr(image, 'tag_v2', {}) if image.format == 'TIFF' else {}
 
 
 def stretch(values: np.ndarray, limits: Range) -> np.ndarray:
-    """Map ``limits`` to 0 and 255, and what lies beyond them to the nearer one; uint8."""
+    """Map ``limits`` to 0 and 255, and clip the values beyond them; uint8."""
     low, high = limits
     result = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _BAND):  # in float64, 8 times as large
@@ -142,13 +142,13 @@ def stretch(values: np.ndarray, limits: Range) -> np.ndarray:
 
 
 def decode_every_band(data: bytes) -> np.ndarray | None:
-    """All bands with all of their bits by OpenCV, RGB or RGBA, for what Pillow leaves out.
+    """Decode all bands with all of their bits by OpenCV, RGB or RGBA, as Pillow drops some.
 
     Args:
         data: A file that Pillow has decoded.
 
     Returns:
-        (H, W, 3) or (H, W, 4); None where OpenCV has another number of bands.
+        (H, W, 3) or (H, W, 4); None if OpenCV finds another number of bands.
     """
     bands = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if bands is None or bands.ndim != 3 or bands.shape[2] not in (3, 4):
@@ -157,14 +157,14 @@ def decode_every_band(data: bytes) -> np.ndarray | None:
 
 
 def decode_deep_colour(data: bytes, image: Image.Image) -> np.ndarray | None:
-    """Colours with all of their 16 bits.
+    """Decode colours with all of their 16 bits.
 
     Args:
-        data: A file.
-        image: What Pillow has decoded of it.
+        data: Content of a file.
+        image: The same file, decoded by Pillow.
 
     Returns:
-        uint16 (H, W, 3 or 4); None where that and Pillow's 8 bits differ by more than rounding.
+        uint16 (H, W, 3 or 4); None if these and Pillow's 8 bits differ by more than rounding.
     """
     deep, known = decode_every_band(data), np.asarray(image)[..., :3]
     if deep is None or deep.dtype != np.uint16 or deep.shape[:2] != known.shape[:2]:

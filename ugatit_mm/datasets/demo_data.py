@@ -1,9 +1,9 @@
-"""A small unpaired data set that needs no download: photographs against drawings of other ones.
+"""A small unpaired data set that needs no download: photographs, and drawings of others.
 
 The photographs, daisies and sunflowers of 128 px, come with the package (``flowers/photos.zip``,
-CC BY 2.0; ``flowers/CREDITS.txt`` names who took each). Those of A and those drawn for B are
-different ones, and so are those to test. As a function draws them, the ideal translations of the
-test photographs are known.
+CC BY 2.0; ``flowers/CREDITS.txt`` names the photographers). A, B and their tests use different
+photographs. The drawings are made by a function, so the ideal translations of the test photographs
+are known.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def make_demo_data(
         out_dir: Folder to create.
         size: Side of the images in pixels, 16 to 128.
         num_train: Training images of each domain.
-        num_test: Test images of each domain; with those of training at most 460 in both.
-        seed: Which photographs go where.
+        num_test: Test images of each domain; together with those of training at most 230.
+        seed: Decides where each photograph goes.
 
     Returns:
         True if the data set was written, False if it was there already, complete and unchanged.

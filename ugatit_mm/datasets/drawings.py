@@ -1,4 +1,4 @@
-"""Photographs against drawings of other photographs: unpaired data whose answers are known."""
+"""Photographs, and drawings of others: unpaired data whose ideal translations are known."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .folders import find_images
 from .loading import read_rgb
 
 IDEAL = 'ideal'
-"""Folder of the drawings of ``testA``, by the same names."""
+"""Folder of the drawings of ``testA``, under the same names."""
 
 SOURCES = 'sources.csv'
-"""Table of the picture that each file was made of."""
+"""Table with the source picture of each file."""
 
 _PAPER = np.array([250, 245, 233], np.float32)  # RGB, a warm white
 _CHARCOAL = np.array([46, 44, 50], np.float32)
@@ -84,8 +84,8 @@ def photos_and_drawings(
     """Make the pictures of ``trainA``, ``trainB``, ``testA`` with ``ideal``, ``testB`` in turn.
 
     Args:
-        names: Photographs; the first ones of them are taken.
-        read: Gives the pixels of one, uint8 (H, W, 3), RGB.
+        names: Names of photographs; the first ones are used.
+        read: Returns the pixels of one, uint8 (H, W, 3), RGB.
         style: One of ``STYLES``.
         num_train: Pictures of each domain to train on.
         num_test: Pictures of each domain to test.
@@ -120,8 +120,8 @@ def make_drawings(
 ) -> int:
     """Write photographs to ``trainA`` and ``testA``, drawings of others to ``trainB``, ``testB``.
 
-    ``ideal`` has the drawings of ``testA``, ``sources.csv`` says what each file was made of.
-    Photographs are cut to their middle square. The folder is built under a temporary name and
+    ``ideal`` has the drawings of ``testA``, ``sources.csv`` names the source of each file.
+    Photographs are cropped to their middle square. The folder is built under a temporary name and
     renamed at the end, so it is complete or absent.
 
     Args:
@@ -129,14 +129,14 @@ def make_drawings(
         out: Folder to create.
         style: ``'charcoal'`` or ``'ink'``.
         size: Side of the PNGs in pixels, from 16 up.
-        num_test: Pictures of each domain to test; half of the other photographs trains each.
-        seed: Which photographs go where.
+        num_test: Test pictures of each domain; half of the other photographs trains each domain.
+        seed: Decides where each photograph goes.
 
     Returns:
         Training pictures of each domain.
 
     Raises:
-        FileExistsError: ``out`` is there.
+        FileExistsError: ``out`` exists.
         OSError: A folder or file cannot be read or written.
         ValueError: A number is out of its range, or there are too few photographs.
     """
@@ -152,7 +152,7 @@ def make_drawings(
     if num_train < 1:
         raise ValueError(
             f"'{source}' has {len(names)} photographs; {num_test} and {num_test} to test, and one "
-            'to train each domain, are not there: add some, or test on fewer.'
+            'to train each domain, are needed: add some, or test on fewer.'
         )
     names = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
 
@@ -168,7 +168,7 @@ def make_drawings(
 
 
 def write_pictures(folder: Path, made: Iterator[tuple[str, str, np.ndarray]]) -> None:
-    """Write what :func:`photos_and_drawings` makes, and the table of sources."""
+    """Write what :func:`photos_and_drawings` yields, and the table of sources."""
     folder.mkdir()
     with open(folder / SOURCES, 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file)

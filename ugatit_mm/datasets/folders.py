@@ -1,4 +1,4 @@
-"""The pictures of a folder, and what it holds beside them."""
+"""The pictures of a folder, and its other files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Listing(NamedTuple):
     """What a folder holds, paths relative to it, sorted.
 
     Attributes:
-        images: What is read.
-        left_out: Visible files that are not.
+        images: Files that are read.
+        left_out: Visible files that are not read.
     """
 
     images: list[str]
@@ -38,13 +38,13 @@ def find_images(folder: str | os.PathLike, known: Callable[[str], bool] | None =
 def find_files(
     folder: str | os.PathLike, known: Callable[[str], bool] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Find the images under a local folder, as :class:`UGATITDataset` does, and what is known.
+    """Find the images under a local folder, as :class:`UGATITDataset` does, and known files.
 
-    What is left out is said in one line on stderr, with counts.
+    Files that are left out are reported in one line on stderr, with counts.
 
     Args:
         folder: Searched recursively; links are followed, hidden files and folders left out.
-        known: Of other files, by name, whether the caller reads them: those are not left out.
+        known: Says by name whether the caller reads another file: those are not left out.
 
     Returns:
         Paths of the images and of the known files, each in the order of their names relative to
@@ -53,7 +53,7 @@ def find_files(
     Raises:
         FileNotFoundError: There is no such folder.
         NotADirectoryError: It is a file.
-        ValueError: It holds no image, nor anything that is known.
+        ValueError: It holds no image and no known file.
     """
     if not os.path.isdir(folder):
         if os.path.exists(folder):
@@ -78,11 +78,11 @@ def find_files(
 
 
 def list_images(folder: str | os.PathLike, every_file: bool = False) -> list[str]:
-    """Whatever is a visible image under a local folder, sorted; see :func:`list_folder`.
+    """The visible images under a local folder, sorted; see :func:`list_folder`.
 
     Args:
         folder: Searched recursively.
-        every_file: Other files, too; hidden ones never.
+        every_file: Include other files; hidden ones never.
 
     Returns:
         Paths relative to ``folder``.
@@ -95,11 +95,11 @@ def list_images(folder: str | os.PathLike, every_file: bool = False) -> list[str
 
 
 def list_folder(folder: str | os.PathLike) -> Listing:
-    """Tell the visible images under a local folder from its other visible files.
+    """Separate the visible images under a local folder from its other visible files.
 
-    A suffix decides; of a file without one, its content. Links are followed, and each folder is
-    entered once, however many links lead to it: links in a loop end. What is no file in spite of
-    its name (a dangling link, a pipe) is an image, so that reading names it.
+    The suffix decides, or the content of a file without one. Links are followed, and each folder is
+    entered once, however many links lead to it: loops of links end. What has an image's name but is
+    not a file (a dangling link, a pipe) counts as an image, so that reading reports it.
 
     Args:
         folder: Searched recursively.
@@ -122,7 +122,7 @@ def list_folder(folder: str | os.PathLike) -> Listing:
                 name = os.path.join(inner, entry.name)
                 if _is_hidden(entry.name):
                     continue
-                # One look at the folder tells what its entries are, links alone take one each.
+                # The listing has the kinds of the entries; only links need a call each.
                 if entry.is_dir(follow_symlinks=False) or (
                     entry.is_symlink() and os.path.isdir(entry.path)
                 ):
@@ -141,29 +141,29 @@ def is_visible(name: str) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file in lower case; '' of ``IMG_1``, of ``12.30`` and of ``Mr. B``."""
+    """The suffix of a file in lower case; '' for ``IMG_1``, ``12.30`` and ``Mr. B``."""
     suffix = os.path.splitext(name)[1].lower()
     return suffix if _LETTER.search(suffix) and ' ' not in suffix else ''
 
 
 def is_image(file: str | os.PathLike | io.BytesIO) -> bool:
-    """Whether the content of a file begins as that of a picture that is read."""
+    """Whether the content of a file begins like that of a picture that is read."""
     try:
         if not isinstance(file, io.BytesIO) and not os.path.isfile(file):
             return False
         with Image.open(file, formats=FORMATS):
             return True
     except Image.DecompressionBombError:
-        return True  # reading says what is wrong with it
-    except Exception:  # no picture, or whatever the parser met
+        return True  # reading reports the error
+    except Exception:  # not a picture, or any error of the parser
         return False
 
 
 def describe_left_out(names: Iterable[str]) -> str:
-    """Count files that are left out by suffix, in words; '' where there are none.
+    """Count files that are left out by suffix, in words; '' if there are none.
 
     Args:
-        names: What :func:`list_folder` tells.
+        names: ``left_out`` of :func:`list_folder`.
     """
     suffixes = Counter(suffix_of(name) for name in names)
     pictures = Counter({s: n for s, n in suffixes.items() if s in UNREAD_SUFFIXES})
@@ -183,7 +183,7 @@ def describe_left_out(names: Iterable[str]) -> str:
 
 
 def shown(name: str | os.PathLike) -> str:
-    """A name between quotes that fits a line and any terminal."""
+    """A name in quotes that fits in one line of any terminal."""
     return repr(os.fspath(name))
 
 

@@ -11,8 +11,8 @@ from PIL import TiffImagePlugin
 
 from ..pixels import MAX_CHANNELS, PNG_CHANNELS
 
-# Pillow's names of what is decoded, whatever the suffix. Among the others that it knows, EPS starts
-# Ghostscript on the file, and several are slow or seldom looked at.
+# Pillow's names of the formats that are decoded, whatever the suffix. Of its other formats, EPS
+# starts Ghostscript on the file, and several are slow or seldom looked at.
 FORMATS: tuple[str, ...] = ('AVIF', 'BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
@@ -61,7 +61,7 @@ UNREAD_SUFFIXES = frozenset(
 ) - frozenset(IMAGE_SUFFIXES)
 """Suffixes of pictures in formats that are not read."""
 
-CONVERT_BANDS = 'Write what is to be seen of it to an RGB or grey file of 8 or 16 bits.'
+CONVERT_BANDS = 'Write the bands to be seen to an RGB or grey file of 8 or 16 bits.'
 
 _SAMPLES = {
     1: 'integers',
@@ -99,7 +99,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def what_is_unread(data: bytes) -> str:
-    """Say what a file is that no decoder of :data:`FORMATS` takes, and what to do.
+    """Say what a file is that no decoder of :data:`FORMATS` reads, and what to do.
 
     Args:
         data: Its whole content.
@@ -109,8 +109,8 @@ def what_is_unread(data: bytes) -> str:
         if 256 not in tags or 257 not in tags:
             return 'is damaged or truncated (a TIFF without a size): replace or delete it.'
         return (
-            f'{describe_tiff(tags)}; read are colours and greys of 8 or 16 bits, and greys of 32. '
-            f'{of_bands(tags)}'
+            f'{describe_tiff(tags)}; only colours and greys of 8 or 16 bits, and greys of 32, are '
+            f'read. {of_bands(tags)}'
         )
     kind = next((name for start, name in _STARTS.items() if data.startswith(start)), None)
     if data[4:8] == b'ftyp':
@@ -130,7 +130,7 @@ def what_is_unread(data: bytes) -> str:
 
 
 def of_bands(tags: Mapping[int, Any]) -> str:
-    """What to do with a TIFF of more bands than are shown.
+    """What to do with a TIFF of more bands than can be shown.
 
     Args:
         tags: See :func:`describe_tiff`.
@@ -144,14 +144,14 @@ def of_bands(tags: Mapping[int, Any]) -> str:
 
 
 def describe_tiff(tags: Mapping[int, Any]) -> str:
-    """Say the bands, bits, kind of numbers and size of a TIFF.
+    """Describe the bands, bits, kind of numbers and size of a TIFF.
 
     Args:
-        tags: Values by the numbers of the format.
+        tags: Values by the format's tag numbers.
     """
     bands = tags.get(277, 1)
     bits = '/'.join(map(str, sorted(set(tags.get(258) or (1,)))))
-    kind = _SAMPLES.get(max(tags.get(339) or (1,)), 'values of no kind')
+    kind = _SAMPLES.get(max(tags.get(339) or (1,)), 'values of an unknown kind')
     return (
         f'is a TIFF of {tags[256]}x{tags[257]} pixels with {bands} '
         f'{"bands" if bands != 1 else "band"} of {bits}-bit {kind}'
@@ -159,12 +159,12 @@ def describe_tiff(tags: Mapping[int, Any]) -> str:
 
 
 def _read_tags(data: bytes) -> Mapping[int, Any]:
-    """The tags of a TIFF; those of a damaged one may be missing."""
+    """The tags of a TIFF; a damaged one may lack some."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if b'+' in data[:4] else 8])
         stream = io.BytesIO(data)
         stream.seek(tags.next)
         tags.load(stream)
         return dict(tags)
-    except Exception:  # whatever the parser met
+    except Exception:  # any error of the parser
         return {}

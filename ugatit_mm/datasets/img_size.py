@@ -9,20 +9,20 @@ from mmengine.config import Config
 from ..pixels import check_channels, sides_in_words, sides_of
 
 MARGIN = 30  # what the random crop takes off the shorter side, in the official PyTorch program
-CROPS = ('Crop', 'FixedCrop')  # of each key by itself, of all keys alike
+CROPS = ('Crop', 'FixedCrop')  # for each key separately, the same for all keys
 Sides = tuple[int, int]
 
 
 def apply_img_size(cfg: Config) -> None:
-    """Carry ``img_size``, ``load_size``, ``crop_size`` into all pipelines and the model, in place.
+    """Copy ``img_size``, ``load_size``, ``crop_size`` into all pipelines and the model, in place.
 
     A Python config computes its pipelines before a child or a command line can change
-    ``img_size``; this makes up for it, so that ``--cfg-options img_size=128``, or one line in a
-    child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
+    ``img_size``; this sets them afterwards, so that ``--cfg-options img_size=128``, or one line in
+    a child config, is enough. In each pipeline a ``Resize``, or a ``LoadRGBImage`` that has a
     ``scale``, with a later ``Crop`` or ``FixedCrop`` goes to ``load_size``, any other to
     ``img_size``, and every crop to ``crop_size``; one that keeps the picture's proportions
-    (``keep_ratio``) goes to ``img_size`` where there is no ``load_size``, and the crop takes off
-    what the picture has more. In the model each field named ``img_size`` is set. A config without
+    (``keep_ratio``) goes to ``img_size`` if there is no ``load_size``, and the crop takes off the
+    rest. In the model each field named ``img_size`` is set. A config without
     ``img_size``, or with None, is left as it is.
 
     Args:
@@ -36,8 +36,8 @@ def apply_img_size(cfg: Config) -> None:
     Raises:
         TypeError: A size is neither an integer nor two of them.
         ValueError: ``img_size`` is not positive, ``load_size`` is smaller than what is cropped out
-            of it, one of the two others is set where nothing crops, or no pipeline has a step that
-            sets a size.
+            of it, one of the two others is set although nothing crops, or no pipeline has a step
+            that sets a size.
     """
     if cfg.get('img_size') is None:
         return
@@ -76,17 +76,17 @@ def apply_img_size(cfg: Config) -> None:
 
 
 def apply_channels(cfg: Config) -> None:
-    """Carry ``cfg.channels`` into every ``LoadRGBImage`` and the model's networks, in place.
+    """Copy ``cfg.channels`` into every ``LoadRGBImage`` and the model's networks, in place.
 
     In the model each ``in_channels`` and ``out_channels`` of a network is set. A config without
-    ``channels``, or with None, is left alone.
+    ``channels``, or with None, is left unchanged.
 
     Args:
         cfg: ``channels`` is the number of channels of the pictures of both domains, 1 to 8; see
-            :func:`decode_with_alpha` for how a file of another number is read.
+            :func:`decode_with_alpha` for how a file with another number is read.
 
     Raises:
-        ValueError: It is no such number, or no pipeline has a ``LoadRGBImage``.
+        ValueError: It is not such a number, or no pipeline has a ``LoadRGBImage``.
     """
     if cfg.get('channels') is None:
         return
@@ -100,7 +100,7 @@ def apply_channels(cfg: Config) -> None:
 
 
 def loading_steps(cfg: Config, field: str) -> list[dict]:
-    """Find the steps of all pipelines that load pictures; ``field`` is for their loader.
+    """Find the steps of all pipelines that load pictures, for which ``field`` is set.
 
     Raises:
         ValueError: There is none.

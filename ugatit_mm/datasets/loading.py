@@ -1,9 +1,9 @@
-"""Reading images of any usual kind as 8-bit RGB.
+"""Reading images of any common format as 8-bit RGB.
 
 The official programs read with a bare ``Image.open(path).convert('RGB')`` (PyTorch) or TensorFlow's
 JPEG decoder, which show the hidden colours of transparent pixels, ignore the camera's orientation
 tag and clip 16-bit greys to white. This module is deliberately more careful; for plain 8-bit RGB
-and grey files the result is the same. Colour profiles (ICC) are not applied, as there.
+and grey files the result is the same. Colour profiles (ICC) are not applied, as in those.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ __all__ = [
 ]
 
 MAX_BYTES = 1 << 30  # of a file, which is read as a whole
-# Of a picture, as in JPEG: Pillow resizes rows first, so that 1 x 80,000,000 pixels, within its
-# limit, would on the way to 286 x 286 be a picture of 286 x 80,000,000.
+# Longest side of a picture, as in JPEG. Pillow resizes rows first: 1 x 80,000,000 pixels, within
+# its limit, would become 286 x 80,000,000 on the way to 286 x 286.
 MAX_SIDE = 65_535
-# Of a JPEG. Progressive ones have about ten; each takes time in proportion to the picture, however
-# few bytes it has. libtiff has the same limit for the JPEGs inside of TIFFs.
+# Scans of a JPEG. Progressive ones have about ten; each takes time in proportion to the
+# picture, however few bytes it has. libtiff has the same limit for the JPEGs inside of TIFFs.
 MAX_SCANS = 100
 
-# Start of scan, length, number of components: five bytes that do not come about by chance.
+# Start of scan, length, number of components: five bytes that do not occur by chance.
 _SCAN = re.compile(rb'\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)')
-_told: list[str] = []  # what tell_of_narrow has named
-_LOOKS = 16  # pictures that a loader looks at for it: deep ones are decoded once more
+_reported: list[str] = []  # by tell_of_narrow
+_LOOKS = 16  # pictures that a loader checks for it: deep ones are decoded twice
 _AT_ONCE = getattr(os, 'O_NONBLOCK', 0)
 
 Colour = int | tuple[int, int, int]
@@ -75,11 +75,11 @@ Colour = int | tuple[int, int, int]
 class ImageReadError(OSError):
     """A file that cannot be read as an image; the message names it, the reason and a remedy.
 
-    In messages names are shown as ``repr`` does it: a new line, another control character or a byte
-    that is no UTF-8 comes as its escape, so that any name fits a line of any log.
+    Messages show names as ``repr`` does: line breaks, other control characters and bytes that are
+    not UTF-8 are escaped, so that any name fits in one line of a log.
 
     Attributes:
-        path: The file, as it was asked for; None in what torch made of an error in a worker.
+        path: The file, as the caller named it; None if torch re-raised the error of a worker.
     """
 
     def __init__(self, message: str, path: str | None = None) -> None:
@@ -101,7 +101,8 @@ def read_rgb(
         A writable, contiguous uint8 array (H, W, 3), RGB, 0 to 255.
 
     Raises:
-        ImageReadError: The file is missing, not accessible, empty, damaged, no image, or too large.
+        ImageReadError: The file is missing, not accessible, empty, damaged, not an image, or too
+            large.
     """
     name = os.fspath(path)
     return decode_rgb(read_file(name), name, background, deep_range)
@@ -117,18 +118,18 @@ def decode_rgb(
 
     - grey, bi-level and palette images are expanded to three channels;
     - transparency (alpha, or a transparent colour) is composited on ``background``;
-    - CMYK is converted without a profile; inverted Adobe JPEGs come in right;
-    - integer greys of more than 8 bits are taken as 16-bit: 0 to 65535 becomes 0 to 255 (v / 257);
-      16-bit colour keeps its high byte (Pillow's decoder); where the file itself says that there
-      are fewer bits (TIFFs of 12, PGM and PPM with another maximum), its own maximum is white;
+    - CMYK is converted without a profile; inverted Adobe JPEGs are read correctly;
+    - integer greys of more than 8 bits are read as 16-bit: 0 to 65535 becomes 0 to 255 (v / 257);
+      16-bit colour keeps its high byte (Pillow's decoder); if the file itself states fewer bits
+      (TIFFs of 12, PGM and PPM with another maximum), its own maximum is white;
     - floating-point greys must lie in [0, 1], which becomes 0 to 255;
     - the EXIF orientation is applied;
-    - of an animation or a multi-page file, the first frame is read;
+    - only the first frame of an animation or a multi-page file is read;
     - a TIFF with more bands than colours and alpha is refused, unless a fourth band is one value.
 
-    The content alone decides what a file is, its name does not; :data:`FORMATS` are read. For a
-    while up to 19 bytes per pixel are taken, the 3 of the result among them: 1.7 GB for the largest
-    picture that Pillow's limit of 89 million pixels lets through (tests/test_datasets).
+    Only the content decides what a file is, not its name; :data:`FORMATS` are read. Decoding takes
+    up to 19 bytes per pixel, including the 3 of the result: 1.7 GB for the largest picture that
+    Pillow's limit of 89 million pixels lets through (tests/test_datasets).
 
     Args:
         data: The whole content of the file.
@@ -136,16 +137,16 @@ def decode_rgb(
         background: Colour shown behind transparent pixels, a grey or (R, G, B), each 0 to 255.
         deep_range: The values (low, high) that become 0 and 255 in pictures of more than 8 bits a
             channel, integer or floating-point, for example (0, 4095) for 12 bits in a 16-bit file;
-            what lies beyond is black or white. None: the whole range of the file, as above. Files
-            that say themselves what is white, and 8-bit pictures, are read as without.
+            values beyond are black or white. None: the whole range of the file, as above. Files
+            that state their own white, and 8-bit pictures, are read as without it.
 
     Returns:
         A writable, contiguous uint8 array (H, W, 3), RGB, 0 to 255.
 
     Raises:
-        ImageReadError: The data is empty, damaged, no image, too large, or of values whose scale
-            is unknown.
-        ValueError: ``background`` is not a colour, or ``deep_range`` no range.
+        ImageReadError: The data is empty, damaged, not an image, too large, or has values of an
+            unknown scale.
+        ValueError: ``background`` is not a colour, or ``deep_range`` is not a range.
     """
     return _decode(data, name, _check_colour(background), deep_range=check_deep_range(deep_range))[
         0
@@ -158,30 +159,30 @@ def decode_with_alpha(
     deep_range: Range | None = None,
     channels: int = 3,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and transparency of a file's content or of a picture of Pillow's.
+    """Pixels and transparency of a file's content or of a Pillow image.
 
-    A picture of Pillow's, of any mode, gives the pixels that a file of it would; it is not changed.
-    The pixels are, by ``channels``,
+    A Pillow image of any mode gives the pixels that a file of it would; it is not changed. By
+    ``channels``, the pixels are
 
     - 3: those of :func:`decode_rgb`, on white;
     - 1: their luminance (ITU-R BT.601); greys stay as they are;
     - 2, 4: grey or RGB, and alpha (255 where there is none), without a background;
-    - 2, 4, and 5 to 8: the bands of a TIFF that has so many, as they are stored; 16 bits become 8
-      as those of greys.
+    - 2, 4, and 5 to 8: the bands of a TIFF that has that many, as they are stored; 16 bits become
+      8 as those of greys.
 
     Args:
         picture: The whole content of a file, or a picture.
         name: What error messages call it.
         deep_range: See :func:`decode_rgb`.
-        channels: Of the pixels, 1 to 8.
+        channels: Channels of the pixels, 1 to 8.
 
     Returns:
-        uint8 (H, W, channels); and uint8 (H, W), 0 where nothing is to be seen and 255 where the
-        picture is opaque, None of pictures without transparency, and where it is among the pixels.
+        uint8 (H, W, channels); and uint8 (H, W), 0 where the picture is transparent and 255 where
+        it is opaque, None for pictures without transparency, and if alpha is one of the channels.
 
     Raises:
-        ImageReadError: See :func:`decode_rgb`; or there are not so many channels.
-        ValueError: See :func:`decode_rgb`; or ``channels`` is no such number.
+        ImageReadError: See :func:`decode_rgb`; or there are not that many channels.
+        ValueError: See :func:`decode_rgb`; or ``channels`` is not such a number.
     """
     deep_range, white = check_deep_range(deep_range), (255, 255, 255)
     if check_channels(channels) not in (1, 3):
@@ -201,7 +202,7 @@ def _decode(
     keep_ratio: bool = False,
     channels: int = 3,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Pixels, resized to ``scale`` (width, height) or to what covers it, and the shape before that.
+    """Pixels, resized to ``scale`` (width, height) or to cover it, and the shape before that.
 
     See :func:`decode_with_alpha`, with any background.
     """
@@ -225,10 +226,10 @@ def _decode(
 
 
 def _load(image: Image.Image) -> None:
-    """Decode a picture if that is not done yet.
+    """Decode a picture if it is not decoded yet.
 
-    Pillow 13 maps the file of a plain TIFF into memory, with its sides exchanged where it is stored
-    turned by a quarter; without the name of the file it decodes.
+    Pillow 13 maps the file of a plain TIFF into memory, with its sides exchanged if it is stored
+    rotated by 90 degrees; without the name of the file it decodes.
     """
     name = getattr(image, 'filename', '')
     if not name or tiff_tags(image).get(ExifTags.Base.Orientation, 1) <= 4:
@@ -257,7 +258,7 @@ def _decode_alpha(
     mode = 'LA' if channels == 2 else 'RGBA'
     with _converted(picture, name, background, deep_range) as (to_rgb, image):
         if image.has_transparency_data and not is_deep_grey(image):
-            return np.array(_with_alpha(image).convert(mode))  # also the colours that are hidden
+            return np.array(_with_alpha(image).convert(mode))  # with the hidden colours
         pixels = to_rgb().convert(mode)
         if (alpha := _alpha(image)) is not None:
             pixels.putalpha(Image.fromarray(alpha))
@@ -267,7 +268,7 @@ def _decode_alpha(
 def _bands(
     picture: bytes | Image.Image, name: str, channels: int, deep_range: Range | None
 ) -> np.ndarray | None:
-    """Bands of a TIFF, uint8 (H, W, channels); ``None`` where Pillow can read so many channels."""
+    """Bands of a TIFF, uint8 (H, W, channels); ``None`` if Pillow can read that many channels."""
     data = b'' if isinstance(picture, Image.Image) else picture
     try:
         bands = read_bands(data, channels) if is_tiff(data) else None
@@ -287,7 +288,7 @@ def _bands(
 
 
 def _opened(picture: bytes | Image.Image, name: str) -> AbstractContextManager[Image.Image]:
-    """A file's picture, closed in the end; one of Pillow's is the caller's and stays open."""
+    """Open a file's picture, and close it at the end; a Pillow image stays open for the caller."""
     if isinstance(picture, Image.Image):
         return nullcontext(picture)
     if not picture:
@@ -297,7 +298,7 @@ def _opened(picture: bytes | Image.Image, name: str) -> AbstractContextManager[I
 
 @contextmanager
 def _explained(name: str, data: bytes | None) -> Iterator[None]:
-    """Turn what Pillow raises over a picture into an ImageReadError."""
+    """Turn any error of Pillow's into an ImageReadError."""
     try:
         yield
     except ImageReadError:
@@ -311,11 +312,11 @@ def _explained(name: str, data: bytes | None) -> Iterator[None]:
     except MemoryError as error:
         raise _error(
             name,
-            'cannot be decoded in the memory that there is: scale it down, or replace it if it is '
+            'cannot be decoded in the available memory: scale it down, or replace it if it is '
             'damaged.',
         ) from error
     except Exception as error:
-        # Pillow's decoders let through whatever their parser met in a damaged file: OSError,
+        # Pillow's decoders pass on any error of their parsers in a damaged file: OSError,
         # SyntaxError, ValueError, EOFError, struct.error, zlib.error and more.
         what = type(error).__name__ + (f': {error}' if str(error) else '')
         if data is None:
@@ -332,10 +333,10 @@ def _converted(
     background: tuple[int, int, int],
     deep_range: Range | None,
 ) -> Iterator[tuple[Callable[[], Image.Image], Image.Image]]:
-    """Until the block ends, what makes RGB of a picture, and the picture upright in its own mode.
+    """Yield a function that makes RGB of a picture, and the upright picture in its own mode.
 
     Args:
-        picture: A file's content, or a picture, which stays as it is.
+        picture: A file's content, or a picture, which is not changed.
         name: What error messages call it.
         background: Colour behind transparent pixels.
         deep_range: See :func:`decode_rgb`.
@@ -366,14 +367,14 @@ class LoadRGBImage(BaseTransform):
 
     The counterpart of MMagic's ``LoadImageFromFile``, with the same keys: adds ``key`` (uint8 RGB,
     (H, W, 3), 0 to 255), ``ori_{key}_shape``, ``{key}_channel_order`` ('RGB') and
-    ``{key}_color_type`` ('color', of one channel 'grayscale'). MMagic's data preprocessor learns
-    the channel order from these last two only if ``PackInputs`` names them in its ``meta_keys``;
-    otherwise it assumes BGR.
+    ``{key}_color_type`` ('color', or 'grayscale' for one channel). MMagic's data preprocessor
+    knows the channel order from these last two only if ``PackInputs`` names them in its
+    ``meta_keys``; otherwise it assumes BGR.
 
     With ``scale`` the picture is resized before it becomes an array, to the pixels of MMagic's
-    ``Resize(scale, interpolation=interpolation, backend='pillow')`` behind this step, in about half
-    the time for large photographs. A horizontal ``Flip`` may stand behind it as well as between
-    the two: Pillow's weights of a mirrored row are the mirrored weights (tests/test_datasets).
+    ``Resize(scale, interpolation=interpolation, backend='pillow')`` after this step, in about half
+    the time for large photographs. A horizontal ``Flip`` may come after resizing as well as
+    before it: Pillow's weights of a mirrored row are the mirrored weights (tests/test_datasets).
 
     Args:
         key: Name of the image, for example ``'img_A'``.
@@ -384,19 +385,19 @@ class LoadRGBImage(BaseTransform):
         interpolation: The filter, ``'bilinear'`` or ``'bicubic'``.
         deep_range: The values (low, high) that are black and white in pictures of more than 8 bits,
             see :func:`decode_rgb`; None for the whole range of the file.
-        channels: Of the picture, 1 to 8; see :func:`decode_with_alpha`.
-        keep_ratio: Keep the picture's proportions: resize to the smallest size that covers
+        channels: Channels of the picture, 1 to 8; see :func:`decode_with_alpha`.
+        keep_ratio: Keep the picture's aspect ratio: resize to the smallest size that covers
             ``scale``, for a crop after it.
 
     Attributes:
-        cache: Where resized pictures are kept and looked for, None for nowhere; see
+        cache: Cache of resized pictures, None for no cache; see
             ``UGATITDataset``'s ``cache``.
 
     Raises:
         ImageReadError: See :func:`decode_rgb`.
         TypeError: The path is neither a string nor a path.
-        ValueError: ``background`` is not a colour, ``scale`` no size, ``interpolation`` no known
-            filter, ``deep_range`` no range or ``channels`` no such number.
+        ValueError: ``background`` is not a colour, ``scale`` not a size, ``interpolation`` not a
+            known filter, ``deep_range`` not a range or ``channels`` not such a number.
     """
 
     def __init__(
@@ -472,10 +473,10 @@ def _to_rgb(
     limits: Range,
     clipped: bool,
 ) -> Image.Image:
-    """A decoded image of any mode in mode RGB; itself if it is in that mode."""
+    """Convert a decoded image of any mode to RGB; an RGB image is returned as it is."""
     if is_deep_grey(image):
         rgb = Image.fromarray(_grey_to_uint8(image, name, limits, clipped)).convert('RGB')
-        if 'transparency' in image.info:  # a value of 16-bit PNGs
+        if 'transparency' in image.info:  # a grey value, in 16-bit PNGs
             rgb.paste(background, mask=Image.fromarray(_hidden(image)))
         return rgb
     if image.has_transparency_data:
@@ -494,7 +495,7 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
-    # Premultiplied grey has no direct way to RGBA.
+    # Premultiplied grey has no direct conversion to RGBA.
     return (image.convert('LA') if image.mode == 'La' else image).convert('RGBA')
 
 
@@ -514,8 +515,8 @@ def _grey_to_uint8(image: Image.Image, name: str, limits: Range, clipped: bool) 
     grey = np.asarray(image)
     kind = 'floating-point' if image.mode == 'F' else 'integer'
     low, high = grey.min().item(), grey.max().item()
-    if math.isnan(low):  # minimum and maximum pass it on
-        raise _error(name, f'holds {kind} greys that are no numbers: convert it to 8 bits.')
+    if math.isnan(low):  # minimum and maximum propagate it
+        raise _error(name, f'holds {kind} greys that are not numbers: convert it to 8 bits.')
     if not clipped and not limits[0] <= low <= high <= limits[1]:
         example = f' (deep_range={low:g},{high:g} for these)' if math.isfinite(high - low) else ''
         raise _error(
@@ -531,11 +532,11 @@ class Values(NamedTuple):
     """The values of a picture of more than 8 bits.
 
     Attributes:
-        least: Of all channels but alpha.
-        greatest: As well.
+        least: Smallest value of all channels but alpha.
+        greatest: Largest value of the same.
         low: What becomes 0.
         high: What becomes 255.
-        own: Whether the file says so itself, and a ``deep_range`` changes nothing.
+        own: Whether the file states these itself; a ``deep_range`` then changes nothing.
     """
 
     least: float
@@ -546,7 +547,7 @@ class Values(NamedTuple):
 
     @property
     def narrow(self) -> bool:
-        """Whether they are a quarter of the range or less, as 14 bits of 16, but not one value."""
+        """Whether they fill a quarter of the range or less, as 14 bits of 16, but are not equal."""
         used = min(self.greatest, self.high) - max(self.least, self.low)
         return self.least < self.greatest and 4 * used <= self.high - self.low
 
@@ -562,7 +563,7 @@ def deep_values(picture: bytes | Image.Image, deep_range: Range | None = None) -
         deep_range: See :func:`decode_rgb`.
 
     Returns:
-        Its values; None of pictures of 8 bits.
+        Its values; None for pictures of 8 bits.
     """
     data = None if isinstance(picture, Image.Image) else picture
     if data and (channels := count_bands(data)) > 4:
@@ -593,22 +594,22 @@ def deep_values(picture: bytes | Image.Image, deep_range: Range | None = None) -
 
 
 def tell_of_narrow(picture: bytes | Image.Image, name: str, tell: Callable[[str], object]) -> None:
-    """Tell of the first deep picture in a process that comes out nearly black, as 12 bits of 16 do.
+    """Report the first deep picture in a process that comes out nearly black, as 12 bits of 16 do.
 
     Args:
-        picture: As for :func:`decode_with_alpha`; what cannot be read is not told of here.
+        picture: As for :func:`decode_with_alpha`; what cannot be read is not reported here.
         name: What the message calls it.
-        tell: Gets a line.
+        tell: Called with the line.
     """
-    if _told:
+    if _reported:
         return
     with suppress(ImageReadError):
         if (values := deep_values(picture)) and values.narrow:
-            _told.append(name)
+            _reported.append(name)
             tell(
                 f'{shown(name)} has {values}, so it is nearly one brightness: if black and white '
                 'are meant to be other values, give them as deep_range (--deep-range LOW HIGH); '
-                'other pictures are not named here'
+                'further pictures are not reported'
             )
 
 
@@ -643,11 +644,11 @@ def _stretched(deep: np.ndarray, image: Image.Image, limits: Range) -> Image.Ima
 
 
 def _check_bands(image: Image.Image, name: str, data: bytes | None) -> None:
-    """Refuse a TIFF of which Pillow leaves bands out, unless nothing is in them."""
+    """Refuse a TIFF with bands that Pillow does not read, unless they are constant."""
     tags, read = tiff_tags(image), len(image.getbands())
     if tags.get(277, 1) <= read:
         return
-    if image.mode == 'RGB' and tags[277] == 4:  # the fourth may be there to fill words of 32 bits
+    if image.mode == 'RGB' and tags[277] == 4:  # the fourth may be padding to 32 bits
         if data is None:
             return
         bands = decode_every_band(data)
@@ -676,7 +677,7 @@ def _check_scans(data: bytes, name: str) -> None:
     if data.count(b'\xff\xda') > MAX_SCANS and len(_SCAN.findall(data)) > MAX_SCANS:
         raise _error(
             name,
-            f'is too slow to decode: a JPEG of more than {MAX_SCANS} scans. Save it anew.',
+            f'is too slow to decode: a JPEG of more than {MAX_SCANS} scans. Save it again.',
         )
 
 
@@ -697,10 +698,10 @@ def _check_scale(scale: tuple[int, int]) -> tuple[int, int]:
 
 
 def read_file(path: str) -> bytes:
-    """Read the whole of an ordinary file; opening a pipe does not wait for who writes to it.
+    """Read a whole regular file; opening a pipe does not wait for a writer.
 
     Raises:
-        ImageReadError: It is no ordinary file, too large, or cannot be opened.
+        ImageReadError: It is not a regular file, is too large, or cannot be opened.
     """
     try:
         with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as file:

@@ -1,4 +1,4 @@
-"""Random draws that depend on a seed alone."""
+"""Random draws that depend only on a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endless stream of unpaired indices that can be entered at any position."""
+"""An endless stream of unpaired indices that can start at any position."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class UnpairedSampler(Sampler):
     """Endless sampler for two unpaired domains, for iteration-based training.
 
     The stream has positions p = 0, 1, 2, ...; an epoch is L = max(len_a, len_b) of them. In every
-    epoch each domain lays fresh permutations end to end and cuts them at L, so an epoch shows every
-    image of both domains, the shorter one's evenly repeated, and pairs them anew. The official
-    program runs two shuffling loaders, each restarted at its own end: likewise independent.
+    epoch each domain concatenates new permutations and truncates them at L, so an epoch shows every
+    image of both domains, the shorter one's evenly repeated, in new pairs. The official program
+    runs two shuffling loaders, each restarted at its own end: independent as well.
 
     Rank r of W takes positions r, r + W, r + 2W, ...: W ranks with batches of b see together, step
     by step, the same samples as one process with batches of W * b.
 
     Every draw is a function of (seed, epoch, domain) or (seed, position), by NumPy's SeedSequence
-    and PCG64; nothing is replayed to enter the stream at a later position.
+    and PCG64; nothing is replayed to start at a later position.
 
     Args:
         dataset: A data set with ``len_a`` and ``len_b``, such as ``UGATITDataset``.
         shuffle: False pairs image p % len_a with image p % len_b.
         seed: The same on all ranks. None draws one and shares it, as MMEngine's samplers do.
-        start: Position, over all ranks together, at which iteration begins.
+        start: Position, over all ranks together, at which iteration starts.
 
     Raises:
         TypeError: The data set has no ``len_a`` and ``len_b``.
@@ -76,7 +76,7 @@ class UnpairedSampler(Sampler):
         return self._start
 
     def set_position(self, position: int) -> None:
-        """Let the next ``iter()`` begin at ``position``, without drawing what lies before.
+        """Let the next ``iter()`` start at ``position``, without drawing what comes before.
 
         After n steps with batches of b on W ranks the position is n * b * W.
 
@@ -88,7 +88,7 @@ class UnpairedSampler(Sampler):
         self._start = position
 
     def __iter__(self) -> Iterator[PairIndex]:
-        """Yield this rank's positions from ``start`` on, for ever."""
+        """Yield this rank's positions from ``start`` on, endlessly."""
         position = self.start + self.rank
         epoch, order = -1, None
         while True:
@@ -107,7 +107,7 @@ class UnpairedSampler(Sampler):
         return self.size
 
     def set_epoch(self, epoch: int) -> None:
-        """Without effect: epochs follow from the position."""
+        """No-op: epochs follow from the position."""
 
     def _order(self, epoch: int) -> np.ndarray:
         """Indices of A and B for the positions of an epoch, (L, 2)."""

@@ -1,4 +1,4 @@
-"""Two folders of pictures become a data set: a split that is drawn once and written down."""
+"""Two folders of pictures become a data set: a split that is drawn once and saved."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from .folders import describe_left_out, list_folder, shown
 
 SPLIT = 'split.json'
 SEED = 0
-SHARE = '10%'  # of each folder, to test
+SHARE = '10%'  # of each folder, for testing
 TEST = re.compile(r'(\d+(?:\.\d+)?)(%?)')
 LINKS: dict[str, Callable[[str, Path], Any]] = {
     'symbolic links': lambda source, path: os.symlink(source, path),
@@ -26,7 +26,7 @@ LINKS: dict[str, Callable[[str, Path], Any]] = {
 
 
 class SplitError(RuntimeError):
-    """Two folders cannot be split, or are split otherwise; the message says what to do."""
+    """Two folders cannot be split, or were split differently; the message says what to do."""
 
 
 def names_of(a: str, b: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -38,7 +38,7 @@ def names_of(a: str, b: str, given: Mapping[str, str]) -> dict[str, str]:
         given: Names by letter, or some of them.
 
     Raises:
-        SplitError: They cannot be told apart, or one cannot be a domain's name.
+        SplitError: They are the same, or one cannot be a domain's name.
     """
     folders = {x: os.path.basename(os.path.abspath(f)) for x, f in zip(DOMAINS, (a, b))}
     names = folders | given
@@ -67,7 +67,7 @@ def check_test(test: str) -> str:
 
 
 def share_of(data: Path, test: str | None) -> str:
-    """What ``--test`` is: as given, else as the split that is there has it, else :data:`SHARE`.
+    """The value of ``--test``: as given, else that of the existing split, else :data:`SHARE`.
 
     Raises:
         SplitError: See :func:`check_test`.
@@ -82,23 +82,22 @@ def split_folders(a: str, b: str, data: Path, test: str) -> list[str]:
     """Make ``trainA``, ``trainB``, ``testA`` and ``testB`` of two folders, once.
 
     The pictures are those that training reads (:func:`list_folder`), under their names below the
-    folder. Each is a symbolic link; where the system refuses those a hard link, else a copy.
-    ``split.json`` has the folders, the seed, what was asked for and all names. Where it is, the
-    split stays as it is.
+    folder. Each is a symbolic link; if the system refuses those, a hard link, else a copy.
+    ``split.json`` has the folders, the seed, the value of ``--test`` and all names. If it exists,
+    the split stays as it is.
 
     Args:
         a: Folder of A.
         b: Folder of B.
-        data: Folder that is made, in one that is there; all of it or nothing.
+        data: Folder to create, in one that exists; it is complete or absent.
         test: See :func:`check_test`.
 
     Returns:
-        Lines to say: pictures that came since, files that are no pictures.
+        Lines to print: pictures that were added since, files that are not pictures.
 
     Raises:
         SplitError: A folder is missing, empty or has too few pictures, or one lies in the other;
-            the split that is there is of other folders or of another number; ``data`` is something
-            else.
+            the existing split is of other folders or another share; ``data`` is something else.
         OSError: Something cannot be read or written.
     """
     folders = {x: os.path.abspath(f) for x, f in zip(DOMAINS, (a, b), strict=True)}
@@ -106,7 +105,7 @@ def split_folders(a: str, b: str, data: Path, test: str) -> list[str]:
     if (data / SPLIT).is_file():
         return _compare(folders, data, test)
     if data.exists():
-        raise SplitError(f'{data} is there and has no {SPLIT}: choose another --work-dir')
+        raise SplitError(f'{data} exists and has no {SPLIT}: choose another --work-dir')
     notes: list[str] = []
     split: dict[str, Any] = {'seed': SEED, 'test': test, 'links': '', **folders}
     for domain, folder in folders.items():
@@ -150,7 +149,7 @@ def _check_folders(folders: Mapping[str, str], data: Path) -> None:
 
 
 def _drawn(folder: str, images: list[str], test: str, domain: str) -> set[str]:
-    """The pictures to test: a share is at least one picture."""
+    """The test pictures: a share is at least one picture."""
     if not images:
         raise SplitError(f'{shown(folder)} holds no picture')
     if test.endswith('%'):
@@ -168,7 +167,7 @@ def _drawn(folder: str, images: list[str], test: str, domain: str) -> set[str]:
 
 
 def _link(split: Mapping[str, Any], building: Path) -> str:
-    """Put all pictures in their places; return how."""
+    """Put all pictures in their places; return which of ``LINKS`` did it."""
     kinds = list(LINKS)
     for part in [f'{part}{domain}' for part in ('train', 'test') for domain in DOMAINS]:
         for name in split.get(part, ()):
@@ -186,14 +185,14 @@ def _link(split: Mapping[str, Any], building: Path) -> str:
 
 
 def _compare(folders: Mapping[str, str], data: Path, test: str) -> list[str]:
-    """See that a split is of these folders, and say what came and went since."""
+    """Check that a split is of these folders; return notes about what was added since."""
     file = data / SPLIT
     try:
         split = json.loads(file.read_text(encoding='utf-8'))
         was, names = split['test'], {x: split[x] for x in DOMAINS}
         parts = {x: {*split[f'train{x}'], *split.get(f'test{x}', ())} for x in DOMAINS}
     except (ValueError, KeyError, TypeError) as error:
-        raise SplitError(f'{file} is no split ({error}): choose another --work-dir') from error
+        raise SplitError(f'{file} is not a split ({error}): choose another --work-dir') from error
     new = 'choose another --work-dir'
     if any(os.path.realpath(names[x]) != os.path.realpath(folders[x]) for x in DOMAINS):
         raise SplitError(

@@ -39,13 +39,13 @@ class UGATITDataset(UnpairedImageDataset):
       was loaded before.
     - ``dataset[idx]`` works as in MMagic. In training, B is drawn at random. In testing, the
       length is that of the longer domain and the shorter one starts again from its beginning, so
-      its images repeat: whoever counts or writes them must go by ``img_A_path``, ``img_B_path``.
+      its images repeat: code that counts or writes them must use ``img_A_path``, ``img_B_path``.
       One of the two folders may be absent: the samples then hold the other domain only.
 
     Folders are searched recursively, links followed, hidden files and folders left out; the order
     is that of the sorted paths. A folder that several links lead to is entered once. The suffix
-    of a file says whether it is an image, in a local folder the content of one without suffix; what
-    a folder loses is said in one line of the log, with counts.
+    of a file says whether it is an image, or, in a local folder, the content of a file without one;
+    files that are left out are reported in one line of the log, with counts.
 
     Args:
         data_root: Folder that holds the four (in testing, two) folders of images.
@@ -59,21 +59,21 @@ class UGATITDataset(UnpairedImageDataset):
             augmentation for good; leave it None there.
         cache: Folder in which the pipeline's ``LoadRGBImage`` steps keep resized pictures, so that
             epochs after the first neither decode nor resize: for photographs of several megapixels
-            on few cores; at 256 px one worker suffices without. See :class:`PictureCache`.
-        on_error: What a picture that cannot be read does to training. ``'stop'``: it ends, with the
-            file's name. ``'skip'``: another picture of the same domain takes its place, drawn from
-            the sample's seed, so that a sample depends on its PairIndex and on which files are bad
-            alone; each bad file is named once in the log (of several ranks, with
+            on few cores; at 256 px one worker suffices without it. See :class:`PictureCache`.
+        on_error: What training does with a picture that cannot be read. ``'stop'``: it ends and
+            names the file. ``'skip'``: another picture of the same domain takes its place, drawn
+            from the sample's seed, so that a sample depends only on its PairIndex and on which
+            files are bad; each bad file is logged once (over several ranks, with
             :class:`BadPicturesHook`), and training ends when more than half of a folder was found
-            bad. In testing a bad file always ends the run: figures over fewer files than were
-            given would pass for figures over all.
+            bad. In testing a bad file always ends the run: metrics over fewer files than were
+            given would pass for metrics over all.
         shared_augmentation: Random steps of the pipeline draw the same for both pictures of a
             sample, as AGGAN's program flips and crops them.
 
     Raises:
         FileNotFoundError: ``data_root`` or a folder is missing (in testing, both).
         NotADirectoryError: One of them is a file.
-        PermissionError: A folder may not be listed.
+        PermissionError: There is no permission to list a folder.
         ValueError: A folder holds no image, ``cache`` finds no ``LoadRGBImage`` with a scale,
             ``io_backend`` is unknown, or ``on_error`` is neither of the two, or 'skip' in testing.
     """
@@ -99,8 +99,8 @@ class UGATITDataset(UnpairedImageDataset):
             check_choice('io_backend', io_backend, backends)
         if test_mode and on_error == 'skip':
             raise ValueError(
-                "on_error='skip' is for training alone: in testing, figures over fewer files than "
-                "were given would pass for figures over all. Leave it at 'stop', and mend or "
+                "on_error='skip' is for training only: in testing, metrics over fewer files than "
+                "were given would pass for metrics over all. Leave it at 'stop', and fix or "
                 'delete the files that cannot be read.'
             )
         self.seed = seed
@@ -153,7 +153,7 @@ class UGATITDataset(UnpairedImageDataset):
                 key = next((key for key in others if info[key] == error.path), None)
                 if key is None:
                     raise
-                self.bad_pictures.add(error)  # before all of a domain were tried, it raises
+                self.bad_pictures.add(error)  # raises before all of a domain were tried
                 info[key] = next(path for path in others[key] if path != error.path)
 
     def get_data_info(self, idx: int | PairIndex) -> dict:
@@ -251,7 +251,7 @@ class UGATITDataset(UnpairedImageDataset):
             found = f'it holds the folders: {shown}' if folders else 'it holds no folder'
         else:
             found = 'there is no such folder'
-        # Training, for which this may be a validation, needs no pictures to test on.
+        # This may be the validation of a training, which needs no test pictures.
         without = ' A training without validation needs neither: val_cfg=None.'
         without = without if self.test_mode and osp.isdir(self.data_root) else ''
         return (
@@ -267,7 +267,7 @@ class AlikePipeline(Compose):
 
     Args:
         pipeline: Configs of steps; the last one packs both pictures.
-        keys: Of the pictures.
+        keys: Keys of the pictures.
     """
 
     def __init__(self, pipeline: Sequence[dict | Callable], keys: tuple[str, str]) -> None:

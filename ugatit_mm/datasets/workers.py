@@ -12,8 +12,9 @@ def shield_worker(worker_id: int) -> None:
     """Keep Ctrl-C and SIGTERM from the processes that load data (``worker_init_fn`` of a loader).
 
     A terminal sends the first to every process of the group, a cluster the second to every process
-    of a job; a worker that ends there takes the main process down before it has saved a
-    checkpoint. The main process still ends its workers, and without parent they end by themselves.
+    of a job; a worker that ends then stops the main process before it has saved a
+    checkpoint. The main process still ends its workers, and without a parent they end by
+    themselves.
     Random numbers need no seed here: a sample brings its own (:class:`PairIndex`).
 
     Systems without these signals (Windows, macOS) are shielded from Ctrl-C only.

@@ -26,14 +26,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--source',
         type=os.path.expanduser,
-        help='the sources: they are measured in place of the translations, and the mean with them',
+        help='the sources: adds their measurements in place of the translations, and the mean with '
+        'them',
     )
     parser.add_argument(
         '--ideal',
         type=os.path.expanduser,
         metavar='DIR',
-        help='what the translations should be, by the same names, where that is known: SSIM and L1 '
-        'to them, and the share of the way that is closed',
+        help='the ideal translations, by the same names, where they are known: adds SSIM and L1 to '
+        'them, and the share of the way that is closed',
     )
     parser.add_argument(
         '--extractor',
@@ -50,7 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="say which share of the pictures ImageNet's classifier calls so: names or numbers",
     )
     parser.add_argument(
-        '--import', dest='module', help='Python module that registers an extractor of your own'
+        '--import', dest='module', help='Python module that registers your own extractor'
     )
     parser.add_argument(
         '--weights',
@@ -90,7 +91,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    # With weights and no name they are Inception's.
+    # Weights without the name of an extractor are Inception's.
     given = [dict(type=name) if name else {} for name in args.extractor or [None]]
     if args.weights:
         given[0]['weights'] = args.weights

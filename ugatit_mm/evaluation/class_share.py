@@ -1,4 +1,4 @@
-"""The share of pictures that ImageNet's classifier calls a class."""
+"""The share of pictures that ImageNet's classifier assigns to a class."""
 
 import difflib
 import re
@@ -24,7 +24,7 @@ class ClassShare(FeatureMetric):
     ``A2B/efficientnet_lite0_class_share_daisy`` of the translations, and the same with ``_source``
     of the untranslated sources and ``_target`` of the real images of the target:
     :attr:`measurements` has them with the mean probability of the class. A classifier errs: what it
-    says of the real images is the measure of what can be had.
+    says of the real images shows what can be reached.
 
     See :class:`FeatureMetric` for the pictures.
 
@@ -36,7 +36,7 @@ class ClassShare(FeatureMetric):
         prefix: As in MMEngine.
 
     Raises:
-        WeightsError: Its weights are not there or wrong.
+        WeightsError: Its weights are missing or wrong.
         ValueError: A name fits no class or several, or the extractor knows no classes.
     """
 
@@ -56,7 +56,7 @@ class ClassShare(FeatureMetric):
         check_classifier(self.extractor)
 
     def names(self, has_target: bool) -> list[str]:
-        """Those of all classes."""
+        """Names of the metrics of all classes."""
         return [
             metric_name(self.extractor.name, protocol, name)
             for name in self.classes.values()
@@ -90,12 +90,12 @@ def class_shares(
     """Measurements of a direction, class by class.
 
     Args:
-        direction: Its name.
-        classifier: What made the features.
-        classes: Of :func:`class_names`.
+        direction: Name of the direction.
+        classifier: Extractor that made the features.
+        classes: Result of :func:`class_names`.
         sets: Features of the translations, of the untranslated sources and of the real images of
             the target, (N, d) each; a set that is empty is left out.
-        resize: What pictures went through before the extractor.
+        resize: Resize of the pictures before the extractor, in words.
     """
     measurements = []
     named = list(zip(CLASS_SHARES, ('fake', 'source', 'target'), sets, strict=True))
@@ -125,7 +125,7 @@ def class_shares(
 
 
 def metric_name(features: str, protocol: str, name: str) -> str:
-    """Such as ``efficientnet_lite0_class_share_tiger_cat_source``."""
+    """A metric's name, such as ``efficientnet_lite0_class_share_tiger_cat_source``."""
     begin, _, what = protocol.partition('class_share')
     return f'{features}_{begin}class_share_{re.sub("[^a-z0-9]+", "_", name.lower())}{what}'
 
@@ -154,7 +154,7 @@ def class_names(classes: Sequence[str | int]) -> dict[int, str]:
         The first name of each class by its number.
 
     Raises:
-        WeightsError: There is no timm, which has the names.
+        WeightsError: timm, which has the names, is not installed.
         ValueError: A name fits no class, or several, or there is no such number, or none is given.
     """
     find_lite0(None)
@@ -174,7 +174,7 @@ def class_names(classes: Sequence[str | int]) -> dict[int, str]:
 def _number(wanted: str | int, known: list[list[str]]) -> int:
     if isinstance(wanted, int) or wanted.isdecimal():
         if not 0 <= int(wanted) < CLASSES:
-            raise ValueError(f'{wanted} is no class of ImageNet: their numbers are 0 to 999')
+            raise ValueError(f'{wanted} is not a class of ImageNet: the numbers are 0 to 999')
         return int(wanted)
 
     def said(numbers: Sequence[int]) -> str:
@@ -193,5 +193,5 @@ def _number(wanted: str | int, known: list[list[str]]) -> int:
     if not near:
         close = difflib.get_close_matches(word, [name for names in lower for name in names])
         near = [n for n, names in enumerate(lower) if any(name in close for name in names)]
-    hint = f'near are {said(near)}' if near else 'their names are those of timm.data.ImageNetInfo'
-    raise ValueError(f'{wanted!r} is no class of ImageNet: {hint}')
+    hint = f'similar are {said(near)}' if near else 'the names are those of timm.data.ImageNetInfo'
+    raise ValueError(f'{wanted!r} is not a class of ImageNet: {hint}')

@@ -1,4 +1,4 @@
-"""How far the styles of a picture lie apart."""
+"""How much the styles of a picture differ."""
 
 import os
 import warnings
@@ -36,8 +36,8 @@ class StyleDiversity(TransMetric):
 
     LPIPS 0.1 on AlexNet (Zhang et al., CVPR 2018), by its package. The pairs of a picture are its
     styles k and k + 1: with 20 styles 19 pairs, as many as MUNIT's paper takes of each of 100
-    pictures (section 5.2). A test has so many styles by ``tools/test.py --diversity``. Of a
-    direction ``A2B`` the metric is ``A2B/lpips_diversity``; :attr:`measurements` has it with its
+    pictures (section 5.2). A test makes that many styles with ``tools/test.py --diversity``. For
+    a direction ``A2B`` the metric is ``A2B/lpips_diversity``; :attr:`measurements` has it with its
     standard error over the pictures.
 
     Args:
@@ -70,10 +70,10 @@ class StyleDiversity(TransMetric):
         self._sizes: set[str] = set()
 
     def check_channels(self, channels: int) -> None:
-        """Take grey and RGB pictures only.
+        """Accept grey and RGB pictures only.
 
         Raises:
-            ValueError: They are others.
+            ValueError: They have another number of channels.
         """
         super().check_channels(channels)
         if channels not in (1, 3):
@@ -83,12 +83,12 @@ class StyleDiversity(TransMetric):
             )
 
     def names(self, has_target: bool) -> list[str]:
-        """The one."""
+        """Name of the only metric."""
         return [DIVERSITY]
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Measure the translations of each source, which come in all styles."""
-        if not self.results:  # an evaluation begins: the files may come again
+        if not self.results:  # a new evaluation: the files may come again
             self._seen.clear()
         for sample in data_samples:
             result: dict[str, dict] = {}
@@ -100,7 +100,7 @@ class StyleDiversity(TransMetric):
                     continue
                 keys = [fake_key(target, k) for k in range(1, self.styles + 1)]
                 if missing := [key for key in keys if key not in sample]:
-                    raise ValueError(f'there is no {missing[0]}: ugatit test --diversity')
+                    raise ValueError(f'there is no {missing[0]}: run ugatit test --diversity')
                 (distance,) = self.measure([to_picture(sample[key]) for key in keys])
                 result[domain] = row | {'real': None, 'fake': distance}
             self.results.append(result)
@@ -143,14 +143,14 @@ class StyleDiversity(TransMetric):
 
 
 def load_lpips(weights: str | os.PathLike | None = None) -> tuple[nn.Module, str]:
-    """Build LPIPS 0.1 on AlexNet with weights of a file.
+    """Build LPIPS 0.1 on AlexNet with weights from a file.
 
     Args:
         weights: See :class:`StyleDiversity`.
 
     Returns:
-        What gives the distances (N, 1, 1, 1) of images in [-1, 1], (N, 3, H, W), and the name of
-        the file with its digits.
+        A module that returns the distances (N, 1, 1, 1) of images in [-1, 1], (N, 3, H, W), and the
+        file's name with the first digits of its SHA-256.
 
     Raises:
         WeightsError: See :class:`StyleDiversity`.
@@ -164,15 +164,15 @@ def load_lpips(weights: str | os.PathLike | None = None) -> tuple[nn.Module, str
     wanted = next(filter(digest.startswith, ALEXNET_SHA256), ALEXNET_SHA256[0])
     check_sha256(file, wanted, f', so this is not the AlexNet of LPIPS. {about}', digest)
     state = read_checkpoint(file)
-    import lpips  # takes torchvision along
+    import lpips  # imports torchvision
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter('ignore')  # its arguments for torchvision are of before
+        warnings.simplefilter('ignore')  # its arguments for torchvision are deprecated
         distance = lpips.LPIPS(net='alex', pnet_rand=True, verbose=False)
     distance.net.load_state_dict({name: state[_place(name)] for name in distance.net.state_dict()})
     return distance.requires_grad_(False).eval(), f'{file.name}, SHA-256 {digest[:8]}'
 
 
 def _place(name: str) -> str:
-    """A weight of LPIPS's AlexNet, ``slice2.3.bias``, by its name in torchvision's."""
+    """Torchvision's name of a weight of LPIPS's AlexNet, such as ``slice2.3.bias``."""
     return f'features.{name.partition(".")[2]}'

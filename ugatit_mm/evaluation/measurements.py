@@ -35,24 +35,24 @@ PROTOCOLS = {
 
 
 RAW = ('fid', 'lpips_diversity', 'share_closed', 'ssim', 'l1')
-"""Protocols whose measurements nobody prints times 100."""
+"""Protocols whose measurements are not printed times 100."""
 
 
 OF_PAPERS = ('inception', 'LPIPS 0.1, AlexNet')
-"""Features whose measurements may be held against published ones."""
+"""Features whose measurements may be compared with published ones."""
 
 
 REMARKS = {
     ColourHOGFeatures.name: (
-        f'{ColourHOGFeatures.name} sees colours and edges only and is no measure of quality',
+        f'{ColourHOGFeatures.name} sees colours and edges only and is not a measure of quality',
     )
 }
-"""What must be known of features, in sentences."""
+"""What must be known about features, in sentences."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured measurement.
+    """One measurement.
 
     Args:
         direction: Such as ``selfie2anime``.
@@ -63,8 +63,8 @@ class Measurement:
         settings: Subsets or blocks, in words.
         images: Numbers of images: ``fake``, ``target`` and, where used, ``source``.
         features: Name of the extractor.
-        weights: Of the extractor.
-        resize: What pictures go through before it.
+        weights: Weights of the extractor.
+        resize: Resize of the pictures before it, in words.
     """
 
     direction: str
@@ -79,7 +79,7 @@ class Measurement:
     resize: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with the measurements times 100 beside the raw ones."""
+        """For JSON, with the values times 100 next to the raw ones."""
         spread = self.spread if self.spread is not None and math.isfinite(self.spread) else None
         return asdict(self) | {
             'spread': spread,
@@ -97,16 +97,16 @@ class Measurement:
 class Protocol:
     """Settings of the protocols, the same for all directions.
 
-    Where a set is too small for them, subsets are as large as it, and blocks as many as it fills
-    with two images each. Each subset and each block is an estimate without bias by itself, so the
-    measurement has none either; its spread is another. What was taken stands in the measurements.
+    If a set is too small for them, subsets are as large as it, and there are as many blocks as it
+    fills with two images each. Each subset and each block is an unbiased estimate by itself, so the
+    measurement is unbiased, too; its spread is another. The measurements say what was used.
 
     Args:
         subset_size: See :func:`kid.kid`. One size for all data sets keeps their spreads
             comparable: 50 fits the smallest of the paper, 100 test images.
         num_subsets: See :func:`kid.kid`.
         block_size: See :func:`kid.kid_blocks`.
-        seed: Of the subsets.
+        seed: Seed of the subsets.
 
     Raises:
         ValueError: A number out of range.
@@ -118,13 +118,13 @@ class Protocol:
     seed: int = kid.SEED
 
     def __post_init__(self) -> None:
-        """Look at the numbers before there are features."""
+        """Check the numbers before there are features."""
         for name, least in (('subset_size', 2), ('num_subsets', 1), ('block_size', 2)):
             if not getattr(self, name) >= least:
                 raise ValueError(f'{name}={getattr(self, name)} must be {least} or more')
 
     def subsets(self, fake: int, target: int) -> tuple[int, int, str]:
-        """Number and size of the subsets of sets of so many images, and both in words."""
+        """Number and size of the subsets for sets of these sizes, and both in words."""
         size = min(self.subset_size, fake, target)
         # A set as large as its subsets gives the same one each time.
         whole = size == fake == target
@@ -134,14 +134,14 @@ class Protocol:
         return count, size, f'{count} subset{"s" * (count > 1)} of {size}{asked}{seed}'
 
     def blocks(self, fake: int, target: int) -> tuple[int, str]:
-        """Most images of a block of sets of so many images, also in words."""
+        """Most images of a block for sets of these sizes, also in words."""
         # Each block has two or more of the smaller set.
         size = max(self.block_size, -(-max(fake, target) // max(1, min(fake, target) // 2)))
         asked = '' if size == self.block_size else f' ({self.block_size} do not fit)'
         return size, f'blocks of at most {size}{asked}'
 
     def adapted(self, one: int, two: int) -> str:
-        """What sets of so many images take other than asked for, in words; empty if nothing."""
+        """What sets of these sizes use other than the settings, in words; empty if nothing."""
         said = (self.subsets(one, two)[2], self.blocks(one, two)[1])
         words = ', '.join(each for each in said if 'do not fit' in each)
         return words and f'{words}: there are {one} and {two} images'
@@ -158,13 +158,13 @@ class Protocol:
         """Compute the measurements of one direction.
 
         Args:
-            direction: Its name.
-            extractor: What made the features.
+            direction: Name of the direction.
+            extractor: Extractor that made the features.
             fake: Features of the translations in file order, (M, d).
             target: Features of real images of the target domain in file order, (N, d).
             source: Features of the sources in file order, (L, d); without them the mean with the
                 source is left out.
-            resize: What pictures went through before the extractor, if anything.
+            resize: Resize of the pictures before the extractor, in words, if any.
 
         Raises:
             TooFewImagesError: Fewer than 2 images in a set.
@@ -173,7 +173,7 @@ class Protocol:
         number, size, in_subsets = self.subsets(len(fake), len(target))
         subsets: tuple[float, float | None] = kid.kid(fake, target, size, number, self.seed)
         spread = 'population std over the subsets'
-        if number == 1:  # the one there can be
+        if number == 1:  # the only possible one
             subsets, spread = (subsets[0], None), ''
         most, in_blocks = self.blocks(len(fake), len(target))
         blocks = kid.kid_blocks(fake, target, most)
@@ -232,7 +232,7 @@ def metrics(measurements: Iterable[Measurement]) -> dict[str, float]:
 def untranslated_of(
     measurement: Measurement, untranslated: Iterable[Measurement]
 ) -> Measurement | None:
-    """The measurement of the sources in place of another's translations; ``None`` without it."""
+    """The same measurement of the sources in place of the translations; ``None`` without it."""
 
     def place(each: Measurement) -> tuple[str, ...]:
         return each.direction, each.protocol, each.features, each.weights, each.resize
@@ -260,7 +260,7 @@ def verdict(measurement: Measurement, copies: Measurement) -> tuple[bool, str]:
 
 
 def verdicts(measurements: Iterable[Measurement], untranslated: Sequence[Measurement]) -> list[str]:
-    """The words of :func:`verdict` by direction, first those of which nothing was gained."""
+    """The words of :func:`verdict` by direction, first those in which nothing was gained."""
     pairs = [(f, untranslated_of(f, untranslated)) for f in measurements if f.protocol == 'kid']
     return in_order(verdict(measurement, copies) for measurement, copies in pairs if copies)
 
@@ -275,8 +275,8 @@ def table(measurements: Sequence[Measurement], untranslated: Sequence[Measuremen
 
     Args:
         measurements: Of translations.
-        untranslated: Those of the sources in their place; a column, and what :func:`verdicts` say,
-            before the table.
+        untranslated: Those of the sources in their place: adds a column, and the words of
+            :func:`verdicts` before the table.
     """
     lines = []
     for features in dict.fromkeys((f.features, f.weights, f.resize) for f in measurements):
@@ -309,9 +309,9 @@ def table(measurements: Sequence[Measurement], untranslated: Sequence[Measuremen
 
 
 def plus_minus(measurement: Measurement, times: int = 1) -> str:
-    """A measurement with its spread: two digits behind the point times 100, five raw.
+    """A measurement with its spread: two decimals times 100, five raw.
 
-    What :data:`RAW` lists is not multiplied.
+    Protocols in :data:`RAW` are not multiplied.
     """
     if measurement.protocol in RAW and times != 1:
         return '-'

@@ -16,7 +16,7 @@ from ..provenance import provenance, sha256
 from .measurements import Measurement
 
 FORMAT = 'ugatit_mm results 2'
-FORMAT_1 = 'ugatit_mm results 1'  # of before there were other models than U-GAT-IT
+FORMAT_1 = 'ugatit_mm results 1'  # older, when U-GAT-IT was the only model
 
 
 class ResultsError(ValueError):
@@ -29,24 +29,24 @@ def results_of(
     meta: dict[str, Any],
     digest: str | None = None,
 ) -> dict[str, Any]:
-    """Gather what belongs to the measurements of a test, before it begins.
+    """Gather what the measurements of a test depend on, before it starts.
 
     Args:
         cfg: Config of the test.
         checkpoint: The file that was tested.
         meta: Its ``meta``, as MMEngine's checkpoints hold it; empty for converted weights.
-        digest: SHA-256 of the file; read off it if not given.
+        digest: SHA-256 of the file; computed if not given.
 
     Returns:
         dict: ``config`` (name), ``row`` (the model in the paper's tables), ``domains``, ``model``
         (its dict in the config), ``optimizers`` (theirs, by name), ``data`` (the folder's name),
         ``img_size``, ``crop_size`` (what training sees of it, ``None`` for all), ``ema`` (momentum
         of averaged weights, ``None`` without), ``batch_size`` (pairs), ``iterations``, ``seed``,
-        ``trained`` (see :class:`ProvenanceHook`; what the checkpoint does not tell is ``None``),
+        ``trained`` (see :class:`ProvenanceHook`; what the checkpoint does not say is ``None``),
         ``checkpoint`` (name and SHA-256), ``evaluated`` (:func:`provenance` and date).
 
     Raises:
-        ValueError: The config is of no model that is registered.
+        ValueError: The config's model is not registered.
     """
     checkpoint = Path(checkpoint)
     kind = kind_of(cfg.model)
@@ -91,9 +91,9 @@ def with_metrics(
     """Add what a test found to what :func:`results_of` gathered.
 
     Args:
-        results: Of :func:`results_of`.
+        results: Result of :func:`results_of`.
         metrics: All metrics of the test.
-        measurements: Those with a protocol.
+        measurements: Metrics with their protocols.
         failed: What went wrong, by the class of a metric that is left out.
         directions: Those that were tested; without test pictures of a domain it is one.
         untranslated: The measurements of the source pictures in place of the translations.
@@ -135,9 +135,9 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             raise ResultsError(
                 f'{path}: format {results["format"]!r}, this program reads {FORMAT!r}'
             )
-        if 'figures' in results:  # their name of before
+        if 'figures' in results:  # their older name
             results['measurements'] = results.pop('figures')
-        results = {'batch_size': 1, 'untranslated': [], **results}  # which were not there before
+        results = {'batch_size': 1, 'untranslated': [], **results}  # which older files lack
         return results | {
             key: [Measurement.from_dict(entry) for entry in results[key]]
             for key in ('measurements', 'untranslated')

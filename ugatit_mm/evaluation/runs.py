@@ -1,4 +1,4 @@
-"""The trainings of a table side by side: where their translations are, and of which pictures."""
+"""The trainings of a table: where their translations and source pictures are."""
 
 import argparse
 import json
@@ -15,13 +15,13 @@ from ..messages import listed
 from .paper import TABLE_3
 
 STATED = 'run_paper.json'
-"""In the folder of each training: what it is."""
+"""File in the folder of each training that says what it is."""
 TRANSLATIONS = 'translations'
-"""In the folder of each training: a folder for each direction."""
+"""Folder in that of each training, with a folder for each direction."""
 
 
 class Methods(NamedTuple):
-    """What several models made of the same pictures.
+    """Translations of the same pictures by several models.
 
     Attributes:
         direction: Such as ``selfie2anime``.
@@ -35,11 +35,11 @@ class Methods(NamedTuple):
 
 
 def add_run(parser: argparse.ArgumentParser, dataset: str | None = None) -> None:
-    """Add ``--run`` and ``--dataset``, in the place of sources and methods.
+    """Add ``--run`` and ``--dataset``, in place of sources and methods.
 
     Args:
-        parser: Of a tool.
-        dataset: What else it says, without ``--run``.
+        parser: Parser of a tool.
+        dataset: What ``--dataset`` means without ``--run``, for its help.
     """
     parser.add_argument(
         '--run',
@@ -51,12 +51,12 @@ def add_run(parser: argparse.ArgumentParser, dataset: str | None = None) -> None
     parser.add_argument(
         '--dataset',
         metavar='DIRECTION',
-        help=f'of --run, such as horse2zebra or zebra2horse (that of its only data){also}',
+        help=f'of --run, such as horse2zebra or zebra2horse (that of its only data set){also}',
     )
 
 
 def described(cfg: Config) -> dict[str, Any]:
-    """Say of a training what :func:`methods_of` reads.
+    """Describe a training for :func:`methods_of`.
 
     Returns:
         dict: ``row``, and ``sources``: the folder of the source pictures by direction.
@@ -81,7 +81,7 @@ def methods_of(run: str | os.PathLike, wanted: str | None = None) -> Methods:
 
     Raises:
         FileNotFoundError: There are no trainings, or one has no translations of the direction.
-        ValueError: There is no such direction, or it must be said which, or a file is damaged.
+        ValueError: There is no such direction, or none is chosen of several, or a file is damaged.
     """
     run = Path(run)
     trainings = {file.parent: _read(file) for file in sorted(run.glob(f'*/{STATED}'))}
@@ -100,22 +100,24 @@ def methods_of(run: str | os.PathLike, wanted: str | None = None) -> Methods:
     found = dict(sorted(found.items(), key=lambda item: _place(order, item[1]['row'])))
     sources = {said['sources'][wanted] for said in found.values()}
     if len(sources) > 1:
-        raise ValueError(f"the trainings in '{run}' translate {wanted} of {listed(sources)}")
+        raise ValueError(
+            f"the trainings in '{run}' translate {wanted} from several folders, {listed(sources)}"
+        )
     rows = [said['row'] for said in found.values()]
     results = {}
     for path, said in found.items():
-        # Two trainings of one model go by their folders.
+        # Two trainings of one model are named by their folders.
         name = said['row'] if rows.count(said['row']) == 1 else path.name
         results[name] = str(path / TRANSLATIONS / wanted)
         if not os.path.isdir(results[name]):
             raise FileNotFoundError(
-                f"no translations in '{results[name]}': the same ugatit paper goes on with it"
+                f"no translations in '{results[name]}': run the same ugatit paper again"
             )
     return Methods(wanted, sources.pop(), results)
 
 
 def _place(order: list[str], row: str) -> int:
-    """Of a row in the paper's table; others come last."""
+    """Place of a row in the paper's table; others come last."""
     return order.index(row) if row in order else len(order)
 
 
@@ -125,5 +127,5 @@ def _read(file: Path) -> Mapping[str, Any]:
         return {'row': said['row'], 'sources': dict(said['sources'])}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f'{file} says no sources ({type(error).__name__}): the same ugatit paper does'
+            f'{file} has no sources ({type(error).__name__}): run the same ugatit paper again'
         ) from error

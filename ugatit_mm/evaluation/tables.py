@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 3 with our measurements beside its own, and the same on own data."""
+"""The paper's Tables 1 and 3 with our measurements next to its own, and the same for own data."""
 
 import csv
 import io
@@ -71,7 +71,7 @@ class Results:
                 self.left_out.append(f'- {test["config"]}, {test["evaluated"]["date"]}: {error}')
 
     def variants(self, row: str | None = None) -> list[str]:
-        """Kinds of runs, such as ``full, 256 px, ...``, that there are measurements of.
+        """Kinds of runs that were measured, such as ``full, 256 px, ...``.
 
         Args:
             row: A model of Table 3; the ablations of Table 1 if not given.
@@ -103,12 +103,12 @@ class Results:
     def verdicts(
         self, cells: Iterable[Cell], row_of: Callable[[Cell], str] = lambda cell: cell.test['row']
     ) -> list[str]:
-        """Paragraphs that say which translations are no nearer to the target than the sources.
+        """Paragraphs that say which translations are nearer to the target than the sources.
 
-        Those come first. Of two tests of the same thing the later one counts.
+        Those that are not come first. Of two tests of the same thing the later one counts.
 
         Args:
-            cells: Of a table.
+            cells: Cells of a table.
             row_of: Gives the name of a cell's row.
         """
         last = {
@@ -145,7 +145,7 @@ class Results:
         return found[-1] if found else None
 
     def origins(self, cells: Iterable[Cell]) -> list[str]:
-        """Paragraphs that say of each test what was trained and where, and what is left out."""
+        """Paragraphs that say for each test what was trained and where, and what is left out."""
         lines = []
         for test in {id(cell.test): cell.test for cell in cells}.values():
             trained, evaluated = test['trained'] or {}, test['evaluated']
@@ -229,7 +229,7 @@ def table_3(results: Results) -> tuple[str, str]:
 
 
 def table_own(results: Results) -> tuple[str, str]:
-    """Table 3 of own data, without the paper's measurements: every model there is.
+    """Table 3 for own data, without the paper's measurements: every model.
 
     Returns:
         As :func:`table_3`.
@@ -260,10 +260,10 @@ def _block(
     """A table of some directions: the sources as they are, then each model.
 
     Args:
-        results: What there is of ours.
+        results: Our measurements.
         directions: The columns.
         rows: Receives the lines of the CSV.
-        own: With the models that were not trained and stand in no table of the paper.
+        own: Include the models that were not trained and are in no table of the paper.
 
     Returns:
         Markdown; empty for no direction or no line.
@@ -288,7 +288,7 @@ def _block(
         if not variants and directions and (known or own):
             lines.append([f'{model}, ours', *[NOT_TRAINED] * len(directions)])
             rows += [_csv_row(3, model, '', d, '', paper, None) for d in directions]
-        missing = NOT_TRAINED if len(of_ours[model].TARGETS) > 1 else '-'  # there is no way back
+        missing = NOT_TRAINED if len(of_ours[model].TARGETS) > 1 else '-'  # no direction back
         for variant in variants:
             for protocol in KIDS:
                 measurements = [results.of_row(model, variant, d, protocol) for d in directions]
@@ -335,7 +335,7 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
     """The measurements of a test, and where they belong.
 
     Raises:
-        ValueError: The model that was tested is unknown, or its config is not whole.
+        ValueError: The model that was tested is unknown, or its config is incomplete.
     """
     model = test['model']
     kind = kind_of(model)
@@ -343,7 +343,7 @@ def _cells(test: dict[str, Any]) -> list[Cell]:
         ablation, words = kind.ablation(model), kind.variant(model)
     except (KeyError, TypeError) as error:
         raise ValueError(f'its config of {kind.__name__} lacks {error}') from error
-    # A model that has an ablation stands in Table 3 as the row of that which has its name.
+    # A model that has ablations is in Table 3 as the row of the one that has its name.
     ablated = {name for name, _ in TABLE_1.values()}
     name = TABLE_1[ablation][0] if ablation else None
     row = kind.ROW if kind.ROW not in ablated or name == kind.ROW else None
@@ -396,7 +396,7 @@ def _classes(test: dict[str, Any]) -> list[str]:
 
 
 def _seen_as(test: dict[str, Any], measurement: Measurement) -> str:
-    """How the pictures of a test were fitted and measured, in words."""
+    """How the pictures of a test were resized and measured, in words."""
     words = [size_words(test['img_size']), kind_of(test['model']).INTERPOLATION]
     return ', '.join([*words, *_measured(measurement)])
 

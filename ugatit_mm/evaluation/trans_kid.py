@@ -16,34 +16,34 @@ class TransKID(FeatureMetric):
     """KID by three protocols, and FID, of the translations in both directions.
 
     For each direction ``A2B`` it reports raw values: ``A2B/kid`` and ``kid_std``, to the target
-    alone over random subsets (:func:`kid.kid`); ``A2B/kid_blocks`` and ``kid_blocks_stderr``, the
+    only, over random subsets (:func:`kid.kid`); ``A2B/kid_blocks`` and ``kid_blocks_stderr``, the
     authors' blocks (:func:`kid.kid_blocks`); ``A2B/kid_with_source`` and
     ``kid_with_source_stderr``, their mean with the distance to the source
     (:func:`kid.mean_with_source`); ``A2B/fid``. With another extractor than Inception its name
-    comes first (``A2B/colour_hog_kid``). :attr:`measurements` holds them with all that belongs to
-    them. :attr:`untranslated` holds the same of the sources in place of the translations: what a
-    model gets that does nothing. Both are logged in a table, which begins with the directions in
-    which the translations are no nearer to the target than the sources.
+    comes first (``A2B/colour_hog_kid``). :attr:`measurements` holds them with their protocols.
+    :attr:`untranslated` holds the same of the sources in place of the translations: the result of a
+    model that does nothing. Both are logged in a table, which starts with the directions in which
+    the translations are no nearer to the target than the sources.
 
     See :class:`FeatureMetric` for the pictures.
 
     Args:
-        extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config, or
-            built; :func:`~ugatit_mm.evaluation.extractors.default_extractor` if not given.
-        subset_size: Images in a subset of ``kid``; where a test set has fewer, so many, and the
-            measurements say so.
+        extractor: Makes the features; see :mod:`ugatit_mm.evaluation.extractors`. A config or an
+            extractor; :func:`~ugatit_mm.evaluation.extractors.default_extractor` if not given.
+        subset_size: Images in a subset of ``kid``; all images of a test set that has fewer, and
+            the measurements say so.
         num_subsets: Subsets of ``kid``.
         block_size: Most images in a block of ``kid_blocks``; more where a test set is too small to
             give each block two.
-        seed: Of the subsets.
+        seed: Seed of the subsets.
         collect_device: As in MMEngine.
         prefix: As in MMEngine.
 
     Raises:
-        WeightsError: The extractor's weights are not there or wrong.
+        WeightsError: The extractor's weights are missing or wrong.
         TooFewImagesError: At the start of a test, or of a training that measures in its validation:
             a test set has fewer than 2 images.
-        ValueError: A setting that makes no protocol.
+        ValueError: A setting is out of range.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class TransKID(FeatureMetric):
         self.protocol = Protocol(subset_size, num_subsets, block_size, seed)
 
     def names(self, has_target: bool) -> list[str]:
-        """Those of :func:`~ugatit_mm.evaluation.measurements.metrics`."""
+        """Names of the metrics, as :func:`~ugatit_mm.evaluation.measurements.metrics` has them."""
         begin = '' if self.extractor.name == 'inception' else f'{self.extractor.name}_'
         ends = ('kid', 'kid_std', 'kid_blocks', 'kid_blocks_stderr', 'kid_with_source')
         return [begin + end for end in (*ends, 'kid_with_source_stderr', 'fid') if has_target]
 
     def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
-        """Say what protocol the images allow, before they are translated.
+        """Log what protocol the images allow, before they are translated.
 
         Raises:
             TooFewImagesError: A domain has fewer than 2.

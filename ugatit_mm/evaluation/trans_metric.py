@@ -1,4 +1,4 @@
-"""What the metrics of translations share: both directions, each file once, several ranks."""
+"""Base class of the metrics of translations: both directions, each file once, several ranks."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from ..pixels import to_picture
 
 
 class TransMetric(BaseMetric):
-    """A metric over the samples that :meth:`UnpairedTranslation.val_step` gives.
+    """A metric over the samples that :meth:`UnpairedTranslation.val_step` returns.
 
-    Every file counts once, also where the shorter domain starts again, a rank repeats a sample, or
-    ranks share the work; files go in the order of their paths.
+    Every file counts once, also if the shorter domain starts again, a rank repeats a sample, or
+    ranks share the work; files are in the order of their paths.
 
     Args:
         collect_device: As in MMEngine.
@@ -30,7 +30,7 @@ class TransMetric(BaseMetric):
         self._seen: set[tuple[str, str]] = set()
 
     def check_channels(self, channels: int) -> None:
-        """Note the number of channels of the pictures that will come.
+        """Set the number of channels of the pictures that will be measured.
 
         Raises:
             ValueError: Such pictures cannot be measured.
@@ -86,7 +86,7 @@ class TransMetric(BaseMetric):
         return found
 
     def check(self, counts: Mapping[str, int], domains: Mapping[str, str]) -> None:
-        """Look at the numbers of images before they are translated.
+        """Check the numbers of images before they are translated.
 
         Args:
             counts: By domain.
@@ -97,11 +97,11 @@ class TransMetric(BaseMetric):
         """
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Measure the real images and the translations of a batch, BGR as the model gives them."""
-        if not self.results:  # an evaluation begins: the files may come again
+        """Measure the real images and the translations of a batch, BGR as the model has them."""
+        if not self.results:  # a new evaluation: the files may come again
             self._seen.clear()
         keys, pictures = [], []
-        # MMEngine cuts what all ranks found to the data set's length: one result for each sample.
+        # MMEngine truncates the results of all ranks to the data set's length: one for each sample.
         results: list[dict] = [{} for _ in data_samples]
         for result, sample in zip(results, data_samples, strict=True):
             for domain in DOMAINS:
@@ -118,10 +118,10 @@ class TransMetric(BaseMetric):
         self.results.extend(results)
 
     def new_row(self, sample: Mapping[str, Any], domain: str) -> dict[str, Any] | None:
-        """Begin what is known of a sample's picture of a domain.
+        """Start the record of a sample's picture of a domain.
 
         Returns:
-            ``path`` and ``direction``; ``None`` where there is no picture, or it has come before.
+            ``path`` and ``direction``; ``None`` where there is no picture, or it came before.
         """
         path = sample.get(f'img_{domain}_path')
         if path is None or (domain, path) in self._seen:

@@ -16,7 +16,7 @@ class TransStats(TransMetric):
     For each direction ``A2B`` it reports ``A2B/colour`` and ``A2B/edges``, the translations' means,
     and ``A2B/colour_gap`` and ``A2B/edges_gap``, the share of the gap between the domains that was
     closed (:func:`gap_closed`), which needs real images of the target. Only RGB pictures have
-    colours. This is no quality score.
+    colours. This is not a quality score.
     """
 
     def measure(self, images: list[np.ndarray]) -> list[dict]:

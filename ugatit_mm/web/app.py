@@ -1,7 +1,7 @@
 """The web application: one page, its style and script, and ``POST /translate``.
 
 A picture comes as the body of a request and goes back as JSON in its answer. Nothing is stored, on
-disk or in memory, so nobody can ask for another's; no word of a request is made into a path.
+disk or in memory, so nobody can request another's; no part of a request becomes a path.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def build_app(
     """The page as an ASGI application.
 
     Args:
-        inferencer: What translates.
+        inferencer: Translates the pictures.
         host: See :class:`Guard`.
-        limits: What is taken; the defaults of :class:`Limits` if not given.
+        limits: Limits of what is accepted; the defaults of :class:`Limits` if not given.
 
     Raises:
         ValueError: The networks take other pictures than grey or RGB ones.
@@ -78,7 +78,7 @@ def serve(inferencer: TranslationInferencer, host: str, port: int, limits: Limit
     """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
-        OSError: The address is not to be had.
+        OSError: The address is not available.
     """
     app = build_app(inferencer, host, limits)
     may = 'open the page and have pictures translated'
@@ -92,11 +92,11 @@ class _Pages:
         self.inferencer = inferencer
         self.limits = limits
         self.worker = ThreadPoolExecutor(1, 'translate')
-        self.free = asyncio.Lock()  # held by whoever is being translated; fair
+        self.free = asyncio.Lock()  # held by the request that is being translated; fair
         self.waiting = 0
-        self.inside = 0  # those and whoever is being translated
-        self.held = 0  # bytes of uploads that came in, or wait
-        self.seconds = 1.0  # that the last picture took
+        self.inside = 0  # those and the one that is being translated
+        self.held = 0  # bytes of uploads that are received or wait
+        self.seconds = 1.0  # for the last picture
         self.target = inferencer.model.target()
         self.examples = _examples(inferencer.model.domain_names)
 
@@ -138,12 +138,12 @@ class _Pages:
     async def translate(self, request: Request) -> Response:
         """``POST /translate?to=DOMAIN&size=MODE`` with a picture's file as its body.
 
-        ``&style=SEED``, of a model that has styles, is one style for all pictures.
+        ``&style=SEED``, for a model that has styles, is one style for all pictures.
 
         Answers JSON: ``translation`` and ``heatmap`` (grey, [0, 1] is 0 to 255; null without
-        attention) are PNGs in base64, ``source`` is what was translated, for show, as JPEG; all
-        are of ``width`` times ``height``, and the file's picture was of ``original``, [width,
-        height]. ``seconds`` is what it took without the wait.
+        attention) are PNGs in base64, ``source`` is the picture before translation, for display,
+        as JPEG; all have ``width`` times ``height``, and the file's picture had ``original``,
+        [width, height]. ``seconds`` is the time without the wait.
         """
         model = self.inferencer.model
         size = request.query_params.get('size', 'resize')
@@ -182,7 +182,7 @@ class _Pages:
                     size += len(chunk)
                     if size > 2 * limit:
                         break
-                    if size > limit:  # the rest is read, for who still sends hears no answer
+                    if size > limit:  # the rest is read: a client that still sends reads no answer
                         self.held, held = self.held - held, 0
                         chunks.clear()
                         continue
@@ -242,12 +242,12 @@ class _Pages:
         seconds = max(1, round(self.seconds * self.limits.queue))
         return HTTPException(
             503,
-            'Too many pictures wait already. Try again in a moment.',
+            'Too many pictures are waiting. Try again in a moment.',
             {'Retry-After': str(seconds)},
         )
 
     def _work(self, data: bytes, target: str, options: dict) -> bytes:
-        """From a file to the answer's JSON."""
+        """Translate a file; returns the answer as JSON."""
         start = time.perf_counter()
         picture = self._decode(data, target)
         height, width = original = picture.shape[:2]
@@ -256,7 +256,7 @@ class _Pages:
         try:
             attention = self.inferencer.model.has_attention
             (result,) = self.inferencer(picture, target, return_heatmap=attention, **options)
-        except (MemoryError, RuntimeError, ValueError) as error:  # of memory, of the weights
+        except (MemoryError, RuntimeError, ValueError) as error:  # from memory or the weights
             print(f'error: {type(error).__name__}: {error}', file=sys.stderr)
             raise HTTPException(
                 500, "The network could not translate this picture; the server's terminal says why."
@@ -276,7 +276,7 @@ class _Pages:
         return json.dumps(answer).encode()
 
     def _decode(self, data: bytes, target: str) -> np.ndarray:
-        """RGB, uint8, (H, W, 3); an HTTPException tells what is wrong with the file."""
+        """RGB, uint8, (H, W, 3); an HTTPException says what is wrong with the file."""
         if not data:
             raise HTTPException(400, 'This file is empty.')
         try:
@@ -321,12 +321,12 @@ def _encode(picture: np.ndarray, kind: str = 'PNG', **options: int) -> str:
 class _Example(NamedTuple):
     name: str
     path: Path  # of the photograph
-    domains: tuple[str, ...]  # letters of those that it is of
+    domains: tuple[str, ...]  # letters of the domains that it belongs to
     drawn: bool = False
 
 
 def _examples(domain_names: dict[str, str]) -> list[_Example]:
-    """Photographs, and drawings of them where a domain is of drawings."""
+    """Photographs, and drawings of them if a domain has drawings."""
     found = find_examples(domain_names['A'])
     drawings = tuple(letter for letter, name in domain_names.items() if is_drawn(name))
     examples = [

@@ -9,8 +9,8 @@ from .limits import Limits
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='A page in your browser: drop a picture or take one by camera, see its '
-        'translation and, of a model with attention, where it looked. Pictures stay in memory; no '
+        description='A page in your browser: drop a picture or take one with the camera, see its '
+        'translation and, for a model with attention, where it looked. Pictures stay in memory; no '
         'file is written. Without --ckpt a small pair that comes with the package is used.',
     )
     parser.add_argument(
@@ -30,21 +30,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=float,
         default=Limits.upload / 1e6,
         metavar='MB',
-        help='of a file (%(default)g)',
+        help='largest file (%(default)g)',
     )
     parser.add_argument(
         '--max-pixels',
         type=int,
         default=Limits.pixels,
         metavar='N',
-        help='of a picture (%(default)s)',
+        help='most pixels of a picture (%(default)s)',
     )
     parser.add_argument(
         '--max-side',
         type=int,
         default=Limits.side,
         metavar='PX',
-        help='pictures with a longer side are reduced to it first (%(default)s)',
+        help='pictures with a longer side are first reduced to it (%(default)s)',
     )
     parser.add_argument(
         '--queue',

@@ -1,18 +1,18 @@
-"""What the server takes."""
+"""Limits of the server."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of files, pictures and the queue.
+    """Limits of files, pictures and the queue.
 
     Attributes:
-        upload: Bytes of a file.
-        pixels: Pixels of a picture.
+        upload: Most bytes of a file.
+        pixels: Most pixels of a picture.
         side: Pixels of a picture's longer side, to which a larger picture is reduced.
-        queue: Pictures that wait while one is translated.
-        seconds: For an upload.
+        queue: Most pictures that wait while one is translated.
+        seconds: Most seconds for an upload.
     """
 
     upload: int = 20_000_000

@@ -1,4 +1,4 @@
-"""What the package's web pages share: who may ask, what every answer says, how it is served."""
+"""What the package's web pages share: the check of requests, the headers, the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-PATIENCE = 10  # seconds without a request's head, or without a byte of the answer being taken
+PATIENCE = 10  # seconds without a request's head, or without a byte of the answer being read
 CONNECTIONS = 512  # at a time
 HEADERS = {
     'Cache-Control': 'no-store',
@@ -34,15 +34,15 @@ HEADERS = {
 
 
 class Guard:
-    """Refuse other sites' requests, and give every answer the headers above.
+    """Refuse requests of other sites, and add the headers above to every answer.
 
-    A page elsewhere may have its own name resolve to this machine (DNS rebinding). It needs a name
-    for that, so an address of digits in ``Host`` is safe, whichever it is.
+    A page of another site may let its own name resolve to this machine (DNS rebinding). It needs a
+    name for that, so any numeric address in ``Host`` is safe.
 
     Args:
-        app: What is guarded.
+        app: Application to guard.
         host: A name by which browsers may call this server, besides ``localhost``, the machine's
-            own name and addresses of digits.
+            own name and numeric addresses.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -98,7 +98,7 @@ def index_below(size: int, word: str) -> int:
     """A number below ``size`` from a URL.
 
     Raises:
-        HTTPException: It is none (404).
+        HTTPException: It is not such a number (404).
     """
     if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) < size):
         raise HTTPException(404, 'There is no such picture.')
@@ -106,7 +106,7 @@ def index_below(size: int, word: str) -> int:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """A server that gives each connection one answer, and waits for nobody for ever."""
+    """A server that gives each connection one answer, and never waits without a limit."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -127,14 +127,14 @@ def run_server(app: ASGIApp, host: str, port: int, may: str, note: str) -> None:
     """Serve until Ctrl-C or SIGTERM; the address is printed.
 
     Args:
-        app: What is served.
+        app: Application to serve.
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
-        may: What whoever reaches the page can do, for the warning where others can.
+        port: Port to listen on; 0 for any free one.
+        may: What anyone who reaches the page can do, for the warning if others can reach it.
         note: A line after the address.
 
     Raises:
-        OSError: The address is not to be had.
+        OSError: The address is not available.
     """
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     try:
@@ -149,10 +149,10 @@ def run_server(app: ASGIApp, host: str, port: int, may: str, note: str) -> None:
         number, port = listener.getsockname()[:2]
         address = ipaddress.ip_address(number)
         if not address.is_loopback:
-            print(f'warning: whoever reaches this machine at {host} can {may}.', file=sys.stderr)
+            print(f'warning: anyone who reaches this machine at {host} can {may}.', file=sys.stderr)
         if address.is_unspecified:
             name = socket.gethostname()
-            print(f'Elsewhere open http://{name}:{port}/, or the same with its address.')
+            print(f'On other machines open http://{name}:{port}/, or the same with its address.')
             shown = '[::1]' if ':' in host else '127.0.0.1'
         print(f'Open http://{shown}:{port}/')
         print(note, flush=True)
@@ -161,7 +161,7 @@ def run_server(app: ASGIApp, host: str, port: int, may: str, note: str) -> None:
 
 
 class _Protocol(H11Protocol):
-    """Uvicorn's, but who sends no request, or does not read the answer, loses the connection."""
+    """Uvicorn's, but a client that sends no request or does not read the answer is disconnected."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)

@@ -1,11 +1,11 @@
 """Reading the files of a zip, a tar or a folder that may come from anywhere.
 
-Nothing is ever unpacked to a path that an archive names: entries are handed out one by one as
-bytes, and whoever takes them chooses the names to write. Even so, an archive that a careful packer
-would not make (absolute paths, ``..``, links, devices, encrypted or doubled entries, sizes out of
-all proportion) is refused whole, at the first look and before anything is written. zipfile and
-tarfile parse; tarfile's ``filter='data'`` would look at each entry only when it is unpacked, let
-links and absolute paths in, and zipfile has none.
+Nothing is ever unpacked to a path that an archive names: entries are yielded one by one as bytes,
+and the caller chooses the names to write. Even so, an archive that a careful packer would not make
+(absolute paths, ``..``, links, devices, encrypted or doubled entries, excessive sizes) is refused
+as a whole, in the first pass and before anything is written. zipfile and tarfile parse; tarfile's
+``filter='data'`` would check each entry only when it is unpacked, and let links and absolute paths
+in; zipfile has no filter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 ARCHIVE_SUFFIXES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.7z', '.rar')
-"""Suffixes by which an archive inside another is noticed; it is not opened."""
+"""Suffixes by which an archive inside another is detected; it is not opened."""
 
 _FOREIGN = {
     b"7z\xbc\xaf'\x1c": 'a 7z archive',
@@ -39,9 +39,9 @@ _DAMAGES = (
     lzma.LZMAError,
     EOFError,
     OSError,
-    NotImplementedError,  # zipfile: a way of compressing that it does not know
+    NotImplementedError,  # zipfile: an unknown compression method
     RecursionError,  # tarfile: headers of headers of headers
-    ValueError,  # both: fields that are no numbers
+    ValueError,  # both: fields that are not numbers
 )
 
 
@@ -65,9 +65,9 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a source: its path in it ('/' between the parts), its size, its content.
+    """A file in a source: its path there ('/' between the parts), size and content.
 
-    ``read`` returns all bytes. For an archive it works only until the next entry is asked for.
+    ``read`` returns all bytes. For an archive it works only until the next entry is requested.
     """
 
     name: str
@@ -80,8 +80,8 @@ def iter_entries(source: str | os.PathLike, limits: Limits = LIMITS) -> Iterator
 
     Raises:
         FileNotFoundError: There is no ``source``.
-        ArchiveError: It is no such archive, is damaged, or is refused (see the module). Also while
-            iterating and by ``Entry.read``.
+        ArchiveError: It is not such an archive, is damaged, or is refused (see the module). Also
+            raised while iterating and by ``Entry.read``.
     """
     path = Path(source)
     if path.is_dir():
@@ -97,7 +97,7 @@ def looks_like_web_page(start: bytes) -> bool:
 def _archive_entries(path: Path, limits: Limits) -> Iterator[Entry]:
     with open(path, 'rb') as file:
         start = file.read(64)
-    # By content: a name tells little after a download.
+    # By content: a name means little after a download.
     if start.startswith((b'PK\x03\x04', b'PK\x05\x06')):
         return _zip_entries(path, limits)
     if looks_like_web_page(start):
@@ -112,7 +112,7 @@ def _archive_entries(path: Path, limits: Limits) -> Iterator[Entry]:
 
 
 def _guarded(entries: Iterator[Entry], path: Path, limits: Limits) -> Iterator[Entry]:
-    """What holds for every archive; what a header declares is checked before it is acted on."""
+    """Apply the limits of every archive; what a header declares is checked before it is used."""
     size = path.stat().st_size
     seen: set[str] = set()
     total = 0
@@ -158,10 +158,10 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[Entry]:
                 if not info.isreg() or info.issparse():
                     raise _refused(path, name, 'is a link, a device or a sparse file')
                 yield _entry(path, name, info.size, lambda i=info: archive.extractfile(i), limits)
-        # tarfile takes whatever is no header for the end; the true end is a block of zeros.
+        # tarfile takes anything that is not a header for the end; the true end is a block of zeros.
         if bounded.last != bytes(tarfile.BLOCKSIZE):
             raise ArchiveError(
-                f"'{path}' ends in the middle: it is damaged, or a cut download. Get it again."
+                f"'{path}' ends in the middle: it is damaged or incomplete. Get it again."
             )
 
 
@@ -176,7 +176,7 @@ def _folder_entries(folder: Path, limits: Limits) -> Iterator[Entry]:
         folders.sort()
         for path in (Path(parent, name) for name in sorted(files)):
             if not path.is_file():
-                raise ArchiveError(f"'{path}' is a broken link or no regular file: remove it.")
+                raise ArchiveError(f"'{path}' is a broken link or not a regular file: remove it.")
             name = path.relative_to(folder).as_posix()
             yield _entry(folder, name, path.stat().st_size, lambda p=path: p.open('rb'), limits)
 
@@ -186,7 +186,7 @@ def _entry(
 ) -> Entry:
     def read() -> bytes:
         if size > limits.file_bytes:
-            raise _refused(source, name, f'has {size:,} bytes; an image has {limits.file_bytes:,}')
+            raise _refused(source, name, f'has {size:,} bytes, over {limits.file_bytes:,}')
         with _damage(source, name), opener() as file:
             data = file.read(size + 1)
         if len(data) != size:
@@ -213,14 +213,14 @@ def _checked_name(path: Path, raw: str) -> str:
 
 def _refused(path: Path, name: str, reason: str) -> ArchiveError:
     return ArchiveError(
-        f"'{path}' is refused, as its entry {name!r} {reason}. If you trust it, unpack it with a "
-        'tool of your own and give the folder.'
+        f"'{path}' is refused, as its entry {name!r} {reason}. If you trust it, unpack it "
+        'yourself and give the folder.'
     )
 
 
 @contextlib.contextmanager
 def _damage(path: Path, name: str = '') -> Iterator[None]:
-    """Whatever the parsers meet in a damaged archive, as an error that names it."""
+    """Turn any error of the parsers in a damaged archive into one that names it."""
     try:
         yield
     except ArchiveError:
@@ -228,7 +228,7 @@ def _damage(path: Path, name: str = '') -> Iterator[None]:
     except _DAMAGES as error:
         where = f', entry {name!r},' if name else ''
         raise ArchiveError(
-            f"'{path}'{where} cannot be read as a zip or a tar; it is damaged, a cut download or "
+            f"'{path}'{where} cannot be read as a zip or a tar; it is damaged, incomplete or "
             f'something else ({type(error).__name__}: {error}). Get it again, or give a folder.'
         ) from error
 
@@ -243,10 +243,10 @@ def _decompressed(path: Path) -> BinaryIO:
 
 
 class _Bounded:
-    """A stream that refuses reads out of all proportion.
+    """A stream that refuses excessive reads.
 
-    tarfile reads the long name of an entry at once into memory, however long it claims to be, and
-    skips whatever size a header claims, which for a compressed stream means to decompress it.
+    tarfile reads the long name of an entry into memory at once, whatever length it declares, and
+    skips whatever size a header declares, which decompresses that much of a compressed stream.
     """
 
     def __init__(self, stream: BinaryIO, path: Path, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a data set.
+"""Find what is wrong with a data set.
 
 A picture counts as readable exactly when training can read it, and the folders are listed as
 training lists them.
@@ -37,7 +37,7 @@ MOVED, PROBLEM, NOTE = 'moved by --fix', 'problem', 'note'
 KINDS = {
     'missing': (PROBLEM, 'no such folder'),
     'empty': (PROBLEM, 'folder without a picture'),
-    'bands': (PROBLEM, 'read with as many channels only: --channels here, channels in training'),
+    'bands': (PROBLEM, 'read only with that many channels: --channels here, channels in training'),
     'unreadable': (MOVED, 'training would stop here'),
     'range': (PROBLEM, 'nearly one brightness, a small part of what the file could hold'),
     'dark': (NOTE, 'uses a small part of its range, where others use all of it'),
@@ -54,13 +54,13 @@ KINDS = {
     'near-duplicate': (MOVED, 'nearly the same picture twice in a split'),
     'overlap': (PROBLEM, 'the same pixels in both domains: take one out by hand'),
     'near-overlap': (NOTE, 'nearly the same picture in both domains'),
-    'suffix': (NOTE, 'format and name disagree; read all the same'),
+    'suffix': (NOTE, 'format and name disagree; read anyway'),
     'rotated': (NOTE, 'turned upright by its EXIF tag when read'),
-    'animated': (NOTE, 'the first frame alone is read'),
+    'animated': (NOTE, 'only the first frame is read'),
 }
-"""Kind of finding: whether it is moved, a problem left to the user or no problem; its meaning."""
+"""Kind of finding: whether it is moved, a problem left to the user or only a note; its meaning."""
 
-_PARALLEL_FROM = 500  # files; below, starting processes costs more than it brings
+_PARALLEL_FROM = 500  # files; below, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Report:
 
     Args:
         root: Its folder.
-        splits: Figures of each of :data:`SPLITS` that is there.
+        splits: Counts and sizes of each of :data:`SPLITS` that exists.
         findings: In the order of :data:`KINDS`, then by file.
     """
 
@@ -105,11 +105,11 @@ class Report:
 
 @dataclass(frozen=True)
 class _Picture:
-    """What one pass over a file gives; of an unreadable one, the error alone."""
+    """What one pass over a file finds; for an unreadable one, only the error."""
 
     file: str
     error: str = ''
-    bands: int = 0  # of a TIFF that is not read for them
+    bands: int = 0  # of a TIFF that cannot be read because of them
     size: tuple[int, int] = (0, 0)  # width, height, upright
     mode: str = ''
     format: str = ''
@@ -144,19 +144,19 @@ def check_dataset(
 
     Args:
         root: Folder with ``trainA``, ``trainB``, ``testA``, ``testB`` or some of them.
-        min_size: Least shorter side in pixels.
-        near: Greatest distance, of 256 bits, of nearly the same pictures; -1 finds identical ones
-            alone. See :data:`.similarity.NEAR`.
+        min_size: Minimum shorter side in pixels.
+        near: Greatest distance, of 256 bits, of nearly the same pictures; -1 finds only
+            identical ones. See :data:`.similarity.NEAR`.
         allow_leak: Domains, 'A' or 'B', whose training pictures may be test pictures too.
         workers: Processes that read; None: one for each core, 8 at most.
         deep_range: The values that are black and white in pictures of more than 8 bits, as in
             training; see :func:`~ugatit_mm.datasets.decode_rgb`.
-        channels: With 5 or more the pictures are TIFFs of so many bands. Of these the first three
-            are looked at; pictures of fewer channels are looked at as RGB.
+        channels: With 5 or more the pictures are TIFFs with that many bands, of which the first
+            three are looked at; with fewer, pictures are looked at as RGB.
 
     Raises:
         FileNotFoundError: None of the four folders is there.
-        ValueError: ``channels`` or ``deep_range`` is no such value.
+        ValueError: ``channels`` or ``deep_range`` is not such a value.
     """
     root = Path(root)
     present = [split for split in SPLITS if (root / split).is_dir()]
@@ -175,7 +175,7 @@ def check_dataset(
         problem = _own_problem(picture, min_size, ranges)
         if problem is not None:
             found.append(problem)
-        elif not _is_narrow(picture):  # in 8 bits such look alike
+        elif not _is_narrow(picture):  # in 8 bits they all look alike
             good.append(picture)
         found += _notes(picture, ranges)
     found += _find_copies(sorted(good, key=partial(_precedence, root)), near, allow_leak)
@@ -187,14 +187,14 @@ def check_dataset(
         found += [
             _unread(f'{split}/{name}') for name in others if suffix_of(name) in UNREAD_SUFFIXES
         ]
-        report.splits[split] = _figures(mine, others)
+        report.splits[split] = _statistics(mine, others)
     kinds = list(KINDS)
     report.findings = sorted(found, key=lambda finding: (kinds.index(finding.kind), finding.file))
     return report
 
 
 def list_pictures(folder: Path) -> Listing:
-    """What training reads of a folder, and what it leaves out; paths below it, with slashes."""
+    """What training reads of a folder and what it leaves out; paths below it, with slashes."""
     return Listing(
         *([name.replace(os.sep, '/') for name in names] for names in list_folder(folder))
     )
@@ -235,7 +235,7 @@ def _look_at(root: Path, deep_range: Range | None, channels: int, file: str) -> 
         return _Picture(file, error=str(error), bands=bands if readable else 0)
     one_tint = is_monochrome(pixels)
     with Image.open(io.BytesIO(data)) as image:
-        # A colour image of 16 bits has Pillow's mode for 8; its decoder's arguments tell.
+        # A colour image of 16 bits has Pillow's mode for 8; its decoder's arguments show it.
         deep = any(';16' in str(tile[3]) for tile in image.tile) and ';16' not in image.mode
         return _Picture(
             file,
@@ -295,9 +295,9 @@ def _is_narrow(picture: _Picture) -> bool:
 
 
 def _used_range(pictures: list[_Picture], domain: str) -> Range | None:
-    """The range that fits the deep pictures of a domain, None if it is no smaller than the files'.
+    """The range that fits the deep pictures of a domain, None if it is not smaller than the files'.
 
-    It begins at 0 and ends with a whole number of bits where that is still small.
+    It begins at 0 and ends at a whole number of bits if that is still small.
     """
     values = [p.values for p in pictures if p.domain == domain and p.values and not p.values.own]
     if not values:
@@ -395,17 +395,17 @@ def _copy(kind: str, picture: _Picture, distance: int, other: _Picture) -> Findi
     return Finding(kind, picture.file, text, other.file)
 
 
-def _figures(pictures: list[_Picture], others: list[str]) -> dict[str, Any]:
-    """What the report says of a split; sizes are (width, height)."""
+def _statistics(pictures: list[_Picture], others: list[str]) -> dict[str, Any]:
+    """Counts and sizes of a split for the report; sizes are (width, height)."""
     readable = [picture for picture in pictures if not picture.error]
-    figures = {
+    stats = {
         'images': len(pictures),
         'other_files': dict(Counter(suffix_of(name) or name for name in others)),
         'left_out': describe_left_out(others),
     }
     if readable:
         by_area = sorted((p.size for p in readable), key=lambda size: (size[0] * size[1], size))
-        figures |= {
+        stats |= {
             'smallest': by_area[0],
             'median': by_area[(len(by_area) - 1) // 2],
             'largest': by_area[-1],
@@ -414,7 +414,7 @@ def _figures(pictures: list[_Picture], others: list[str]) -> dict[str, Any]:
             'formats': dict(Counter(p.format for p in readable).most_common()),
             'monochrome': sum(p.monochrome for p in readable),
         }
-    return figures
+    return stats
 
 
 def describe(report: Report, shown: int = 10) -> str:
@@ -422,11 +422,11 @@ def describe(report: Report, shown: int = 10) -> str:
 
     Args:
         report: What was found.
-        shown: Findings of each kind that are listed.
+        shown: Findings of each kind that are listed at most.
     """
     lines = [report.root]
-    for split, figures in report.splits.items():
-        lines += _describe_split(split, figures)
+    for split, stats in report.splits.items():
+        lines += _describe_split(split, stats)
     for kind, (severity, meaning) in KINDS.items():
         found = [finding for finding in report.findings if finding.kind == kind]
         if not found:
@@ -445,16 +445,16 @@ def describe(report: Report, shown: int = 10) -> str:
     return '\n'.join(lines)
 
 
-def _describe_split(split: str, figures: dict[str, Any]) -> list[str]:
-    lines = [f'  {split}: {figures["images"]} images']
-    if 'median' in figures:
-        sizes = (figures[key] for key in ('smallest', 'median', 'largest'))
-        lines[0] += f', {figures["not_square"]} not square, {figures["monochrome"]} of one tint'
+def _describe_split(split: str, stats: dict[str, Any]) -> list[str]:
+    lines = [f'  {split}: {stats["images"]} images']
+    if 'median' in stats:
+        sizes = (stats[key] for key in ('smallest', 'median', 'largest'))
+        lines[0] += f', {stats["not_square"]} not square, {stats["monochrome"]} of one tint'
         lines.append('    least, median, most: ' + ', '.join(f'{w}x{h}' for w, h in sizes))
     for key in ('formats', 'modes'):
-        if figures.get(key):
-            counts = ', '.join(f'{name} {count}' for name, count in figures[key].items())
+        if stats.get(key):
+            counts = ', '.join(f'{name} {count}' for name, count in stats[key].items())
             lines.append(f'    {key}: {counts}')
-    if figures['left_out']:
-        lines.append(f'    left out: {figures["left_out"]}')
+    if stats['left_out']:
+        lines.append(f'    left out: {stats["left_out"]}')
     return lines

@@ -27,22 +27,22 @@ def contact_sheet(
     """Some pictures of every split, drawn at random, and below them those with problems.
 
     Args:
-        report: What was found; the files are still where they were.
+        report: What was found; the files must still be where they were.
         columns: Pictures in a row.
         seed: Draws the pictures.
-        deep_range: Of pictures of more than 8 bits.
-        channels: As for :func:`check_dataset`; of 5 or more the first three are shown.
+        deep_range: For pictures of more than 8 bits.
+        channels: As for :func:`check_dataset`; with 5 or more the first three are shown.
     """
     root, rng = Path(report.root), np.random.default_rng(seed)
     bad = [f for f in report.of(MOVED, PROBLEM) if f.kind not in ('missing', 'empty')]
     bad_files = {finding.file for finding in bad}
     sections = []
-    for split, figures in report.splits.items():
+    for split, stats in report.splits.items():
         files = [f'{split}/{name}' for name in list_pictures(root / split).images]
         fine = [file for file in files if file not in bad_files]
         drawn = rng.permutation(len(fine))[:columns]
         tiles = [(fine[i], fine[i].removeprefix(f'{split}/')) for i in sorted(drawn)]
-        sections.append((f'{split}: {figures["images"]} images', tiles))
+        sections.append((f'{split}: {stats["images"]} images', tiles))
     limit = columns * _ROWS
     if bad:
         title = f'problems: {len(bad)}' + (f', {limit} shown' if len(bad) > limit else '')

@@ -1,4 +1,4 @@
-"""What finds faces: a cascade of OpenCV, or AnimeFace in drawings.
+"""Face detectors: a cascade of OpenCV, or AnimeFace for drawings.
 
 AnimeFace (perceptrons on Haar-like features) comes with the package animeface,
 https://pypi.org/project/animeface, weights included.
@@ -17,14 +17,14 @@ import numpy as np
 
 OPENCV_CASCADE = os.path.join(cv2.data.haarcascades, 'haarcascade_frontalface_default.xml')
 
-ANIMEFACE = '2.0.3'  # as in setup.cfg; see AnimeFace.__call__ before you take another
+ANIMEFACE = '2.0.3'  # as in setup.cfg; see AnimeFace.__call__ before you change it
 
 Box = tuple[int, int, int, int]
-"""Of a face: x, y, width and height in pixels."""
+"""A face: x, y, width and height in pixels."""
 
 
 class Detector(Protocol):
-    """Finds faces; ``name`` is what the table of faces calls it."""
+    """Finds faces; ``name`` is its name in the table of faces."""
 
     name: str
 
@@ -41,7 +41,7 @@ class Cascade:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no cascade.
+        ValueError: It is not a cascade.
     """
 
     def __init__(self, path: str | os.PathLike = OPENCV_CASCADE) -> None:
@@ -57,8 +57,9 @@ class Cascade:
             raise ValueError(f"'{path}' is not a cascade that OpenCV can read.")
 
     def __call__(self, image: np.ndarray, min_face: int) -> list[Box]:
-        # The histogram is often equalised here. The detectors do without, as they look at contrasts
-        # within a window; on a plain background it cost OpenCV's own a quarter of the faces.
+        # Many programs equalise the histogram here. The detectors do not need it, as they look at
+        # contrasts within a window; on a plain background it cost OpenCV's own a quarter of the
+        # faces.
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         boxes = self.cascade.detectMultiScale(grey, 1.1, 5, minSize=(min_face, min_face))
         return [tuple(map(int, box)) for box in boxes]
@@ -67,8 +68,8 @@ class Cascade:
 class AnimeFace:
     """The detector of the package animeface, for drawings; its boxes reach from brows to chin.
 
-    Not found are faces of less than 43 pixels, of more than three quarters of the picture's shorter
-    side, and those tilted by more than 30 degrees.
+    It does not find faces of less than 43 pixels, of more than three quarters of the picture's
+    shorter side, or tilted by more than 30 degrees.
 
     Raises:
         ModuleNotFoundError: The package is not installed, or in another version.
@@ -105,9 +106,9 @@ class AnimeFace:
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         pixels = cv2.cvtColor(small, cv2.COLOR_RGB2RGBA)
         rows = pixels.ctypes.data + np.arange(height, dtype=np.uintp) * pixels.strides[0]
-        # animeface.detect takes a picture for one of Pillow 4 to 11. In Pillow 12 its fields moved
-        # in memory: the height is taken for the width, 0 for the height, and no face is ever found.
-        # So its function in C gets the old fields; it looks for them where ctypes has its data.
+        # animeface.detect expects the memory layout of Pillow 4 to 11. In Pillow 12 the fields
+        # moved: the height is read as the width, 0 as the height, and no face is ever found. So its
+        # function in C gets the old fields; it looks for them where ctypes has its data.
         picture = _Picture(mode=b'RGB', xsize=width, ysize=height, image=rows.ctypes.data)
         boxes = [face['face_box'] for face in self._detect(picture)]
         return [tuple(round(value / scale) for value in box) for box in boxes]
@@ -126,5 +127,5 @@ class _Picture(ctypes.Structure):
         ('palette', ctypes.c_void_p),
         ('image8', ctypes.c_void_p),
         ('image32', ctypes.c_void_p),
-        ('image', ctypes.c_void_p),  # of each row its address; a pixel has four bytes
+        ('image', ctypes.c_void_p),  # the address of each row; a pixel has four bytes
     )

@@ -1,7 +1,7 @@
-"""Fetching an archive over HTTP, going on where an earlier attempt stopped.
+"""Download an archive over HTTP, resuming where an earlier attempt stopped.
 
-No library does it: pooch and ``torch.hub`` begin again after a cut, and huggingface_hub's
-``http_get`` goes on, but takes a web page or another part of the file for the archive.
+No library does it: pooch and ``torch.hub`` start again after an interruption, and huggingface_hub's
+``http_get`` resumes, but takes a web page or another part of the file for the archive.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from .archives import looks_like_web_page
 
-ATTEMPTS = 5  # for each address; every one goes on behind the bytes that are there
-TIMEOUT_S = (15, 60)  # to connect, between two pieces
+ATTEMPTS = 5  # for each address; every one resumes after the bytes that are there
+TIMEOUT_S = (15, 60)  # to connect, between two chunks
 CHUNK = 1 << 18
 
 
@@ -29,9 +29,9 @@ class DownloadError(OSError):
 def download(urls: Sequence[str], target: str | os.PathLike, by_hand: str) -> None:
     """Write the first of ``urls`` that answers with an archive to ``target``.
 
-    Bytes gather in a ``.part`` file beside it, one for each address, which stays when the
-    connection is cut. That a resumed file fits together is checked where the archive is read: zip
-    and gz carry checksums.
+    Bytes go to a ``.part`` file next to it, one for each address, which stays when the connection
+    is lost. Whether a resumed file is consistent is checked when the archive is read: zip and gz
+    have checksums.
 
     Args:
         urls: Addresses of the same file, tried in this order.
@@ -41,7 +41,7 @@ def download(urls: Sequence[str], target: str | os.PathLike, by_hand: str) -> No
     Raises:
         FileExistsError: ``target`` exists.
         DownloadError: No address works.
-        OSError: The disk has no room.
+        OSError: The disk is full.
     """
     target = Path(target)
     if target.exists():
@@ -88,7 +88,7 @@ def _fetch_once(url: str, part: Path) -> None:
             return  # the part is the whole file already
         if status == 416 and start:
             part.unlink()
-            raise requests.ConnectionError('what was there is no part of this file; dropped')
+            raise requests.ConnectionError('the partial file is not a part of this file; deleted')
         response.raise_for_status()
         if status == 206 and not content_range.startswith(f'bytes {start}-'):
             raise DownloadError(f'answers with the wrong part of the file ({content_range})')

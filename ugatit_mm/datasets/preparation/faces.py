@@ -1,7 +1,7 @@
 """Faces cut out of pictures, as the authors made selfie2anime.
 
 They took the female photos of the Selfie data set by its attributes, found anime faces by the
-lbpcascade_animeface cascade, left out monochrome pictures by hand, and brought small faces to
+lbpcascade_animeface cascade, left out monochrome pictures by hand, and enlarged small faces to
 256 x 256 by a super-resolution network rather than by resizing.
 """
 
@@ -54,7 +54,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture or a face that was left out; the coordinates are of the detector, if any."""
+    """A picture or a face that was left out; the coordinates are the detector's, if any."""
 
     source: str
     reason: str
@@ -64,13 +64,13 @@ class Skipped:
 
 
 def square_around(box: Box, enlarge: float, width: int, height: int) -> tuple[int, int, int]:
-    """The square around a box, inside the picture: nothing is invented beyond its edges.
+    """The square around a box, inside the picture: nothing is padded beyond its edges.
 
     Args:
         box: x, y, width, height.
-        enlarge: Side of the square over the longer side of the box.
-        width: Of the picture.
-        height: Of the picture.
+        enlarge: Ratio of the square's side to the longer side of the box.
+        width: Width of the picture.
+        height: Height of the picture.
 
     Returns:
         left, top, side. A square that leaves the picture is shifted inside; one that is larger
@@ -94,22 +94,22 @@ def find_faces(
     near: int = NEAR,
     deep_range: Range | None = None,
 ) -> tuple[list[Face], list[int], list[Skipped]]:
-    """Find the faces in pictures, without those of one tint and those that came before.
+    """Find the faces in pictures, except monochrome and repeated ones.
 
     Args:
         folder: Where the pictures are.
         files: Their paths below it.
         detector: Finds them.
-        enlarge: Side of the cut square over the side of the detected face.
-        min_face: Least side of a detected face in pixels.
-        max_per_image: Take so many of a picture, the largest; None: all.
+        enlarge: Ratio of the cut square's side to that of the detected face.
+        min_face: Minimum side of a detected face in pixels.
+        max_per_image: Most faces of a picture to take, the largest first; None: all.
         keep_monochrome: Keep faces in shades of one tint.
         near: Greatest distance, of 256 bits, at which a face or a picture repeats an earlier one.
-        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
+        deep_range: For pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
 
     Returns:
         The faces; for each the number of its group; what was skipped. Faces of one picture, and of
-        pictures that share a repeated face, are of one group and belong in the same split.
+        pictures that share a repeated face, form one group and belong in the same split.
 
     Raises:
         ValueError: A number is out of range.
@@ -181,7 +181,7 @@ def draw_test(groups: Sequence[int], count: int, seed: int) -> set[int]:
         Indices of the faces.
 
     Raises:
-        ValueError: ``count`` is negative, or nothing would be left to train.
+        ValueError: ``count`` is negative, or nothing would be left to train on.
     """
     if not 0 <= count < len(groups):
         raise ValueError(f'cannot take {count} of {len(groups)} faces for the test set.')
@@ -208,11 +208,11 @@ def make_faces(
     deep_range: Range | None = None,
     **finding: float | bool | None,
 ) -> Counter:
-    """Write the faces in the pictures of a folder as PNGs, with two tables of where from and why.
+    """Write the faces in a folder's pictures as PNGs, with tables of these and of what is skipped.
 
     Without ``domain``, PNGs and tables go to ``out``, which must be new or empty. With it, they go
     to ``trainA``, ``testA``, ``facesA.csv`` and ``skippedA.csv`` there (or B), which must not exist
-    yet. The tables are written last: without them a run was not finished.
+    yet. The tables are written last: without them a run is not finished.
 
     Args:
         source: Folder of pictures, searched recursively as in training.
@@ -221,19 +221,19 @@ def make_faces(
         attributes: File to choose by, see :func:`choose_by_attributes`.
         wanted: Attributes and values to choose; needs ``attributes``.
         size: Side of the PNGs in pixels.
-        upscaler: For faces that are smaller.
+        upscaler: For faces smaller than ``size``.
         domain: 'A' or 'B'.
         test: Faces for the test set, see :func:`draw_test`; needs ``domain``.
         seed: Draws them.
-        deep_range: Of pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
+        deep_range: For pictures of more than 8 bits, see :func:`~ugatit_mm.datasets.decode_rgb`.
         **finding: See :func:`find_faces`.
 
     Returns:
-        How many faces were written to each folder, found and resized by what, and what was skipped
-        why.
+        Counts of faces written to each folder, by detector and by resizing, and of skipped ones by
+        reason.
 
     Raises:
-        FileExistsError: There is something in the way; nothing is overwritten.
+        FileExistsError: Something to write exists already; nothing is overwritten.
         OSError: A folder or file cannot be read or written.
         ValueError: No face was found, or an argument is wrong.
     """
@@ -266,7 +266,9 @@ def make_faces(
     skipped = left_out + skipped
     if not faces:
         why = ', '.join(f'{n} {r}' for r, n in Counter(s.reason for s in skipped).items())
-        raise ValueError(f"no face to keep in '{source}' ({why}): another detector, or --min-face?")
+        raise ValueError(
+            f"no face to keep in '{source}' ({why}): try another detector, or --min-face"
+        )
     in_test = draw_test(groups, test, seed)
 
     rows, image, opened = [], None, None

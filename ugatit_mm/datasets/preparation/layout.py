@@ -1,4 +1,4 @@
-"""Finding the four folders in a source, and which of its domains is ours."""
+"""Find the four folders in a source, and which of its domains is A."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Layout:
 
     Args:
         images: Path in the source -> ``FOLDER/path below it``, FOLDER in our order of domains.
-        swapped: Whether the source's own order is the other one.
-        reason: How that was found out.
+        swapped: Whether the source has the domains in the other order.
+        reason: How that was determined.
         outside: Images that are in none of the four folders.
-        others: Files that are no images; not the hidden ones.
+        others: Visible files that are not images.
         archives: Paths of archives inside the source.
     """
 
@@ -53,12 +53,12 @@ def find_layout(
         source: An archive or a folder.
         paper_set: Which data set it should be.
         paper: The paper's number of images by folder.
-        swap: Whether trainA is our domain B; None finds out.
+        swap: Whether trainA is our domain B; None determines it.
 
     Raises:
         ArchiveError: See :func:`iter_entries`.
         ValueError: There are no such folders, those of several sets, or a folder is missing; or
-            nothing tells which domain is which.
+            it is unclear which domain is which.
     """
     by_root: dict[str, dict[str, str]] = {}
     outside, others, archives = 0, [], []
@@ -89,7 +89,7 @@ def find_layout(
 
 
 def _is_image(entry: Entry) -> bool:
-    """As training finds them in the folder that is written."""
+    """Whether training will find an entry as an image in the folder that is written."""
     if suffix := suffix_of(entry.name):
         return suffix in IMAGE_SUFFIXES
     return entry.size <= LIMITS.file_bytes and is_image(io.BytesIO(entry.read()))
@@ -130,7 +130,7 @@ def _find_swap(
     if swap is not None:
         return swap, 'as asked for'
     counts = count_folders(images.values())
-    # Where the paper drew the test images itself, its training figures are all images.
+    # Where the paper drew the test images itself, its training numbers count all images.
     found = [
         counts[f'train{domain}'] + paper_set.random_test * counts[f'test{domain}']
         for domain in 'AB'
@@ -146,7 +146,7 @@ def _find_swap(
     if paper_set.swapped is None:
         a, b = paper_set.domains
         raise ValueError(
-            f"nothing tells whether trainA in '{source}' is {a} or {b}: its numbers of images, "
+            f"it is unclear whether trainA in '{source}' is {a} or {b}: its numbers of images, "
             f"{found[0]} and {found[1]}, are not the paper's, {wanted[0]} and {wanted[1]}, and it "
             f'is named neither {paper_set.name} nor {paper_set.reverse}. Look, and give --swap no '
             f'if trainA is {a}, --swap yes if it is {b}'

@@ -1,6 +1,6 @@
 """The five data sets of the paper: where they are, how they are packed, what the paper says.
 
-How many images the paper counts stands in ``configs/_base_/datasets``, ``paper_images``. The
+The paper's numbers of images are in ``configs/_base_/datasets``, ``paper_images``. The
 addresses are those that the data sets' makers gave; none of them could be tried when this was
 written.
 """
@@ -19,7 +19,7 @@ _DRIT = ('http://vllab.ucmerced.edu/hylee/DRIT/datasets/{}.zip',)
 
 @dataclass(frozen=True)
 class PaperSet:
-    """What is known of a data set.
+    """What is known about a data set.
 
     Args:
         name: The direction A to B, as in ``configs/_base_/datasets/NAME.py``.
@@ -28,9 +28,9 @@ class PaperSet:
         by_hand: What to do where they fail.
         random_test: Whether test images are drawn from all images; otherwise the split of the
             archive is kept.
-        swapped: Whether trainA in a source of no telling name is domain B; None: must be told.
+        swapped: Whether trainA is domain B if the source's name does not say; None: the user must.
         test_from_train: Domains whose training images are the test images too.
-        remark: What a reader of the paper's figures should know; with {trainA} and so on for them.
+        remark: What a reader of the paper's numbers should know; {trainA} and so on stand for them.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""Turning what a user downloaded into ``trainA trainB testA testB``.
+"""Turn what a user downloaded into ``trainA trainB testA testB``.
 
-Two passes over the source: the first lists, decodes and hashes every image and so knows the whole
-manifest, the second writes. The files gather in ``OUT.partial``, which becomes OUT when all of it
-is there and right; a run that was stopped goes on, as a file that is there with the right hash is
-not written again. Images are copied byte for byte.
+Two passes over the source: the first lists, decodes and hashes every image and so determines the
+whole manifest, the second writes. The files are written to ``OUT.partial``, which becomes OUT when
+it is complete and verified; a run that was stopped resumes, as a file that is there with the right
+hash is not written again. Images are copied byte for byte.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Prepared:
 
     Args:
         out: Its folder.
-        manifest: What stands in its ``manifest.json``.
+        manifest: Content of its ``manifest.json``.
         written: False if it was there already.
     """
 
@@ -51,12 +51,12 @@ class Prepared:
     written: bool
 
     def count_rows(self) -> list[tuple[str, int, int, bool, str]]:
-        """Folder, images found, images in the paper, whether that is right, and a verdict."""
+        """Folder, images found, images in the paper, whether they agree, and a verdict."""
         found, paper = self.manifest['counts'], self.manifest['paper']
         pooled = PAPER_SETS[self.manifest['set']].random_test
         rows = []
         for folder in FOLDERS:
-            # Where the paper drew the test images itself, its training figures are all images.
+            # Where the paper drew the test images itself, its training numbers count all images.
             test = found[folder.replace('train', 'test')]
             with_test = pooled and folder.startswith('train')
             difference = found[folder] + with_test * test - paper[folder]
@@ -76,7 +76,7 @@ class Prepared:
         return all(row[3] for row in self.count_rows()) and not self.manifest['unreadable']
 
     def describe(self) -> str:
-        """The counts beside the paper's, and all that was noted."""
+        """The counts next to the paper's, and all notes."""
         lines = ['folder   found   paper']
         lines += [
             f'{folder:8}{found:6}{paper:8}   {verdict}'
@@ -103,25 +103,25 @@ def prepare(
             first domain of the name in :data:`PAPER_SETS`.
         source: A zip, a tar or a folder that holds ``trainA trainB testA testB``, at any depth.
         out: Folder to create; the ``data_root`` of the set's base config if None.
-        swap: Whether the source's trainA is our domain B; None finds out from the counts, then
+        swap: Whether the source's trainA is our domain B; None determines it from the counts, then
             from the source's name, then from what is known of the set.
-        seed: Of the random test images, 0 if None. They are those whose SHA-256 of
-            ``SEED/FOLDER/FILE`` is lowest: that needs no random generator, whose numbers may
-            change with a version, and no order of files, and an image more moves no other.
+        seed: Seed of the random test images, 0 if None. They are those with the lowest SHA-256 of
+            ``SEED/FOLDER/FILE``: that depends on no random generator, whose numbers may change with
+            a version, and on no order of files, and an additional image moves no other.
         test_sizes: Random test images of A and of B; the paper's if None.
         keep_split: Keep the source's own split where the paper drew one.
-        deep_range: What training will read pictures of more than 8 bits by: those that it cannot
-            read are left out. The files are copied as they are.
+        deep_range: Range by which training will read pictures of more than 8 bits: those that it
+            cannot read are left out. The files are copied as they are.
 
     Returns:
-        Prepared: Also where the data set was there already, whole and the same.
+        Prepared: Also if the data set was there already, complete and the same.
 
     Raises:
         FileNotFoundError: There is no ``source``.
         FileExistsError: ``out``, or ``out.partial``, holds something else.
         ArchiveError: The source is damaged or unsafe; nothing has been written.
         ValueError: The name, the options or the layout of the source are wrong.
-        OSError: The disk has no room.
+        OSError: The disk is full.
     """
     paper_set = find_paper_set(name)
     draw = _drawing(paper_set, seed, test_sizes, keep_split)
@@ -142,7 +142,7 @@ def prepare(
         return Prepared(out, manifest, written=False)
     if not _holds(building, manifest):
         building.mkdir(parents=True, exist_ok=True)
-        # First of all, so that the next run knows the folder for ours.
+        # Written first, so that the next run recognises the folder as ours.
         with whole(building / MANIFEST, durable=False) as file:
             file.write_bytes(json.dumps(manifest, indent=1).encode() + b'\n')
     remove_unfinished(building)
@@ -158,7 +158,7 @@ def verify(folder: str | os.PathLike) -> list[str]:
 
     Returns:
         A sentence for each image that is missing, has changed or is not in the manifest; hidden
-        files and those of other kinds are not looked at.
+        files and those of other kinds are ignored.
 
     Raises:
         ValueError: The folder has no manifest of this tool.
@@ -180,7 +180,7 @@ def verify(folder: str | os.PathLike) -> list[str]:
 def _drawing(
     paper_set: PaperSet, seed: int | None, test_sizes: Sequence[int] | None, keep_split: bool
 ) -> dict | None:
-    """Seed and sizes of the random test images; None where the source's split is kept."""
+    """Seed and sizes of the random test images; None if the source's split is kept."""
     chosen = seed is not None or test_sizes is not None
     if not paper_set.random_test and (chosen or keep_split):
         raise ValueError(
@@ -202,7 +202,7 @@ def _check_places(source: Path, out: Path, building: Path) -> None:
     real = Path(os.path.realpath(source))
     if out == real or out in real.parents or (source.is_dir() and real in out.parents):
         raise ValueError(
-            f"the source '{source}' and the folder to write, '{out}', lie in one another: choose "
+            f"the source '{source}' and the folder to write, '{out}', overlap: choose "
             'another place with --out'
         )
     for folder in (out, building):
@@ -223,7 +223,7 @@ def _plan(
     draw: dict | None,
     deep_range: Range | None,
 ) -> dict:
-    """The manifest: a function of the source and the options, so that it tells all runs apart."""
+    """The manifest: a function of the source and the options, so that it identifies a run."""
     layout = find_layout(source, paper_set, paper, swap)
     _check_folders(source, paper_set, layout, draw)
     facts, unreadable = _examine(source, layout.images, deep_range)
@@ -304,7 +304,7 @@ def _examine(
 def _draw(
     keys: dict[str, str], seed: int, sizes: Sequence[int]
 ) -> tuple[list[tuple[str, str]], dict]:
-    """Folder and member of all images, test images drawn anew; and what was done."""
+    """Folder and member of all images, with newly drawn test images; and how they were drawn."""
     placed = []
     for domain, size in zip('AB', sizes):
         pool = [member for member, key in keys.items() if key.split('/')[0].endswith(domain)]
@@ -323,7 +323,7 @@ def _draw(
 def _choose_paths(
     placed: list[tuple[str, str]], keys: dict[str, str], by_domain: bool
 ) -> dict[str, str]:
-    """Path to write -> member. No two names in a folder (or a domain) differ by case alone."""
+    """Path to write -> member. No two names in a folder (or a domain) differ only in case."""
     paths: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     for folder, member in sorted(placed, key=lambda each: (keys[each[1]], each)):
@@ -339,7 +339,7 @@ def _choose_paths(
 
 
 def _safe_name(member: str) -> str:
-    """The file name of a member, fit for any file system and still to be recognised."""
+    """The file name of a member, valid on any file system and still recognisable."""
     name = unicodedata.normalize('NFC', member.rsplit('/', 1)[-1])
     stem, suffix = os.path.splitext(re.sub(r'[^\w.,()+\- ]', '_', name))
     if _RESERVED.match(f'{stem}.'):
@@ -399,7 +399,7 @@ def _read(source: Path, members: Collection[str], doing: str) -> Iterator[tuple[
 
 
 def _write(folder: Path, path: str, data: bytes) -> None:
-    """Write an image; one that is cut short has another hash than the manifest says."""
+    """Write an image; a truncated one has another hash than the manifest says."""
     target = folder / path
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(data)
@@ -415,10 +415,10 @@ def _is_written(folder: Path, image: dict) -> bool:
 
 
 def _holds(folder: Path, manifest: dict) -> bool:
-    """Whether a folder has this very manifest; False if it has none.
+    """Whether a folder has exactly this manifest; False if it has none.
 
     Raises:
-        FileExistsError: It has another; the message says in what it differs.
+        FileExistsError: It has another; the message names what differs.
     """
     there = _read_manifest(folder)
     if there is None:

@@ -13,7 +13,7 @@ SELFIE_ATTRIBUTES = (  # noqa: SIM905, a list takes 36 lines
     'red_hair curly_hair straight_hair braid_hair showing_cellphone using_earphone using_mirror '
     'braces wearing_hat harsh_lighting dim_lighting'
 ).split()
-"""Columns of the Selfie data set's ``selfie_dataset.txt`` behind a name and a popularity score.
+"""Columns of the Selfie data set's ``selfie_dataset.txt`` after a name and a popularity score.
 
 The file has no header. The order is the one that published programs reading the file agree on.
 """
@@ -22,9 +22,9 @@ The file has no header. The order is the one that published programs reading the
 def choose_by_attributes(
     path: str | os.PathLike, wanted: dict[str, int]
 ) -> tuple[set[str], set[str]]:
-    """Read an attribute file like the Selfie data set's and choose by it.
+    """Read an attribute file like the Selfie data set's and choose pictures by it.
 
-    A line has a name, a popularity score and 36 attributes, each -1, 0 or 1, apart by blanks.
+    A line has a name, a popularity score and 36 attributes, each -1, 0 or 1, separated by blanks.
 
     Args:
         path: The file.
@@ -34,7 +34,7 @@ def choose_by_attributes(
         Names that have all of them, and all names of the file, without suffixes.
 
     Raises:
-        ValueError: An attribute is unknown, or a line is not as said.
+        ValueError: An attribute is unknown, or a line has another form.
         OSError: The file cannot be read.
     """
     unknown = [name for name in wanted if name not in SELFIE_ATTRIBUTES]

@@ -1,4 +1,4 @@
-"""Moving what :mod:`.checks` found aside, and back."""
+"""Move what :mod:`.checks` found aside, and back."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _free_name(root: Path, name: str, taken: Collection[str]) -> str:
 
 
 def move_aside(report: Report) -> list[tuple[str, str, Finding]]:
-    """Move what :func:`planned_moves` says to ``set_aside/KIND/SPLIT`` under the root.
+    """Make the moves of :func:`planned_moves`, to ``set_aside/KIND/SPLIT`` under the root.
 
-    Nothing is deleted or overwritten. Each move is noted in ``set_aside/moves.csv`` before it is
-    made; :func:`move_back` takes them back.
+    Nothing is deleted or overwritten. Each move is logged in ``set_aside/moves.csv`` before it is
+    made; :func:`move_back` undoes them.
     """
     root = Path(report.root)
     moves = planned_moves(report)
@@ -69,14 +69,14 @@ def move_aside(report: Report) -> list[tuple[str, str, Finding]]:
 
 
 def move_back(root: str | os.PathLike) -> list[tuple[str, str]]:
-    """Take back the moves of :func:`move_aside`, the last first.
+    """Undo the moves of :func:`move_aside`, the last first.
 
     Returns:
         Pairs of paths below the root, from and to.
 
     Raises:
         FileNotFoundError: There is no log of moves.
-        FileExistsError: Another file stands where one would go back; those before it are back.
+        FileExistsError: Another file has the place of one; those before it are back.
     """
     root = Path(root)
     log = root / ASIDE / LOG

@@ -11,7 +11,7 @@ NEAR = 24
 """Greatest distance, of 256 bits, of two pictures that count as nearly the same.
 
 Measured on 128 px cut-outs of scikit-image's and scikit-learn's photographs: after JPEG of quality
-30, half or double size, brightness or contrast changed by a fifth or a cut of one pixel all round,
+30, half or double size, brightness or contrast changed by a fifth or a crop by one pixel all round,
 the distance was 38 at most and 24 or less for nine in ten; between different cut-outs it was 44 and
 more, half of them at 128, as by chance.
 """
@@ -21,7 +21,7 @@ _TINTED = 4.0  # greys and straight tints give below 1, the least colourful phot
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """The signs of a picture's 16 x 16 lowest frequencies (pHash), from greys alone.
+    """The signs of a picture's 16 x 16 lowest frequencies (pHash), from greys only.
 
     Args:
         image: RGB, uint8, (H, W, 3).
@@ -29,7 +29,7 @@ def perceptual_hash(image: np.ndarray) -> np.ndarray:
     Returns:
         bool, (HASH_BITS,).
     """
-    # With the usual 8 x 8 bits, the distances of copies and of strangers overlap.
+    # With the usual 8 x 8 bits, the distances of copies and of others overlap.
     return imagehash.phash(Image.fromarray(image), hash_size=16).hash.ravel()
 
 
@@ -43,7 +43,7 @@ def near_pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarra
     Returns:
         Pairs i < j, int, (P, 2), in ascending order, and the distance of each, int, (P,).
     """
-    # With bits as -1 and 1, a product of matrices counts the bits that agree less those that don't.
+    # With bits as -1 and 1, a matrix product counts the bits that agree minus those that do not.
     signs = np.where(hashes, 1, -1).astype(np.float32)
     pairs, distances = [np.empty((0, 2), int)], [np.empty(0, int)]
     for start in range(0, len(signs), 1000):
@@ -58,8 +58,8 @@ def near_pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarra
 def find_repeats(pairs: np.ndarray, distances: np.ndarray) -> dict[int, tuple[int, int]]:
     """Say which pictures of :func:`near_pairs` repeat an earlier one.
 
-    A picture is compared with those that stay alone: of a slow film, where each frame is near the
-    next, every so many frames one stays.
+    A picture is compared only with those that stay: of a slow film, where each frame is near the
+    next, one frame in every few stays.
 
     Returns:
         For each that repeats, in ascending order, the first earlier one that stays and is near, and
@@ -85,7 +85,7 @@ def is_monochrome(image: np.ndarray) -> bool:
 
 def _spread(image: np.ndarray) -> np.ndarray:
     """Standard deviations of the colours along their principal axes, of 255, greatest first."""
-    # Shrinking first takes away what noise and JPEG add.
+    # Shrinking first removes what noise and JPEG add.
     small = Image.fromarray(image).resize((64, 64), Image.Resampling.BOX)
     colours = np.asarray(small, np.float64).reshape(-1, 3)
     variances = np.linalg.eigvalsh(np.cov(colours, rowvar=False))

@@ -1,4 +1,4 @@
-"""Bringing small pictures to size, by Lanczos or a super-resolution network of MMagic."""
+"""Resize small pictures, by Lanczos or a super-resolution network of MMagic."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ...converters import read_checkpoint
 class Upscaler:
     """A super-resolution network of MMagic: SRCNN, EDSR, RDN, ESRGAN, Real-ESRGAN, SwinIR, ...
 
-    The network alone is built, ``model.generator`` of the config, as the losses beside it would
-    download weights of their own. All of its weights must be in the checkpoint, which is read
-    without running code from it; of an averaged generator, the average is taken.
+    Only the network is built, ``model.generator`` of the config, as the losses would download their
+    own weights. All of its weights must be in the checkpoint, which is read without running code
+    from it; the averaged generator is used if there is one.
 
     Args:
         config: MMagic's config of a model that reads RGB, as all of its super-resolution does.
@@ -50,8 +50,8 @@ class Upscaler:
         side = 48
         try:
             self.scale = len(self(np.zeros((side, side, 3), np.uint8))) / side
-        except Exception as error:  # whatever a network of another kind does with a picture
-            raise ValueError(f"'{config}' is no network for single pictures: {error}") from error
+        except Exception as error:  # a network of another kind may raise anything
+            raise ValueError(f"'{config}' is not a network for single pictures: {error}") from error
         if self.scale <= 1:
             raise ValueError(f"'{config}' does not enlarge: {side} pixels give {self.scale:g}x")
         kind = cfg.model.generator.type
@@ -70,15 +70,15 @@ class Upscaler:
 
 
 def resize(crop: np.ndarray, size: int, upscaler: Upscaler | None = None) -> tuple[np.ndarray, str]:
-    """Bring a square to ``size`` pixels.
+    """Resize a square to ``size`` pixels.
 
     Args:
         crop: RGB, uint8, (S, S, 3).
         size: Wanted side.
-        upscaler: Enlarges what is smaller than wanted; what then remains is done by Lanczos.
+        upscaler: Enlarges a smaller square first; Lanczos does the rest.
 
     Returns:
-        RGB, uint8, (size, size, 3), and what did it.
+        RGB, uint8, (size, size, 3), and the names of what resized it.
     """
     done = []
     if upscaler is not None and len(crop) < size:

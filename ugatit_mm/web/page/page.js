@@ -1,5 +1,5 @@
-// The page of `ugatit web`. A picture goes to the server as it is, with nothing of its name; what
-// comes back is kept in this page only.
+// The page of `ugatit web`. A picture goes to the server as it is, without its name; the answer is
+// kept in this page only.
 
 import { zip } from './zip.js';
 
@@ -16,7 +16,7 @@ const SIZES = {
 let model = null;
 let pictures = []; // { blob, label, stem, refused, error, result } each
 let current = null; // the one of them that is shown
-let request = null; // an AbortController while pictures are under way
+let request = null; // an AbortController while pictures are translated
 let follow = false; // show each picture once it is translated
 let shown = null; // the parts of the overlay
 
@@ -30,7 +30,7 @@ function complain(text) {
   $('problem').textContent = text;
 }
 
-// Gives an element a blob to show or to save, in the place of the one it had.
+// Gives an element a blob to show or to save, in place of its old one.
 function give(element, blob) {
   const property = element instanceof HTMLImageElement ? 'src' : 'href';
   if (element[property].startsWith('blob:')) URL.revokeObjectURL(element[property]);
@@ -63,11 +63,11 @@ async function answer(path, options) {
 const target = () => document.querySelector('[name=to]:checked').value;
 const other = (letter) => (letter === 'A' ? 'B' : 'A');
 
-// Takes the place of all pictures before; each is { blob, label, stem }, the stem for what is saved.
+// Replaces all earlier pictures; each is { blob, label, stem }, the stem for the names of saved files.
 function choose(chosen) {
   if (!chosen.length) return;
   if (chosen.length > MOST) {
-    complain(`These are ${chosen.length} pictures; ${MOST} go at a time. Choose fewer, or use ugatit translate.`);
+    complain(`These are ${chosen.length} pictures; at most ${MOST} at a time. Choose fewer, or use ugatit translate.`);
     return;
   }
   request?.abort();
@@ -132,7 +132,7 @@ function clear() {
   for (const place of document.querySelectorAll('#results .frame > span')) place.hidden = false;
 }
 
-// What follows from the pictures and from whether some are under way.
+// Updates what depends on the pictures and on whether some are being translated.
 function update() {
   const several = pictures.length > 1;
   const done = pictures.filter((picture) => picture.result);
@@ -233,11 +233,11 @@ async function translate(event) {
       const result = await translateOne(picture.blob, path, mine.signal);
       picture.result = { ...result, path, to };
     } catch (error) {
-      if (request !== mine) return; // other pictures took the place of these
+      if (request !== mine) return; // other pictures replaced these
       const stopped = error.name === 'AbortError';
       if ([400, 413, 415].includes(error.status)) picture.refused = error.message;
       else if (error.status === 500 || error.unreadable) picture.error = error.message;
-      else end = stopped ? 'Stopped.' : error.message; // busy or gone: the others would fare alike
+      else end = stopped ? 'Stopped.' : error.message; // busy or gone: the others would fail, too
     }
     if (request !== mine) return;
     if (end) break;
@@ -338,7 +338,7 @@ function save(blob, name) {
 }
 
 async function saveAll() {
-  const files = new Map(); // by names that no system takes for one another's
+  const files = new Map(); // by names that differ on every system
   const done = pictures.filter((picture) => picture.result);
   for (const { stem, result } of done) {
     const name = `${stem}_${model.domains[result.to]}`.replace(/[\\/:*?"<>|]/g, '_');
@@ -387,7 +387,7 @@ function draw() {
 }
 
 async function saveOverlay() {
-  const { name } = $('save-overlay').dataset; // before another picture takes its place
+  const { name } = $('save-overlay').dataset; // before another picture replaces it
   save(await toPng($('overlay')), name);
 }
 
@@ -403,7 +403,7 @@ function fillIn() {
   $('about').hidden = !model.about;
   $('attention').hidden = !model.attention;
   document.querySelector('[for=style]').hidden = $('style').hidden = !model.styles;
-  $('style').disabled = !model.styles; // a field that nobody sees is not checked
+  $('style').disabled = !model.styles; // a hidden field is not validated
   for (const [letter, from, to] of directions) {
     const label = document.createElement('label');
     const input = document.createElement('input');
@@ -442,7 +442,7 @@ function fillIn() {
   }
 }
 
-// Those of the source's domain first.
+// Examples of the source's domain first.
 function sortExamples() {
   const items = [...document.querySelectorAll('#examples li')];
   const ours = (item) => item.dataset.domains.includes(other(target()));

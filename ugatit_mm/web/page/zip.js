@@ -20,7 +20,7 @@ function record(...fields) {
   return Uint8Array.from(bytes);
 }
 
-// Takes an array of [name, blob], the names all different; gives a blob.
+// Takes an array of [name, blob], the names all different; returns a blob.
 export async function zip(files) {
   const now = new Date();
   const day = (Math.max(now.getFullYear() - 1980, 0) << 9) | ((now.getMonth() + 1) << 5) | now.getDate();

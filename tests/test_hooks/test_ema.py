@@ -344,7 +344,7 @@ def test_switched_on_and_off_on_the_way(runs, capfd):
     off = runs('off', resume='both')
     said = capfd.readouterr().err
     assert 'default_hooks.ema.momentum was 0.3 and is None' in said
-    assert 'training goes on with the weights that learn' in said
+    assert 'training goes on with the training weights' in said
     for key in ('state_dict', 'optimizer'):
         assert_same(off[key], plain[key])
     assert 'ema_state_dict' not in off

@@ -70,7 +70,7 @@ def test_it_warns_after_patience_and_repeats_while_it_lasts(tiny):
     dead = {'loss_gan_d_A': 0.012}
     assert [len(sitting.look(dead)) for _ in range(8)] == [0, 0, 1, 0, 0, 0, 1, 0]
     assert 'iteration 6: for 6 iterations' in sitting.said[0]
-    assert 'discriminators of A have told real from translated' in sitting.said[0]
+    assert 'discriminators of A have separated real from translated' in sitting.said[0]
     assert 'loss 0.003 a term' in sitting.said[0]  # 0.012 * 1.005 / 4
     assert sitting.look() == [] and [len(sitting.look(dead)) for _ in range(3)] == [0, 0, 1]
 

@@ -1,4 +1,4 @@
-"""A resume under other settings: what the config says now counts, and the log says what changed."""
+"""A resume with changed settings: the config's new values count, and the log says what changed."""
 
 import copy
 from pathlib import Path
@@ -59,7 +59,7 @@ class Training:
         return copy.deepcopy(
             (
                 self.wrapper.state_dict(),
-                [plain_schedule(each.state_dict()) for each in self.schedules],  # as it is saved
+                [plain_schedule(each.state_dict()) for each in self.schedules],  # as saved
             )
         )
 

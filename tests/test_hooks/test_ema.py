@@ -194,7 +194,7 @@ def test_steps_are_updates_of_what_is_averaged(name: str, fields: dict, steps: l
 
 
 def test_an_update_that_is_left_out_counts():
-    """The average moves to the weights, which are those of before."""
+    """The average moves to the weights, which have not changed."""
     steps, (first, _, third, fourth), hook, model = counted('cyclegan', 4, poison=2)
     assert steps == [1, 2, 3, 4]
     with hook.shown():

@@ -124,7 +124,7 @@ def test_every_tool_has_a_command():
 
 
 def test_translate_a_folder(weights, photos: Path, tmp_path: Path, capsys):
-    """The pixels are the inferencer's; what a bad file does not stop is told at the end."""
+    """The pixels are the inferencer's; bad files do not stop it and are reported at the end."""
     (photos / 'bad.jpg').write_bytes(b'no picture')
     out = tmp_path / 'out'
     words = [
@@ -327,8 +327,8 @@ def test_a_video_that_is_cut_off_is_told_of(weights, tmp_path: Path, capsys):
     written = cv2.VideoCapture(str(out / 'red2blue' / 'film.mp4')).get(cv2.CAP_PROP_FRAME_COUNT)
     assert 5 < written < 30
     assert capsys.readouterr().err == (
-        f'{source}: {written:.0f} frames can be read of about 40 that the file says it has: it may '
-        'be cut off or damaged\n'
+        f'{source}: only {written:.0f} of about 40 frames can be read: the file may be cut off or '
+        'damaged\n'
     )
 
 
@@ -378,7 +378,7 @@ def test_out_may_be_the_file_of_one_picture(weights, photos: Path, tmp_path: Pat
     words = ['translate', str(photos / 'a.png'), '--ckpt', weights]
     (result,) = UGATITInferencer(weights, device='cpu')(photos / 'a.png')
     target = tmp_path / 'new' / 'result.PNG'
-    for _ in range(2):  # the second takes the place of the first
+    for _ in range(2):  # the second replaces the first
         assert cli.main([*words, '--out', str(target), '--heatmap']) == 0
         assert total_of(capsys.readouterr().out) == f'1 of 1 translated, in {target}'
         names = sorted(f.name for f in target.parent.iterdir())
@@ -401,10 +401,10 @@ def test_out_that_cannot_be_the_file_is_refused(weights, photos: Path, tmp_path,
         ((a, b), 'r.png', 'OUT is one file, and 2 are to be translated: name a folder'),
         ((photos,), 'r.png', 'OUT is one file, and 4 are to be translated: name a folder'),
         ((photos,), 'r.mp4', 'OUT is one file, and 4 are to be translated: name a folder'),
-        ((a,), 'r.jpg', 'OUT: of a picture a .png is written: name DIR/r.png, or a folder'),
-        ((a,), 'r.mp4', 'OUT: of a picture a .png is written: name DIR/r.png, or a folder'),
-        ((film,), 'r.png', 'OUT: of a video a .mp4 is written: name DIR/r.mp4, or a folder'),
-        ((film,), 'r.avi', 'OUT: of a video a .mp4 is written: name DIR/r.mp4, or a folder'),
+        ((a,), 'r.jpg', 'OUT: a picture is written as .png: name DIR/r.png, or a folder'),
+        ((a,), 'r.mp4', 'OUT: a picture is written as .png: name DIR/r.png, or a folder'),
+        ((film,), 'r.png', 'OUT: a video is written as .mp4: name DIR/r.mp4, or a folder'),
+        ((film,), 'r.avi', 'OUT: a video is written as .mp4: name DIR/r.mp4, or a folder'),
         ((a,), 'notes', 'OUT is a file: name a folder, or a file that ends in .png'),
     ):
         out = str(tmp_path / name)

@@ -112,7 +112,7 @@ def test_numpy_2_has_its_old_name_while_mmagic_is_imported(monkeypatch, version,
 
 
 @needs_lite
-def test_mmcv_tells_the_truth_after_the_import():
+def test_mmcv_reports_its_true_state_after_the_import():
     importlib.import_module('mmagic.models')
     assert not mmcv_full_available()
     assert not hasattr(mmcv, 'ops')
@@ -336,7 +336,7 @@ def only_torchs_globals():
 
 def test_resume_of_mmengines_checkpoint(tmp_path, only_torchs_globals):
     first = runner(tmp_path, max_iters=3)
-    first.message_hub.update_info('best', np.float64(0.25))  # what a metric leaves behind
+    first.message_hub.update_info('best', np.float64(0.25))  # what a metric leaves
     first.train()
     path = tmp_path / 'iter_3.pth'
     with pytest.raises(pickle.UnpicklingError, match='Weights only load failed'):

@@ -125,7 +125,7 @@ DEMOS = {'demo/ugatit_demo', 'demo/ugatit_photo2drawing', 'ugatit_short'}
 
 
 def directions_of(name: str) -> list[str]:
-    """A model's configs of the paper's data: of what its row of Table 3 has figures of."""
+    """A model's configs of the paper's data: of what its row of Table 3 has numbers for."""
     known = TABLE_3[MODEL_OF[name].ROW]
     return [start + each for start in BEGINNINGS[name] for each in DIRECTIONS if each in known]
 

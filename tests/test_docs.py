@@ -51,7 +51,7 @@ PAGES = (
 )
 # These need pictures only.
 APART = ('models', 'recipes')
-# Commands that were run once, at the commit beside them.
+# Commands that were run once, at the commit next to them.
 RECORDS = ('performance', 'results', 'small_budgets')
 # How commands begin that are not run here, and the test that runs them.
 ELSEWHERE = {
@@ -142,7 +142,7 @@ def reader(tmp_path_factory, official):
     os.chdir(here)
 
 
-# First, as the reader below has a model of their own.
+# First, as the reader below has their own model.
 @pytest.mark.parametrize('page', [*APART, pytest.param('README', marks=pytest.mark.slow)])
 def test_commands_of_pages_apart_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -256,7 +256,7 @@ def test_paths_of_the_command_line_begin_at_home(monkeypatch):
         ),
         (
             'model = dict(domains=dict(A="Cat", B="cat"))',
-            "my.py: domains must be told apart, got {'A': 'Cat', 'B': 'cat'} ",
+            "my.py: domains must have different names, got {'A': 'Cat', 'B': 'cat'} ",
         ),
         (
             'optim_wrapper = dict(generators=dict(optimizer=dict(type="SGD")))',
@@ -284,7 +284,7 @@ def test_bases_are_named_and_marks_passed_over(tmp_path):
     cfg = load_config(tmp_path / 'b.py')
     assert cfg.model.generator.light and cfg.work_dir == 'ä'
     (tmp_path / 'a.py').write_text(BASE, 'utf-16')
-    with pytest.raises(ConfigError, match=r'^.*/a\.py: it is no text in UTF-8$'):
+    with pytest.raises(ConfigError, match=r'^.*/a\.py: it is not UTF-8 text$'):
         load_config(tmp_path / 'b.py')
 
 
@@ -386,7 +386,7 @@ def test_every_tool_with_options(tool, words, tmp_path, monkeypatch, capsys):
         ('train_dataloader.dataset.io_backend=s3', 'train_dataloader.dataset: io_backend must be '),
         ('auto_scale_lr.enable=True', 'auto_scale_lr: Lack of `base_batch_size` in '),
         ('activation_checkpointing=[no]', "activation_checkpointing: 'UGATIT' object has no "),
-        ('launcher=pytorch', 'launcher is no option of the config: give --launcher'),
+        ('launcher=pytorch', 'launcher is not a config option: give --launcher'),
         ('randomness.seed=-1', 'randomness: Seed must be between 0 and '),
     ],
 )

@@ -47,7 +47,7 @@ def tree(tmp_path_factory):
             shutil.copy(ROOT / name, tree)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, tree / name)
-    # What a compiled source leaves behind must not travel.
+    # What a compiled source leaves must not be packaged.
     (tree / 'tools' / '__pycache__').mkdir(exist_ok=True)
     (tree / 'tools' / '__pycache__' / 'train.pyc').write_bytes(b'')
     return tree

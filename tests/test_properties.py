@@ -152,7 +152,7 @@ values = st.recursive(
 
 
 def written(value: Any) -> str:
-    """A value as it is typed behind ``KEY=``."""
+    """A value as it is typed after ``KEY=``."""
     if isinstance(value, (list, tuple)):
         inner = [repr(each) if isinstance(each, str) else written(each) for each in value]
         inner = ','.join(inner) + (',' if len(value) == 1 else '')

@@ -12,7 +12,7 @@ from ugatit_mm import provenance
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch) -> Path:
-    """A source tree of the package that is no clone yet."""
+    """A source tree of the package that is not a clone yet."""
     (tmp_path / 'ugatit_mm').mkdir()
     (tmp_path / 'ugatit_mm' / 'file.py').write_text('1')
     monkeypatch.setattr(provenance, '__file__', str(tmp_path / 'ugatit_mm' / 'provenance.py'))
@@ -60,7 +60,7 @@ def test_hardware(monkeypatch):
     assert provenance.hardware() == '2 x X, 1 x Y'
 
 
-def test_what_is_told_can_be_stored():
+def test_provenance_can_be_stored():
     told = provenance.provenance()
     assert told['processes'] == 1 and told['torch'] == torch.__version__
     assert {type(value) for value in told.values()} <= {str, int, type(None)}

@@ -1,7 +1,7 @@
 """U-GAT-IT, and the models it is compared with, for MMagic.
 
-Importing this package takes milliseconds. What is ours is registered: MMagic's registries import it
-when they are first asked for something. The names below are imported when they are used.
+Importing this package takes milliseconds. Our classes are registered: MMagic's registries import
+them at the first lookup. The names below are imported when they are used.
 """
 
 from importlib import import_module

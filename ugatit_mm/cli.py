@@ -25,7 +25,7 @@ COMMANDS = {
         'test': ('tools/test.py', 'translate a test set and measure the result'),
         'report': ('ugatit_mm.apis.report', 'one HTML file about a training'),
         'evaluate': ('ugatit_mm.evaluation.__main__', 'KID and FID of any two folders'),
-        'demo': ('tools/demo.py', 'train on pictures that come along, ten minutes on two cores'),
+        'demo': ('tools/demo.py', 'train on bundled pictures, ten minutes on two cores'),
     },
     'Data': {
         'check': ('tools/dataset_converters/check.py', 'what is wrong with a data set'),
@@ -96,7 +96,7 @@ def root() -> Path:
 
 
 def unknown(kind: str, name: str, known: object, text: str) -> int:
-    """Say that there is no such command, and the nearest; the exit code."""
+    """Print that there is no such command, and the nearest; return the exit code."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f': did you mean {near[0]}?' if near else ''
     print(f'error: no {kind} {name!r}{hint}\n\n{text}', file=sys.stderr)

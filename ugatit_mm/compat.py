@@ -1,9 +1,9 @@
-"""The few fixes that today's packages need for MMagic 1.2.0.
+"""The fixes that MMagic 1.2.0 needs on today's packages.
 
-MMagic 1.2.0 (December 2023) is the newest release; the packages below it went on. Each fix here is
-one function that states its symptom and when it may go, and does nothing where the fault is absent.
-:func:`install`, which importing ``ugatit_mm`` calls, lets each come when the module that it is for
-is imported.
+MMagic 1.2.0 (December 2023) is the newest release; the packages that it needs moved on. Each fix
+here is one function that states its symptom and when it may go, and does nothing where the fault is
+absent. :func:`install`, which importing ``ugatit_mm`` calls, applies each when the module that it
+is for is imported.
 
 Only the standard library is imported at the top: this module takes milliseconds, and loads in a
 broken environment.
@@ -26,14 +26,14 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 DOCTOR = 'ugatit_mm.doctor'
-REGISTERED = 'ugatit_mm.registered'  # registers everything of ours when it is imported
+REGISTERED = 'ugatit_mm.registered'  # registers all our classes when it is imported
 
 
 def install() -> None:
-    """Let MMagic be importable and usable on the installed packages, and find what is ours.
+    """Make MMagic importable and usable on the installed packages, and let it find our classes.
 
-    Nothing is imported now; calling it again changes nothing. Wrong versions
-    (:func:`check_versions`) are an ``ImportError`` of MMagic's import.
+    Nothing is imported now; a second call is a no-op. Wrong versions (:func:`check_versions`) are
+    an ``ImportError`` of MMagic's import.
     """
     hush_import_warnings()
     for name, around, then in (
@@ -47,14 +47,14 @@ def install() -> None:
 
 
 def prepare_mmengine() -> None:
-    """All fixes of MMEngine."""
+    """Apply all fixes of MMEngine."""
     allow_mmengine_checkpoints()
     format_configs_once()
     pass_over_byte_order_marks()
 
 
 def add_location() -> None:
-    """Let MMagic's registries import ours when they are asked for something, as their own."""
+    """Let MMagic's registries import our modules at a lookup, as their own."""
     from mmagic import registry
     from mmengine.registry import Registry
 
@@ -66,7 +66,7 @@ def add_location() -> None:
 
 
 def add_inferencer() -> None:
-    """Let MMagic's inferencer know ours."""
+    """Add our models to MMagic's inferencer."""
     importlib.import_module('ugatit_mm.apis.mmagic_inferencer')
 
 
@@ -76,7 +76,7 @@ def add_inferencer() -> None:
 def at_import(
     name: str, around: Callable[[], AbstractContextManager], then: Callable[[], None]
 ) -> None:
-    """Have a module imported inside of ``around``, and call ``then``; now if it is imported.
+    """Run a module's import inside of ``around``, then call ``then``; now if it is imported.
 
     Args:
         name: Full name of the module.
@@ -90,7 +90,7 @@ def at_import(
 
 
 class _AtImport(importlib.abc.MetaPathFinder):
-    """Finds one module as Python does, and puts something around and after its execution."""
+    """Finds one module as Python does, and wraps its execution."""
 
     def __init__(
         self, name: str, around: Callable[[], AbstractContextManager], then: Callable[[], None]
@@ -124,7 +124,7 @@ class _AtImport(importlib.abc.MetaPathFinder):
 # What breaks outright, whatever setup.cfg pins: (names of the distribution, first version that
 # fails, symptom, what to install instead).
 _LIMITS = (
-    (('numpy',), '3', 'nothing here was ever run with NumPy 3', 'numpy>=1.26,<3'),
+    (('numpy',), '3', 'nothing here has been tested with NumPy 3', 'numpy>=1.26,<3'),
     (('mmcv', 'mmcv-lite'), '2.2', 'MMagic asserts mmcv < 2.2.0', 'mmcv-lite==2.1.0'),
     (('mmengine',), '1', 'MMagic asserts mmengine < 1.0.0', 'mmengine>=0.10.7,<0.11'),
     (('mmagic',), '1.3', 'the fixes here are written for MMagic 1.2.0', 'mmagic==1.2.0'),
@@ -133,7 +133,7 @@ _LIMITS = (
 
 @contextlib.contextmanager
 def checked() -> Iterator[None]:
-    """Look at the versions before MMagic is imported."""
+    """Check the versions before MMagic is imported."""
     check_versions()
     yield
 
@@ -186,7 +186,7 @@ def _release(version: str) -> tuple[int, ...]:
 def hush_import_warnings() -> None:
     """Ignore the warnings that other packages give about their own code while being imported.
 
-    Symptom: a dozen lines at every start that a user can do nothing about. Each filter goes with
+    Symptom: a dozen lines at every start that a user can do nothing about. Each filter may go with
     the package's pin.
     """
     for message, category, module in (
@@ -229,7 +229,7 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
-    """What a checkpoint gets for ``getattr``, which would open every module to it.
+    """Replaces ``getattr`` in a checkpoint, which would give access to every module.
 
     A HistoryBuffer is saved with its statistics, and pickle writes such a method as
     ``getattr(HistoryBuffer, 'mean')``.
@@ -248,11 +248,11 @@ def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
 
 
 def format_configs_once() -> None:
-    """Let MMEngine remember the texts of configs that it has formatted.
+    """Let MMEngine cache the texts of configs that it has formatted.
 
     Symptom: the runner asks for the config's text six times while it starts, and again for each
     checkpoint, and each time yapf takes a tenth of a second for the same result. May go when
-    ``Config.pretty_text`` remembers it.
+    ``Config.pretty_text`` caches it.
     """
     from mmengine.config import config
 
@@ -265,7 +265,7 @@ def format_configs_once() -> None:
     def format_code(text: str, **options: Any) -> tuple[str, bool]:
         key = (text, repr(options))
         if key not in results:
-            if len(results) == 8:  # texts of the past
+            if len(results) == 8:  # old texts
                 results.clear()
             results[key] = original(text, **options)
         return results[key]
@@ -318,9 +318,9 @@ def mediapipe_hidden() -> Iterator[None]:
     """Hide mediapipe while MMagic's inferencers are imported.
 
     Symptom: ``module 'mediapipe' has no attribute 'solutions'`` on ``import mmagic.apis``, since
-    mediapipe 0.10.30 dropped it. One inferencer (none of ours) imports controlnet_aux, which does
-    without mediapipe where it is absent: its face detector only needs it. May go when
-    controlnet_aux asks for ``mediapipe.solutions`` no more.
+    mediapipe 0.10.30 dropped it. One inferencer (none of ours) imports controlnet_aux, which works
+    without mediapipe: only its face detector needs it. May go when controlnet_aux no longer uses
+    ``mediapipe.solutions``.
     """
     version = installed('mediapipe')
     if version is None or _release(version) < (0, 10, 30) or 'mediapipe' in sys.modules:
@@ -340,7 +340,7 @@ def mediapipe_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def models_importable() -> Iterator[None]:
-    """What the import of MMagic's models needs around it."""
+    """Contexts that the import of MMagic's models needs."""
     with ExitStack() as stack:
         stack.enter_context(mmcv_ext_stand_in())
         stack.enter_context(numpy_bool8())
@@ -355,9 +355,9 @@ def mmcv_ext_stand_in() -> Iterator[None]:
     editors (none of them U-GAT-IT) import ``mmcv.ops``, whose compiled part mmcv-lite lacks. Where
     the full mmcv is installed, nothing is done.
 
-    The stand-in is taken away afterwards, together with the ``mmcv.ops`` that was built on it: mmcv
-    then tells the truth about itself (``mmcv_full_available()`` is False, ``import mmcv.ops`` fails
-    as it does in mmcv-lite), and an operator that an editor has already imported raises
+    The stand-in is removed afterwards, together with the ``mmcv.ops`` that was built on it: mmcv
+    then reports its true state (``mmcv_full_available()`` is False, ``import mmcv.ops`` fails as it
+    does in mmcv-lite), and an operator that an editor has already imported raises
     :class:`RuntimeError` when it is called. May go when MMagic imports ``mmcv.ops`` lazily.
     """
     if importlib.util.find_spec('mmcv._ext') is not None:
@@ -395,10 +395,10 @@ def mmcv_ext_stand_in() -> Iterator[None]:
 def fix_generation_init_weights() -> None:
     """Let MMagic's own CycleGAN and Pix2Pix initialise themselves, as they do in training.
 
-    Symptom: ``UnboundLocalError: ... 'init_info'`` from ``generation_init_weights``, which notes
-    what it did for every module, but words the note for convolutions and BatchNorm only. The
-    fixed function leaves the note to be written once, at the end; the weights drawn are the same.
-    May go when MMagic's function survives the probe below.
+    Symptom: ``UnboundLocalError: ... 'init_info'`` from ``generation_init_weights``, which records
+    a message for every module, but defines it for convolutions and BatchNorm only. The fixed
+    function records it once, at the end; the weights drawn are the same. May go when MMagic's
+    function passes the probe below.
     """
     from mmagic.models.utils import model_utils
     from mmengine.model.weight_init import update_init_info

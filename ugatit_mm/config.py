@@ -1,4 +1,4 @@
-"""Loading a config, and the options that stand in several places of it."""
+"""Loading a config, and the options that are set in several places of it."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ from .fields import (
 from .messages import first_line, printable
 from .values import Typed, literal
 
-# Given as options, these are carried to every place that needs them.
+# Given as options, these are set in every place that needs them.
 SHORTCUTS = (
     'data_root',
     'img_size',
@@ -44,17 +44,17 @@ def load_config(path: str | os.PathLike, options: dict[str, Any] | None = None) 
 
     Args:
         path: A config file; a name such as ``ugatit_selfie2anime`` or
-            ``light/ugatit_light_selfie2anime.py`` that is no file here is looked for among the
-            configs of the package, with or without its folder.
+            ``light/ugatit_light_selfie2anime.py`` that is not a file is looked up among the configs
+            of the package, with or without its folder.
         options: Dotted keys and values, as MMEngine's ``--cfg-options``. Besides,
             ``data_root=DIR`` sets the root of all data sets, ``img_size=N`` (and
             ``load_size=N``, ``crop_size=N``) the size in all pipelines and the model
             (:func:`apply_img_size`, also where the file says so), ``channels=N`` the number of
-            channels likewise (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values that are
-            black and white in pictures of more than 8 bits (:func:`apply_deep_range`),
-            ``domains.A=NAME domains.B=NAME`` the names of the domains. A single place given beside
-            them wins.
-            ``load_from.PART=FILE`` takes the weights of one part, such as ``generators.B``, from a
+            channels in the same places (:func:`apply_channels`), ``deep_range=LOW,HIGH`` the values
+            that are black and white in pictures of more than 8 bits (:func:`apply_deep_range`),
+            ``domains.A=NAME domains.B=NAME`` the names of the domains. An option for a single place
+            takes precedence.
+            ``load_from.PART=FILE`` loads the weights of one part, such as ``generators.B``, from a
             file.
 
     Returns:
@@ -110,7 +110,7 @@ def read_config(path: str | os.PathLike) -> Config:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ConfigError: A base is missing, a file is no config, or what it says cannot be done.
+        ConfigError: A base is missing, or a file is not a config or cannot be run.
     """
     try:
         return Config.fromfile(path)
@@ -124,10 +124,10 @@ def read_config(path: str | os.PathLike) -> Config:
             reason = error.msg
         elif isinstance(error, FileNotFoundError) and not os.path.exists(file) and files[1:]:
             file, reason = files[-2], f'its _base_ {os.path.normpath(file)} does not exist'
-        elif isinstance(error, ImportError) and error.__cause__:  # MMEngine says its search path
+        elif isinstance(error, ImportError) and error.__cause__:  # MMEngine's names its search path
             reason = f'custom_imports: {first_line(error.__cause__)}'
         elif isinstance(error, UnicodeDecodeError):
-            reason = 'it is no text in UTF-8'
+            reason = 'it is not UTF-8 text'
         for frame in traceback.extract_tb(error.__traceback__):
             line = frame.lineno if frame.filename == file else line
         at = '' if line is None else f'line {line}: '
@@ -135,7 +135,7 @@ def read_config(path: str | os.PathLike) -> Config:
 
 
 def _files_of(error: Exception) -> list[str]:
-    """The config files that were being read when an error came, the innermost last."""
+    """The config files that were being read at an error, the innermost last."""
     files = [
         frame.f_locals['filename']
         for frame, _ in traceback.walk_tb(error.__traceback__)
@@ -155,7 +155,7 @@ def _check_contradictions(options: Mapping[str, Any]) -> None:
 
 
 def _check_options(options: Mapping[str, Any], cfg: Config) -> None:
-    """See that each option leads to something that is read; MMEngine adds it in any case."""
+    """Check that each option sets something that is read; MMEngine adds it in any case."""
     read = {key: cfg[key] for key in cfg if key in READ}
     known = {*cfg, *SHORTCUTS, *READ} - {*VARIABLES}
     for option in options:
@@ -186,7 +186,7 @@ def _check_options(options: Mapping[str, Any], cfg: Config) -> None:
 
 
 def _check_variable(name: str, rest: list[str], value: Any, read: dict[str, Any]) -> None:
-    """Refuse an option of a variable that the file has used when the option comes."""
+    """Refuse an option for a variable that the file has used before options are set."""
     used = []
     if value and isinstance(value, (Mapping, list, tuple)):
         used = [*places(read, lambda _, other: other == value)]
@@ -199,7 +199,7 @@ def _check_variable(name: str, rest: list[str], value: Any, read: dict[str, Any]
 
 
 def _shortcut(key: str, value: Any) -> Any:
-    """The value of an option that is carried to several places: numbers are no text."""
+    """The value of an option that is set in several places, with numbers converted."""
     if key.split('.')[0] in NUMBERS:
         return literal(value) if isinstance(value, Typed) else value
     if key != 'data_root' or not isinstance(value, str):
@@ -220,7 +220,7 @@ def keep_mmengine_hooks(cfg: Config) -> None:
 def _count_hooks_once(cfg: Config) -> None:
     """Leave out named hooks of a type that ``custom_hooks`` has, too.
 
-    Configs of before the names, in work dirs and of users, list the project's hooks there.
+    Older configs, in work dirs and of users, list the project's hooks there.
     """
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [hook for hook in hooks if place(hook, ['type']) not in GONE]
@@ -232,7 +232,7 @@ def _count_hooks_once(cfg: Config) -> None:
 
 
 def _list_metrics(cfg: Config) -> None:
-    """Let metrics stand in a list, also where a config has one as it is, or an ``Evaluator``'s.
+    """Put metrics in a list, also a single one, or those of an ``Evaluator``.
 
     MMEngine would take MMagic's class of that name, which its own loops cannot call.
     """
@@ -254,7 +254,7 @@ def metrics_of(evaluator: Any) -> Any:
 
 
 def _leave_out_gone_fields(cfg: Config) -> None:
-    """Leave out what configs of before say and nobody asks any more: LeanAdam has only 8 bits."""
+    """Leave out fields of older configs that nothing reads any more: LeanAdam has only 8 bits."""
     for wrapper in (cfg.get('optim_wrapper') or {}).values():
         optimizer = place(wrapper, ['optimizer'])
         kept = {'type': 'LeanAdam', 'state_dtype': 'uint8'}
@@ -268,7 +268,7 @@ def configs_dir() -> Path:
 
 
 def data_set(name: str) -> Config:
-    """Return what is known of a data set of the paper: its base config.
+    """Return the base config of a data set of the paper.
 
     Args:
         name: The direction A to B, as in ``configs/_base_/datasets/NAME.py``.

@@ -1,8 +1,8 @@
-"""``python -m ugatit_mm.doctor``: what of the environment is wrong, and the command that fixes it.
+"""``python -m ugatit_mm.doctor``: what is wrong in the environment, and the command that fixes it.
 
-It runs where ``import ugatit_mm`` fails: nothing but the standard library is imported here, and
-everything heavy in a process of its own, whose crash is a line of the report. Exit code 1 when a
-line is wrong.
+It runs where ``import ugatit_mm`` fails: only the standard library is imported here, and heavy
+packages in a separate process, whose crash is a line of the report. Exit code 1 when a line is
+wrong.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Line:
 
 
 def examine() -> list[Line]:
-    """Every check, the quick ones first."""
+    """Run every check, the quick ones first."""
     python, requirements = declared()
     lines = [check_python(python)]
     lines += [check_package(requirement) for requirement in requirements]
@@ -209,7 +209,9 @@ def check_gpu(gpus: list[str], cuda: str | None) -> Line:
         if cuda is None:
             fix = f'torch is a CPU-only build: {PIP} install --force-reinstall --no-deps torch'
         else:
-            fix = f'Update the NVIDIA driver to one that serves CUDA {cuda}; nvidia-smi names both'
+            fix = (
+                f'Update the NVIDIA driver to one that supports CUDA {cuda}; nvidia-smi names both'
+            )
         return Line('GPU', 'the driver sees one, torch does not', f'CUDA {cuda or "build"}', fix)
     return Line('GPU', seen, 'optional')
 

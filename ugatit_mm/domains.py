@@ -1,11 +1,11 @@
-"""The two domains: ``A`` and ``B`` inside, names for people outside."""
+"""The two domains: ``A`` and ``B`` in the code, names for users."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 DOMAINS = ('A', 'B')
-SEPARATORS = '/\\:*?"<>|'  # in a name of Windows, too
+SEPARATORS = '/\\:*?"<>|'  # not in names on Windows, either
 
 
 def other(domain: str) -> str:
@@ -21,7 +21,7 @@ def direction(names: Mapping[str, str], target: str) -> str:
 def letter_of(names: Mapping[str, str], domain: str) -> str | None:
     """Return the letter of a domain, given by letter or name; ``None`` if it is neither.
 
-    Capitals do not count: :func:`domain_names` refuses names that differ in nothing else.
+    Case does not count: :func:`domain_names` refuses names that differ only in it.
     """
     asked = _on_a_disk(domain)
     return next((x for x, name in names.items() if asked in map(_on_a_disk, (x, name))), None)
@@ -36,7 +36,7 @@ def domain_names(domains: dict[str, str] | None) -> dict[str, str]:
     """Return the name of each domain; its letter where none is given.
 
     Raises:
-        ValueError: A key is no domain, the two cannot be told apart, or a name cannot be part of
+        ValueError: A key is not a domain, the two names are the same, or a name cannot be part of
             the name of a folder.
     """
     names = {'A': 'A', 'B': 'B', **(domains or {})}
@@ -52,14 +52,14 @@ def domain_names(domains: dict[str, str] | None) -> dict[str, str]:
     one, two = (_on_a_disk(name) for name in names.values())
     if one == two or one == 'b' or two == 'a':
         raise ValueError(
-            f'domains must be told apart, got {dict(names)} (capitals do not count, as on '
+            f'domains must have different names, got {dict(names)} (case does not count, as on '
             'some systems both would be one folder)'
         )
     return names
 
 
 def _on_a_disk(name: str) -> str:
-    """A name without what some file systems do not tell apart."""
+    """A name without the differences that some file systems ignore."""
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
 
 

@@ -1,4 +1,4 @@
-"""The fields of a config: what takes each, which there are, and what type they have."""
+"""The fields of a config: what takes each, which exist, and their types."""
 
 import difflib
 import inspect
@@ -25,8 +25,8 @@ from .models.base import TRANSLATION_MODELS
 from .values import Typed, fitted, in_words, members, outermost, read, type_of
 
 MISSING: Any = object()
-INNER = {'self', 'runner', 'dataloader', 'params', 'parameters'}  # what no config says
-# Text as it is typed, whatever takes it: paths, where a ~ is the home folder, and names.
+INNER = {'self', 'runner', 'dataloader', 'params', 'parameters'}  # never set in a config
+# Text as typed, whatever takes it: paths, where a ~ is the home folder, and names.
 PATHS = (
     'ann_file',
     'cache',
@@ -38,7 +38,7 @@ PATHS = (
     'work_dir',
 )
 NAMES = ('experiment_name', 'name', 'prefix', 'type')
-OF_NAMES = ('domains', 'data_prefix')  # and all in these
+OF_NAMES = ('domains', 'data_prefix')  # and all fields in these
 # MMEngine's own names in default_hooks; it takes others, too.
 MMENGINE_HOOKS = (
     'runtime_info',
@@ -56,7 +56,7 @@ EXTRAS = {
     'runner_type': str,
 }
 READ = {*inspect.signature(Runner).parameters, *EXTRAS} - {'cfg'}
-# Variables of the package's configs, which they use while they are read and nobody else does.
+# Variables of the package's configs, used only while a config is read.
 VARIABLES = (
     'domain_names',
     'epoch_iters',
@@ -69,7 +69,7 @@ VARIABLES = (
     'vis_backends',
 )
 
-# The registry of what stands in a field, at the top and inside of something.
+# The registry of what is built from a field, at the top level and nested.
 TOP = {
     'model': 'MODELS',
     'data_preprocessor': 'MODELS',
@@ -99,7 +99,7 @@ INSIDE = {
     'vis_backends': 'VISBACKENDS',
     'worker_init_fn': 'FUNCTIONS',
 }
-# What a dict without a type goes to, or the fields that are read from it.
+# What takes a dict without a type, or the fields that are read from it.
 UNTYPED: dict[str, Callable | dict[str, Any] | tuple[str, ...]] = {
     'train_dataloader': DataLoader,
     'val_dataloader': DataLoader,
@@ -111,9 +111,9 @@ UNTYPED: dict[str, Callable | dict[str, Any] | tuple[str, ...]] = {
     'domains': DOMAINS,
     'model.domains': DOMAINS,
 }
-HOLD = ('default_hooks', 'optim_wrapper')  # dicts of what is built, by names
+HOLD = ('default_hooks', 'optim_wrapper')  # dicts of configs by name
 NEEDS_TYPE = ('HOOKS', 'METRICS', 'DATASETS', 'TRANSFORMS', 'OPTIMIZERS')
-# What MMEngine takes out of a config before it builds the rest, everywhere and by registry.
+# Keys that MMEngine pops from a config before it builds from it, in general and by registry.
 TAKEN_OUT = {
     '': ('type', '_scope_', 'num_batch_per_epoch', 'disable_subprocess_warning'),
     'HOOKS': ('priority',),
@@ -129,9 +129,9 @@ class Takes(NamedTuple):
     """What a class takes from a config.
 
     Attributes:
-        fields: Type of each named field, ``Any`` where it says none.
-        ours: Those that the project says.
-        others: The type of fields by any other name; ``None`` where there are no others.
+        fields: Type of each named field, ``Any`` where it has no annotation.
+        ours: Those of classes of the project.
+        others: Type of fields with other names; ``None`` where it takes no others.
     """
 
     fields: dict[str, Any]
@@ -141,7 +141,7 @@ class Takes(NamedTuple):
 
 @cache
 def takes(kind: Callable) -> Takes:
-    """Read off a constructor, or a function, what it takes.
+    """Read from the signature of a constructor, or a function, what it takes.
 
     ``**fields: Any`` of a class of the project are its base's; of another they may be anything.
     """
@@ -178,7 +178,7 @@ def takes(kind: Callable) -> Takes:
 
 
 def _hints(constructor: Callable) -> dict[str, Any]:
-    """The types that it says, each by itself: some are names that are there for checkers only."""
+    """Its annotations, resolved one by one: some names exist for type checkers only."""
     hints = {}
     for name, said in getattr(constructor, '__annotations__', {}).items():
         one = SimpleNamespace(__annotations__={name: said})
@@ -190,14 +190,14 @@ def _hints(constructor: Callable) -> dict[str, Any]:
 def check_config(
     cfg: Config, before: Mapping[str, Any] | None = None, options: Collection[str] = ()
 ) -> None:
-    """See that each field is one that something takes, of a type that it takes.
+    """Check that something takes each field, and its type.
 
-    Values that were typed (:class:`Typed`) become what their field takes, and a ``~`` that begins a
-    path the home folder.
+    Values that were typed (:class:`Typed`) are converted to their field's type, and a ``~`` at the
+    start of a path to the home folder.
 
     Args:
         cfg: The config with its options; its values are changed.
-        before: The config as its file has it.
+        before: The config of the file, without options.
         options: Keys of the options.
 
     Raises:
@@ -207,10 +207,10 @@ def check_config(
 
 
 def check_top(cfg: Config, before: Mapping[str, Any], options: Collection[str]) -> None:
-    """See that what the runner takes is of the outermost type, before more is done with it.
+    """Check the outermost types of what the runner takes, before it is used.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: A type is wrong.
     """
     check = _Check(cfg, before, options)
     for key, hint in check.top.fields.items():
@@ -222,13 +222,13 @@ def check_top(cfg: Config, before: Mapping[str, Any], options: Collection[str]) 
 
 
 class _Check:
-    """One check of a config, which knows what its file said and what the options are."""
+    """One check of a config, with the values of its file and the options."""
 
     def __init__(self, cfg: Config, before: Mapping[str, Any], options: Collection[str]) -> None:
         self.cfg, self.before, self.options = cfg, before, options
         self.model = TRANSLATION_MODELS.get(str(self.at('model.type')))
         runner = self.find('runner_type', cfg.get('runner_type', 'Runner'), 'RUNNERS')
-        # What is inside of dicts is checked by itself, and more exactly.
+        # The content of dicts is checked separately, and more strictly.
         hints = {key: outermost(hint) for key, hint in takes(runner).fields.items()}
         hints |= EXTRAS
         hints['load_from'] = str | os.PathLike | Mapping | None  # a file, or one for each part
@@ -245,7 +245,7 @@ class _Check:
             self.refuse([*given, 'model.domains'][0], str(error))
 
     def field(self, node: Any, key: Any, where: str, about: Takes | None, registry: str) -> None:
-        """Read a typed value, check what is inside, then the value."""
+        """Read a typed value, check its content, then the value."""
         hint, ours = Any, False
         if about:
             hint = about.fields.get(key, about.others or Any)
@@ -265,7 +265,7 @@ class _Check:
             node[key] = new
 
     def mapping(self, node: Any, where: str, registry: str) -> None:
-        """Check the fields of a dict, by what it is the config of."""
+        """Check the fields of a dict, by what is built from it."""
         if registry == 'METRICS' and 'metrics' in node:
             registry = 'EVALUATORS'
         kind = self.kind(node, where, registry)
@@ -330,11 +330,11 @@ class _Check:
         return self.refuse(where, f'{where} {_shown(name)} is unknown{hint}')
 
     def given(self, where: str) -> bool:
-        """Whether a value is an option's."""
+        """Whether an option sets a value."""
         return any(f'{where}.'.startswith(f'{option}.') for option in self.options)
 
     def hint(self, where: str, hint: Any) -> Any:
-        """The type of a field, also of one that says none."""
+        """The type of a field, also of one without an annotation."""
         if hint is not Any:
             return hint
         if where.rpartition('.')[2] in PATHS:
@@ -344,17 +344,17 @@ class _Check:
         return type_of(self.at(where, self.before)) if self.given(where) else Any
 
     def read(self, text: Typed, where: str, hint: Any) -> Any:
-        """Make a value of what was typed."""
+        """Convert a typed value."""
         path = _takes_path(where, hint)
         if path and text == '':
             raise ConfigError(f'{where} is empty: give a path')
         return read(text, hint, path or _takes_name(where))
 
     def fitted(self, value: Any, where: str, hint: Any, ours: bool) -> Any:
-        """Return a value as its field takes it."""
+        """Convert a value to its field's type."""
         if isinstance(value, str) and _takes_path(where, hint):
             value = os.path.expanduser(value)
-        # Of others' fields only options are checked: what they say of their types may be wrong.
+        # Of other packages' fields only options are checked: their annotations may be wrong.
         if hint is Any or not (ours or (self.given(where) and value is not None)):
             return value
         try:
@@ -365,7 +365,7 @@ class _Check:
     # ------------------------------------------------------------------------------- messages
 
     def unknown(self, where: str, names: Iterable[str], others: bool, taker: str) -> None:
-        """Refuse a field that nothing takes; where others may be, an option that looks like one."""
+        """Refuse a field that nothing takes; with ``others``, an option close to a known one."""
         option = self.option(where)
         near = self.near(where, names, 0.8 if others else 0.6)
         if others and not (near and option):
@@ -383,7 +383,7 @@ class _Check:
         return f': is it {parent}.{near[0]}?' if near else ''
 
     def option(self, where: str) -> str | None:
-        """The option that made a field; ``None`` of one that the file has."""
+        """The option that added a field; ``None`` if the file has it."""
         if self.at(where, self.before) is not MISSING:
             return None
         for option in self.options:
@@ -392,12 +392,12 @@ class _Check:
         return None
 
     def at(self, where: str, node: Any = None) -> Any:
-        """What stands in a place; ``MISSING`` if there is nothing."""
+        """The value at a place; ``MISSING`` if there is none."""
         node = self.cfg if node is None else node
         return place(node, where.split('.'))
 
     def refuse(self, where: str, message: str) -> NoReturn:
-        """Raise a :class:`ConfigError`, which names the file if it is the file's mistake."""
+        """Raise a :class:`ConfigError`, which names the file if the mistake is in it."""
         named = '' if self.given(where) or self.option(where) else f'{self.cfg.filename}: '
         raise ConfigError(f'{named}{message}')
 
@@ -412,7 +412,7 @@ def _takes_name(where: str) -> bool:
 
 
 def place(node: Any, words: Sequence[str]) -> Any:
-    """What stands in a place of nested dicts and lists; ``MISSING`` if there is nothing."""
+    """The value at a place of nested dicts and lists; ``MISSING`` if there is none."""
     for word in words:
         if isinstance(node, (Mapping, Config)) and word in node:
             node = node[word]
@@ -424,7 +424,7 @@ def place(node: Any, words: Sequence[str]) -> Any:
 
 
 def places(node: Any, wanted: Callable[[str, Any], bool], where: str = '') -> Iterator[str]:
-    """Where in nested dicts and lists something is wanted, by its key and value."""
+    """Places in nested dicts and lists whose key and value are wanted."""
     inside: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
         inside = node.items()
@@ -443,7 +443,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def building(cfg: Config) -> Iterator[None]:
-    """Let what a class says of its fields, while it is built from a config, be a line.
+    """Turn an error of a class that is built from a config into a line that names the field.
 
     Raises:
         ConfigError: In place of an error of a value that was raised while MMEngine built.
@@ -473,17 +473,17 @@ READERS = {
     'turn_on_activation_checkpointing': 'activation_checkpointing',
     'turn_on_efficient_conv_bn_eval': 'efficient_conv_bn_eval',
 }
-# Where the others have what they build from.
+# Arguments of the other functions that hold what they build from.
 GIVEN = ('cfg', 'dataloader', 'evaluator', 'optim_wrapper')
 
 
 def _built(traceback: TracebackType | None, cfg: Config) -> str | None:
-    """Which field was being built when an error came: '' is unknown, ``None`` nothing was."""
+    """The field that was being built at an error: '' if unknown, ``None`` if none was."""
     found = None
     while traceback is not None:
         frame = traceback.tb_frame
         module, function = frame.f_globals.get('__name__', ''), frame.f_code.co_name
-        if function == 'before_train':  # what hooks have to say of the model
+        if function == 'before_train':  # errors of hooks about the model
             found = _field_of({'type': type(frame.f_locals.get('self')).__name__}, cfg)
         elif module.startswith('mmengine.') and function in READERS:
             found = READERS[function]

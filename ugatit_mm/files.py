@@ -1,4 +1,4 @@
-"""The one way a file appears: whole, or not at all; and names for result files."""
+"""Writing files whole or not at all; and names for result files."""
 
 import os
 import shutil
@@ -14,13 +14,13 @@ UNFINISHED = '.unfinished-'  # start of the names of folders that a file is buil
 
 @contextmanager
 def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
-    """A place to write a file or a folder to, which takes the name ``path`` if the block ends well.
+    """Yield a place to write a file or a folder to, renamed to ``path`` if the block succeeds.
 
-    Before that a file's content is on the disk, if it is to be durable, so that a power cut leaves
-    the old file or the new one.
+    A durable file is synchronised to the disk before, so that a power cut leaves the old file or
+    the new one.
 
     Raises:
-        OSError: It cannot be written; there is no trace of it then.
+        OSError: It cannot be written; nothing of it is left.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
@@ -35,13 +35,13 @@ def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Remove what killed processes were writing in ``folder``; nobody may be writing there now."""
+    """Remove unfinished files of killed processes; no other may be writing in ``folder`` now."""
     for left in Path(folder).glob(f'{UNFINISHED}*'):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a new name on the disk, where folders can be opened (not on Windows)."""
+    """Synchronise a new name to the disk, where folders can be opened (not on Windows)."""
     try:
         number = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -49,7 +49,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(number)
     except OSError:
-        pass  # some network file systems know no such thing
+        pass  # some network file systems do not support it
     finally:
         os.close(number)
 
@@ -66,7 +66,7 @@ def output_names(paths: list[str], root: str, suffix: str = '.png') -> dict[str,
         dict: Relative names by path; no two are equal.
 
     Raises:
-        ValueError: Two sources would get one name all the same.
+        ValueError: Two sources would still get the same name.
     """
     relative = {path: os.path.relpath(path, root) for path in paths}
     count = Counter(_stem(name).lower() for name in relative.values())
@@ -81,11 +81,11 @@ def output_names(paths: list[str], root: str, suffix: str = '.png') -> dict[str,
 
 
 def unused(name: str, taken: set[str], endings: Sequence[str]) -> str:
-    """Choose ``name``, or ``name_2`` and so on, so that no file of it is taken; they are then.
+    """Choose ``name``, or ``name_2`` and so on, whose files are not taken, and take them.
 
     Args:
         name: Path of a result, without what its files end in.
-        taken: Paths that are in use, in lower case: some file systems take upper for it.
+        taken: Paths that are in use, in lower case: some file systems ignore case.
         endings: Ends of the names of its files.
     """
     names = chain([name], (f'{name}_{i}' for i in count(2)))
@@ -95,7 +95,7 @@ def unused(name: str, taken: set[str], endings: Sequence[str]) -> str:
 
 
 def identity(path: str | os.PathLike) -> tuple[int, int] | None:
-    """What all names of a file have in common; ``None`` if there is none."""
+    """Device and inode of a file, the same for all its names; ``None`` if there is no file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""Words of error messages."""
+"""Parts of error messages."""
 
 from collections.abc import Iterable
 from typing import Any
 
-MAX_WORD = 200  # characters of a word that comes from a file
+MAX_WORD = 200  # characters of a text from a file
 
 
 def check_choice(field: str, value: Any, choices: Iterable) -> None:
@@ -20,13 +20,13 @@ def check_counts(**counts: int) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line that is not too long and has no control characters."""
+    """The message of an error, as a line that is not too long and has no control characters."""
     text = str(error).strip().splitlines()
     return printable(text[0] if text else type(error).__name__, 300)
 
 
 def printable(text: str, most: int = MAX_WORD) -> str:
-    """What comes from a file, as a message shows it: no control characters, not too long."""
+    """Text from a file for a message: no control characters, not too long."""
     return ''.join(c if c.isprintable() else '?' for c in text[:most])
 
 

@@ -1,4 +1,4 @@
-"""Pixels: 0 to 255 outside, [-1, 1] inside; each way stands here once.
+"""Pixels: 0 to 255 in pictures, [-1, 1] in networks; the conversions are all here.
 
 A picture is uint8, (H, W, C), of 1 to 8 channels: grey, grey and alpha, RGB, RGBA, or bands.
 """
@@ -24,7 +24,7 @@ INTERPOLATIONS = {
 
 MAX_CHANNELS = 8
 PNG_CHANNELS = 4
-"""A PNG holds pictures of up to so many channels; those of more are written as TIFF."""
+"""A PNG holds pictures of up to so many channels; those with more are written as TIFF."""
 
 
 def normalise(pixels: Values) -> Values:
@@ -42,7 +42,7 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> np.ndarray:
-    """Turn an image in [-1, 1], (C, H, W), into what :func:`displayed` shows of it."""
+    """Turn an image in [-1, 1], (C, H, W), into the RGB of :func:`displayed`."""
     return displayed(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
@@ -50,7 +50,7 @@ def check_channels(channels: object) -> int:
     """Return a number of channels that pictures may have.
 
     Raises:
-        ValueError: It is none.
+        ValueError: They may not.
     """
     if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f'channels must be 1 to {MAX_CHANNELS}, got {channels!r}')
@@ -61,7 +61,7 @@ def swap_colours(images: Tensor) -> Tensor:
     """Turn RGB into BGR, or back: images (..., C, H, W).
 
     Alpha, the last of four channels, stays where it is. Other numbers of channels have no order
-    of colours, and nothing is done.
+    of colours, and stay as they are.
     """
     if images.size(-3) == 3:
         return images.flip(-3)
@@ -77,7 +77,7 @@ def to_picture(image: Tensor) -> np.ndarray:
 
 
 def displayed(picture: np.ndarray) -> np.ndarray:
-    """What people are shown of a picture, uint8 (H, W, C), as RGB (H, W, 3).
+    """A picture, uint8 (H, W, C), for display: RGB (H, W, 3).
 
     One or two channels: the first, as grey. Three or more: the first three, as red, green, blue.
     """
@@ -94,7 +94,7 @@ def words_of_displayed(channels: int) -> str:
 
 
 def suffix_written(channels: int) -> str:
-    """Of files that :func:`write_picture` writes: ``'.png'``, or ``'.tif'`` for many channels."""
+    """Suffix of :func:`write_picture`'s files: ``'.png'``, or ``'.tif'`` for many channels."""
     return '.png' if channels <= PNG_CHANNELS else '.tif'
 
 
@@ -124,7 +124,7 @@ def write_picture(picture: np.ndarray, file: str | os.PathLike | IO[bytes]) -> N
 
 
 def sides_of(img_size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width that a config's ``img_size`` means: a number is a square's."""
+    """Height and width of a config's ``img_size``: a number is that of a square."""
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     return height, width
 
@@ -154,7 +154,7 @@ def resize(
     if picture.shape[:2] == (height, width):
         return picture
     if picture.ndim == 3 and picture.shape[2] != 3:
-        # Pillow has few modes, and lets alpha weigh the others.
+        # Pillow has few modes, and weights the others by alpha.
         bands = [resize(band, height, width, interpolation) for band in np.moveaxis(picture, 2, 0)]
         return np.stack(bands, 2)
     image = Image.fromarray(picture)
@@ -164,11 +164,11 @@ def resize(
 def covering(scale: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """The smallest size of a picture's own proportions that covers another one.
 
-    Of a square that is the shorter side at its side, as torchvision's ``Resize`` has it.
+    For a square the shorter side becomes the square's, as in torchvision's ``Resize``.
 
     Args:
         scale: (width, height) to cover.
-        size: Of the picture, likewise.
+        size: (width, height) of the picture.
     """
     width, height = size
     if scale[0] * height >= scale[1] * width:

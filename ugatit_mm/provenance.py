@@ -1,4 +1,4 @@
-"""Where a figure comes from: commit, versions, hardware."""
+"""Where a measurement comes from: commit, versions, hardware."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ def provenance() -> dict[str, str | int | None]:
     """Describe the program and the machine of this process.
 
     Returns:
-        dict: ``version``, ``commit`` (``None`` outside a clone; ``-dirty`` behind it where tracked
+        dict: ``version``, ``commit`` (``None`` outside a clone; ``-dirty`` after it where tracked
         files were changed), ``torch``, ``mmagic``, ``python``, ``hardware`` and ``processes``.
     """
     return {
         'version': __version__,
         'commit': commit(),
-        'torch': str(torch.__version__),  # a subclass of str, which checkpoints would not take
+        'torch': str(torch.__version__),  # a subclass of str, which checkpoints do not accept
         'mmagic': installed('mmagic'),
         'python': platform.python_version(),
         'hardware': hardware(),
@@ -32,7 +32,7 @@ def provenance() -> dict[str, str | int | None]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree this package is imported from, if it is a clone of its own."""
+    """The commit of the source tree this package is imported from, if that tree is a clone."""
     root = Path(__file__).resolve().parents[1]
     if not (root / '.git').exists():
         return None
@@ -60,7 +60,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def update(digest: 'hashlib._Hash', path: str | os.PathLike) -> None:
-    """Give a file to a digest; in parts, as checkpoints can be large."""
+    """Update a digest with a file, in parts, as checkpoints can be large."""
     with open(path, 'rb') as file:
         while block := file.read(1 << 20):
             digest.update(block)

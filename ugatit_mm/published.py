@@ -14,7 +14,7 @@ class WeightsError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where torch and what builds on it keep such files, ``~/.cache/torch/hub/checkpoints``."""
+    """Where torch and packages on it cache such files, ``~/.cache/torch/hub/checkpoints``."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
@@ -26,8 +26,8 @@ def find_weights(
     Args:
         network: Its name, for an error.
         path: ``None`` looks in the cache.
-        names: Of the file, as it may be called there.
-        about: What an error says after the places that were looked at.
+        names: Possible names of the file there.
+        about: End of the error message, after the places.
 
     Raises:
         WeightsError: There is no such file.
@@ -44,9 +44,9 @@ def check_sha256(file: Path, wanted: str, about: str, digest: str | None = None)
     """Return the SHA-256 of a file, which must begin with the digits ``wanted``.
 
     Args:
-        file: Of weights.
+        file: A file of weights.
         wanted: Hexadecimal digits, all 64 or the first ones.
-        about: What an error says after the digits.
+        about: End of the error message, after the digits.
         digest: The SHA-256 where it is known already.
 
     Raises:

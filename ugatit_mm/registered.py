@@ -1,4 +1,4 @@
-"""Importing this module registers everything; MMagic's registries import it when they are asked."""
+"""Importing this module registers everything; MMagic's registries import it at a lookup."""
 
 from . import datasets, engine, evaluation, hooks, models
 

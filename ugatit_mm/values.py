@@ -1,4 +1,4 @@
-"""Values of a config: how a typed one is read, and whether it is of a field's type."""
+"""Values of a config: how a typed one is read, and whether it has a field's type."""
 
 import ast
 import os
@@ -21,11 +21,11 @@ WORDS = {
 
 
 class Typed(str):
-    """A value as it was typed; :func:`read` makes a value of it where its field is known."""
+    """A value as it was typed; :func:`read` converts it where its field is known."""
 
 
 def literal(text: str) -> Any:
-    """Read a Python literal; what is none is text.
+    """Read a Python literal; anything else is text.
 
     ``5,4`` is a list, as ``[5,4]``; words need no quotes in it, ``[img_A,img_B]``. True, False and
     None may have any case.
@@ -53,22 +53,22 @@ class _Words(ast.NodeTransformer):
 def members(hint: Any) -> tuple[Any, ...]:
     """The alternatives of a type hint."""
     if get_origin(hint) in (Union, types.UnionType):
-        return get_args(hint)  # Python has flattened those inside
+        return get_args(hint)  # Python has flattened nested ones
     return (NoneType if hint is None else hint,)
 
 
 def outermost(hint: Any) -> Any:
-    """A type hint without what it says of elements."""
+    """A type hint without the types of its elements."""
     return Union[tuple(_origin(kind) for kind in members(hint))]  # noqa: UP007
 
 
 def read(text: str, hint: Any, verbatim: bool = False) -> Any:
-    """Make a value of what was typed for a field of a type.
+    """Convert what was typed for a field of a type.
 
     Args:
         text: What was typed.
         hint: Type of the field.
-        verbatim: Quotes belong to text, too.
+        verbatim: Keep quotes as part of text.
     """
     kinds = members(hint)
     value = literal(text)
@@ -83,7 +83,7 @@ def read(text: str, hint: Any, verbatim: bool = False) -> Any:
 
 
 def fitted(value: Any, hint: Any) -> Any:
-    """Return a value as a field of a type takes it: 1e5 for a whole number, a list for a tuple.
+    """Convert a value to a field's type: 1e5 to a whole number, a list to a tuple.
 
     Raises:
         TypeError: It is of another type.
@@ -100,7 +100,7 @@ def fitted(value: Any, hint: Any) -> Any:
 
 
 def type_of(value: Any) -> Any:
-    """The type of a field that says none, by the value that it has: ``Any`` for ``None``."""
+    """The type of a field without an annotation, from its value: ``Any`` for ``None``."""
     for kind in (bool, int, float, str, list):
         if isinstance(value, kind):
             return kind
@@ -108,7 +108,7 @@ def type_of(value: Any) -> Any:
 
 
 def in_words(hint: Any) -> str:
-    """What a field of a type takes."""
+    """Describe what a field of a type takes."""
     said = []
     for kind in members(hint):
         origin, args = _origin(kind), get_args(kind)
@@ -122,7 +122,7 @@ def in_words(hint: Any) -> str:
             said.append(f'a list{count}' + f' (each {each})' * bool(each))
         elif isinstance(origin, type) and issubclass(origin, Mapping):
             said.append('a dict')
-    # A class is said by its config.
+    # A class is described by its config.
     return ' or '.join(dict.fromkeys(said)) or 'a dict'
 
 
@@ -137,7 +137,7 @@ def _is_sequence(kind: Any) -> bool:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of one kind; what is unknown about a kind lets everything pass."""
+    """Whether a value is of one kind; an unknown kind accepts everything."""
     origin, args = _origin(kind), get_args(kind)
     if origin is Literal:
         return value in args

@@ -62,7 +62,7 @@ def test_each_switch_reaches_every_optimizer_and_network_that_has_it(cfg):
         'decoder': None,
         'compile': {'mode': 'reduce-overhead'},
     }
-    apply_speed(cfg, lean=True, graph=False)  # in float32 features are computed again, too
+    apply_speed(cfg, lean=True, graph=False)  # in float32 features are recomputed, too
     assert cfg.model.encoder.with_cp and 'with_cp' not in cfg.model.content
     assert cfg.model.graph is False
 
@@ -78,7 +78,7 @@ def test_each_switch_reaches_every_optimizer_and_network_that_has_it(cfg):
         (
             {'optim_wrapper.enc.type': 'Mine'},
             {'amp': 'bfloat16'},
-            r'--amp takes the place of .*, but optim_wrapper\.enc\.type is Mine',
+            r'--amp replaces .*, but optim_wrapper\.enc\.type is Mine',
         ),
         (
             {'optim_wrapper': {'type': 'OptimWrapper'}},

@@ -1,4 +1,4 @@
-"""Files of weights name their model; those of before there were several still load."""
+"""Files of weights name their model; older ones, which name none, still load."""
 
 import copy
 import hashlib

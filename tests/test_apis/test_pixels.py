@@ -1,4 +1,4 @@
-"""The same file gives the same pixels through every door."""
+"""The same file gives the same pixels through every entry point."""
 
 from pathlib import Path
 
@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused(trained, data_root: Path, option, s
 
 
 def test_mmcv_reads_what_was_written(trained, tmp_path: Path):
-    """A PNG of ours is RGB on disk: mmcv's BGR reader sees it turned round."""
+    """A PNG of ours is RGB on disk: mmcv's BGR reader sees it reversed."""
     cfg, _, checkpoint = trained
     run_test(cfg, checkpoint, tmp_path / 'out', sheet=True)
     file = tmp_path / 'out' / 'red2blue' / '0.png'

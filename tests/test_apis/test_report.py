@@ -1,4 +1,4 @@
-"""The report of a run: what it shows, what it says where something is missing, what it runs not."""
+"""The report of a run: what it shows, what it says where something is missing; it runs nothing."""
 
 import base64
 import json
@@ -291,7 +291,7 @@ def test_a_model_that_is_not_known(kind, tmp_path):
 def test_what_is_no_work_dir_is_an_error(run, tmp_path, capsys):
     for folder, said in (
         (tmp_path / 'none', f'there is no folder {tmp_path}/none'),
-        (tmp_path, 'is no work dir of a training'),
+        (tmp_path, 'is not a work dir of a training'),
         (run.parent, f'did you mean {run}?'),
     ):
         assert main([str(folder)]) == 1

@@ -94,7 +94,7 @@ def test_a_picture_lends_its_style(weights, styled, photos, tmp_path):
     assert np.array_equal(one.image, other.image)
     (squeezed,) = inferencer(a, 'B', style=tmp_path / 'wide.png')
     assert not np.array_equal(one.image, squeezed.image)
-    # Tiles have one style, that of the whole picture that lends it, or each number's.
+    # Tiles have one style, that of the whole picture that gives it, or each number's.
     wide, ways = tmp_path / 'wide.png', ({'style': tmp_path / 'wide.png'}, {'styles': 2})
     for way in ways:
         chosen = inferencer.choose_styles(**way, to='B').of(styled, ['wide.png'], 'B')
@@ -185,7 +185,7 @@ def test_several_styles_at_the_command_line(weights, styled, photos, tmp_path, c
 
 
 def test_results_never_take_a_sources_place(weights, photos, capsys):
-    """Nor that of the picture whose style is read; results of before are no sources."""
+    """Nor that of the picture whose style is read; earlier results are not sources."""
     out = photos / 'red2blue'
     words = ['translate', str(photos), '--ckpt', weights, '--out', str(photos), '--to', 'B']
     assert cli.main([*words, '--styles', '3']) == 0
@@ -198,10 +198,10 @@ def test_results_never_take_a_sources_place(weights, photos, capsys):
     kept = (out / 'a.png').read_bytes()
     assert cli.main([*single, '--style', str(out / 'a.png')]) == 1
     said = capsys.readouterr().err
-    assert 'a.png, of its result, is the picture of --style: choose another --out' in said
+    assert 'a.png is the picture of --style: choose another --out' in said
     named = ['translate', str(photos / 'a.png'), str(out / 'a_1.png'), *words[2:]]
     assert cli.main([*named, '--styles', '2']) == 1
-    assert 'is to be translated itself' in capsys.readouterr().err
+    assert 'a_1.png is itself an input' in capsys.readouterr().err
     assert (out / 'a.png').read_bytes() == kept and (out / 'a_1.png').read_bytes() == before
 
 

@@ -501,7 +501,7 @@ def test_an_official_file_is_trained_from_and_tested(networks, tmp_path, capsys)
     assert (tmp_path / 'work' / 'results_official.json').is_file()
     words[2] = str(tmp_path / 'other')
     assert load_tool('train').main([*words, '--resume', str(source), *options]) == 1
-    assert 'is no checkpoint of training, it lacks' in capsys.readouterr().err
+    assert 'is not a training checkpoint, it lacks' in capsys.readouterr().err
 
 
 def test_an_official_file_is_published(networks, tmp_path):

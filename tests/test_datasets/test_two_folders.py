@@ -202,7 +202,7 @@ def test_names_are_those_of_the_folders_unless_given(tmp_path, monkeypatch):
     hint = ': name the domains, --cfg-options domains.A=NAME domains.B=NAME'
     with pytest.raises(SplitError, match=f"^both folders are called 'p'{hint}$"):
         names_of('x/p', 'y/p', {})
-    with pytest.raises(SplitError, match=f'^domains must be told apart, .*{hint}$'):
+    with pytest.raises(SplitError, match=f'^domains must have different names, .*{hint}$'):
         names_of('x/P', 'y/p', {})
     with pytest.raises(SplitError, match=f'must be a name that can be part .*{hint}$'):
         names_of('x/a:b', 'y/p', {})

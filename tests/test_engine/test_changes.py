@@ -1,4 +1,4 @@
-"""A resume under other settings: what the config says now counts, and the log says what changed."""
+"""A resume with changed settings: the config's new values count, and the log says what changed."""
 
 import copy
 from pathlib import Path
@@ -59,7 +59,7 @@ class Training:
         return copy.deepcopy(
             (
                 self.wrapper.state_dict(),
-                [plain_schedule(each.state_dict()) for each in self.schedules],  # as it is saved
+                [plain_schedule(each.state_dict()) for each in self.schedules],  # as saved
             )
         )
 
@@ -77,7 +77,7 @@ class Training:
 def test_the_same_settings_go_on_to_the_bit_and_others_count(schedules, steps):
     of = Training(schedules, steps)
     same = Training(schedules)
-    assert same.resume(of, steps) == []  # progress is no change
+    assert same.resume(of, steps) == []  # progress is not a change
     assert_same(same.state(), of.state())
 
     other = {'lr': 5e-5, 'weight_decay': 2e-4, 'eps': 1e-7}
@@ -103,7 +103,7 @@ def test_the_same_settings_go_on_to_the_bit_and_others_count(schedules, steps):
         ([DECAY], [DECAY | {'end': 30}], 'param_scheduler.end was 40 and is 30'),
         ([DECAY], [DECAY | {'constant': 0.25}], 'param_scheduler.constant was 0.5 and is 0.25'),
         ([STEPS], [STEPS | {'gamma': 0.1}], 'param_scheduler.gamma was 0.5 and is 0.1'),
-        ([DECAY], [STEPS], 'param_scheduler is another: MultiStepLR'),
+        ([DECAY], [STEPS], 'param_scheduler has changed: MultiStepLR'),
         ([DECAY], [WARM_UP, DECAY], 'param_scheduler: there were 1 schedules, now 2'),
         ([], [STEPS], 'param_scheduler: there were 0 schedules, now 1'),
         ([STEPS], [], 'param_scheduler: there were 1 schedules, now 0'),
@@ -181,7 +181,7 @@ def test_resume_with_another_learning_rate(config, tmp_path, capfd):
         f'{field("generators")}.lr was 0.0001 and is 5e-05',
         f'{field("discriminators")}.betas was (0.5, 0.999) and is (0.6, 0.99)',
         'generators: forward passes were in float32 and are in bfloat16',
-        'optim_wrapper.weight_decay_scope is another',
+        'optim_wrapper.weight_decay_scope has changed',
         'optim_wrapper.generators.clip_grad.max_norm was None and is 0.5',
         'model.loss_config.cycle was 10.0 and is 5.0',
         'train_dataloader.dataset.pipeline.0.scale was (36, 36) and is (40, 40)',

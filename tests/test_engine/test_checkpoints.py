@@ -357,7 +357,7 @@ def test_a_seed_that_was_drawn_goes_on(config):
     [pytest.param({'amp': 'float16'}, marks=pytest.mark.slow), {'amp': 'bfloat16', 'lean': True}],
 )
 def test_loss_scaler_and_lean_moments_go_on(config, speed):
-    """The scale overflows before the stop and behind it; lean moments are rounded at random."""
+    """The scale overflows before the stop and after it; lean moments are rounded at random."""
 
     def build(name: str):
         # Wide enough for parameters whose moments are rounded.
@@ -387,7 +387,7 @@ def test_loss_scaler_and_lean_moments_go_on(config, speed):
         assert scales == [2.0**38, 2.0**36]
 
 
-def test_pictures_that_came_or_went_are_told(config, data_root, tmp_path, capfd):
+def test_pictures_that_came_or_went_are_reported(config, data_root, tmp_path, capfd):
     run_training(config(**{'train_cfg.max_iters': 2}))
     other = shutil.copytree(data_root, tmp_path / 'other')
     next((other / 'trainA').iterdir()).unlink()
@@ -407,7 +407,7 @@ def test_other_names_of_the_domains_are_not_resumed(config):
         with pytest.raises(CheckpointError, match=f'iter_2.pth {said}blue'):
             run_training(config(resume=True, **{'domains.A': 'red'}))
         content = read_checkpoint(work / 'iter_2.pth')
-        content[entry].pop('domains', None)  # of before it was there: meta has it, too
+        content[entry].pop('domains', None)  # as in older files: meta has it, too
         files.save(work / 'iter_2.pth', content)
     cfg = config('next', **{'train_cfg.max_iters': 1})  # the way to other names
     cfg.load_from = str(work / 'iter_2.pth')
@@ -416,7 +416,7 @@ def test_other_names_of_the_domains_are_not_resumed(config):
 
 @pytest.mark.slow
 def test_under_torchrun_with_restarts_the_work_dir_decides(config, monkeypatch):
-    """A rank that is started anew need not know that: torchrun tells only those that failed."""
+    """A restarted rank need not know that: torchrun reports it only to those that failed."""
     run_training(config('weights', **{'train_cfg.max_iters': 2}))
     monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', '1')
     read = []
@@ -503,7 +503,7 @@ def test_what_cannot_be_resumed_is_named(config, tmp_path, monkeypatch):
         run_training(cfg)
 
 
-def test_weights_alone_start_a_training(config, tmp_path):
+def test_weights_only_start_a_training(config, tmp_path):
     run_training(config(**{'train_cfg.max_iters': 2}))
     state = saved_weights(Path(config().work_dir) / 'iter_2.pth')
     slim = {key: value.half() for key, value in state.items() if key.startswith('generators.')}

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from ugatit_mm.hooks import NotFiniteError
 from ugatit_mm.models.base import StepLog
 
-# Nobody looks at most iterations.
+# No hook reads most iterations.
 RARELY = {
     'train_cfg.max_iters': 11,
     'train_cfg.val_interval': 100,

@@ -25,7 +25,7 @@ def decoded(state: dict, limit: float) -> tuple[torch.Tensor, torch.Tensor]:
     code = state['exp_avg_sq_code']
     bits = code.int()
     v = (1 + bits % 8 / 8) * 2.0 ** (bits // 8 - 31)
-    # The memory's order; the rest behind the last row is one block unless blocks divide it.
+    # The memory's order; the rest after the last row is one block unless blocks divide it.
     flat = v.as_strided((v.numel(),), (1,))
     whole = flat.numel() // ROW * ROW
     rest = flat.numel() - whole
@@ -248,7 +248,7 @@ def test_bytes_of_the_state():
 
 
 class Allocated(TorchDispatchMode):
-    """Sums the bytes of the tensors that operations made anew."""
+    """Sums the bytes of the new tensors that operations made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -324,7 +324,7 @@ def copied(optimizer: LeanAdam) -> list[torch.Tensor]:
 
 
 def test_an_update_that_is_left_out_leaves_everything():
-    """Without a question to the device: weights, moments and step are what they were."""
+    """Without a synchronisation: weights, moments and step are what they were."""
     one, two = (LeanAdam(some_parameters(), **FIELDS) for _ in range(2))
     for step, found_inf in enumerate((0.0, 1.0, 0.0)):
         for optimizer in (one, two):
@@ -355,7 +355,7 @@ def test_a_scale_and_a_learning_rate_on_the_device():
 
 
 def test_goes_on_from_a_step_that_is_a_number():
-    """As in checkpoints of versions before."""
+    """As in checkpoints of older versions."""
     optimizers = [LeanAdam(some_parameters(), **FIELDS) for _ in range(2)]
     for parameter in optimizers[0].param_groups[0]['params']:
         parameter.grad = noisy(parameter.shape, 0)

@@ -28,7 +28,7 @@ def decayed(model, wrapper) -> set[str]:
 
 
 @pytest.mark.parametrize('name', ['generators', 'discriminators'])
-def test_tensorflow_decays_kernels_alone(tiny, name):
+def test_tensorflow_decays_kernels_only(tiny, name):
     model = tiny()
     wrapper = build(model)[name]
     got = decayed(model, wrapper)
@@ -81,7 +81,7 @@ def test_errors(tiny):
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_autocast_wrapper_casts_features_alone(tiny, dtype):
+def test_autocast_wrapper_casts_features_only(tiny, dtype):
     model = tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     wrapper = AutocastOptimWrapper(dtype=dtype, optimizer=optimizer)

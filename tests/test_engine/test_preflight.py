@@ -429,7 +429,8 @@ def test_checkpoints_that_find_no_folder(ready, tmp_path: Path):
     (tmp_path / 'file').write_text('')
     checkpoint.out_dir = str(tmp_path / 'file')
     assert refused(runner) == (
-        f'checkpoints go to {tmp_path}/file/work, but {tmp_path}/file is no folder: set --work-dir'
+        f'checkpoints go to {tmp_path}/file/work, but {tmp_path}/file is not a folder: '
+        'set --work-dir'
     )
     checkpoint.out_dir = None
 

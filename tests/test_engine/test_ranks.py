@@ -35,7 +35,7 @@ def build(accumulate: int = 1, **wrapper: object) -> tuple:
 
 
 def steps(model, optim, count: int) -> dict:
-    """Weights and buffers after some steps, each rank on images of its own."""
+    """Weights and buffers after some steps, each rank on its own images."""
     for iteration in range(count):
         MessageHub.get_current_instance().update_info('iter', iteration)
         model.train_step(batch(32, seed=10 * dist.get_rank() + iteration), optim)

@@ -184,7 +184,7 @@ def test_a_given_style_is_an_input(tiny):
     assert log == ['replay']
 
 
-def test_a_failed_capture_is_told_once_and_the_plain_way_goes_on(translate, monkeypatch, caplog):
+def test_a_failed_capture_is_logged_once_and_translation_goes_on(translate, monkeypatch, caplog):
     said = []
     monkeypatch.setattr(replay, 'print_log', lambda text, *_: said.append(text))
 

@@ -58,7 +58,7 @@ def test_the_formula(of, place, decay):
         torch.testing.assert_close(parameter.detach(), value, atol=1e-6, rtol=1e-5)
 
 
-def test_without_eps_and_alone_it_is_torchs():
+def test_without_eps_and_sharing_it_is_torchs():
     ours, theirs = parameters(), parameters()
     fields = FIELDS | {'eps': 1e-30}
     optimizers = TFAdam(ours, **fields), torch.optim.Adam(theirs, **fields, fused=True)

@@ -1,4 +1,4 @@
-"""A training that begins with weights of others: of one direction, of other domains."""
+"""A training that starts from given weights: of one direction, of other domains."""
 
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,7 @@ def test_a_training_begins_with_one_direction_of_other_domains(
         'frozen, but drawn at random, as no file gave their weights: discriminators.B (set load',
     ):
         assert said in log
-    # A resume goes on from the checkpoint, and leaves the file alone.
+    # A resume goes on from the checkpoint, and does not use the file.
     file.unlink()
     cfg.resume, cfg.train_cfg.max_iters = True, 3
     run_training(cfg)
@@ -162,7 +162,7 @@ def test_all_weights_of_other_domains(tmp_path: Path, data_root):
     run_training(cfg)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert f'the weights of {file} are of x (now A), y (now B)' in log
-    # A test tells it, too, and takes none for the other direction.
+    # A test reports it, too, and takes none for the other direction.
     run_test(cfg, file)
     logs = ''.join(log.read_text() for log in tmp_path.glob('work/*/*.log'))
     assert logs.count(f'the weights of {file} are of x (now A), y (now B)') == 2

@@ -1,4 +1,4 @@
-"""One training in a work dir: no mixture with the one before, or with one beside it."""
+"""One training in a work dir: no mixture with an earlier one, or with one at the same time."""
 
 import errno
 import os
@@ -111,7 +111,7 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     assert (left.train_cfg.max_iters, left.resume, 'restart' in left) == (4, False, False)
 
     (work / 'mine.txt').write_text('notes')
-    run_test(config(), work / 'iter_4.pth')  # a test is no start
+    run_test(config(), work / 'iter_4.pth')  # a test is not a start
     assert names(work, '*.py') == ['ugatit_custom.py']
     cfg = config()
     cfg.restart = True
@@ -134,7 +134,7 @@ def test_a_used_work_dir_refuses_a_fresh_start_until_it_is_said_how(config, tmp_
     cfg = config(**{'train_cfg.max_iters': 5})
     cfg.work_dir, cfg.resume = str(aside), True
     assert run_training(cfg).iter == 5
-    # What a resume was told is not told again by the config that it leaves.
+    # The options of a resume are not in the config that it writes.
     left = Config.fromfile(aside / 'ugatit_custom.py')
     assert (left.resume, left.load_from, left.train_cfg.max_iters) == (False, None, 5)
     # A resume that is refused leaves the config as it is: the next one would take it.
@@ -281,7 +281,7 @@ def test_the_first_rank_decides_for_all(data_root, tmp_path):
 
 @pytest.mark.slow
 def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root, tmp_path, capsys):
-    """The first one's data worker lives on for seconds, and a test runs beside it."""
+    """The first one's data worker lives on for seconds, and a test runs meanwhile."""
     work, log = tmp_path / 'work', tmp_path / 'log'
     options = SHORT | {'data_root': data_root}
     endless = options | {'train_cfg.max_iters': 10**5, 'train_dataloader.num_workers': 1}
@@ -299,7 +299,7 @@ def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root
             capsys.readouterr().err,
         )
         assert run_test(tiny_config(data_root, work, **SHORT), work / 'iter_2.pth')
-        process.kill()  # its worker is not told
+        process.kill()  # its worker does not notice
         process.wait()
     lock(work)
     unlock(work)

@@ -1,4 +1,4 @@
-"""What a training and a test say on the terminal, and what is left to the file."""
+"""What a training and a test print on the terminal, and what goes to the file only."""
 
 import io
 import re

@@ -194,7 +194,7 @@ def test_steps_are_updates_of_what_is_averaged(name: str, fields: dict, steps: l
 
 
 def test_an_update_that_is_left_out_counts():
-    """The average moves to the weights, which are those of before."""
+    """The average moves to the weights, which have not changed."""
     steps, (first, _, third, fourth), hook, model = counted('cyclegan', 4, poison=2)
     assert steps == [1, 2, 3, 4]
     with hook.shown():
@@ -344,7 +344,7 @@ def test_switched_on_and_off_on_the_way(runs, capfd):
     off = runs('off', resume='both')
     said = capfd.readouterr().err
     assert 'default_hooks.ema.momentum was 0.3 and is None' in said
-    assert 'training goes on with the weights that learn' in said
+    assert 'training goes on with the training weights' in said
     for key in ('state_dict', 'optimizer'):
         assert_same(off[key], plain[key])
     assert 'ema_state_dict' not in off

@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(trained):
     assert log.not_finite == [] and log.updates == {'discriminators': True, 'generators': True}
 
 
-def test_generators_alone_are_left_out_where_the_discriminators_are_finite(trained):
+def test_only_generators_are_left_out_where_the_discriminators_are_finite(trained):
     model, optim = trained
     twin, twins_optim = copy.deepcopy((model, optim))
     twin.train_step(batch(seed=1), twins_optim)
@@ -109,7 +109,7 @@ def test_generators_alone_are_left_out_where_the_discriminators_are_finite(train
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, 1e30], ids=str)
 @pytest.mark.parametrize('pair', ['discriminators', 'generators'])
-def test_a_gradient_that_is_not_finite_behind_finite_losses(tiny, pair, value):
+def test_a_gradient_that_is_not_finite_after_finite_losses(tiny, pair, value):
     """1e30 is finite, and its square in Adam's second moment is not."""
     model = tiny().train()
     optim = wrappers(model)
@@ -201,7 +201,7 @@ TAKEN = {'discriminators': True, 'generators': True}
 
 
 def test_updates_in_a_row_are_counted_for_each_pair_of_networks(runner):
-    """One of the two that is well does not hide the other; one good update starts anew."""
+    """One of the two that is well does not hide the other; a good update resets the count."""
     hook = FiniteHook(patience=3)
     bad = outcome({'discriminators': True, 'generators': False}, ['loss_g'])
     runner.feed(hook, bad, bad, outcome(TAKEN), bad, outcome({'discriminators': True}), bad)

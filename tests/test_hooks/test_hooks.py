@@ -16,7 +16,7 @@ def test_each_source_gets_a_name_of_its_own():
     ]
 
 
-def test_names_that_differ_in_case_alone_stay_apart():
+def test_names_that_differ_only_in_case_stay_apart():
     """They would be one file where the file system does not tell them apart."""
     assert list(output_names(['/d/A.jpg', '/d/a.bmp'], '/d').values()) == ['A.jpg.png', 'a.bmp.png']
 

@@ -1,4 +1,4 @@
-"""A sheet or a validation leaves nothing behind."""
+"""A sheet or a validation keeps no memory."""
 
 import gc
 from pathlib import Path

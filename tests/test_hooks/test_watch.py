@@ -70,12 +70,12 @@ def test_it_warns_after_patience_and_repeats_while_it_lasts(tiny):
     dead = {'loss_gan_d_A': 0.012}
     assert [len(sitting.look(dead)) for _ in range(8)] == [0, 0, 1, 0, 0, 0, 1, 0]
     assert 'iteration 6: for 6 iterations' in sitting.said[0]
-    assert 'discriminators of A have told real from translated' in sitting.said[0]
+    assert 'discriminators of A have separated real from translated' in sitting.said[0]
     assert 'loss 0.003 a term' in sitting.said[0]  # 0.012 * 1.005 / 4
     assert sitting.look() == [] and [len(sitting.look(dead)) for _ in range(3)] == [0, 0, 1]
 
 
-def test_an_untrained_and_a_trained_model_are_left_alone(tiny):
+def test_an_untrained_and_a_trained_model_get_no_warning(tiny):
     assert Sitting(tiny()).look(looks=6) == []
     assert Sitting(tiny(recipe='pytorch')).look(looks=6) == []
     model, _ = load_model()
@@ -108,7 +108,7 @@ def test_one_translation_for_all_sources(tiny):
 
     generator.forward = same
     sitting = Sitting(model)
-    assert sitting.look(looks=3) == []  # the first look has one picture alone
+    assert sitting.look(looks=3) == []  # the first check has only one picture
     (said,) = sitting.look()
     assert 'the translations B2A have been one and the same' in said
 
@@ -192,7 +192,7 @@ def test_other_ranks_look_at_nothing(tiny, monkeypatch):
 
 
 def test_a_model_of_other_optimisers_and_signs():
-    """The option is that of the domain's own optimiser; a limit of the model's own is heard."""
+    """The option is that of the domain's own optimiser; a limit of the model's own is used."""
     losses = {'loss_gan_d_A': 0.006, 'loss_gan_d_B': 0.25}  # of one term each
     said = Sitting(tiny_aggan(), mask=0.6).look(losses, looks=3)
     assert any('a lower optim_wrapper.discriminator_A.optimizer.lr.' in line for line in said)

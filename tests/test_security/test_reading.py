@@ -155,5 +155,5 @@ def test_a_checkpoint_of_mmengines_own_runner(data_root, tmp_path):
     ours = RUNNERS.build(cfg)
     ours.load_checkpoint(str(path), strict=True)
     assert_same(dict(ours.model.state_dict()), dict(runner.model.state_dict()))
-    with pytest.raises(CheckpointError, match=r"no checkpoint of training, it lacks 'ugatit'"):
+    with pytest.raises(CheckpointError, match=r"is not a training checkpoint, it lacks 'ugatit'"):
         ours.resume(str(path))

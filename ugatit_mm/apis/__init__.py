@@ -1,4 +1,4 @@
-"""What the tools call."""
+"""The functions that the tools call."""
 
 from .arguments import (
     add_class_share,

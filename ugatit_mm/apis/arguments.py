@@ -1,4 +1,4 @@
-"""What the tools' command lines share."""
+"""Arguments that the tools' command lines share."""
 
 import argparse
 import inspect
@@ -18,7 +18,7 @@ from ..values import Typed
 
 
 class OptionsAction(argparse.Action):
-    """Takes words ``KEY=VALUE`` into a dict; :func:`load_config` reads the values."""
+    """Collects words ``KEY=VALUE`` in a dict; :func:`load_config` reads the values."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class OptionsAction(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the words to those of before."""
+        """Add the words to the earlier ones."""
         options = dict(getattr(namespace, self.dest) or {})
         for word in values or ():
             key, equals, value = word.partition('=')
@@ -54,7 +54,7 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every tool that starts a runner takes."""
+    """Add the arguments of every tool that starts a runner."""
     parser.add_argument(
         '--work-dir',
         type=os.path.expanduser,
@@ -62,14 +62,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='of the launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='by the launcher')
 
 
 def config_of(args: argparse.Namespace) -> Config:
     """Load ``args.config`` with the options of :func:`add_run_arguments`."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if 'launcher' in args.cfg_options:
-        raise ConfigError('launcher is no option of the config: give --launcher')
+        raise ConfigError('launcher is not a config option: give --launcher')
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir:
@@ -84,14 +84,14 @@ def add_kid(cfg: Config, extractors: Sequence[str] = (), subset_size: int | None
     """Let the test compute :class:`TransKID`, once for each extractor.
 
     Args:
-        cfg: Of the test; of what it says of TransKID the extractors are replaced.
+        cfg: Config of the test; the extractors of its TransKID are replaced.
         extractors: Their types; that of
             :func:`~ugatit_mm.evaluation.extractors.default_extractor` if there is none.
-        subset_size: Of TransKID.
+        subset_size: Field of TransKID.
 
     Raises:
         ConfigError: There is no such extractor.
-        WeightsError: None is named, and no weights are there.
+        WeightsError: No extractor is named, and no weights are found.
     """
     with _metrics(cfg, 'TransKID') as kids:
         known = [dict(kid.get('extractor') or {}) for kid in kids]
@@ -111,10 +111,10 @@ def add_kid(cfg: Config, extractors: Sequence[str] = (), subset_size: int | None
 
 
 def add_class_share(cfg: Config, classes: Sequence[str | int]) -> None:
-    """Let the test compute :class:`ClassShare` of these classes, whatever the config says of them.
+    """Let the test compute :class:`ClassShare` of these classes, in place of the config's.
 
     Raises:
-        ConfigError: The config says something else that does not fit.
+        ConfigError: Another field of the config does not fit.
     """
     with _metrics(cfg, 'ClassShare') as (share, *_):
         share['classes'] = list(classes)
@@ -123,10 +123,10 @@ def add_class_share(cfg: Config, classes: Sequence[str | int]) -> None:
 def add_diversity(
     cfg: Config, weights: str | os.PathLike | None = None, styles: int | None = None
 ) -> None:
-    """Let the test compute :class:`StyleDiversity`, whatever the config says of it.
+    """Let the test compute :class:`StyleDiversity`; what is given replaces the config's fields.
 
     Raises:
-        ConfigError: The config says something that does not fit.
+        ConfigError: A field of the config does not fit.
     """
     with _metrics(cfg, 'StyleDiversity') as (diversity, *_):
         given = {'weights': weights and os.fspath(weights), 'styles': styles}
@@ -135,7 +135,7 @@ def add_diversity(
 
 @contextmanager
 def _metrics(cfg: Config, kind: str) -> Iterator[list[dict]]:
-    """The fields of the metrics of a kind of the test; one is added where there is none."""
+    """Edit the test's metrics of a kind; one is added where there is none."""
     evaluator = cfg.get('test_evaluator') or []
     inside = isinstance(evaluator, Mapping) and 'metrics' in evaluator
     metrics = metrics_of(evaluator)
@@ -157,7 +157,7 @@ def width_options(cfg: Config, base_channels: int) -> dict[str, int]:
     """Options that change the width of a model.
 
     Args:
-        cfg: Of a training.
+        cfg: Config of a training.
         base_channels: Channels of the first convolution of its first network, which sees the
             picture; the other networks keep their proportion to it.
     """
@@ -185,8 +185,8 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--lean',
         action='store_true',
-        help="little memory: Adam's moments in 8 bits and, without --amp, features computed again "
-        'backwards',
+        help="save memory: Adam's moments in 8 bits and, without --amp, features recomputed in the "
+        'backward pass',
     )
     parser.add_argument(
         '--compile',
@@ -209,11 +209,11 @@ def apply_speed(
     compile: str | None = None,
     graph: bool | None = None,
 ) -> None:
-    """Set in a config what :func:`add_speed_arguments` offers.
+    """Apply the options of :func:`add_speed_arguments` to a config.
 
     Args:
         cfg: Config of a training; it is changed.
-        amp: Type of the forward passes, see :class:`AutocastOptimWrapper`.
+        amp: Dtype of the forward passes, see :class:`AutocastOptimWrapper`.
         lean: :class:`LeanAdam`, and in float32 ``with_cp`` of the networks that have it.
         compile: Mode of ``torch.compile``.
         graph: Replay training steps as CUDA graphs; ``None`` leaves the config as it is.
@@ -233,7 +233,7 @@ def apply_speed(
             kind = wrapper.get('type', 'OptimWrapper')
             if kind not in AMP_REPLACES:
                 raise ValueError(
-                    f'--amp takes the place of {" or ".join(AMP_REPLACES)}, but '
+                    f'--amp replaces {" or ".join(AMP_REPLACES)}, but '
                     f'optim_wrapper.{name}.type is {kind}'
                 )
             wrapper.type, wrapper.dtype = 'AutocastOptimWrapper', amp
@@ -245,7 +245,7 @@ def apply_speed(
                 )
             wrapper.optimizer.type = 'LeanAdam'
             wrapper.optimizer.pop('fused', None)
-    if lean and not amp:  # features of 16 bits take a gigabyte, computing them again many launches
+    if lean and not amp:  # 16-bit features take a gigabyte, recomputing them many launches
         for field, network in kind_of(cfg.model).NETWORKS.items():
             if cfg.model.get(field) and 'with_cp' in inspect.signature(network).parameters:
                 cfg.model[field].with_cp = True

@@ -1,4 +1,4 @@
-"""Photographs inside other packages, to try weights on, and drawings of them."""
+"""Photographs in installed packages, to try weights on, and drawings of them."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..datasets.loading import read_rgb
 
 
 class Example(NamedTuple):
-    """A photograph: its package, its file there, and domains that it is of, or near to."""
+    """A photograph: its package, its file there, and the domains that it fits."""
 
     package: str
     file: str
@@ -28,7 +28,7 @@ EXAMPLES = {
 
 
 def is_of(name: str, domain: str) -> bool:
-    """Whether an example is of a domain, or near to it; each is a photograph."""
+    """Whether an example fits a domain; each is a photograph."""
     domain = domain.casefold().removesuffix('s')
     return domain in (*EXAMPLES[name].domains, 'photo', 'photograph')
 
@@ -44,7 +44,7 @@ def find_examples(domain: str) -> dict[str, Path]:
 
 
 def is_drawn(domain: str) -> bool:
-    """Whether drawings of the examples are of a domain."""
+    """Whether a domain is that of the examples' drawings."""
     return domain.casefold().removesuffix('s') == 'drawing'
 
 

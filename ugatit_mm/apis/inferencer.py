@@ -46,14 +46,14 @@ class Translation(NamedTuple):
     Attributes:
         name: Where the source came from.
         relative: Path below an output folder, without suffix.
-        source: uint8, (H, W, C), as it was read, of the channels that the network takes.
-        image: uint8, of the source's size (of the network's with ``restore=False``), of the
+        source: uint8, (H, W, C), as it was read, with the channels that the network takes.
+        image: uint8, of the source's size (of the network's with ``restore=False``), with the
             channels that the network makes: grey (H, W, 1), RGB (H, W, 3), or others.
         heatmap: The model's attention, float32, in [0, 1], of the size of ``image``, where it is
             asked for.
         alpha: The source's transparency, uint8, of the size of ``image``, where it is asked for
             and the source has it.
-        number: Which of its styles it has, from 1 on.
+        number: Number of its style, from 1.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Translation(NamedTuple):
 
     @property
     def pil(self) -> Image.Image:
-        """The translation as a picture of Pillow's: L, LA, RGB or RGBA.
+        """The translation as a Pillow image: L, LA, RGB or RGBA.
 
         Raises:
             ValueError: It has more channels than these.
@@ -85,10 +85,10 @@ class Translation(NamedTuple):
         return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the translation, whole or not at all; folders are made.
+        """Write the translation, whole or not at all; folders are created.
 
         Args:
-            path: ``.png``, ``.tif`` or ``.webp`` for the very pixels, or ``.jpg``.
+            path: ``.png``, ``.tif`` or ``.webp`` without loss, or ``.jpg``.
 
         Raises:
             ValueError: Another suffix, or one that cannot hold so many channels.
@@ -131,7 +131,7 @@ KINDS: dict[str, tuple[range, dict[str, Any]]] = {
     '.jpg': (range(1, 4, 2), {'quality': 95}),
     '.jpeg': (range(1, 4, 2), {'quality': 95}),
 }
-"""Of files that a translation is saved to: the channels that they hold, and options."""
+"""Suffixes for saved translations: numbers of channels that they hold, and Pillow's options."""
 
 
 class TranslationInferencer:
@@ -141,22 +141,22 @@ class TranslationInferencer:
         checkpoint: See :func:`load_model`; the pair that comes with the package if not given.
         config: See :func:`load_model`.
         device: See :func:`load_model`.
-        graphs: On a GPU, replay CUDA graphs for batches of a shape that comes again.
+        graphs: On a GPU, replay CUDA graphs for batches of a repeated shape.
         deep_range: The values that are black and white in pictures of more than 8 bits, see
-            :func:`~ugatit_mm.datasets.decode_rgb`; those of the training if not given, which the
-            checkpoint says.
+            :func:`~ugatit_mm.datasets.decode_rgb`; those of the training, from the checkpoint, if
+            not given.
 
     Attributes:
         model: The translation model, in evaluation mode.
-        translate: Its translation, by CUDA graphs where they are to be used.
+        translate: Its translation, by CUDA graphs if they are on.
         checkpoint: The file of weights.
-        meta: What it says of itself.
+        meta: Its ``meta``.
         img_size: Side of the square that pictures are fitted to, or (height, width).
         deep_ranges: The ranges of deep pictures, by the letter of their domain.
 
     Raises:
         FileNotFoundError, CheckpointError: See :func:`load_model`.
-        ValueError: ``deep_range`` is no range.
+        ValueError: ``deep_range`` is not a range.
     """
 
     def __init__(
@@ -212,25 +212,25 @@ class TranslationInferencer:
         style: Style | None = None,
         styles: int | None = None,
     ) -> Iterator[Translation | Failure]:
-        """Translate pictures one after the other, and go on past those that cannot be read.
+        """Translate pictures one after the other, and skip those that cannot be read.
 
         Args:
             inputs: See :func:`find_sources`.
-            to: The domain to translate into: its name, whose capitals do not count, or its letter;
-                the model's default if not given.
-            batch_size: Pictures that the network takes at a time; tiles, of one picture.
+            to: The domain to translate into: its name, in any case, or its letter; the model's
+                default if not given.
+            batch_size: Pictures in a batch of the network; with tiles, parts of one picture.
             size: How a picture of another size is fitted, one of ``SIZE_MODES``; see :func:`fit`.
             scale: The network takes pictures of so many times its size, if it takes any size.
             restore: Give the translation the size of its source. Without, it is what
                 ``tools/test.py`` writes (``size='resize'``).
-            return_heatmap: The attention too, of a model that has it.
-            return_alpha: The source's transparency too, where it has some.
+            return_heatmap: Return the attention too, of a model that has it.
+            return_alpha: Return the source's transparency too, where it has some.
             allow_url: See :func:`find_sources`.
-            style: Of a model that has styles: the seed of each picture's own, drawn by it and the
-                file's name, 0 if not given; or a picture of the target domain, which lends its
-                style; or the styles to translate all pictures in, (N, *style_shape); or what
-                :meth:`choose_styles` gave.
-            styles: Styles for each picture; the k-th is that of the seed ``style + k - 1``.
+            style: For models with styles: a seed, which draws each picture's style together with
+                its file name, 0 if not given; or a picture of the target domain, whose style is
+                used; or the styles for all pictures, (N, *style_shape); or the result of
+                :meth:`choose_styles`.
+            styles: Number of styles for each picture; the k-th is of the seed ``style + k - 1``.
 
         Yields:
             A translation for each style of a picture, or a failure, in the order of the pictures.
@@ -335,12 +335,12 @@ class TranslationInferencer:
         size: str = 'resize',
         allow_url: bool = False,
     ) -> StyleChoice:
-        """Make what is said of styles into what ``style`` of :meth:`iterate` takes for each call.
+        """Turn options of styles into a value for ``style`` of :meth:`iterate`, for several calls.
 
         Args:
             style: See :meth:`iterate`; a picture is read here, once.
-            styles: Likewise.
-            to: Likewise.
+            styles: See :meth:`iterate`.
+            to: See :meth:`iterate`.
             size: How that picture is fitted.
             allow_url: See :func:`find_sources`.
 
@@ -378,7 +378,7 @@ class TranslationInferencer:
     def _run(
         self, images: list[np.ndarray], style: Tensor | None, target: str, return_heatmap: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Translate pictures that the network takes; those of one size in one batch."""
+        """Translate fitted pictures, those of one size in one batch."""
         device = next(self.model.parameters()).device
         results: list[Any] = [None] * len(images)
         for shape in dict.fromkeys(image.shape for image in images):
@@ -408,7 +408,7 @@ class TranslationInferencer:
         batch_size: int,
         scale: int,
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Translate a picture in parts of the network's size, and blend what comes out."""
+        """Translate a picture in parts of the network's size, and blend the results."""
         (image,) = images
         sides = self._sides(scale)
         if image.shape[:2] == sides:
@@ -441,7 +441,7 @@ def _restored(
 
 
 def _trained_ranges(meta: dict[str, Any], checkpoint: str | os.PathLike | None) -> dict[str, Range]:
-    """The ranges of deep pictures that a checkpoint, which may be a stranger's, says."""
+    """The ranges of deep pictures in a checkpoint, which is not trusted."""
     said = meta.get('deep_range') or {}
     try:
         if not isinstance(said, dict) or not said.keys() <= {'A', 'B'}:
@@ -452,4 +452,4 @@ def _trained_ranges(meta: dict[str, Any], checkpoint: str | os.PathLike | None) 
     return {letter: pair for letter, pair in ranges.items() if pair is not None}
 
 
-UGATITInferencer = TranslationInferencer  # its name of before there were other models
+UGATITInferencer = TranslationInferencer  # its name when there was one model

@@ -36,25 +36,24 @@ DEFAULT_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'photo2drawing.safeten
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which weights translate, and into which domain."""
+    """Add the arguments for the weights and the domain to translate into."""
     parser.add_argument(
         '--ckpt',
         type=os.path.expanduser,
-        help='weights: .pth of a training, its folder for the last whole one, or what a converter '
-        'wrote',
+        help='weights: .pth of a training, its folder for the last whole one, or a converted file',
     )
     parser.add_argument(
         '--config',
         type=os.path.expanduser,
-        help='of the training; for weights that do not say what networks they need',
+        help='config of the training, for weights that do not describe their networks',
     )
-    parser.add_argument('--to', metavar='DOMAIN', help='translate to it: its name, or A or B')
+    parser.add_argument('--to', metavar='DOMAIN', help='target domain: its name, or A or B')
 
 
 def open_weights(
     checkpoint: str | os.PathLike, digest: 'hashlib._Hash | None' = None
 ) -> tuple[str, dict[str, Any]]:
-    """Read a file of weights, or the last whole checkpoint of a training's folder, which is said.
+    """Read a file of weights, or the last whole checkpoint of a training's folder (logged).
 
     Args:
         checkpoint: The file, or the work dir of a training.
@@ -77,7 +76,7 @@ def open_weights(
                 f'none of the checkpoints in {checkpoint} is whole: {broken[0]} (name another file '
                 'of weights)'
             )
-        return checkpoint, read_weights(checkpoint)  # refuses, or names an official's converter
+        return checkpoint, read_weights(checkpoint)  # raises, or names an official file's converter
     for error in broken:
         print_log(f'passed over: {error}', 'current', logging.WARNING)
     print_log(f'{checkpoint}: its last whole checkpoint is {os.path.basename(path)}', 'current')
@@ -93,15 +92,15 @@ def load_model(
 ) -> tuple[UnpairedTranslation, dict[str, Any]]:
     """Build a model for trained weights and load them, all or none.
 
-    A file of weights says what networks it needs: training and the converters write that, else it
-    is read off the weights. A config, which is code that runs, is needed for networks that no file
-    describes.
+    A file of weights describes its networks: training and the converters write that, else it is
+    inferred from the weights. A config, whose code runs, is needed only for networks that cannot be
+    described so.
 
     Args:
-        checkpoint: ``.pth`` or ``.safetensors``, an official file as it is included (see
+        checkpoint: ``.pth`` or ``.safetensors``, also an official file as it is (see
             :func:`read_weights`), or the work dir of a training (see :func:`open_weights`); the
             pair that comes with the package if not given.
-        config: Of the training; a file, a name of the package's, or a :class:`Config`.
+        config: Config of the training: a file, a name of the package's, or a :class:`Config`.
         device: The first GPU, or the CPU, if not given.
 
     Returns:
@@ -124,7 +123,7 @@ def model_of(
     config: str | os.PathLike | Config | None = None,
     device: str | torch.device | None = None,
 ) -> tuple[UnpairedTranslation, dict[str, Any]]:
-    """Build a model of what :func:`open_weights` gives; see :func:`load_model`."""
+    """Build a model from the result of :func:`open_weights`; see :func:`load_model`."""
     if config is not None and not isinstance(config, Config):
         config = load_config(config)
     meta = content.get('meta')
@@ -134,7 +133,7 @@ def model_of(
         if config is None:
             networks = meta.get('networks')
             if networks is None and 'cfg' in meta:
-                raise ValueError('it does not say what networks it needs: give its config, too')
+                raise ValueError('it does not describe its networks: give its config, too')
             model = build_model(networks or describe(state), state)
     if config is not None:
         model = _from_config(copy.deepcopy(config), state)
@@ -143,7 +142,7 @@ def model_of(
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         return model.to(device).eval(), meta
-    except (AssertionError, RuntimeError) as error:  # no such kind, none here, or full
+    except (AssertionError, RuntimeError) as error:  # unknown, not available, or out of memory
         raise ValueError(f'device {str(device)!r} cannot be used: {first_line(error)}') from error
 
 
@@ -153,7 +152,7 @@ def _from_config(cfg: Config, state: Mapping[str, Tensor]) -> UnpairedTranslatio
     kind = TRANSLATION_MODELS.get(cfg.model.type)
     if kind is None:
         raise ValueError(
-            f'the config is of a {cfg.model.type}, none of {sorted(TRANSLATION_MODELS)}'
+            f'the config is of a {cfg.model.type}, not one of {sorted(TRANSLATION_MODELS)}'
         )
     for part, field in kind.PARTS.items():
         if part not in kind.TRANSLATES and not any(key.startswith(f'{part}.') for key in state):

@@ -1,4 +1,4 @@
-"""Our models in MMagic's list, and in its inferencer; importing this module adds them."""
+"""Our models in MMagic's list and inferencer; importing this module adds them."""
 
 import functools
 import os
@@ -27,9 +27,9 @@ from .styles import StyleError, check_styles, choose_styles
 def _add_to_mmagic_inferencer() -> None:
     """Let ``MMagicInferencer(model_name='ugatit', model_config=..., model_ckpt=...)`` work.
 
-    A model has its ``NAME``, after ``unpaired_`` where MMagic has a model of that name
-    (``unpaired_cyclegan``). MMagic's list is an attribute of the class, and it reads what it knows
-    of each model from metafiles inside its own package. Ours are added to what it has read.
+    A model is listed by its ``NAME``, after ``unpaired_`` where MMagic has a model of that name
+    (``unpaired_cyclegan``). MMagic's list is an attribute of the class, and MMagic reads its
+    entries from metafiles inside its own package. Ours are added to these.
     """
     theirs = MMagicInferencer.inference_supported_models
     read_metafiles = MMagicInferencer.init_inference_supported_models_cfg
@@ -57,7 +57,7 @@ def _add_to_mmagic_inferencer() -> None:
     def checked(
         self: MMagicInferencer, name: str | None, setting: Any, config_name: Any, *others: Any
     ) -> dict:
-        """MMagic's takes its first setting for a name that it does not know."""
+        """Check the names: MMagic's takes its first setting for an unknown one."""
         if name in ours:
             names = [each['Name'] for each in ours[name]['settings']]
             check_choice('config_name', config_name, [None, *names])
@@ -71,13 +71,13 @@ def _add_to_mmagic_inferencer() -> None:
 
 
 class Translating(TranslationInferencer):
-    """MMagic's inferencer of translation models, which guesses nothing of ours.
+    """MMagic's inferencer of translation models, without guesses for ours.
 
-    Weights are needed and must fit, those of discriminators aside. ``img`` is a path, a folder
+    Weights are needed and must fit, except those of discriminators. ``img`` is a path, a folder
     (with those below it), a pattern, or a list of them; ``result_out_dir`` the file of one result,
     or a folder for any number. ``extra_parameters={'style': ...}``, of the constructor or of one
     call, is a seed or the picture of a style, for models that have styles; without it, seed 0.
-    MMagic's own models go through as they did.
+    MMagic's own models work as without it.
     """
 
     extra_parameters: ClassVar[dict[str, Any]] = {'style': None}
@@ -102,7 +102,7 @@ class Translating(TranslationInferencer):
         if not ckpt:
             raise ValueError(
                 f"{cfg.model.type} needs trained weights: give model_ckpt='FILE', or use "
-                '`ugatit translate`, which has a small pair of its own'
+                '`ugatit translate`, which comes with a small pair'
             )
         model, _ = load_model(ckpt, Config(cfg.to_dict()), device)
         model.cfg = cfg
@@ -116,9 +116,9 @@ class Translating(TranslationInferencer):
             (1, 3, H, W). Of a list, a folder or a pattern: a list, and (N, 3, H, W).
 
         Raises:
-            TypeError, ValueError: These are no paths, or their results cannot go to
+            TypeError, ValueError: The inputs are not paths, or their results cannot go to
                 ``result_out_dir``, or there is no such style; before anything is translated.
-            OSError: There is no such picture (likewise), or it cannot be read.
+            OSError: There is no such picture (also before), or it cannot be read.
         """
         if not isinstance(self.model, UnpairedTranslation):
             return super().base_call(**kwargs)
@@ -141,7 +141,7 @@ class Translating(TranslationInferencer):
         return results[0] if one else results, torch.cat(pictures)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Translate, of our models in the style of the picture."""
+        """Translate; our models in the style of the picture."""
         if not isinstance(self.model, UnpairedTranslation):
             return super().forward(inputs)
         words = {'test_mode': True, 'target_domain': self.target_domain}
@@ -163,7 +163,7 @@ def _sources(inputs: Any) -> list[Source]:
         if isinstance(source, Failure):
             raise source.error
         if not os.path.isfile(source.name):
-            raise FileNotFoundError(f'img {source.name} is no file')
+            raise FileNotFoundError(f'img {source.name} is not a file')
         sources.append(source)
     return sources
 
@@ -179,8 +179,8 @@ def _targets(sources: list[Source], out: str) -> list[str]:
             )
         if not cv2.haveImageWriter(out):
             raise ValueError(
-                f'result_out_dir={out!r}: no such file can be written: name one that ends in .png '
-                'or .jpg, or a folder'
+                f'result_out_dir={out!r}: this type of file cannot be written: name one that ends '
+                'in .png or .jpg, or a folder'
             )
         targets = [out]
     elif os.path.isfile(out):
@@ -194,14 +194,12 @@ def _targets(sources: list[Source], out: str) -> list[str]:
     inputs = {identity(source.name) for source in sources}
     for target in targets:
         if identity(target) in inputs:
-            raise ValueError(
-                f'result_out_dir: {target} is to be translated itself: choose another place'
-            )
+            raise ValueError(f'result_out_dir: {target} is itself an input: choose another place')
     return targets
 
 
 def _settings() -> dict[str, dict]:
-    """What the package's metafile has of each model, as MMagic keeps what it reads of its own."""
+    """The entries of the package's metafile by model, in MMagic's format."""
     entries = yaml.safe_load((configs_dir() / 'metafile.yml').read_text())['Models']
     # MMagic joins this to its own folder, and cuts what stands before "configs".
     theirs = Path(mmagic_inferencer.__file__).parents[1] / '.mim'

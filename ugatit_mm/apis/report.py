@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run ``ugatit report``."""
     parser = argparse.ArgumentParser(
         description='Write one HTML file about a training, finished or not: settings, networks, '
-        'environment, loss curves, picture sheets, KID. It holds its pictures and needs no '
-        'network. Nothing of the work dir is run.'
+        'environment, loss curves, picture sheets, KID. It contains its pictures and works '
+        'offline. Code in the work dir is not run.'
     )
     parser.add_argument('work_dir', metavar='WORK_DIR', help='folder of the training (--work-dir)')
     parser.add_argument(
@@ -66,17 +66,17 @@ def main(argv: list[str] | None = None) -> int:
 def report(work_dir: str | os.PathLike) -> str:
     """Write the page about a training.
 
-    What a file says is text to the page, never markup; a file that cannot be read is named.
+    The content of a file is text in the page, never markup; a file that cannot be read is named.
 
     Args:
         work_dir: Folder of the training.
 
     Returns:
-        HTML that refers to nothing outside of itself.
+        HTML that loads nothing.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It is no work dir.
+        ValueError: It is not a work dir.
     """
     folder = Path(work_dir)
     check_work_dir(folder)
@@ -116,14 +116,14 @@ def report(work_dir: str | os.PathLike) -> str:
 
 
 def check_work_dir(folder: Path) -> None:
-    """Raise an error that says what to do if this is no work dir of a training."""
+    """Raise an error that says what to do if this is not a work dir of a training."""
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {folder}')
     if not _is_work_dir(folder):
         inside = [str(path) for path in sorted(folder.iterdir()) if _is_work_dir(path)]
         hint = f'did you mean {" or ".join(inside[:3])}?' if inside else 'give its --work-dir'
         raise ValueError(
-            f'{folder} is no work dir of a training (no */vis_data, no iter_*.pth): {hint}'
+            f'{folder} is not a work dir of a training (no */vis_data, no iter_*.pth): {hint}'
         )
 
 
@@ -138,12 +138,12 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
     """Read the newest training's config as data and as text, without running it.
 
     Returns:
-        What is plain data in it, and all of it; both empty where there is none.
+        Its fields of plain data, and its text; both empty where there is none.
     """
     starts = sorted(folder.glob('*/vis_data/config.py'))
-    if not starts:  # a visualiser without files: the config that the training left
+    if not starts:  # a visualiser without files: the config that the training wrote
         starts = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    # A test leaves a config too, but logs no scalars.
+    # A test writes a config too, but logs no scalars.
     trainings = [path for path in starts if path.with_name('scalars.json').is_file()]
     if not starts:
         return {}, ''
@@ -158,7 +158,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
             try:
                 fields[node.targets[0].id] = _plain(node.value)
             except (ValueError, TypeError, RecursionError):
-                continue  # no plain data; the text shows it
+                continue  # not plain data; the text shows it
     return fields, text
 
 
@@ -177,7 +177,7 @@ def _plain(node: ast.expr) -> Any:
 def read_log(
     folder: Path, checkpoint: str | None = None
 ) -> dict[str, list[tuple[int, float]]] | str:
-    """What the run logged, or in words why there is nothing."""
+    """The logged values, or in words why there are none."""
     scalars: dict[str, list[tuple[int, float]]] = {}
     try:
         scalars = read_scalars(folder)
@@ -211,7 +211,7 @@ def newest_checkpoint(folder: Path) -> tuple[str | None, dict[str, Any], str | N
 def newest_sheets(folder: Path) -> list[dict[str, Any]]:
     """The newest picture sheet of each direction, by start and iteration.
 
-    Those of ``sheets/`` count only where the visualiser wrote no files: its starts tell what was
+    Those of ``sheets/`` count only where the visualiser wrote no files: its starts show what was
     trained again after a resume.
     """
     newest: dict[str, tuple[tuple[str, int], Path]] = {}
@@ -229,7 +229,7 @@ def newest_sheets(folder: Path) -> list[dict[str, Any]]:
 
 
 def result_of(path: Path) -> dict[str, Any]:
-    """What a results file says, laid out; or why it cannot be read."""
+    """The content of a results file for the page; or why it cannot be read."""
     try:
         results = read_results(path)
         groups: dict[tuple, dict[str, list]] = {}
@@ -268,7 +268,7 @@ def result_of(path: Path) -> dict[str, Any]:
 
 
 def _kind(*descriptions: Any) -> type[UnpairedTranslation] | None:
-    """The model that the first description names; ``None`` for one that is not known here."""
+    """The model that the first description names; ``None`` for an unknown one."""
     for fields in descriptions:
         if isinstance(fields, dict) and fields:
             try:
@@ -281,7 +281,7 @@ def _kind(*descriptions: Any) -> type[UnpairedTranslation] | None:
 def _settings(
     kind: type[UnpairedTranslation] | None, config: dict[str, Any], networks: Any
 ) -> list[tuple[str, str]]:
-    """The fields that tell trainings apart, by what they are called for people."""
+    """The fields that distinguish trainings, by readable names."""
     model = _get(config, 'model')
     if kind and not isinstance(networks, dict) and isinstance(model, dict):
         try:
@@ -347,7 +347,7 @@ def _progress(scalars: dict[str, list] | str, config: dict[str, Any]) -> str:
 
 
 def _sizes(kind: type[UnpairedTranslation] | None, state: Any) -> list[dict[str, str]]:
-    """Number of learned weights of each network, and what they take in float32."""
+    """Number of learned weights of each network, and their size in float32."""
     counts: dict[str, int] = {}
     for key, value in state.items() if kind and isinstance(state, dict) else ():
         part, _, rest = str(key).partition('.')
@@ -373,7 +373,7 @@ def _plots(
     folder: Path,
     domains: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """What the model draws of itself, laid out."""
+    """The model's own plots, for the page."""
     return [
         {
             'title': title,
@@ -504,7 +504,7 @@ interval.</p>
 {% endfor %}
 {% for (features, weights, resize), directions in result.groups.items() %}
 <p>Features: <b>{{ features }}</b> (weights: {{ weights }}; resize: {{ resize }}).
-{% if features != 'inception' %}Not Inception's: comparable to no paper.{% endif %}
+{% if features != 'inception' %}Not Inception's: not comparable to any paper.{% endif %}
 {% for words in result.remarks.get(features, ()) %}{{ words }}.{% endfor %}</p>
 <table class="measurements">
 {% for direction, rows in directions.items() %}
@@ -514,7 +514,7 @@ interval.</p>
 <tr><td>{{ row.protocol }}<br><small>{{ row.settings }}; {{ row.images }}</small></td>
 <td class="number">{{ row.times_100 }}</td><td class="number">{{ row.raw }}</td></tr>
 {% if row.untranslated %}
-<tr><td><small>the same of the sources, not translated</small></td>
+<tr><td><small>the same for the untranslated sources</small></td>
 <td class="number">{{ row.untranslated[0] }}</td><td class="number">{{ row.untranslated[1] }}</td>
 </tr>
 {% endif %}
@@ -559,7 +559,7 @@ interval.</p>
 {% elif unread %}
 <p class="none">{{ checkpoint }} cannot be read: {{ unread }}</p>
 {% else %}
-<p class="none">No checkpoint with networks yet: their sizes are counted there.</p>
+<p class="none">No checkpoint with networks yet: their sizes are counted in it.</p>
 {% endif %}
 
 <h2>Settings</h2>
@@ -579,7 +579,7 @@ interval.</p>
 {% elif unread %}
 <p class="none">{{ checkpoint }} cannot be read: {{ unread }}</p>
 {% elif checkpoint %}
-<p class="none">{{ checkpoint }} does not tell: it was written without
+<p class="none">{{ checkpoint }} has no record of it: it was written without
 <code>ProvenanceHook</code>.</p>
 {% else %}
 <p class="none">No checkpoint yet: commit, versions and hardware are read from there.</p>

@@ -51,15 +51,15 @@ def run_training(cfg: Config) -> Runner:
     Raises:
         KeyboardInterrupt: The run was stopped; :class:`InterruptHook` has saved a checkpoint.
         ConfigError: A value of the config does not fit, or training lacks one.
-        SplitError: The two folders cannot be split, or are split otherwise.
-        WorkDirError: The work dir holds a training and neither of the two is said, another process
-            trains there, or there is nothing to resume.
+        SplitError: The two folders cannot be split, or were split in another way.
+        WorkDirError: The work dir holds a training and neither ``resume`` nor ``restart`` is set,
+            another process trains there, or there is nothing to resume.
     """
     for field in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(field):
             raise ConfigError(f'{cfg.filename}: training needs {field}, got {cfg.get(field)}')
     is_new = not os.path.isdir(cfg.work_dir)
-    # Pinned pages go to a GPU while it computes; without a GPU torch warns.
+    # Pinned memory is copied to a GPU while it computes; without a GPU torch warns.
     cfg.train_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     with _ranks(cfg), building(cfg), warnings_in_log(cfg):
         try:
@@ -67,7 +67,7 @@ def run_training(cfg: Config) -> Runner:
                 runner = RUNNERS.build(cfg)
             runner.train()
         except (SplitError, WorkDirError):
-            if is_new:  # a name that was mistyped leaves no folder
+            if is_new:  # a mistyped name leaves no folder
                 with suppress(OSError):
                     Path(cfg.work_dir, LOCK).unlink()
                     os.rmdir(cfg.work_dir)
@@ -92,24 +92,24 @@ def run_test(
 
     Args:
         cfg: Config of the run; it is not changed.
-        checkpoint: Weights, an official file as it is included; or the work dir of a training, for
-            its last whole checkpoint.
+        checkpoint: Weights, also an official file as it is; or the work dir of a training, for its
+            last whole checkpoint.
         out_dir: Folder for the translations, see :class:`SaveTranslationsHook`; ``None`` writes
             none.
         sheet: Write a picture sheet for each direction as well.
-        style: Of a model with styles: the seed of each picture's own, drawn by it and the file's
-            name (0 if not given, the protocol of the paper's table); or a picture that lends its
-            style, read as one of the domain that is translated into.
-        styles: Styles that are written for each picture, of that seed and those after it. The
-            metrics are of the first.
+        style: For models with styles: a seed, which draws each picture's style together with its
+            file name (0 if not given, the protocol of the paper's table); or a picture whose style
+            is used, read as one of the target domain.
+        styles: Number of styles that are written for each picture, of that seed and those after it.
+            The metrics are of the first.
 
     Returns:
         dict: The metrics.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        CheckpointError: The file is no checkpoint, or its weights do not fit the config, or its
-            domains are the config's the other way round.
+        CheckpointError: The file is not a checkpoint, or its weights do not fit the config, or its
+            domains are the config's in the other order.
         MetricError: A metric failed; the results of the others are written.
         TooFewImagesError: There are too few test pictures for a metric.
         ConfigError: A value of the config does not fit, or testing lacks one.
@@ -130,9 +130,9 @@ def run_test(
         cfg.visualizer.vis_backends = cfg.vis_backends = [dict(type='LocalVisBackend')]
     if out_dir is not None:
         hook = dict(type='SaveTranslationsHook', out_dir=str(out_dir), sheet=sheet)
-        hook['styles'] = styles or 1  # as many as are measured may be more
+        hook['styles'] = styles or 1  # more may be measured
         cfg.custom_hooks.append(hook)
-    # MMEngine keeps runners by name; a second one in a process needs a name of its own.
+    # MMEngine keeps runners by name; a second one in a process needs its own name.
     cfg.experiment_name = f'{cfg.get("experiment_name", "ugatit")}_test_{id(cfg)}'
     with _ranks(cfg), building(cfg), warnings_in_log(cfg):
         runner = RUNNERS.build(cfg)
@@ -181,7 +181,7 @@ def _chosen(
     styles: int | None,
     metrics: Sequence[BaseMetric],
 ) -> StyleChoice:
-    """The styles of a test; that of a picture is read by all parts that the file has."""
+    """The styles of a test; a picture's style is read with all parts that the file has."""
     check_styles(model, style, styles)
     drawn = style is None or isinstance(style, int)
     for metric in metrics:
@@ -207,10 +207,10 @@ def _in_words(model: UnpairedTranslation, style: int | PathLike | None) -> str |
 def _ranks(cfg: Config) -> Iterator[None]:
     """Join the ranks by gloo where there is no GPU: MMEngine's launcher would ask CUDA for devices.
 
-    Who has joined leaves at the end. A process that ends in the group may be killed by gloo's
-    threads when its neighbour ends first. So may one that has left, after all is written: the
-    threads live as long as the runner, whose parts refer to each other, and may want Python when it
-    is no more. They end in time when the runner is collected before.
+    A process that joined leaves the group at the end. One that exits in the group may be killed by
+    gloo's threads when its neighbour exits first. So may one that has left, after all is written:
+    the threads live as long as the runner, which is in reference cycles, and may call Python after
+    its shutdown. Collecting the runner before ends them in time.
     """
     joins = False
     if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Pictures of any size to the networks' size, and translations back to the pictures'."""
+"""Fit pictures of any size to the networks, and translations back to the pictures."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -11,15 +11,15 @@ from ..pixels import resize, sides_of
 SIZE_MODES = {
     'resize': "the whole picture, soft above the network's size",
     'crop': 'only the middle, the rest stays',
-    'pad': 'the whole picture, nothing squeezed: its edges are reflected meanwhile',
+    'pad': 'the whole picture, not squeezed: its edges are reflected to fill the size',
     'keep': 'the whole picture at its own size, at once: memory grows with it',
     'tiles': 'the whole picture at its own size, part by part: tones may change between parts',
 }
 """Ways to fit a picture to the network, with their results."""
 
 MAX_PIXELS = 100_000_000  # of a padded picture
-LEAST = 4  # strides; every reflection in a network finds them enough
-FEATHER = 1 / 8  # of a cropped part's side, where it goes over into the rest
+LEAST = 4  # strides; enough for every reflection padding of a network
+FEATHER = 1 / 8  # of a cropped part's side, where it blends into the rest
 OVERLAP = 1 / 4  # of a tile's side, at least
 
 
@@ -35,12 +35,12 @@ class Fitted(NamedTuple):
     window: tuple[int, int, int, int]
 
     def restore(self, out: np.ndarray, around: np.ndarray) -> np.ndarray:
-        """Put what the network made of ``image`` back where it belongs.
+        """Put the network's output for ``image`` back into its window.
 
         Args:
             out: (h, w) or (h, w, C), uint8 or float32.
-            around: (H, W) or (H, W, C); it shows where the window does not reach. A window's edge
-                inside of it goes over into it, by :data:`FEATHER`.
+            around: (H, W) or (H, W, C); shown outside the window. A window's edge inside of it
+                blends into it, by :data:`FEATHER`.
         """
         top, left, height, width = self.window
         whole = around.copy()
@@ -71,7 +71,7 @@ def fit(
     stride: int = 4,
     interpolation: str = 'bilinear',
 ) -> Fitted:
-    """Fit a picture to the network's size; one of that size goes through as it is.
+    """Fit a picture to the network's size; one of that size stays as it is.
 
     Args:
         picture: uint8, (H, W, C).
@@ -114,7 +114,7 @@ def fit(
         (max(-start, 0), max(start + side - have, 0))
         for start, side, have in ((top, rows, height), (left, columns, width))
     ]
-    # Symmetric repeats as often as it takes, also a line of one pixel.
+    # 'symmetric' repeats as often as needed, also a line of one pixel.
     image = np.pad(picture, (*margins, (0, 0)), 'symmetric') if max(map(max, margins)) else picture
     y, x = max(top, 0), max(left, 0)
     image = image[y : y + rows, x : x + columns]
@@ -134,7 +134,7 @@ def tiles(
 
     Yields:
         Rows and columns of a part, and its weights, float32, (h, w), which fall towards its
-        neighbours; those of all parts are 1 together in each pixel.
+        neighbours; those of all parts add up to 1 in each pixel.
     """
     for (top, down), (left, across) in product(*map(_along, size, tile)):
         places = slice(top, top + tile[0]), slice(left, left + tile[1])
@@ -142,10 +142,10 @@ def tiles(
 
 
 def _along(size: int, tile: int) -> list[tuple[int, np.ndarray]]:
-    """Starts of tiles along one side, evenly spread, and their weights, which are 1 together."""
+    """Starts of tiles along one side, evenly spread, and their weights, which add up to 1."""
     count = 1 + int(np.ceil((size - tile) / (tile * (1 - OVERLAP))))
     starts = np.linspace(0, size - tile, count).round().astype(int)
-    common = [0, *(tile - np.diff(starts)), 0]  # lines that neighbours have in common
+    common = [0, *(tile - np.diff(starts)), 0]  # lines that neighbours share
     weights = [rise(tile, *common[i : i + 2]) for i in range(count)]
     total = np.zeros(size)
     for start, weight in zip(starts, weights, strict=True):
@@ -154,7 +154,7 @@ def _along(size: int, tile: int) -> list[tuple[int, np.ndarray]]:
 
 
 def rise(size: int, before: int, after: int) -> np.ndarray:
-    """Weights of a part's lines, (size,): 1, after a smooth rise of so many lines at either end."""
+    """Weights of a part's lines, (size,): 1, with a smooth rise over so many lines at each end."""
     at = np.arange(size) + 0.5
     ends = [np.clip(d / n, 0, 1) for d, n in ((at, before), (size - at, after)) if n]
     return np.prod([np.sin(np.pi / 2 * end) ** 2 for end in [np.ones(size), *ends]], axis=0)

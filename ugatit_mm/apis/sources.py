@@ -28,7 +28,7 @@ Picture = str | os.PathLike | np.ndarray | Image.Image | Tensor
 
 
 class Source(NamedTuple):
-    """A picture that is yet to be read.
+    """A picture that has not been read yet.
 
     Attributes:
         name: Path, address, or ``picture 3``: what messages call it.
@@ -54,7 +54,7 @@ def is_video(path: object) -> bool:
 
 
 def names_file(path: str) -> bool:
-    """Whether a place for results is a picture's or a video's file, not a folder; by its name."""
+    """Whether a path for results names a picture's or a video's file, not a folder."""
     suffix = os.path.splitext(path)[1].lower()
     return not os.path.isdir(path) and (
         suffix in VIDEO_SUFFIXES or suffix in Image.registered_extensions()
@@ -66,14 +66,14 @@ def find_sources(
     allow_url: bool = False,
     videos: bool = False,
 ) -> Iterator[Source | Failure]:
-    """Name every picture that ``inputs`` means.
+    """List the pictures that ``inputs`` names.
 
     Args:
         inputs: A file, a folder (with those below it), a pattern (``photos/*.jpg``; ``**`` is any
             folders), an address (``https://``), an array (H, W, C), a tensor (C, H, W), a PIL
             image, or any number of them.
         allow_url: Whether addresses may be fetched.
-        videos: Whether the videos of a folder count, after its pictures.
+        videos: Whether to include the videos of a folder, after its pictures.
 
     Yields:
         Sources, and failures where a folder or a pattern has none.
@@ -131,7 +131,7 @@ def read_with_alpha(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture as uint8, (H, W, channels), and its transparency.
 
-    A path and what ``Image.open`` makes of it give the same pixels.
+    A path and its image by ``Image.open`` give the same pixels.
 
     Args:
         picture: A path, an address or a PIL image; or an array (H, W, C) or a tensor (C, H, W),

@@ -21,23 +21,23 @@ Style = int | Picture | Tensor | StyleChoice
 
 
 class StyleError(ValueError):
-    """A choice of styles that cannot be; the message says why."""
+    """A choice of styles that is not possible; the message says why."""
 
 
 def add_style_argument(parser: argparse.ArgumentParser, without: str) -> None:
     """Add ``--style``.
 
     Args:
-        parser: Of a command.
+        parser: A command's.
         without: What the command does without it.
     """
     parser.add_argument(
         '--style',
         type=seed_or_path,
         metavar='SEED|PICTURE',
-        help='of a model with random styles (MUNIT, DRIT): a whole number draws them by that seed '
-        "and the picture's file name; a picture of the domain that is translated into lends its "
-        f'own ({without})',
+        help='for models with random styles (MUNIT, DRIT): a whole number is a seed, which draws '
+        "them together with the picture's file name; a picture of the target domain gives its own "
+        f'({without})',
     )
 
 
@@ -45,14 +45,14 @@ def add_styles_argument(parser: argparse.ArgumentParser, where: str) -> None:
     """Add ``--styles``.
 
     Args:
-        parser: Of a command.
+        parser: A command's.
         where: The files that they become.
     """
     parser.add_argument(
         '--styles',
         type=int,
         metavar='N',
-        help=f'so many styles for each picture, as {where}: the k-th is that of the seed SEED+k-1',
+        help=f'number of styles for each picture, as {where}: the k-th is of the seed SEED+k-1',
     )
 
 
@@ -62,12 +62,12 @@ def seed_or_path(word: str) -> int | str:
 
 
 def check_styles(model: UnpairedTranslation, style: Style | None, styles: int | None) -> None:
-    """Raise a StyleError for a choice of styles that cannot be.
+    """Raise a StyleError for a choice of styles that is not possible.
 
     Args:
         model: The translation model.
         style: See :func:`choose_styles`.
-        styles: Likewise.
+        styles: See :func:`choose_styles`.
     """
     if isinstance(style, StyleChoice) and styles is None:
         return
@@ -98,8 +98,8 @@ def check_diversity(cfg: Config, style: int | Picture | None = None) -> None:
     The metric itself would ask for its weights first, a download that such a test never needs.
 
     Args:
-        cfg: Of a test.
-        style: Seed, or a picture that lends its style.
+        cfg: Config of a test.
+        style: A seed, or a picture whose style is used.
     """
     kind, metrics = kind_of(cfg.model), metrics_of(cfg.get('test_evaluator') or [])
     if not any(metric.get('type') == 'StyleDiversity' for metric in metrics):
@@ -122,14 +122,14 @@ def choose_styles(
     deep_range: Range | None = None,
     allow_url: bool = False,
 ) -> StyleChoice:
-    """Make what a user says of styles into a choice.
+    """Turn a user's options of styles into a choice.
 
     Args:
         model: The translation model.
         style: The seed of each picture's own styles, 0 if not given; or a picture of the domain
-            ``target``, which lends its style; or styles for all pictures, (N, *style_shape), as
-            :meth:`UnpairedTranslation.styles` has them; or a choice that was made before.
-        styles: Styles for each picture, drawn by the seed; 1 if not given.
+            ``target``, whose style is used; or styles for all pictures, (N, *style_shape), as
+            :meth:`UnpairedTranslation.styles` returns them; or an earlier choice.
+        styles: Number of styles for each picture, drawn by the seed; 1 if not given.
         target: Letter of the domain to translate into.
         size: How a picture of styles is fitted, see :func:`fit`.
         deep_range: Its black and white, see :func:`read_with_alpha`.

@@ -30,15 +30,15 @@ from .sources import Failure, Source, find_sources, is_video, names_file
 from .styles import add_style_argument, add_styles_argument
 from .video import VideoError, count_frames, translate_video
 
-EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and what ends the names of their files
-SHOWN = 20  # results that have a line
+EXTRAS = ('heatmap', 'overlay', 'figure')  # options, and the endings of their files' names
+SHOWN = 20  # results that are printed, a line each
 Targets = list[tuple[Source, Path]]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Translate pictures, folders of pictures and videos, and videos. Each result '
-        'is a PNG (a TIFF of more than 4 channels, an MP4 of a video) of the size of its source, '
+        'is a PNG (a TIFF for more than 4 channels, an MP4 for a video) of the size of its source, '
         'under its name. Without --ckpt a small pair that comes with the package is used: '
         'photographs to drawings, and back.',
     )
@@ -59,16 +59,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=os.path.expanduser,
         default='translations',
         metavar='DIR',
-        help='results go to DIR/SOURCE2TARGET, the domains by their names (%(default)s); or, of '
+        help='results go to DIR/SOURCE2TARGET, the domains by their names (%(default)s); or, for '
         'one picture or video, the file to write: NAME.png, NAME.mp4',
     )
     parser.add_argument(
         '--size',
         choices=SIZE_MODES,
         default='resize',
-        help='what becomes of a picture of another size than the network has. '
+        help='how a picture of another size is fitted to the network. '
         + '; '.join(f'{mode}: {words}' for mode, words in SIZE_MODES.items())
-        + ' (%(default)s; keep by networks of any size)',
+        + ' (%(default)s; keep needs networks that take any size)',
     )
     parser.add_argument(
         '--scale',
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def weights_in_words(inferencer: TranslationInferencer, given: str | None) -> str:
-    """Which weights translate, and where, in a line."""
+    """The weights and the device, in a line."""
     model, where = inferencer.model, f'on {next(inferencer.model.parameters()).device}'
     if given is None:
         return f'Weights: the pair of the package, {where}. {inferencer.meta["about"]}'
@@ -168,7 +168,7 @@ def weights_in_words(inferencer: TranslationInferencer, given: str | None) -> st
 
 
 def example(model: UnpairedTranslation, to: str | None) -> str:
-    """The photograph of ``--example``, of the domain that is translated if there is one.
+    """The photograph of ``--example``, of the source domain if there is one.
 
     Raises:
         FileNotFoundError: The packages that have them are not installed.
@@ -183,9 +183,9 @@ def example(model: UnpairedTranslation, to: str | None) -> str:
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Until the block ends the first Ctrl-C is an interrupt, and those that follow are not heard.
+    """Until the block ends the first Ctrl-C is an interrupt, and later ones are ignored.
 
-    So they do not disturb what cleans up after the first, the end of the process included.
+    So they do not disturb the clean-up after the first, up to the end of the process.
     """
 
     def interrupt(number: int, frame: object) -> None:
@@ -212,11 +212,11 @@ def plan(
 ) -> tuple[Path, Targets, list[Failure]]:
     """Choose a file for each result; no two are equal, and none is a source.
 
-    What earlier runs have left inside of a folder to translate is no source.
+    Results of earlier runs inside of an input folder are not sources.
 
     Args:
-        args: Of the command.
-        model: Translates; its domains name the folders of results inside ``--out``.
+        args: The command's.
+        model: Its domains name the folders of results inside ``--out``.
 
     Returns:
         Where the results go, a folder or the one file; each source with its file; and what cannot
@@ -227,7 +227,7 @@ def plan(
     """
     suffix = suffix_written(model.out_channels)
     sources = list(find_sources(args.inputs, args.allow_url, videos=True))
-    for letter in DOMAINS:  # what runs leave, in either direction
+    for letter in DOMAINS:  # results of earlier runs, in either direction
         results = Path(args.out, direction(model.domain_names, letter))
         sources = without_results(sources, args.inputs, results)
     file = single_file(args.out, sources, suffix, args.styles or 1)
@@ -246,8 +246,8 @@ def plan(
         target = file or folder / (unused(source.relative, taken, endings) + end)
         for path in [beside(target, *part) for part in parts]:
             if (there := identity(path)) is not None and there in (*inputs, lender):
-                what = 'to be translated itself' if there in inputs else 'the picture of --style'
-                said = f'{path}, of its result, is {what}: choose another --out'
+                what = 'itself an input' if there in inputs else 'the picture of --style'
+                said = f'its result {path} is {what}: choose another --out'
                 failures.append(Failure(source.name, ValueError(said)))
                 break
         else:
@@ -258,7 +258,7 @@ def plan(
 def without_results(
     sources: list[Source | Failure], inputs: list[str], results: Path
 ) -> list[Source | Failure]:
-    """Leave out, and say so, what a folder of results holds that lies inside of an input."""
+    """Leave out the files of a results folder inside of an input, with a message."""
     inside = results.resolve()
     if not any(Path(name).resolve() in inside.parents for name in inputs if os.path.isdir(name)):
         return sources
@@ -278,7 +278,7 @@ def single_file(
     """The file that ``--out`` names; ``None`` if it is a folder.
 
     Raises:
-        ValueError: No file, or none of that kind, is what comes out of the sources.
+        ValueError: The sources give not one file, or one of another type.
     """
     path = Path(out)
     if not names_file(out):
@@ -296,7 +296,7 @@ def single_file(
     kind, wanted = ('a video', '.mp4') if is_video(sources[0].name) else ('a picture', suffix)
     if path.suffix.lower() != wanted:
         raise ValueError(
-            f'--out {out}: of {kind} a {wanted} is written: name {path.with_suffix(wanted)}, or a '
+            f'--out {out}: {kind} is written as {wanted}: name {path.with_suffix(wanted)}, or a '
             'folder'
         )
     return path
@@ -311,7 +311,7 @@ def parts_of(args: argparse.Namespace, video: bool) -> list[tuple[str, str]]:
 
 
 def number_of(k: int, args: argparse.Namespace) -> str:
-    """What the names of the k-th style have; one of several only is told by its number."""
+    """The number in the names of the k-th style; nothing where there is one style."""
     return f'_{k}' if (args.styles or 1) > 1 else ''
 
 
@@ -367,7 +367,7 @@ def line(
     inferencer: TranslationInferencer,
     args: argparse.Namespace,
 ) -> str:
-    """What was done with a source."""
+    """The line about a translated source."""
     last = args.styles or 1
     files = ' to '.join(str(beside(target, number_of(k, args), '')) for k in sorted({1, last}))
     name = inferencer.model.domain_names[inferencer.model.target(args.to)]
@@ -375,7 +375,7 @@ def line(
 
 
 def extras(result: Translation, args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The translation, and what is asked for beside it, by the end of the file's name."""
+    """The translation and the requested extras, by the end of the file's name."""
     pictures = {'': result.pixels}
     if args.heatmap:
         pictures['_heatmap'] = colour_heatmap(result.heatmap, colour_map=args.colour_map)
@@ -458,8 +458,8 @@ def translate_film(
         raise
     if done < total - 1 - total // 50:  # some containers only estimate
         print(
-            f'{shown(name)}: {done} frames can be read of about {total} that the file says it '
-            'has: it may be cut off or damaged',
+            f'{shown(name)}: only {done} of about {total} frames can be read: the file may be cut '
+            'off or damaged',
             file=sys.stderr,
         )
     return done

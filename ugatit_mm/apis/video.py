@@ -17,7 +17,7 @@ from ..pixels import displayed
 from .inferencer import UGATITInferencer
 from .styles import Style
 
-MAX_MOVIE = 1 << 26  # bytes that say where the frames of a video are
+MAX_MOVIE = 1 << 26  # bytes of the index of a video's frames
 
 
 class VideoError(ValueError):
@@ -25,7 +25,7 @@ class VideoError(ValueError):
 
 
 def count_frames(path: str | os.PathLike) -> int:
-    """Frames that the file says it has (0 if it says nothing)."""
+    """Number of frames that the file declares (0 if it declares none)."""
     capture = cv2.VideoCapture(os.fspath(path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
@@ -43,18 +43,18 @@ def translate_video(
 ) -> Iterator[int]:
     """Translate a video into one of the same frame rate and, unless ``restore=False``, size.
 
-    Frames that the file says are turned or mirrored (a phone's) are so before the network sees
-    them, and the result needs to say nothing. Each frame is translated on its own, so
-    the result may flicker. Where the program ``ffmpeg`` is there, it is H.264 with the sound of the
-    source; without, it is MPEG-4 and silent.
+    Rotation and mirroring in the file's metadata (a phone's) are applied to the frames before the
+    network, and the result needs no such metadata. Each frame is translated by itself, so the
+    result may flicker. With the program ``ffmpeg`` it is H.264 with the sound of the source;
+    without, it is MPEG-4 and silent.
 
     Args:
-        inferencer: What translates.
+        inferencer: Translates the frames.
         path: A video that OpenCV reads.
         target: File to write; it appears when it is whole, in the container of its suffix.
         to: See :meth:`UGATITInferencer.iterate`.
-        style: Likewise; one for all frames, a seed with the video's name.
-        options: Likewise.
+        style: As above; one for all frames, drawn by a seed and the video's name.
+        options: As above.
 
     Yields:
         The number of frames done, after each.
@@ -101,22 +101,22 @@ def translate_video(
 
 
 def _frames(capture: cv2.VideoCapture, mirrored: bool) -> Iterator[np.ndarray]:
-    """Frames as they are to be seen, RGB; OpenCV has turned them already."""
+    """Frames as a player shows them, RGB; OpenCV has rotated them already."""
     lying = capture.get(cv2.CAP_PROP_ORIENTATION_META) in (90, 270)
     while True:
         read, frame = capture.read()
         if not read:
             return
-        if mirrored:  # top and bottom of what is stored change places
+        if mirrored:  # swap top and bottom of the stored frame
             frame = cv2.flip(frame, int(lying))
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def _is_mirrored(path: Path) -> bool:
-    """Whether the first picture track of an MP4 or MOV is to be mirrored, which OpenCV passes over.
+    """Whether the first picture track of an MP4 or MOV is to be mirrored, which OpenCV ignores.
 
     The header of a track (ISO/IEC 14496-12, 8.3.2) has a matrix that is applied to its picture; a
-    selfie's has a negative determinant. Other containers say no such thing.
+    selfie's has a negative determinant. Other containers have none.
     """
     for track, content in _boxes(_movie(path)):
         if track == b'trak':
@@ -177,7 +177,7 @@ class _Ffmpeg:
             f'file:{target}',
         ]
         self.target = target
-        # In a session of its own: Ctrl-C is for this program, which ends the other.
+        # In its own session: Ctrl-C reaches this program only, which ends the other.
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -186,7 +186,7 @@ class _Ffmpeg:
         try:
             self.process.stdin.write(np.ascontiguousarray(frame).data)
         except OSError:
-            self.close()  # tells what ffmpeg said
+            self.close()  # raises ffmpeg's message
             raise
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class _Ffmpeg:
 
     def abort(self) -> None:
         self.process.kill()
-        with suppress(OSError):  # what is left in the pipe has no reader
+        with suppress(OSError):  # data left in the pipe has no reader
             self.process.stdin.close()
         self.process.stderr.close()
         self.process.wait()

@@ -1,8 +1,8 @@
-"""Averaged weights in a checkpoint, where MMEngine's ``EMAHook`` has them.
+"""Averaged weights in a checkpoint, in the entries of MMEngine's ``EMAHook``.
 
-``state_dict`` holds the averages, so that everything which takes weights out of a file takes them;
-``ema_state_dict`` holds the weights that training goes on with, under ``module.NAME``, and the
-number of ``steps`` that were averaged.
+``state_dict`` holds the averages, so that whatever reads weights from a file reads them;
+``ema_state_dict`` holds the training weights, under ``module.NAME``, and the number of averaged
+``steps``.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ class Average(NamedTuple):
     """Averaged weights.
 
     Attributes:
-        weights: By the names of a checkpoint.
-        steps: How many times they were moved.
+        weights: The averages by their names in a checkpoint.
+        steps: Number of updates of the averages.
     """
 
     weights: dict[str, Tensor]
@@ -35,8 +35,8 @@ def put_average(
 
     Args:
         checkpoint: With a ``state_dict``.
-        average: Its weights take the place of those of the same names.
-        training: What training goes on with, by the same names.
+        average: Replaces the weights of the same names.
+        training: The training weights, by the same names.
     """
     checkpoint['state_dict'].update(average.weights)
     checkpoint[FIELD] = {f'{BEGIN}{name}': value for name, value in training.items()}
@@ -44,16 +44,16 @@ def put_average(
 
 
 def take_average(checkpoint: dict[str, Any]) -> Average | None:
-    """Take averages out of a checkpoint, which then has the weights that training goes on with.
+    """Move averages out of a checkpoint; its ``state_dict`` then holds the training weights.
 
     Args:
-        checkpoint: Changed in place; of :func:`put_average`, or of MMEngine's ``EMAHook``.
+        checkpoint: Changed in place; written by :func:`put_average` or MMEngine's ``EMAHook``.
 
     Returns:
         The averages; ``None`` where there are none.
 
     Raises:
-        ValueError: What is written there are none.
+        ValueError: The entry does not hold averages.
     """
     if (ema := checkpoint.pop(FIELD, None)) is None:
         return None

@@ -1,4 +1,4 @@
-"""A resume under other settings: what the config says now, on top of the state of before."""
+"""A resume with changed settings: the config's new values on top of the saved state."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from ..values import PLAIN
 from .optim import WEIGHT_DECAY_SCOPES, parameter_groups
 
 BASE = 'base_param_settings'
-INITIAL = 'initial_'  # a group keeps what a schedule begins with as initial_lr
+INITIAL = 'initial_'  # a group keeps the start value of a schedule as initial_lr
 TRAINS = ('model', 'optim_wrapper', 'train_dataloader')
-# What is looked at by itself, or only makes a training faster.
+# Compared elsewhere, or only for speed.
 PASSED_OVER = (
     *('batch_size', 'cache', 'channels_last', 'compile', 'domains', 'graph', 'num_workers'),
     *('optimizer', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'weight_decay_scope'),
@@ -33,16 +33,15 @@ def go_on(
 ) -> list[str]:
     """Load the state of an optimiser and its schedules; the config's settings win.
 
-    Where the config says what it said, all goes on to the last bit. Where a schedule or the value
-    that it begins with is another, the value is the one that the schedule of now has after as many
-    steps.
+    With an unchanged config the resume is exact to the last bit. Where a schedule or its start
+    value has changed, the value is the one that the new schedule has after as many steps.
 
     Args:
-        name: Of the optimiser, for the lines.
-        wrapper: The optimiser as the config says it, loaded in place.
-        state: What ``wrapper.state_dict()`` was.
-        schedulers: Its schedules as the config says them, at their beginning; changed in place.
-        saved: What their ``state_dict()`` were.
+        name: The optimiser's, for the lines.
+        wrapper: The optimiser of the config, loaded in place.
+        state: The saved ``wrapper.state_dict()``.
+        schedulers: Its schedules of the config, before their first step; changed in place.
+        saved: Their saved ``state_dict()``.
         steps: Iterations that were done.
         networks: What the optimiser trains, for another ``weight_decay_scope``.
 
@@ -58,7 +57,7 @@ def go_on(
     own = wrapper.optimizer.param_groups
     if follows := len(state['param_groups']) != len(own):
         state = _regrouped(state, own, networks)
-        lines.append('optim_wrapper.weight_decay_scope is another: weight decay takes others')
+        lines.append('optim_wrapper.weight_decay_scope has changed: other weights decay')
     base = state.get(BASE) or fresh[-1]
     groups = [dict(group) for group in [*state['param_groups'], base]][: len(fresh)]
     scheduled = _scheduled(schedulers, groups)
@@ -67,7 +66,7 @@ def go_on(
             if _plain(was) == _plain(value):
                 continue
             if key == 'amsgrad' and value:
-                raise ValueError(f'{where}.amsgrad was off: its state is not there to go on from')
+                raise ValueError(f'{where}.amsgrad was off: the checkpoint lacks its state')
             lines.append(f'{where}.{key} was {_plain(was)} and is {_plain(value)}')
             follows |= key in scheduled
             if key not in scheduled:
@@ -82,7 +81,7 @@ def go_on(
             for key in scheduled & now.keys():
                 was, value = before.get(key), now[key]
                 start: Any = before.get(INITIAL + key, was)
-                # A schedule that goes by metrics has no other memory than the value.
+                # A schedule that follows metrics has no state but the value.
                 if waits and was is not None and start:
                     value = was / start * first.get(INITIAL + key, value)
                 if _plain(value) != _plain(was):
@@ -101,7 +100,7 @@ def go_on(
 
 
 def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config says of a training beside optimisers and schedules: values by field."""
+    """A config's training settings without optimisers and schedules: values by field."""
     found: dict[str, Any] = {}
 
     def add(where: str, node: Any) -> None:
@@ -128,7 +127,7 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _averages(hook: Any) -> bool:
-    """Whether a hook's config is of one that keeps an average of the weights."""
+    """Whether a hook's config is that of a weight average which is on."""
     kind = hook.get('type') if isinstance(hook, Mapping) else None
     return str(kind).endswith('EMAHook') and hook.get('momentum', 0) is not None
 
@@ -144,7 +143,7 @@ def other_settings(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
 def _scheduled(
     schedulers: Sequence[_ParamScheduler], groups: Sequence[Mapping[str, Any]]
 ) -> set[str]:
-    """What a schedule moves, or has moved."""
+    """Settings that a schedule changes, or has changed."""
     names = {each.param_name for each in schedulers}
     names |= {
         key.removeprefix(INITIAL) for group in groups for key in group if key.startswith(INITIAL)
@@ -155,7 +154,7 @@ def _scheduled(
 def _settings(
     before: Mapping[str, Any], now: Mapping[str, Any], scheduled: set[str]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """A group's settings, what they were and what they are; of a schedule's, the beginning."""
+    """A group's settings with old and new values; start values for scheduled ones."""
     for key, value in now.items():
         if key == 'params' or key.startswith(INITIAL) or key not in before:
             continue
@@ -174,7 +173,7 @@ def _other_schedules(
         return
     for each, state in zip(schedulers, saved, strict=True):
         if each.state_dict().keys() != state.keys():
-            yield f'param_scheduler is another: {type(each).__name__}'
+            yield f'param_scheduler has changed: {type(each).__name__}'
             continue
         for field in _fields(type(each)) & state.keys():
             was, value = _plain(state[field]), _plain(getattr(each, field))
@@ -183,7 +182,7 @@ def _other_schedules(
 
 
 def _fields(scheduler: type) -> set[str]:
-    """What a schedule is made of, not how far it is."""
+    """Settings of a schedule, without its progress."""
     names = {
         name
         for base in scheduler.__mro__
@@ -199,7 +198,7 @@ def _replay(
     saved: Sequence[Mapping[str, Any]],
     steps: int,
 ) -> None:
-    """Step schedules as the iterations that are done would have."""
+    """Step schedules as in the iterations that are done."""
     wrapper._global_step = steps  # MMEngine warns of schedules that step before the optimiser
     moving = [each for each in schedulers if not each.by_epoch]
     for _ in range(steps):
@@ -212,7 +211,7 @@ def _replay(
 
 
 def _plain(value: Any) -> Any:
-    """As data that can be compared: a checkpoint may have other types for the same."""
+    """Data that can be compared: a checkpoint may hold the same value in another type."""
     if hasattr(value, 'tolist'):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -225,7 +224,7 @@ def _plain(value: Any) -> Any:
 def _regrouped(
     state: Mapping[str, Any], fresh: Sequence[Mapping[str, Any]], networks: Sequence[nn.Module]
 ) -> dict[str, Any]:
-    """A state whose groups were made by another ``weight_decay_scope``, in the groups of now."""
+    """Move a state of another ``weight_decay_scope`` into the current parameter groups."""
     old = state['param_groups']
     for scope in WEIGHT_DECAY_SCOPES:
         made = parameter_groups(networks, scope)

@@ -1,12 +1,12 @@
 """Adam with moments of 8 bits, for layers whose optimiser state would not fit.
 
 Nearest rounding would stop the second moment: at beta2 = 0.999 an update moves it by about 0.1 %,
-where two codes are 6 to 12 % apart. Stochastic rounding goes up with the probability of the
+where two codes are 6 to 12 % apart. Stochastic rounding rounds up with the probability of the
 fraction that is cut off, so that the stored moment has the right mean (Gupta et al., *Deep Learning
 with Limited Numerical Precision*, ICML 2015).
 
-bitsandbytes' ``Adam8bit`` does not take its place: on a CPU its update needs 22 bytes a weight of
-the layer, more than the two moments of Adam that it is to save (docs/performance.md).
+bitsandbytes' ``Adam8bit`` does not replace it: on a CPU its update needs 22 bytes for each weight
+of the layer, more than the two moments of Adam that it should save (docs/performance.md).
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 # Parameters of fewer elements than a row of random numbers keep float32 moments: in the full
-# U-GAT-IT they are 178 of 248 parameters, and 0.03 % of the weights.
+# U-GAT-IT these are 178 of 248 parameters, and 0.03 % of the weights.
 from ..kernels.adam import ROW, Settings, adam, blocks, buffers, pieces, update
 
 
@@ -28,30 +28,30 @@ from ..kernels.adam import ROW, Settings, adam, blocks, buffers, pieces, update
 class LeanAdam(Optimizer):
     """Adam (coupled weight decay, ``eps`` outside the root) that stores its moments in 8 bits.
 
-    The second moment v is a number of 5 bits exponent and 3 bits mantissa times the scale of its
-    block, and at least 2^-31 of the block's largest. The first moment m is m / sqrt(v) in 254 equal
-    steps over its range, which the betas bound.
+    The second moment v is stored as a number of 5 exponent bits and 3 mantissa bits times the scale
+    of its block, and is at least 2^-31 of the block's largest. The first moment m is stored as
+    m / sqrt(v) in 254 equal steps over its range, which the betas bound.
 
     The update is torch's fused kernel in float32, with the moments before they are rounded. The
-    random numbers follow from the step and the place in the parameter alone, so that a resumed
-    run equals one without a stop to the last bit. A step never asks a GPU: the step's number is a
-    tensor on the device, the learning rate may be one, and ``found_inf`` and ``grad_scale``, which
-    a ``GradScaler`` or the training step sets, are read there. Where ``found_inf`` is 1, weights,
-    moments and steps stay as they are.
+    random numbers depend only on the step and the place in the parameter, so that a resumed run
+    equals an uninterrupted one to the last bit. A step never synchronises with a GPU: the step
+    count is a tensor on the device, the learning rate may be one, and ``found_inf`` and
+    ``grad_scale``, which a ``GradScaler`` or the training step sets, are read there. Where
+    ``found_inf`` is 1, weights, moments and steps stay as they are.
 
     Args:
         params: float32 parameters or groups of them, without gaps in memory.
         lr: Learning rate, a number or a scalar on the device.
         betas: Decay of the first and of the second moment; beta1^2 < beta2.
         eps: Added to the root of the second moment.
-        weight_decay: Times the parameter, added to the gradient.
-        fused: Must be ``True``; taken so that a config can exchange ``Adam`` for this by its type.
+        weight_decay: This times the parameter is added to the gradient.
+        fused: Must be ``True``; accepted so that a config replaces ``Adam`` by ``type`` only.
 
     Raises:
         ValueError: A value out of range, or parameters of another type or with gaps.
     """
 
-    # A GradScaler hands its tensors over, as to torch's fused optimisers.
+    # GradScaler passes its tensors on, as to torch's fused optimisers.
     _step_supports_amp_scaling = True
 
     def __init__(
@@ -66,7 +66,7 @@ class LeanAdam(Optimizer):
         if not fused:
             raise ValueError("LeanAdam has only torch's fused kernel: leave optimizer.fused=True")
         defaults = {'lr': lr, 'betas': betas, 'eps': eps, 'weight_decay': weight_decay}
-        # The mark by which load_state_dict knows its own state.
+        # load_state_dict recognises its own state by this.
         super().__init__(params, defaults | {'state_dtype': 'uint8'})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class LeanAdam(Optimizer):
         if beta1**2 >= beta2:
             raise ValueError(f'optimizer.betas={group["betas"]}: LeanAdam needs beta1^2 < beta2')
         for parameter in group['params']:
-            # torch.empty_like keeps the strides of what has no gaps, and of nothing else.
+            # torch.empty_like keeps the strides only of tensors without gaps.
             dense = torch.empty_like(parameter, device='meta').stride() == parameter.stride()
             if parameter.dtype != torch.float32 or not dense:
                 raise ValueError(
@@ -95,7 +95,7 @@ class LeanAdam(Optimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Computes the loss and the gradients anew.
+            closure: Computes the loss and the gradients again.
 
         Returns:
             What the closure returned.
@@ -118,7 +118,7 @@ class LeanAdam(Optimizer):
         return loss
 
     def _settings(self, group: dict[str, Any], device: torch.device) -> Settings:
-        # As torch's fused optimisers take them of a GradScaler, which sets and deletes them.
+        # GradScaler sets and deletes these attributes, as on torch's fused optimisers.
         on_device: list[Any] = [
             value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for value in (
@@ -150,7 +150,7 @@ class LeanAdam(Optimizer):
         for parameter in parameters:
             state = self.state[parameter]
             gradient = parameter.grad
-            assert gradient is not None  # of those that have one
+            assert gradient is not None  # step() leaves out those without
             gradient = _like(parameter, gradient)
             tensors = (parameter, gradient, *(state[name] for name in _names(parameter)))
             if parameter.numel() < ROW:
@@ -164,7 +164,7 @@ class LeanAdam(Optimizer):
             torch._foreach_sub_(steps, [settings.found_inf] * len(steps))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what :meth:`state_dict` gave, in its types: torch's own makes everything float32.
+        """Load a :meth:`state_dict` with its dtypes; torch's own casts everything to float32.
 
         Raises:
             ValueError: It is the state of another optimiser.
@@ -180,7 +180,7 @@ class LeanAdam(Optimizer):
         for parameter, index in zip(parameters, indices, strict=True):
             if index in state_dict['state']:
                 state = dict(state_dict['state'][index])
-                # Of versions before, the step is a Python number.
+                # Older versions saved the step as a Python number.
                 state['step'] = torch.as_tensor(state['step'], dtype=torch.float32)
                 self.state[parameter] = {
                     name: value.to(parameter.device) for name, value in state.items()
@@ -188,7 +188,7 @@ class LeanAdam(Optimizer):
 
 
 def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient, its elements in memory in the order of the parameter's."""
+    """Return the gradient with the parameter's strides."""
     if gradient.is_sparse:
         raise ValueError('LeanAdam takes dense gradients, got a sparse one')
     if gradient.stride() == parameter.stride():
@@ -197,7 +197,7 @@ def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _names(parameter: Tensor) -> tuple[str, ...]:
-    """Of the moments in a parameter's state."""
+    """Names of the moments in a parameter's state."""
     if parameter.numel() < ROW:
         return 'exp_avg', 'exp_avg_sq'
     return 'exp_avg_code', 'exp_avg_sq_code', 'exp_avg_sq_scale'

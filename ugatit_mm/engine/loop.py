@@ -1,4 +1,4 @@
-"""The training loop: enters the data at any iteration without reading what lies before."""
+"""The training loop, which enters the data at any sample without reading those before it."""
 
 import os
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class UGATITTrainLoop(IterBasedTrainLoop):
     """MMEngine's loop over iterations, with exact resume.
 
     - After a resume the sampler moves to its place; nothing is decoded twice.
-    - Random numbers go on as they were, and validation draws none of training's.
-    - A validation that was due when the run ended is made up for.
+    - Random states are restored, and validation does not change training's.
+    - A validation that was due when the run ended runs after the resume.
     - On a GPU a step's numbers are read while the next one runs, or when a hook's interval is due.
     - The log history is bounded: MMEngine copies all of it for each value that it adds.
 
@@ -39,16 +39,16 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         val_begin: First iteration after which validation may come.
         val_interval: Iterations between two validations.
         dynamic_intervals: Pairs (iteration, interval): other intervals from there on.
-        max_epochs: In place of ``max_iters``; the three numbers before it are epochs then. In one
-            all ranks together see as many samples as the larger domain has pictures.
+        max_epochs: In place of ``max_iters``; the three arguments before it then count epochs. In
+            one all ranks together see as many samples as the larger domain has pictures.
 
     Attributes:
         position: Samples that all ranks have seen together.
-        resume_place: ``checkpoint['ugatit']`` of the checkpoint that training goes on from.
-        kept_random: Random numbers of training while something else draws.
+        resume_place: ``checkpoint['ugatit']`` of the checkpoint that training resumes from.
+        kept_random: Random state of training during a validation.
 
     Raises:
-        ValueError: ``max_iters`` is no whole number, or there is not one of it and ``max_epochs``.
+        ValueError: ``max_iters`` is not whole, or both it and ``max_epochs`` or none are given.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
         max_epochs: int | None = None,
     ) -> None:
-        # Not IterBasedTrainLoop's, which lets the workers load from the beginning at once.
+        # Not IterBasedTrainLoop's, whose workers start to load the first samples at once.
         BaseLoop.__init__(self, runner, dataloader)
         if (max_iters is None) == (max_epochs is None):
             raise ValueError(
@@ -100,7 +100,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train from the current iteration to the last.
 
-        Hooks that have something to put back if that fails have a method ``after_failure(runner)``.
+        If it fails, hooks that have a method ``after_failure(runner)`` clean up in it.
         """
         try:
             self._run()
@@ -128,11 +128,11 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         runner.call_hook('after_train')
 
     def run_iter(self, data_batch: Sequence[dict]) -> None:
-        """Train on a batch; see to the numbers of the one before while a GPU computes it."""
+        """Train on a batch; read the previous one's numbers while a GPU computes it."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
         log = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
-        # Before the hooks that may save: what they save has seen this batch.
+        # Before the hooks: a checkpoint that they save includes this batch.
         self.position += self.dataloader.batch_size * get_world_size()
         trouble = self._last is not None and False in self._last.updates.values()
         if isinstance(log, StepLog):
@@ -159,7 +159,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         )
 
     def _enter(self) -> None:
-        """Go to the place in the data and in the random numbers."""
+        """Restore the place in the data and the random states."""
         place = self.resume_place
         steps = self.dataloader.batch_size * get_world_size()
         self.position = place['position'] if place else self._iter * steps
@@ -171,7 +171,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
         if not hasattr(sampler, 'set_position') and self._iter:
             self.runner.logger.warning(
-                f'{type(sampler).__name__} has no set_position: {self._iter} batches are read anew'
+                f'{type(sampler).__name__} has no set_position: {self._iter} batches are read again'
             )
             for _ in range(self._iter):
                 next(self.dataloader_iterator)
@@ -180,7 +180,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         for name, wrapper in self.runner.optim_wrapper.items():
             wrapper._inner_count = place['counts'][name]
         if get_rank() < len(place['random']):
-            set_random_state(place['random'][get_rank()])  # the iterator has drawn its seed
+            set_random_state(place['random'][get_rank()])  # after the iterator drew its seed
 
     def _is_validation_due(self) -> bool:
         return (
@@ -190,7 +190,7 @@ class UGATITTrainLoop(IterBasedTrainLoop):
         )
 
     def _validate(self) -> None:
-        self.kept_random = random_state()  # of training; a checkpoint of the best score holds it
+        self.kept_random = random_state()  # a checkpoint of the best score holds it
         try:
             self.runner.val_loop.run()
         finally:

@@ -1,4 +1,4 @@
-"""Optimisers: weight decay as the recipes have it, bfloat16 and float16."""
+"""Optimisers: weight decay of the recipes, bfloat16 and float16."""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class UGATITOptimWrapperConstructor:
 
     Args:
         optim_wrapper_cfg: For each name the config of a wrapper with its ``optimizer``; and
-            ``weight_decay_scope``, ``'kernels'`` or ``'all'``, the model's if it is not given.
+            ``weight_decay_scope``, ``'kernels'`` or ``'all'``, by default the model's.
         paramwise_cfg: Not supported.
 
     Raises:
@@ -37,8 +37,8 @@ class UGATITOptimWrapperConstructor:
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         if paramwise_cfg is not None:
             raise ValueError(
-                'paramwise_cfg is not supported; optim_wrapper.weight_decay_scope chooses what '
-                'weight decay takes'
+                'paramwise_cfg is not supported; optim_wrapper.weight_decay_scope chooses the '
+                'parameters that decay'
             )
         cfg = dict(optim_wrapper_cfg)
         self.scope: str | None = cfg.pop('weight_decay_scope', None)
@@ -52,7 +52,7 @@ class UGATITOptimWrapperConstructor:
 
         Raises:
             ValueError: A key is missing or unknown.
-            PreflightError: The model lacks what is to be trained.
+            PreflightError: The model lacks something that training needs.
         """
         inner = unwrap(model)
         if self.wrappers.keys() != inner.OPTIMIZED.keys():
@@ -80,14 +80,14 @@ class UGATITOptimWrapperConstructor:
 
 
 def parameter_groups(networks: Sequence[nn.Module], scope: str) -> list[dict[str, Any]]:
-    """Split the parameters by whether weight decay takes them.
+    """Split the parameters by whether weight decay applies to them.
 
     Args:
         networks: Any modules.
         scope: ``'kernels'``: raw weights of convolutions and linear layers; ``'all'``.
 
     Returns:
-        Parameter groups for an optimiser; what is not decayed has ``weight_decay=0``.
+        Parameter groups for an optimiser; those without decay have ``weight_decay=0``.
     """
     parameters = [parameter for network in networks for parameter in network.parameters()]
     if scope == 'all':
@@ -112,17 +112,17 @@ class AutocastOptimWrapper(OptimWrapper):
     """Forward passes in bfloat16 or float16, on a CPU as on a GPU.
 
     Losses, CAM logits, the MLP, the statistics of norms and spectral normalisation stay in float32
-    in either. bfloat16 has float32's range; float16 has not, so its loss is scaled, by a factor
-    that follows overflows, and a step whose gradients overflowed is left out. MMEngine's
-    ``AmpOptimWrapper`` does as much on a GPU alone.
+    with both. bfloat16 has float32's range. float16 has not: its loss is scaled by a factor that
+    adapts to overflows, and a step whose gradients overflowed is skipped. MMEngine's
+    ``AmpOptimWrapper`` does the same on a GPU only.
 
     Args:
         dtype: ``'bfloat16'`` or ``'float16'``.
-        loss_scale: First factor of float16's loss.
+        loss_scale: Initial loss scale of float16.
         kwargs: For ``OptimWrapper``.
 
     Raises:
-        ValueError: Another type.
+        ValueError: Another dtype.
     """
 
     def __init__(self, dtype: str = 'bfloat16', loss_scale: float = 2.0**16, **kwargs: Any) -> None:
@@ -135,7 +135,7 @@ class AutocastOptimWrapper(OptimWrapper):
         )
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Gradients of the scaled loss."""
+        """Compute the gradients of the scaled loss."""
         super().backward(self.loss_scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ class AutocastOptimWrapper(OptimWrapper):
         self.loss_scaler.update()
 
     def step_where(self, skip: Tensor, taken: Tensor) -> None:
-        """As :meth:`step`, decided on the device.
+        """Update as :meth:`step` does, with the decision on the device.
 
         Args:
             skip: 1 where weights and moments stay as they are, 0-dim float32.
@@ -160,7 +160,7 @@ class AutocastOptimWrapper(OptimWrapper):
         self.optimizer.found_inf = skip
         self.optimizer.step()
         del self.optimizer.found_inf
-        # The scaler has no way to leave its own state out.
+        # GradScaler cannot skip the update of its own state.
         state: Any = scaler._scale, scaler._growth_tracker
         before = [tensor.clone() for tensor in state]
         scaler.update()
@@ -168,11 +168,11 @@ class AutocastOptimWrapper(OptimWrapper):
             torch.where(taken, tensor, old, out=tensor)
 
     def state_dict(self) -> dict:
-        """Of the optimiser and of float16's scale."""
+        """State of the optimiser and of float16's loss scale."""
         return super().state_dict() | {'loss_scaler': self.loss_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load what :meth:`state_dict` gave, or another wrapper's (the scale then starts anew)."""
+        """Load a :meth:`state_dict`, also another wrapper's (the loss scale then starts again)."""
         state_dict = dict(state_dict)
         if scaler := state_dict.pop('loss_scaler', None):
             self.loss_scaler.load_state_dict(scaler)
@@ -180,7 +180,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Autocast, and no gradient synchronisation while gradients accumulate."""
+        """Autocast, without gradient synchronisation while gradients accumulate."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, self.dtype):
             yield

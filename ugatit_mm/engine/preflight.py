@@ -1,4 +1,4 @@
-"""What would end a run late is found at its start: sizes, counts, room on the disk, metrics."""
+"""Checks at the start of a run of what would end it late: sizes, counts, disk space, metrics."""
 
 import copy
 import os
@@ -40,12 +40,12 @@ MMENGINE_LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
 class PreflightError(ValueError):
-    """A run that cannot end well; the message names the field and says what to do."""
+    """A run that would fail; the message names the field and says what to do."""
 
 
 @contextmanager
 def refusing(begin: str = '') -> Iterator[None]:
-    """Let what is wrong with a value refuse the run.
+    """Turn a ValueError of the block into a PreflightError.
 
     Args:
         begin: What the message begins with.
@@ -60,11 +60,11 @@ def refusing(begin: str = '') -> Iterator[None]:
 
 
 class CheckedRunner(Runner):
-    """MMEngine's runner that refuses at its start what cannot end well.
+    """MMEngine's runner, which refuses at its start what would fail later.
 
-    - Of a config: see :func:`prepare`, before anything is built or logged.
-    - Of a training: see :func:`check_training`, which its loop calls.
-    - Of a validation and a test: the metrics are asked whether the pictures are enough.
+    - A config: see :func:`prepare`, before anything is built or logged.
+    - A training: see :func:`check_training`, which its loop calls.
+    - A validation and a test: the metrics check the numbers of pictures.
     """
 
     @classmethod
@@ -77,7 +77,7 @@ class CheckedRunner(Runner):
         return super().from_cfg(prepare(cfg))
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
-        """Build an evaluator in which a metric that fails leaves the others as they are."""
+        """Build an evaluator in which a metric that fails does not affect the others."""
         if isinstance(evaluator, dict) and 'metrics' in evaluator:
             return super().build_evaluator({'type': 'TransEvaluator', **evaluator})
         if isinstance(evaluator, (dict, list)):
@@ -85,13 +85,13 @@ class CheckedRunner(Runner):
         return super().build_evaluator(evaluator)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop, and let its metrics look at the numbers of pictures."""
+        """Build the loop, and let its metrics check the numbers of pictures."""
         built = super().build_val_loop(loop)
         self._check_metrics(built)
         return built
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop, and let its metrics look at the numbers of pictures."""
+        """Build the loop, and let its metrics check the numbers of pictures."""
         built = super().build_test_loop(loop)
         self._check_metrics(built)
         return built
@@ -120,13 +120,13 @@ class CheckedRunner(Runner):
 
 
 def prepare(cfg: Any) -> Any:
-    """Return a config of a run as it can be built: a copy.
+    """Return a copy of a run's config that can be built.
 
-    A validation, or a test, that lacks one of its three fields is none. Loops of MMEngine become
-    :class:`UGATITTrainLoop`, which counts in epochs, too.
+    A validation or a test that lacks one of its three fields is switched off. Loops of MMEngine
+    become :class:`UGATITTrainLoop`, which can count epochs, too.
 
     Raises:
-        PreflightError: Its training cannot begin.
+        PreflightError: Its training cannot start.
     """
     cfg = copy.deepcopy(cfg)
     for fields in TOGETHER:
@@ -164,7 +164,7 @@ def _train_cfg(given: Mapping[str, Any]) -> ConfigDict:
 
 
 def _check_batches(cfg: Any) -> None:
-    """Compare the training's batches and the size of its pictures with what the model takes."""
+    """Check that the model takes the training's batches and the size of its pictures."""
     kind = TRANSLATION_MODELS.get(cfg.model.get('type'))
     count = cfg.train_dataloader.get('batch_size')
     if kind is not None and kind.BATCH_SIZE is not None and count != kind.BATCH_SIZE:
@@ -203,15 +203,15 @@ def training_size(pipeline: Iterable[Any]) -> tuple[int, int] | None:
 
 
 def check_training(runner: Any) -> None:
-    """Look at a training that is about to begin; all its ranks must call it.
+    """Check a training before it starts; all its ranks must call it.
 
-    One sample is loaded, under random numbers of its own.
+    One sample is loaded, with its own random state.
 
     Args:
         runner: The runner, with all of it built.
 
     Raises:
-        PreflightError: It cannot end well.
+        PreflightError: It would fail.
     """
     _check_counting(runner)
     _tell_frozen(runner)
@@ -223,7 +223,7 @@ def check_training(runner: Any) -> None:
 
 
 def _check_counting(runner: Any) -> None:
-    """What counts epochs would never come: all of a training is one for MMEngine."""
+    """Refuse what counts epochs: it would never come, as MMEngine sees all of training as one."""
     length = epoch_length(runner.train_dataloader)
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.by_epoch:
@@ -273,7 +273,7 @@ def _tell_frozen(runner: Any) -> None:
 
 
 def _check_images(runner: Any) -> None:
-    """Look at the first pictures of the training, and of the validation if there is one."""
+    """Check the first pictures of the training, and of the validation if there is one."""
     model = unwrap(runner.model)
     for loop in (runner.train_loop, runner.val_loop):
         if loop is None:
@@ -281,7 +281,7 @@ def _check_images(runner: Any) -> None:
         try:
             with seeded(0):
                 sample = loop.dataloader.dataset[0]
-        except ImageReadError:  # the run says it, when it comes to this picture
+        except ImageReadError:  # the run reports it when it reaches this picture
             continue
         inputs = sample.get('inputs') if isinstance(sample, dict) else None
         if not isinstance(inputs, dict):
@@ -299,7 +299,7 @@ def _check_images(runner: Any) -> None:
 
 
 def _check_watched_metrics(runner: Any) -> None:
-    """Metrics that hooks wait for must come."""
+    """Check that the validation gives the metrics that hooks need."""
     known = metric_names(runner)
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best is not None:
@@ -324,7 +324,7 @@ def _check_watched_metrics(runner: Any) -> None:
 
 
 def metric_names(runner: Any) -> list[str] | None:
-    """Names of all metrics that a validation gives; ``None`` where one does not say them."""
+    """Names of all metrics that a validation gives; ``None`` where one does not declare them."""
     if runner.val_loop is None:
         return None
     model = unwrap(runner.model)
@@ -341,23 +341,23 @@ def metric_names(runner: Any) -> list[str] | None:
 
 
 def images_of(dataset: Any) -> dict[str, int]:
-    """Numbers of pictures by domain; empty for a data set that does not say them."""
+    """Numbers of pictures by domain; empty for a data set that does not give them."""
     lengths = {'A': getattr(dataset, 'len_a', None), 'B': getattr(dataset, 'len_b', None)}
     return {domain: length for domain, length in lengths.items() if length is not None}
 
 
 def tested_directions(model: UnpairedTranslation, counts: Mapping[str, int]) -> list[str]:
-    """The directions that there are pictures for, such as ``selfie2anime``.
+    """The directions that have pictures to test on, such as ``selfie2anime``.
 
     Args:
-        model: The model itself.
+        model: The unwrapped model.
         counts: See :func:`images_of`.
     """
     return [model.direction(x) for x in model.targets() if counts.get(other(x), 1)]
 
 
 def _check_room(runner: Any, hook: CheckpointHook) -> None:
-    """A checkpoint must find a folder and room on the disk."""
+    """Check that a checkpoint has a folder and disk space."""
     folder = os.fspath(runner.work_dir)
     if hook.out_dir is not None and hook.out_dir != folder:
         if not isinstance(get_file_backend(hook.out_dir, backend_args=None), LocalBackend):
@@ -367,7 +367,7 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise PreflightError(
             f'checkpoints go to {folder}, but {there} '
-            f'{"may not be written to" if there.is_dir() else "is no folder"}: set --work-dir'
+            f'{"may not be written to" if there.is_dir() else "is not a folder"}: set --work-dir'
         )
     needed, free = checkpoint_size(runner, hook), shutil.disk_usage(there).free
     if needed > free:
@@ -378,13 +378,13 @@ def _check_room(runner: Any, hook: CheckpointHook) -> None:
 
 
 def nearest(folder: str) -> Path:
-    """The folder, or the nearest of those above it that is there."""
+    """The folder, or the nearest of its parents that exists."""
     place = Path(folder).absolute()
     return next(path for path in (place, *place.parents) if path.exists())
 
 
 def checkpoint_size(runner: Any, hook: CheckpointHook) -> int:
-    """Bytes of a checkpoint, about: weights, averages, and what the optimisers keep of each."""
+    """Approximate bytes of a checkpoint: weights, averages, states of the optimisers."""
     return kept_size(runner) + (moments_size(runner) if hook.save_optimizer else 0)
 
 
@@ -399,11 +399,11 @@ def kept_size(runner: Any) -> int:
 
 
 def moments_size(runner: Any) -> int:
-    """Bytes that the optimisers keep of each weight that learns, about."""
+    """Approximate bytes of the optimisers' states for all trained weights."""
     total = 0
     for wrapper in runner.optim_wrapper.values():
         group = wrapper.optimizer.param_groups[0]
-        # Two moments of Adam, of a byte each for LeanAdam; a momentum of others.
+        # Adam has two moments, of a byte each in LeanAdam; others have a momentum.
         moments = 2 if 'betas' in group else int(bool(group.get('momentum')))
         width = 1 if group.get('state_dtype') == 'uint8' else 4
         parameters = (p for each in wrapper.optimizer.param_groups for p in each['params'])

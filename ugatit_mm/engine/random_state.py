@@ -1,4 +1,4 @@
-"""The random numbers of a process: Python's, NumPy's, torch's, CUDA's."""
+"""The random states of a process: Python's, NumPy's, torch's, CUDA's."""
 
 import random
 from typing import Any, cast

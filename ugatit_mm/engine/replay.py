@@ -1,7 +1,7 @@
-"""Translations as CUDA graphs: all of a network's kernels by one launch.
+"""Translation by CUDA graphs: one launch for all kernels of a network.
 
-A translation of one picture waits for the launches of its kernels, not for its arithmetic: on an
-H200 one picture of 256 px takes 10.1 ms, and 1.2 ms as a graph (docs/performance.md).
+The translation of one picture is bound by kernel launches, not by arithmetic: on an H200 one
+picture of 256 px takes 10.1 ms, and 1.2 ms as a graph (docs/performance.md).
 """
 
 import logging
@@ -21,23 +21,23 @@ from ..models.base import Translated, UnpairedTranslation, unwrap
 from ..models.base.graph import CudaRecorder
 
 SWITCH = 'UGATIT_MM_GRAPHS'
-MOST = 8  # kinds of calls that are remembered
-# 16 pictures of 256 px. Arithmetic is the bound above: 32 pictures took 29.4 ms instead of 30.2.
+MOST = 8  # kinds of calls that are cached
+# 16 pictures of 256 px. More are bound by arithmetic: 32 took 29.4 ms instead of 30.2.
 LARGEST = 16 * 256 * 256
 
 
 class CudaGraphs:
-    """Makes graphs of translations, of one device."""
+    """Captures CUDA graphs of translations on one device."""
 
     def __init__(self) -> None:
         self.recorder: CudaRecorder | None = None
 
     def takes(self, image: Tensor) -> bool:
-        """Whether graphs can be made of what is done to this tensor now."""
+        """Whether operations on this tensor can be captured now."""
         return image.is_cuda and not torch.cuda.is_current_stream_capturing()
 
     def capture(self, image: Tensor, function: Callable[[], Translated]) -> tuple[Any, Callable]:
-        """Record what a function of the image launches; see :meth:`CudaRecorder.capture`."""
+        """Capture the kernels that a function launches; see :meth:`CudaRecorder.capture`."""
         if self.recorder is None or self.recorder.device != image.device:
             self.recorder = CudaRecorder(image.device)
         self.recorder.warm_up(function)
@@ -45,20 +45,20 @@ class CudaGraphs:
 
 
 class Replay:
-    """A model's ``translate`` that replays CUDA graphs on a GPU; elsewhere it is that method.
+    """A model's ``translate`` that replays CUDA graphs on a GPU; elsewhere it calls that method.
 
-    A graph is captured at the second call of a kind: the same network, shapes, types and mode. The
-    latest :data:`MOST` kinds are remembered. Weights that are written in place are followed; where
-    a network has other tensors, its graphs are dropped. Batches of more than :data:`LARGEST`
-    pixels, styles that a model would draw itself, compiled networks and calls with gradients go the
-    plain way, and so does everything after a capture has failed. Several threads may call it; their
-    streams must be the same or wait for each other.
+    A graph is captured at the second call of a kind: the same network, shapes, dtypes and mode. The
+    latest :data:`MOST` kinds are cached. In-place changes of the weights take effect; where a
+    network's tensors are replaced, its graphs are dropped. Batches of more than :data:`LARGEST`
+    pixels, styles that a model would draw itself, compiled networks and calls with gradients run
+    without graphs, and so does everything after a failed capture. Several threads may call it;
+    their streams must be the same or wait for each other.
 
     ``UGATIT_MM_GRAPHS=0`` in the environment turns it off.
 
     Args:
         model: The translation model.
-        graphs: Makes graphs.
+        graphs: Captures graphs; :class:`CudaGraphs` by default.
     """
 
     def __init__(self, model: UnpairedTranslation, graphs: Any = None) -> None:
@@ -67,7 +67,7 @@ class Replay:
         self.graphs = CudaGraphs() if graphs is None else graphs
         self.off = os.environ.get(SWITCH) == '0'
         self.lock = threading.Lock()
-        # By kind: what was captured, None after the first call.
+        # Captured graphs by kind; None after the first call.
         self.kept: OrderedDict[tuple, _Captured | None] = OrderedDict()
         self.weights: dict[str, Hashable] = {}  # by target, when its graphs were captured
 
@@ -121,9 +121,8 @@ class Replay:
                 self.off = True
                 self.kept.clear()
                 print_log(
-                    'translations are not replayed as CUDA graphs, as capturing one failed '
-                    f'({type(error).__name__}: {first_line(error)}): they are computed the plain '
-                    f'way; {SWITCH}=0 does not try',
+                    'translations run without CUDA graphs, as capturing one failed '
+                    f'({type(error).__name__}: {first_line(error)}); {SWITCH}=0 skips the attempt',
                     'current',
                     logging.WARNING,
                 )
@@ -132,7 +131,7 @@ class Replay:
         return captured(image, style)
 
     def _weights(self, target: str) -> Hashable:
-        """Where the numbers of the networks are that translate into a domain."""
+        """Addresses, dtypes and strides of the weights that translate into a domain."""
         networks = [
             unwrap(getattr(self.model, part))[domain]
             for part, domains in self.model.needed(target).items()
@@ -145,14 +144,14 @@ class Replay:
         )
 
     def _mode(self, image: Tensor) -> Hashable:
-        """What else decides on the kernels."""
+        """What else the kernels depend on: training mode and autocast."""
         device = image.device.type
         cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         return self.model.training, cast
 
 
 class _Captured:
-    """A graph with the tensors that it reads and writes."""
+    """A graph with its input and output tensors."""
 
     def __init__(
         self,
@@ -163,7 +162,7 @@ class _Captured:
         heatmap: bool,
         style: Tensor | None,
     ) -> None:
-        # Tensors made in inference mode could not be written to outside of it.
+        # Inference tensors cannot be changed in place outside inference mode.
         with torch.inference_mode(False), torch.no_grad():
             self.image = torch.empty_like(image).copy_(image)
             self.style = None if style is None else style.to(image.device, copy=True)

@@ -51,7 +51,7 @@ from .terminal import SHOWN, has_console, use_terminal
 from .warm_start import domains_of, load_parts, tell_domains
 from .work_dir import WorkDirError, checkpoints_of, claim, new_start, unlock
 
-PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random numbers, counts
+PLACE = 'ugatit'  # entry of a checkpoint: the place in the data, random states, counts
 
 
 _to_train: ContextVar[bool] = ContextVar('to_train', default=False)
@@ -59,7 +59,7 @@ _to_train: ContextVar[bool] = ContextVar('to_train', default=False)
 
 @contextmanager
 def to_train() -> Iterator[None]:
-    """Runners that are built meanwhile will train: they take their work dir at once."""
+    """Runners that are built in the block will train: they claim their work dir at once."""
     token = _to_train.set(True)
     try:
         yield
@@ -69,18 +69,18 @@ def to_train() -> Iterator[None]:
 
 @RUNNERS.register_module()
 class UGATITRunner(CheckedRunner):
-    """Runner whose training survives what happens to it.
+    """Runner whose training survives interruptions.
 
-    - A checkpoint is written beside its place and renamed, so it is whole or not there; it goes to
+    - A checkpoint is written to a temporary file and renamed, so it is whole or absent; it goes to
       the file without a copy in memory.
-    - It also holds the place in the data and the random numbers of each process.
-    - ``resume=True`` goes on from the newest whole checkpoint of the work dir.
+    - It also holds the place in the data and the random states of each process.
+    - ``resume=True`` resumes from the newest whole checkpoint of the work dir.
     - A work dir takes one training at a time. One that holds a training refuses a new one, unless
       the config says ``restart=True``, which sets the old one aside. Neither this nor
-      ``resume=True`` is in the config that the training leaves there.
-    - ``two_folders`` of a config, arguments of :func:`split_folders`, are split into ``data`` in
-      the work dir, by the first rank.
-    - Reading runs no code of the file, and errors name it.
+      ``resume=True`` is in the config that the training writes there.
+    - ``two_folders`` of a config holds arguments of :func:`split_folders`; the first rank splits
+      them into ``data`` in the work dir.
+    - Reading a checkpoint runs no code in it, and errors name the file.
 
     ``train_cfg.type`` should be :class:`UGATITTrainLoop`, which moves to the place in the data.
     """
@@ -95,16 +95,16 @@ class UGATITRunner(CheckedRunner):
     _notes: Sequence[str] = ()
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Do as MMEngine, and take a folder for logs and sheets that no other start has.
+        """Do as MMEngine, with a folder for logs and sheets that no other start has.
 
-        MMEngine's is named by the second, so that a training and its test could share one.
+        MMEngine names it by the second, so that a training and its test could share one.
 
-        In :func:`to_train` the work dir is looked at before anything is written there, else
-        :meth:`train` looks.
+        In :func:`to_train` the work dir is checked before anything is written there, else
+        :meth:`train` checks it.
 
         Raises:
-            WorkDirError: The training cannot start in this work dir, on all ranks alike.
-            SplitError: So with the two folders.
+            WorkDirError: The training cannot start in this work dir; raised on all ranks.
+            SplitError: The two folders cannot be split; raised on all ranks.
         """
         super().setup_env(env_cfg)
         cfg = self.cfg
@@ -112,16 +112,16 @@ class UGATITRunner(CheckedRunner):
         self._folders = cfg.pop('two_folders', None)
         if _to_train.get():
             self._claim(bool(cfg.get('resume')), cfg.get('load_from'))
-        if cfg.get('resume'):  # of this start: not of one from the config that is left behind
+        if cfg.get('resume'):  # for this start only, not for one from the config that is written
             cfg.resume = False
-            if not isinstance(cfg.get('load_from'), Mapping):  # parts belong to the recipe
+            if not isinstance(cfg.get('load_from'), Mapping):  # files of parts belong to the recipe
                 cfg.load_from = None
         names = [new_start(self.work_dir, self._timestamp) if is_main_process() else '']
         broadcast_object_list(names)
         self._timestamp = names[0]
 
     def _claim(self, resume: bool, load_from: str | Mapping | None, own: str = '') -> None:
-        """Lock the work dir and look what is there; the first rank does."""
+        """Lock and check the work dir, on the first rank."""
         result: list[Any] = [None]
         file = None if isinstance(load_from, Mapping) else load_from
         if is_main_process():
@@ -147,9 +147,9 @@ class UGATITRunner(CheckedRunner):
         return split_folders(data=data, **self._folders)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build MMEngine's logger, and say what was found in the work dir.
+        """Build MMEngine's logger, and log what was found in the work dir.
 
-        With ``default_hooks.console`` the log is for the file, see :class:`TerminalHandler`.
+        With ``default_hooks.console`` the log goes to the file, see :class:`TerminalHandler`.
         """
         logger = super().build_logger(*args, **kwargs)
         if has_console(self.cfg):
@@ -161,17 +161,17 @@ class UGATITRunner(CheckedRunner):
     def dump_config(self) -> None:
         """Write nothing yet: a training writes its config when it begins.
 
-        A test writes none, nor does a start that is refused: the next ``--resume`` would take it.
+        A test and a refused start write none: the next ``--resume`` would use it.
         """
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks, as MMEngine does; at the beginning of training write the config."""
+        """Call the hooks, as MMEngine does; write the config before training."""
         if fn_name == 'before_train':
             super().dump_config()
         super().call_hook(fn_name, **kwargs)
 
     def train(self) -> nn.Module:
-        """Train, as MMEngine does, with the work dir for this training only.
+        """Train as MMEngine does, with the work dir locked.
 
         Raises:
             WorkDirError: It holds another training, or another process trains there.
@@ -186,9 +186,10 @@ class UGATITRunner(CheckedRunner):
             unlock(self.work_dir)
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
-        """Register MMEngine's hooks and those of ``default_hooks``; None switches off any.
+        """Register MMEngine's hooks and those of ``default_hooks``; ``None`` switches one off.
 
-        MMEngine takes None for its own names only. Its hook of the losses would wait for each step.
+        MMEngine takes ``None`` for its own names only. Its ``RuntimeInfoHook`` would synchronise
+        with the GPU at each step.
         """
         kept: dict[str, Hook | dict | None] = {'runtime_info': {'type': 'LateRuntimeInfoHook'}}
         kept |= {
@@ -211,11 +212,11 @@ class UGATITRunner(CheckedRunner):
     ) -> None:
         """Save a checkpoint; all ranks must call this, the first one writes.
 
-        Arguments and content are MMEngine's, and beside them ``checkpoint['ugatit']``.
+        Arguments and content are MMEngine's, with ``checkpoint['ugatit']`` in addition.
 
         Raises:
-            OSError: The file cannot be written, on all ranks alike; nothing is left of it.
-            ValueError: ``file_client_args`` is given, which MMEngine has given up.
+            OSError: The file cannot be written, no part of it stays; raised on all ranks.
+            ValueError: ``file_client_args`` is given, which MMEngine has deprecated.
         """
         if file_client_args is not None:
             raise ValueError('file_client_args is not supported: give backend_args')
@@ -239,14 +240,14 @@ class UGATITRunner(CheckedRunner):
     ) -> None:
         if isinstance(get_file_backend(out_dir, backend_args=backend_args), LocalBackend):
             save(Path(out_dir) / filename, checkpoint)
-        else:  # storage that has no half-written files
+        else:  # storage without half-written files
             path = join_path(out_dir, filename, backend_args=backend_args)
             save_checkpoint(checkpoint, path, backend_args=backend_args)
 
     def _checkpoint(
         self, optimizer: bool, scheduler: bool, meta: dict | None, by_epoch: bool
     ) -> dict[str, Any]:
-        """What MMEngine saves."""
+        """The entries that MMEngine saves."""
         meta = dict(meta or {})
         meta.setdefault('epoch', self.epoch + by_epoch)
         meta.setdefault('iter', self.iter + (not by_epoch))
@@ -276,8 +277,8 @@ class UGATITRunner(CheckedRunner):
     def load_or_resume(self) -> None:
         """Load weights or resume, as the config says.
 
-        ``load_from`` is a file, or a file by the name of a part (see :func:`load_parts`).
-        Under ``torchrun --max-restarts`` training goes on from the newest whole checkpoint of the
+        ``load_from`` is a file, or files by the names of parts (see :func:`load_parts`).
+        Under ``torchrun --max-restarts`` training resumes from the newest whole checkpoint of the
         work dir, if there is one, whatever the config says.
 
         Raises:
@@ -288,7 +289,7 @@ class UGATITRunner(CheckedRunner):
         if self._has_loaded:
             return
         restarts = isinstance(self._train_loop, BaseLoop) and _restarts()
-        parts = isinstance(self._load_from, Mapping)  # what a training begins with
+        parts = isinstance(self._load_from, Mapping)  # these start a training
         newest = self._resume and (self._load_from is None or parts)
         found = (restarts or newest) and self._resume_newest()
         if not found and isinstance(self._load_from, Mapping):
@@ -299,7 +300,7 @@ class UGATITRunner(CheckedRunner):
 
     def _resume_newest(self) -> bool:
         """Resume from the newest whole checkpoint of the work dir, if there is a checkpoint."""
-        # One rank chooses: files may appear and go while the others look.
+        # One rank chooses: files may come and go meanwhile.
         content: dict[str, Any] | None = None
         chosen: list[Any] = [None]
         if is_main_process():
@@ -325,7 +326,7 @@ class UGATITRunner(CheckedRunner):
         strict: bool = False,
         revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
     ) -> dict[str, Any]:
-        """Load weights of a file, an official one as it is included.
+        """Load the weights of a file, which may be an official one as it is.
 
         Args:
             filename: The file.
@@ -335,7 +336,7 @@ class UGATITRunner(CheckedRunner):
             revise_keys: Pairs (pattern, replacement) for the names of the weights.
 
         Returns:
-            dict: What the file holds.
+            dict: The file's content.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -363,7 +364,7 @@ class UGATITRunner(CheckedRunner):
         tell_domains(model, checkpoint, filename)
         self._has_loaded = True
         said = f'Load checkpoint from {filename}'
-        self.logger.info(said, extra=None if strict else SHOWN)  # a resume says more
+        self.logger.info(said, extra=None if strict else SHOWN)  # a resume logs more
         return checkpoint
 
     def resume(
@@ -373,16 +374,17 @@ class UGATITRunner(CheckedRunner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable = 'cpu',
     ) -> None:
-        """Go on from a checkpoint of training, with all that it holds.
+        """Resume from a training checkpoint, with its whole state.
 
-        Its seed goes on, also where the config has another. Another number of ranks or another
-        batch size goes on at the same sample, with other steps. Learning rate, betas, weight decay
-        and schedule are those of the config (:func:`ugatit_mm.engine.changes.go_on`).
+        Its seed is kept, also where the config has another. With another number of ranks or another
+        batch size training goes on at the same sample, with other steps. Learning rate, betas,
+        weight decay and schedule are those of the config
+        (:func:`ugatit_mm.engine.changes.go_on`).
 
         Args:
             filename: The file.
-            resume_optimizer: With the optimisers' states.
-            resume_param_scheduler: With the learning rates' schedules.
+            resume_optimizer: Load the optimisers' states.
+            resume_param_scheduler: Load the learning rates' schedules.
             map_location: See :meth:`load_checkpoint`.
 
         Raises:
@@ -412,8 +414,8 @@ class UGATITRunner(CheckedRunner):
             self.call_hook('after_resume', average=average)
         except KeyError as error:
             raise CheckpointError(
-                f'{filename} is no checkpoint of training, it lacks {error}: only its weights '
-                'can be taken, by load_from, without resume'
+                f'{filename} is not a training checkpoint, it lacks {error}: only its weights '
+                'can be loaded, by load_from, without resume'
             ) from error
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f'{filename} does not fit this training: {error}') from error
@@ -421,7 +423,7 @@ class UGATITRunner(CheckedRunner):
         self.logger.info(f'resumed from {filename} at iteration {self.iter}', extra=SHOWN)
 
     def _check_domains(self, filename: str, checkpoint: dict[str, Any]) -> None:
-        """See that the names are the same: logs, scores and sheets would be of four domains."""
+        """Check that the names are the same: else logs, scores and sheets mix four domains."""
         now = dict(unwrap(self.model).domain_names)
         place = checkpoint.get(PLACE)
         was = place.get('domains') if isinstance(place, dict) else None
@@ -451,7 +453,7 @@ class UGATITRunner(CheckedRunner):
         if scheduler and self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
         self._resume_optimizers(checkpoint, optimizer, scheduler)
-        # What the loop takes from it is looked at here, where errors name the file.
+        # What the loop reads of it is checked here, where errors name the file.
         if int(place['position']) < 0 or set(place['counts']) != set(self.optim_wrapper.keys()):
             raise ValueError(f'no such place in a training: {place["position"]}, {place["counts"]}')
         if not isinstance(place['random'], list) or 'seed' not in place:
@@ -463,7 +465,7 @@ class UGATITRunner(CheckedRunner):
     def _resume_optimizers(
         self, checkpoint: dict[str, Any], optimizer: bool, scheduler: bool
     ) -> None:
-        """Load optimisers and schedules, and say which settings have changed."""
+        """Load optimisers and schedules, and log which settings have changed."""
         schedules = (self.param_schedulers or {}) if scheduler else {}
         saved = checkpoint.get('param_schedulers', {}) if scheduler else {}
         if not optimizer:
@@ -500,7 +502,7 @@ class UGATITRunner(CheckedRunner):
                 self.logger.warning(line)
 
     def _resume_state(self, place: dict[str, Any]) -> None:
-        """Give the model what it has of its own on this rank."""
+        """Load the model's own state of this rank."""
         model = unwrap(self.model)
         states = place.get('model', [])
         if not isinstance(states, list):
@@ -514,7 +516,7 @@ class UGATITRunner(CheckedRunner):
             )
 
     def _place(self) -> dict[str, Any]:
-        """Where training stands, beside what MMEngine saves."""
+        """The state of training that MMEngine does not save."""
         loader = self.train_loop.dataloader
         place = {
             'position': self.train_loop.position,
@@ -532,7 +534,7 @@ class UGATITRunner(CheckedRunner):
         return place
 
     def _split(self) -> dict[str, int]:
-        """How the samples are shared out, and of how many pictures."""
+        """How the samples are split into batches, and the numbers of pictures."""
         loader = self.train_loop.dataloader
         return {
             'world_size': get_world_size(),
@@ -542,7 +544,7 @@ class UGATITRunner(CheckedRunner):
         }
 
     def _tell_changes(self, place: dict[str, Any]) -> None:
-        if isinstance(was := place.get('settings'), dict):  # not in files of before
+        if isinstance(was := place.get('settings'), dict):  # absent from older files
             for line in other_settings(was, settings_of(self.cfg)):
                 self.logger.warning(line)
         for name, value in self._split().items():
@@ -554,7 +556,7 @@ class UGATITRunner(CheckedRunner):
 
 
 def _kind(wrapper: OptimWrapper) -> dict[str, str]:
-    """Which optimiser it is, and in which type the forward passes are."""
+    """Class of the optimiser, and dtype of the forward passes."""
     dtype = getattr(wrapper, 'dtype', torch.float32)
     return {
         'type': type(wrapper.optimizer).__name__,
@@ -563,10 +565,10 @@ def _kind(wrapper: OptimWrapper) -> dict[str, str]:
 
 
 def _restarts() -> bool:
-    """Whether torchrun starts failed processes again.
+    """Whether torchrun restarts failed processes.
 
-    Those are told what the first ones were told, and not all of them that they are not the first:
-    they go by the work dir.
+    A restarted process gets the arguments of the first one, and does not always know that it is
+    restarted: it goes by the work dir.
     """
     return int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0
 
@@ -589,7 +591,7 @@ def _revised(checkpoint: dict[str, Any], revise_keys: Sequence[tuple[str, str]])
 
 
 def gather_to_first(value: Any) -> list[Any]:
-    """Bring what each rank has to the first one, a rank at a time: it may be 100 MB.
+    """Gather the values of all ranks on the first, one rank at a time: a value may be 100 MB.
 
     All ranks must call it.
 
@@ -607,19 +609,19 @@ def gather_to_first(value: Any) -> list[Any]:
 
 
 def on_cpu(state: Any) -> Any:
-    """Copy the tensors of nested lists and dicts to the CPU, where they are not there."""
+    """Copy the tensors of nested lists and dicts to the CPU, unless they are there."""
     return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
 
 
 def plain_schedule(state: dict[str, Any]) -> dict[str, Any]:
-    """A schedule's state as plain data: milestones are a ``Counter``, which a dict serves as."""
+    """A schedule's state as plain data: milestones, a ``Counter``, become a dict."""
     return {
         key: dict(value) if isinstance(value, Counter) else value for key, value in state.items()
     }
 
 
 def plain_hub(state: dict[str, Any]) -> dict[str, Any]:
-    """MMEngine's message hub as tensors and plain data, which a safe reader takes."""
+    """MMEngine's message hub as tensors and plain data, which a safe reader accepts."""
     histories = {
         key: [torch.from_numpy(np.asarray(part, np.float64)) for part in history.data]
         for key, history in state['log_scalars'].items()
@@ -633,7 +635,7 @@ def plain_hub(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def hub_of(plain: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`plain_hub` was made of."""
+    """The inverse of :func:`plain_hub`."""
     histories = {
         key: HistoryBuffer(*(part.numpy() for part in parts))
         for key, parts in plain['log_scalars'].items()

@@ -1,4 +1,4 @@
-"""The learning rate over training, and trainings of another length."""
+"""The learning rate schedule, and options for another length of training."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch.optim import Optimizer
 
 COUNTED = ('begin', 'end', 'step_size', 'milestones')  # fields of schedules, in iterations
-FEWEST = 100  # steps of a training, those of the TensorFlow program
+FEWEST = 100  # least number of steps of a training, that of the TensorFlow program
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -25,8 +25,8 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
         end: Iterations N; the runner fills in ``train_cfg.max_iters``.
         constant: Share of the iterations at the full rate.
         interval: Iterations between two changes: 1 as the paper and the PyTorch program; 10,000
-            gives the TensorFlow program's steps of an epoch. A hundredth of N at most: a training
-            that is shorter than its config says has as many steps, not the epochs of its data.
+            gives the TensorFlow program's steps of an epoch. N / 100 at most, so that a training
+            that is shorter than its config's keeps the number of steps.
         last_step: As in MMEngine's schedulers.
         by_epoch: Must be ``False``, in the config too, so that the runner fills ``end`` in
             iterations.
@@ -66,14 +66,14 @@ class LinearDecayLR(LRSchedulerMixin, _ParamScheduler):
 
 
 def length_options(cfg: Config, iterations: int) -> dict[str, Any]:
-    """Options that make a training so long, with all that counts its iterations in proportion.
+    """Options that set the length of a training, and scale all fields that count its iterations.
 
-    That are the model's phases (fields whose names end in ``_iters``) and the schedules' steps,
+    These are the model's phases (fields whose names end in ``_iters``) and the schedules' steps,
     beginnings and ends; :class:`LinearDecayLR`'s interval follows by itself.
 
     Args:
-        cfg: Of a training.
-        iterations: Of the other one.
+        cfg: Config of the training.
+        iterations: Its new length.
     """
     options: dict[str, Any] = {'train_cfg.max_iters': iterations}
     share = iterations / cfg.train_cfg.get('max_iters', iterations)

@@ -1,4 +1,4 @@
-"""What makes a training fast, in a line."""
+"""How fast a training's setup is, in a line."""
 
 from mmengine.optim import OptimWrapperDict
 
@@ -8,7 +8,7 @@ from ..models.base.graph import refusal
 
 
 def how_it_runs(model: UnpairedTranslation, optims: OptimWrapperDict) -> str:
-    """Say precision, kernels and graph of a training, and why what is off is off.
+    """Describe precision, kernels and graph of a training; what is off comes with its reason.
 
     Args:
         model: The model, on its device.

@@ -1,4 +1,4 @@
-"""What of a run's log reaches the terminal: a few lines, the warnings; all of it is in the file."""
+"""What a run prints on the terminal: a few lines and the warnings; the log file has everything."""
 
 import logging
 import sys
@@ -12,13 +12,13 @@ from mmengine.logging import MMLogger
 from mmengine.logging.logger import FilterDuplicateWarning
 from tqdm import tqdm
 
-SHOWN = {'shown': True}  # extra of a record that the terminal shows as it is
-FOREIGN = {'foreign': True}  # extra of a warning that only the file receives
-PACKAGES = ('mmagic', 'mmcv', 'mmengine')  # whose warnings are of their code, not of the training
+SHOWN = {'shown': True}  # `extra` of a log record that the terminal shows unchanged
+FOREIGN = {'foreign': True}  # `extra` of a warning that goes to the file only
+PACKAGES = ('mmagic', 'mmcv', 'mmengine')  # their warnings are about their own code
 
 
 def has_console(cfg: Mapping[str, Any]) -> bool:
-    """Whether a config has a ``default_hooks.console``, which writes in place of MMEngine."""
+    """Whether a config has ``default_hooks.console``, which replaces MMEngine's terminal output."""
     return bool((cfg.get('default_hooks') or {}).get('console'))
 
 
@@ -29,10 +29,10 @@ def say(line: str) -> None:
 
 
 class TerminalHandler(logging.Handler):
-    """Shows records of :data:`SHOWN`, warnings and errors; of the first rank only.
+    """Shows records marked :data:`SHOWN`, warnings and errors, on the first rank only.
 
-    Warnings and errors take one line of stderr each. Warnings of :data:`PACKAGES`, and those of
-    Python in :func:`warnings_in_log`, are left to the file.
+    Warnings and errors take one line of stderr each. Warnings of :data:`PACKAGES`, and Python's in
+    :func:`warnings_in_log`, go to the file only.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class TerminalHandler(logging.Handler):
 
 
 def use_terminal(logger: MMLogger) -> None:
-    """Put a :class:`TerminalHandler` in the place of MMEngine's lines on stdout."""
+    """Replace MMEngine's stdout handler by a :class:`TerminalHandler`."""
     if not any(isinstance(handler, TerminalHandler) for handler in logger.handlers):
         kept = [each for each in logger.handlers if isinstance(each, logging.FileHandler)]
         logger.handlers[:] = [*kept, TerminalHandler()]
@@ -77,7 +77,7 @@ def warnings_in_log(cfg: Mapping[str, Any]) -> Iterator[None]:
         if loggers and any(isinstance(each, TerminalHandler) for each in loggers[-1].handlers):
             text = warnings.formatwarning(message, category, filename, lineno).strip()
             loggers[-1].warning(text, extra=FOREIGN)
-        else:  # before there is a file
+        else:  # before there is a log file
             before(message, category, filename, lineno, file, line)
 
     with warnings.catch_warnings():
@@ -86,7 +86,7 @@ def warnings_in_log(cfg: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _is_foreign(record: logging.LogRecord) -> bool:
-    """Whether a warning is of another package, also where it came by ``print_log``."""
+    """Whether a warning comes from another package, also through ``print_log``."""
     if getattr(record, 'foreign', False):
         return True
     frame = sys._getframe()

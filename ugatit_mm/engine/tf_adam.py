@@ -13,33 +13,33 @@ from torch.optim import Optimizer
 
 from ..kernels.adam import Settings, adam
 
-LAST = 1e9  # a number of steps whose powers of the betas are 0
+LAST = 1e9  # a step count t whose beta^t is 0
 
 
 @OPTIMIZERS.register_module()
 class TFAdam(Optimizer):
-    """Adam as TensorFlow 1 has it, with powers of the betas that several optimisers share.
+    """Adam in TensorFlow 1's form, with powers of the betas that several optimisers share.
 
-    ``w -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)``: ``eps`` is not divided by
-    the correction of ``v``, as torch's is. AGGAN's program updates four networks by one optimiser
-    whose ``t`` counts every update of any of them, so that its steps are up to twice as long for
-    the first thousand iterations. Here each network has an optimiser, whose n-th update has
-    ``t = place + of * (n - 1)``: with ``of=1, place=1`` it is an Adam of its own.
+    ``w -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)``: unlike torch's, ``eps``
+    is not divided by the bias correction of ``v``. AGGAN's program updates four networks by one
+    optimiser whose ``t`` counts every update of any of them, so that its steps are up to twice as
+    long for the first thousand iterations. Here each network has an optimiser, whose n-th update
+    has ``t = place + of * (n - 1)``: with ``of=1, place=1`` it shares nothing.
 
-    The update is torch's fused kernel. A step never asks a GPU: t is a tensor on the device, the
-    learning rate may be one, and ``found_inf`` and ``grad_scale``, which a ``GradScaler`` or the
-    training step sets, are read there. Where ``found_inf`` is 1, weights, moments and t stay as
-    they are.
+    The update is torch's fused kernel. A step never synchronises with a GPU: t is a tensor on the
+    device, the learning rate may be one, and ``found_inf`` and ``grad_scale``, which a
+    ``GradScaler`` or the training step sets, are read there. Where ``found_inf`` is 1, weights,
+    moments and t stay as they are.
 
     Args:
         params: Parameters or groups of them.
         lr: Learning rate, a number or a scalar on the device.
         betas: Decay of the first and of the second moment.
         eps: Added to the root of the second moment.
-        weight_decay: Times the parameter, added to the gradient.
-        of: Optimisers that share the powers, each with an update in an iteration.
-        place: Of this one among them, from 1 on, in the order of the updates.
-        fused: Must be ``True``; taken so that a config can exchange ``Adam`` for this by its type.
+        weight_decay: This times the parameter is added to the gradient.
+        of: Number of optimisers that share the powers, each with one update in an iteration.
+        place: Position of this one among them, from 1, in the order of the updates.
+        fused: Must be ``True``; accepted so that a config replaces ``Adam`` by ``type`` only.
 
     Raises:
         ValueError: A value out of range.
@@ -66,12 +66,12 @@ class TFAdam(Optimizer):
         if not 1 <= place <= of:
             raise ValueError(f'optimizer.place must be 1 to optimizer.of={of}, got {place}')
         defaults = {'lr': lr, 'betas': betas, 'eps': eps, 'weight_decay': weight_decay}
-        # By fused, torch's load_state_dict puts steps on the device, and MMEngine's wrappers and
+        # With fused, torch's load_state_dict puts steps on the device, and MMEngine's wrappers and
         # ours know that found_inf is read.
         super().__init__(params, defaults | {'of': of, 'place': place, 'fused': True})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's; what has a state shares t again, also what gets no gradient any more."""
+        """Load as torch; parameters with a state share t again, also without a gradient."""
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             shared: dict[torch.device, Tensor] = {}
@@ -106,7 +106,7 @@ class TFAdam(Optimizer):
     ) -> None:
         """Update the parameters of a group on one device."""
         states = [self.state[parameter] for parameter in parameters]
-        # One t for all: also for what has its first gradient now.
+        # One t for all, also for parameters that get their first gradient now.
         t = next((state['step'] for state in states if state), None)
         if t is None:
             t = torch.full((), float(group['place'] - group['of']), device=device)
@@ -137,6 +137,6 @@ class TFAdam(Optimizer):
 
 @cache
 def _constants(device: torch.device, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
-    """Logarithms of the betas, and a number of steps after which nothing is corrected."""
+    """Logarithms of the betas, and a step count at which the bias corrections are 1."""
     logs = [math.log(beta) if beta else -math.inf for beta in (beta1, beta2)]
     return torch.tensor(logs, device=device), torch.full((), LAST, device=device)

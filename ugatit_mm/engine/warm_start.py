@@ -1,4 +1,4 @@
-"""A training that begins with weights of others: of single networks, of other domains."""
+"""A training that starts from given weights: of single networks, of other domains."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,9 +17,9 @@ def load_parts(model: UnpairedTranslation, sources: Mapping[str, Any]) -> set[st
     """Load parts of a model from files, all or none.
 
     Args:
-        model: The model itself; its parts may be in wrappers of ranks.
-        sources: File by the name of a part, or of a module in one, as
-            :meth:`UnpairedTranslation.module_name` takes it; nested dicts are joined by dots.
+        model: The unwrapped model; its parts may be wrapped for several ranks.
+        sources: Files by the name of a part, or of a module in one, as
+            :meth:`UnpairedTranslation.module_name` takes it; nested names are joined by dots.
 
     Returns:
         Names of the weights that were loaded.
@@ -66,7 +66,7 @@ def flat(sources: Mapping[str, Any], begin: str = '') -> Iterator[tuple[str, Any
 
 
 def domains_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a file of weights says of the names of its domains; ``None`` if it says nothing."""
+    """The names of the domains in a file of weights; ``None`` if it has none."""
     meta = content.get('meta')
     networks = meta.get('networks') if isinstance(meta, Mapping) else None
     domains = networks.get('domains') if isinstance(networks, Mapping) else None
@@ -74,11 +74,11 @@ def domains_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def tell_domains(model: UnpairedTranslation, content: Mapping[str, Any], file: str) -> None:
-    """Say in the log that weights are of other domains, if they are.
+    """Log it if weights are of other domains.
 
     Raises:
-        CheckpointError: They are of the same two, the other way round: each direction would be
-            taken for the other.
+        CheckpointError: They are of the same two in the other order, which would swap the
+            directions.
     """
     domains = domains_of(content)
     if domains is not None and domains != model.domain_names:

@@ -1,4 +1,4 @@
-"""The work dir of a training: what is in it, who trains there, how it is set aside."""
+"""The work dir of a training: its content, its lock, and how a training is set aside."""
 
 import errno
 import glob
@@ -33,11 +33,11 @@ class WorkDirError(RuntimeError):
 
 
 def checkpoints_of(work_dir: PathLike) -> list[Path]:
-    """List the checkpoints to go on from, the newest first.
+    """List the checkpoints to resume from, the newest first.
 
-    The newest is the one that ``last_checkpoint`` names, which may lie elsewhere; then come
-    ``iter_N.pth``, and files named as that one but for the number, in the order in which they were
-    written.
+    The first is the one that ``last_checkpoint`` names, which may be in another folder; then come
+    ``iter_N.pth``, and files whose names differ from the first one's only in the number, the latest
+    written first.
     """
     folder = Path(work_dir)
     pointer, named, patterns = folder / 'last_checkpoint', Path(), {'iter_*.pth'}
@@ -48,7 +48,7 @@ def checkpoints_of(work_dir: PathLike) -> list[Path]:
     files = (path for pattern in patterns for path in folder.glob(pattern))
     paths = sorted(dict.fromkeys(files), key=_age)
     if named.name:
-        # A work dir that was moved, copied or set aside names its place of before.
+        # A work dir that was moved, copied or set aside names its old place.
         here = folder / named.name
         first = here if here.is_file() else named
         if first.is_file():
@@ -57,14 +57,14 @@ def checkpoints_of(work_dir: PathLike) -> list[Path]:
 
 
 def iteration_of(path: PathLike) -> int:
-    """The iteration that a checkpoint's name says, its last number; -1 where it says none."""
+    """The iteration in a checkpoint's name, its last number; -1 where there is none."""
     return int(['-1', *NUMBER.findall(Path(path).stem)][-1])
 
 
 def _age(path: Path) -> tuple[int, int]:
     try:
         return -path.stat().st_mtime_ns, -iteration_of(path)
-    except FileNotFoundError:  # a training beside removes old ones
+    except FileNotFoundError:  # a running training removes old ones
         return 0, 0
 
 
@@ -92,18 +92,18 @@ def claim(
 
     Args:
         work_dir: An existing folder.
-        resume: The training goes on, from ``load_from`` or from what is there.
+        resume: Resume from ``load_from``, or from what is there.
         load_from: A checkpoint, or weights to start from.
-        restart: Set a training that is there aside.
-        restarts: The launcher starts failed processes again: the work dir decides.
-        own: The folder that this start has there by now, see :func:`new_start`.
+        restart: Set aside a training that is there.
+        restarts: The launcher restarts failed processes: the work dir decides.
+        own: Folder of this start in the work dir, see :func:`new_start`.
 
     Returns:
         Lines to log.
 
     Raises:
-        WorkDirError: Another process trains there; there is nothing to resume, or a training that
-            would be mixed with this one.
+        WorkDirError: Another process trains there, there is nothing to resume, or this training
+            would be mixed with the one that is there.
     """
     notes = lock(work_dir)
     try:
@@ -157,13 +157,13 @@ def _belongs(path: PathLike, work_dir: PathLike, checkpoints: list[Path]) -> boo
 
 
 def set_aside(work_dir: PathLike, own: str = '') -> Path:
-    """Move a training into a folder of its own inside its work dir; return that folder.
+    """Move a training into a new folder inside its work dir; return that folder.
 
-    Checkpoints, logs, sheets, results and the report are moved, configs are copied. What is not of
-    a training stays, also its data, and the folder ``own`` of the start that asks for it.
+    Checkpoints, logs, sheets, results and the report are moved, configs are copied. All else stays,
+    with it the data, and the folder ``own`` of the start that calls this.
 
     Raises:
-        WorkDirError: Its checkpoints lie elsewhere, where the next training would write over them.
+        WorkDirError: Its checkpoints are elsewhere, where the next training would overwrite them.
     """
     folder = Path(work_dir)
     for path in checkpoints_of(folder)[:1]:
@@ -179,7 +179,7 @@ def set_aside(work_dir: PathLike, own: str = '') -> Path:
     for path in belongs:
         os.rename(path, aside / path.name)
     for path in sorted(folder.glob('*.py')):
-        shutil.copy2(path, aside / path.name)  # this start may have been given it
+        shutil.copy2(path, aside / path.name)  # this start may use it
     return aside
 
 
@@ -187,14 +187,14 @@ _started: set[str] = set()  # by this process
 
 
 def new_start(work_dir: PathLike, second: str) -> str:
-    """Make the folder of a start for its logs and sheets; return its name.
+    """Make a folder for the logs and sheets of a start; return its name.
 
-    No other start there has that name, nor one of this process elsewhere: MMEngine keeps loggers
-    and visualisers by it, which write where they began.
+    No other start in the work dir has that name, nor one of this process elsewhere: MMEngine caches
+    loggers and visualisers by it, and these write to their first folder.
 
     Args:
         work_dir: An existing folder.
-        second: When it starts, as MMEngine writes it.
+        second: Its time in MMEngine's format.
     """
     number = 0
     while True:
@@ -228,7 +228,7 @@ _held: dict[str, int] = {}  # file descriptors by work dir
 
 
 def lock(work_dir: PathLike) -> list[str]:
-    """Keep other trainings out of a work dir until :func:`unlock` or the end of this process.
+    """Lock a work dir against other trainings until :func:`unlock` or the end of this process.
 
     Returns:
         A line to log where the file system has no locks; else none.
@@ -266,12 +266,12 @@ def lock(work_dir: PathLike) -> list[str]:
 def unlock(work_dir: PathLike) -> None:
     """Let other trainings in, if this process holds the lock."""
     if (file := _held.pop(os.path.realpath(work_dir), None)) is not None:
-        fcntl.flock(file, fcntl.LOCK_UN)  # also of a process that was forked just now
+        fcntl.flock(file, fcntl.LOCK_UN)  # also in a process that was forked just now
         os.close(file)
 
 
 def _leave_in_child() -> None:
-    """Processes that load data outlive a killed training by seconds: they hold no lock."""
+    """Drop the locks in a forked process: data workers outlive a killed training by seconds."""
     while _held:
         os.close(_held.popitem()[1])
 

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 class BadPicturesHook(Hook):
     """Let the first rank name, once, what any of the ranks could not read.
 
-    The workers of a rank know of each other, but the first rank alone writes a log, and it meets
-    other pictures than the others do. With one rank, or a data set that does not skip
+    The workers of a rank share what they find, but only the first rank writes a log, and it reads
+    other pictures than the others. With one rank, or a data set that does not skip
     (``UGATITDataset.on_error``), the hook does nothing.
 
     Args:

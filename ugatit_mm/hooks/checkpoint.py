@@ -1,4 +1,4 @@
-"""Checkpoints: the new one first, then the old ones go."""
+"""Checkpoints: old ones are removed only after the new one is written."""
 
 import os
 from collections import deque
@@ -21,14 +21,14 @@ ON_ERROR = ('continue', 'stop')
 class UGATITCheckpointHook(CheckpointHook):
     """MMEngine's hook, with whole files and nothing removed too early.
 
-    - Old checkpoints, the best ones too, go when the new one is on the disk.
+    - Old checkpoints, the best ones too, are removed when the new one is on the disk.
     - Between two updates of accumulated gradients it waits for the next update, so that no
       gradient is lost.
     - A checkpoint that cannot be written (full disk) leaves the others as they are.
 
     Args:
-        on_error: ``'continue'``: say it, go on, try again after the next interval; the last
-            checkpoint of a training is an error in any case. ``'stop'``: end the training.
+        on_error: ``'continue'``: log it, go on, try again after the next interval; for the last
+            checkpoint of a training the error is raised in any case. ``'stop'``: end the training.
         kwargs: As for MMEngine's ``CheckpointHook``.
 
     Raises:
@@ -44,7 +44,7 @@ class UGATITCheckpointHook(CheckpointHook):
         self._due = False
 
     def before_train(self, runner: Runner) -> None:
-        """Clear away what a killed run was writing."""
+        """Remove the unfinished files of a killed run."""
         super().before_train(runner)
         if self.save_best:
             self._keep_others_best(runner)
@@ -54,7 +54,7 @@ class UGATITCheckpointHook(CheckpointHook):
             remove_unfinished(self.out_dir)
 
     def _keep_others_best(self, runner: Runner) -> None:
-        """A better checkpoint takes the place of one of this work dir and this score only."""
+        """Let a better checkpoint replace only one of this work dir and this score."""
         info = runner.message_hub.runtime_info
         name = f'best_{self.key_indicators[0]}_'.replace('/', '_')
         if (
@@ -84,7 +84,7 @@ class UGATITCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save if it is time and no gradient waits for its update."""
+        """Save if it is due and no gradient waits for its update."""
         last = self.is_last_train_iter(runner)
         if not self.by_epoch and (
             self.every_n_train_iters(runner, self.interval, self.save_begin)
@@ -131,7 +131,7 @@ class UGATITCheckpointHook(CheckpointHook):
                     building.write_text(self.last_ckpt)
             except OSError as error:
                 runner.logger.error(f'last_checkpoint could not be written ({error})')
-                # It would name an older one; without it the one that was written last counts.
+                # It would name an older one; without it the latest written one counts.
                 with suppress(OSError):
                     os.unlink(Path(runner.work_dir) / 'last_checkpoint')
         if self.max_keep_ckpts > 0:
@@ -148,7 +148,7 @@ class UGATITCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         wanted = set(self.key_indicators if self.save_best else ()) - {'auto', *metrics}
         if wanted and getattr(runner.val_loop.evaluator, 'failed', None):
-            return  # the log says of the metric that it failed; the next one may not
+            return  # the log reports the failed metric; it may be there the next time
         if wanted:
             raise ValueError(
                 f'checkpoint.save_best: no metric {wanted.pop()!r}, there are {list(metrics)}'
@@ -192,7 +192,7 @@ def checkpoint_hook(runner: Runner) -> CheckpointHook | None:
 
 
 def save_now(runner: Runner, done: int) -> None:
-    """Save a checkpoint by the hook that is there, named, recorded and pruned as any other.
+    """Save a checkpoint by the registered hook, named, recorded and pruned as any other.
 
     Args:
         runner: The runner.

@@ -1,4 +1,4 @@
-"""The terminal of a training and of a test: a dozen lines, a bar, a row for each log."""
+"""Terminal output of a training and of a test: a dozen lines, a bar, a row for each log."""
 
 import sys
 import time
@@ -31,37 +31,36 @@ from .lines import (
 )
 
 MEASURED = 4  # iterations of the first estimate, after the first, which warms up
-ENOUGH = 10.0  # seconds of it: of slow iterations fewer will do
+ENOUGH = 10.0  # seconds of it: fewer iterations are enough where they are slow
 
 
 @HOOKS.register_module()
 class ConsoleHook(LateHook):
-    """Say on the terminal what a run does; MMEngine's whole log goes to the file.
+    """Print on the terminal what a run does; MMEngine's whole log goes to the file.
 
     Before the first iteration a dozen lines: model, data, networks, device, memory, checkpoints,
     folder. Then a bar with the time left, where stderr is a terminal, and a row after the first
     iteration of each start and at the interval of ``default_hooks.logger``
-    (:func:`~ugatit_mm.hooks.lines.row`): means of the iterations since the row before. After
-    :data:`MEASURED` further iterations, or :data:`ENOUGH` seconds of them, the time of all; a
-    warning where that is more than a day. At the end, and after Ctrl-C, where everything is and
-    what to type next.
+    (:func:`~ugatit_mm.hooks.lines.row`): means of the iterations since the last row. After
+    :data:`MEASURED` further iterations, or :data:`ENOUGH` seconds of them, the estimated time of
+    all; a warning where that is more than a day. At the end, and after Ctrl-C, where everything is
+    and what to type next.
 
     Of a test: model, data and device, a bar, and the metrics with those of the untranslated
     sources.
 
-    It writes on the first rank only. Under the name ``console`` in ``default_hooks`` it is in the
-    place of MMEngine's lines; without it they are there again
-    (:class:`~ugatit_mm.engine.terminal.TerminalHandler`).
+    It prints on the first rank only. As ``default_hooks.console`` it replaces MMEngine's lines;
+    without it they are printed (:class:`~ugatit_mm.engine.terminal.TerminalHandler`).
     """
 
-    priority = 'VERY_LOW'  # after the hooks that it speaks of
+    priority = 'VERY_LOW'  # after the hooks that it reports on
 
     def __init__(self) -> None:
         self._interval = 100
         self._first = 0  # iteration that this start began at
         self._began = 0.0  # when, and when its first iteration ended
         self._warm = 0.0
-        self._told = False  # how fast it is
+        self._told = False  # whether the speed is printed
         self._bar: tqdm | None = None
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
@@ -70,7 +69,7 @@ class ConsoleHook(LateHook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Say what will be trained, and start the bar."""
+        """Print what will be trained, and start the bar."""
         found = (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook))
         self._interval = next(found, self._interval)
         self._first, self._began = runner.iter, time.monotonic()
@@ -80,7 +79,7 @@ class ConsoleHook(LateHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Move the bar, measure the time, write the rows that are due."""
+        """Move the bar, measure the time, print the rows that are due."""
         if not is_main_process():
             return
         now, done = time.monotonic(), runner.iter + 1
@@ -97,7 +96,7 @@ class ConsoleHook(LateHook):
             self._tell_speed(runner, took / counted)
 
     def after_step(self, runner: Runner, done: Done) -> None:
-        """Take an iteration's numbers down, and write a row if it is time."""
+        """Collect an iteration's numbers, and print a row if it is due."""
         for name, value in done.log.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -110,13 +109,13 @@ class ConsoleHook(LateHook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Say the metrics of a validation."""
+        """Print the metrics of a validation."""
         for line in metric_rows(metrics or {}):
             say(line)
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Say where everything is."""
+        """Print where everything is."""
         self._close_bar()
         done = f'{runner.iter:,}'
         if runner.iter < runner.max_iters:
@@ -127,13 +126,13 @@ class ConsoleHook(LateHook):
 
     @master_only
     def after_failure(self, runner: Runner) -> None:
-        """Close the bar; after Ctrl-C say where everything is, and how to go on."""
+        """Close the bar; after Ctrl-C print where everything is, and how to resume."""
         self._close_bar()
         if isinstance(sys.exc_info()[1], KeyboardInterrupt):
             self._show(runner, ['', *where(runner, ended=False)])
 
     def _left(self, runner: Runner, done: int, now: float) -> float | None:
-        """Seconds to the end, by all iterations of this start but the first."""
+        """Seconds to the end, estimated from all iterations of this start but the first."""
         counted = done - self._first - 1
         return (now - self._warm) / counted * (runner.max_iters - done) if counted else None
 
@@ -154,7 +153,7 @@ class ConsoleHook(LateHook):
 
     @master_only
     def before_test(self, runner: Runner) -> None:
-        """Say what will be tested, and start the bar."""
+        """Print what will be tested, and start the bar."""
         self._show(runner, about_test(runner))
         self._start_bar(len(runner.test_loop.dataloader), 0)
 
@@ -168,7 +167,7 @@ class ConsoleHook(LateHook):
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Say the metrics, those of untranslated sources beside them."""
+        """Print the metrics next to those of untranslated sources."""
         self._close_bar()
         measurements, untranslated = measured(runner.test_loop.evaluator)
         in_table = names_of(measurements)

@@ -1,4 +1,4 @@
-"""An average of the weights that translate, beside those that learn."""
+"""An average of the weights that translate, next to the training weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,31 +20,30 @@ from ..models.base import UnpairedTranslation, unwrap
 class TranslationEMAHook(Hook):
     """Keep an exponential moving average of the weights that translate, and use it to translate.
 
-    After each step ``average = (1 - m) * average + m * weights``, of the parameters of the model's
-    ``TRANSLATES`` that learn. Step t, from 0, has ``m = max(momentum, gamma / (gamma + t))``, so
-    that the average is one of the weights so far as long as there are few, and its beginning is
-    forgotten: the first step copies. With ``gamma=9`` that is the decay ``min(1 - momentum, (1 + n)
-    / (10 + n))`` of TensorFlow's ``ExponentialMovingAverage`` with ``num_updates`` n = t - 1, and
-    for any gamma MMEngine's ``MomentumAnnealingEMA``; ``gamma=0`` is its
-    ``ExponentialMovingAverage``.
+    After each step ``average = (1 - m) * average + m * weights``, for the trainable parameters of
+    the model's ``TRANSLATES``. Step t, from 0, has ``m = max(momentum, gamma / (gamma + t))``, so
+    that early on it averages the few weights so far, and its start value is forgotten: the first
+    step copies. With ``gamma=9`` that is the decay ``min(1 - momentum, (1 + n) / (10 + n))`` of
+    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates`` n = t - 1, and for any gamma
+    MMEngine's ``MomentumAnnealingEMA``; ``gamma=0`` is its ``ExponentialMovingAverage``.
 
     A step is an iteration at whose end an update of averaged weights was due. Iterations that only
-    gather gradients, or train other parts (``disc_init_steps``, DRIT's content discriminator), are
-    none. An update that was left out, as its gradient was not finite, is one: only the device knows
-    it, and the average moves to the weights as they are.
+    accumulate gradients, or train other parts (``disc_init_steps``, DRIT's content discriminator),
+    do not count. An update that was left out, as its gradient was not finite, counts: only the
+    device knows it, and the average moves to the weights as they are.
 
-    What is frozen has no average, nor do discriminators and buffers (no part of our models that
-    translates has a buffer that moves): the average translates with the model's.
+    Frozen weights, discriminators and buffers have no average (no part of our models that
+    translates has a buffer that changes): the average translates with the model's.
 
-    Validation, sheets and a test by the runner see the average, and so does a file: as with
-    MMEngine's ``EMAHook``, ``state_dict`` of a checkpoint holds the average, ``ema_state_dict`` the
-    weights that training goes on with. A resume goes on with both to the bit; it starts the average
-    where there was none, and leaves it out where the hook is off. Losses, :class:`WatchHook` and
-    ``RhoHook`` are of the weights that learn.
+    Validation, sheets and a test by the runner use the average, and so does a checkpoint: as with
+    MMEngine's ``EMAHook``, its ``state_dict`` holds the average, ``ema_state_dict`` the training
+    weights. A resume restores both to the bit; it starts the average where there was none, and
+    leaves it out where the hook is off. Losses, :class:`WatchHook` and ``RhoHook`` use the training
+    weights.
 
-    A step is one operator over all weights and asks the device nothing. Weights are swapped in
-    place, so that CUDA graphs and optimisers keep their addresses. The average takes the memory of
-    the parameters once more, and each rank keeps the same one.
+    A step is one operator over all weights and does not synchronise with the device. Weights are
+    swapped in place, so that CUDA graphs and optimisers keep their addresses. The average takes the
+    memory of the parameters once more, and each rank keeps the same one.
 
     Args:
         momentum: Least share of the newest weights, between 0 and 1; ``None`` switches the hook
@@ -70,7 +69,7 @@ class TranslationEMAHook(Hook):
         self.begin_iter = begin_iter
         self.steps = 0
         self._weights: dict[str, nn.Parameter] = {}
-        # The averages; while the model has them, the weights that learn.
+        # The averages; while the model has them, the training weights.
         self._others: dict[str, Tensor] = {}
         self._optims: list[str] = []
         self._swapped = False
@@ -105,10 +104,10 @@ class TranslationEMAHook(Hook):
         )
 
     def after_resume(self, runner: Runner, average: Average | None) -> None:
-        """Go on with the average of a checkpoint; the runner calls it when all else is loaded.
+        """Restore the average of a checkpoint; the runner calls it when all else is loaded.
 
         Args:
-            runner: The runner, whose model has the weights that learn.
+            runner: The runner, whose model has the training weights.
             average: ``None`` where the file has none.
 
         Raises:
@@ -117,8 +116,8 @@ class TranslationEMAHook(Hook):
         if self.momentum is None:
             if average is not None:
                 runner.logger.warning(
-                    'default_hooks.ema is off: training goes on with the weights that learn, and '
-                    "the checkpoint's average of them is left out"
+                    'default_hooks.ema is off: training goes on with the training weights, and the '
+                    "checkpoint's average of them is left out"
                 )
             return
         self._start(unwrap(runner.model))
@@ -167,7 +166,7 @@ class TranslationEMAHook(Hook):
 
     @torch.no_grad()
     def _swap(self, averaged: bool) -> None:
-        """Give the model the averages, or the weights that learn, unless it has them."""
+        """Swap the averages, or the training weights, into the model, unless it has them."""
         if self._swapped == averaged:
             return
         for name, weight in self._weights.items():
@@ -178,7 +177,7 @@ class TranslationEMAHook(Hook):
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """The model translates with the averages in the block."""
+        """Let the model translate with the averages in the block."""
         before = self._swapped
         self._swap(True)
         try:
@@ -187,23 +186,23 @@ class TranslationEMAHook(Hook):
             self._swap(before)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Give the model the averages."""
+        """Swap the averages in."""
         self._swap(True)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Give the weights that learn back."""
+        """Swap the training weights back in."""
         self._swap(False)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Give the model the averages."""
+        """Swap the averages in."""
         self._swap(True)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Give the weights that learn back."""
+        """Swap the training weights back in."""
         self._swap(False)
 
     def after_failure(self, runner: Runner) -> None:
-        """Give them back where a validation failed."""
+        """Swap the training weights back in where a validation failed."""
         self._swap(False)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -218,7 +217,7 @@ class TranslationEMAHook(Hook):
 
 @contextmanager
 def averaged(runner: Runner) -> Iterator[None]:
-    """The model translates with its averaged weights in the block, where a hook keeps them."""
+    """Let the model translate with its averages in the block, where a hook keeps them."""
     hook = next((hook for hook in runner.hooks if isinstance(hook, TranslationEMAHook)), None)
     if hook is None:
         yield

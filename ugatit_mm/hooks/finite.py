@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: what they came from, and an end to them."""
+"""Losses and gradients that are not finite: log their cause, and stop if they stay."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Suspect(NamedTuple):
 
 @HOOKS.register_module()
 class FiniteHook(LateHook):
-    """Say why an update was left out, and stop after several in a row.
+    """Log why an update was left out, and stop after several in a row.
 
     A training step leaves an update out where its gradient is not finite. This hook names the loss
     terms and the pictures of the batch, those of the ranks and of the accumulated batches that had
@@ -56,11 +56,11 @@ class FiniteHook(LateHook):
 
     @property
     def in_time(self) -> bool:
-        """Whether each step must be known before the next: the run may stop after it."""
+        """Whether a step's numbers are needed before the next: the run may stop after it."""
         return self.patience == 1 or any(self._in_a_row.values())
 
     def after_step(self, runner: Runner, done: Done) -> None:
-        """Look at what the step left out.
+        """Check which updates the step left out.
 
         Raises:
             NotFiniteError: ``patience`` is spent.
@@ -70,7 +70,7 @@ class FiniteHook(LateHook):
             self._suspects.append(Suspect(log.not_finite, files_of(done.batch)))
         for pair, taken in log.updates.items():
             self._in_a_row[pair] = 0 if taken else self._in_a_row.get(pair, 0) + 1
-        # Gradients are those of all ranks, so all of them come here or none.
+        # Gradients are those of all ranks, so all ranks come here or none.
         for pair, taken in log.updates.items():
             if not taken:
                 self._tell(runner, pair, done)
@@ -102,7 +102,7 @@ class FiniteHook(LateHook):
             )
 
     def _save(self, runner: Runner) -> str:
-        """Save, and say what came of it."""
+        """Save a checkpoint; return a sentence on the outcome."""
         hook = checkpoint_hook(runner)
         if hook is None:
             return 'Nothing was saved, as there is no CheckpointHook.'
@@ -114,7 +114,7 @@ class FiniteHook(LateHook):
 
 
 def files_of(data_batch: Any) -> list[str]:
-    """Return the pictures of a batch of the data loader, which ``PackInputs`` recorded.
+    """Return the picture files of a batch, which ``PackInputs`` recorded.
 
     They are there if its ``meta_keys`` name ``img_A_path`` and ``img_B_path``, as
     ``configs/_base_/datasets/unpaired_256.py`` does.
@@ -127,7 +127,7 @@ def files_of(data_batch: Any) -> list[str]:
 
 
 def describe(of_ranks: list[list[Suspect]]) -> str:
-    """Put the suspects of each rank into words."""
+    """Describe the suspects of each rank in words."""
     words = []
     for rank, suspects in enumerate(of_ranks):
         for terms, files in suspects:

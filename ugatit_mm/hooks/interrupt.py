@@ -24,15 +24,15 @@ ECHO = 3  # seconds
 class InterruptHook(Hook):
     """Finish the iteration on SIGINT or SIGTERM, save a checkpoint, and stop.
 
-    With accumulated gradients the iterations up to their update are finished. A validation is left
-    after the current picture, and made up for after ``--resume``; its metrics at the end, a
-    validation between two updates, or one of ranks with unequal shares, are waited for.
+    With accumulated gradients the iterations up to their update are finished. A validation stops
+    after the current picture, and runs again after ``--resume``. The hook waits for the metrics at
+    its end, for a validation between two updates, and for one of ranks with unequal shares.
 
-    The first Ctrl-C is answered at once, by a line that says what is waited for; the second stops
-    without saving, and says what is lost. Under a launcher a signal within ``ECHO`` seconds counts
-    as the echo of the first: a terminal or a cluster sends one to each process, and torchrun passes
-    its own on to them. A second SIGTERM ends the process as without this hook. After the checkpoint
-    is written training ends by ``KeyboardInterrupt``; ``--resume`` goes on from there.
+    The first Ctrl-C prints at once what the hook waits for; the second stops without saving, and
+    prints what is lost. Under a launcher a signal within ``ECHO`` seconds counts as the echo of the
+    first: a terminal or a cluster sends one to each process, and torchrun passes its own on to
+    them. A second SIGTERM ends the process as without this hook. After the checkpoint is written
+    training ends by ``KeyboardInterrupt``; ``--resume`` goes on from there.
     """
 
     priority = 'VERY_LOW'  # after the checkpoint hook
@@ -42,13 +42,13 @@ class InterruptHook(Hook):
         self._asked: signal.Signals | None = None
         self._at = 0.0  # when
         self._previous: dict[signal.Signals, Any] = {}
-        self._in_step = True  # as many pictures of validation on each rank
+        self._in_step = True  # each rank validates on as many pictures
         self._validates = False
         self._given_up = False  # the second Ctrl-C came
         self._pid = os.getpid()
 
     def before_train(self, runner: Runner) -> None:
-        """Take the signals over; only the main thread may."""
+        """Install the signal handlers; only the main thread may."""
         if checkpoint_hook(runner) is None:
             runner.logger.warning('there is no CheckpointHook: Ctrl-C will not save a checkpoint')
             return
@@ -67,14 +67,14 @@ class InterruptHook(Hook):
             self._leave(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """See whether the ranks can ask each other at each picture."""
+        """Check whether the ranks can synchronise at each picture."""
         self._validates = True
         if runner.distributed:
             loader = getattr(runner.val_loop, 'dataloader', ())
             self._in_step = len({*all_gather_object(len(loader))} - {0}) == 1
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """See that training goes on."""
+        """Note that the validation has ended."""
         self._validates = False
 
     def after_val_iter(
@@ -94,7 +94,7 @@ class InterruptHook(Hook):
         raise KeyboardInterrupt
 
     def _asked_anywhere(self, runner: Runner) -> bool:
-        if self._given_up:  # where nobody passes an exception on, as in a destructor
+        if self._given_up:  # the exception was swallowed, as in a destructor
             raise KeyboardInterrupt
         if not runner.distributed:
             return self._asked is not None
@@ -104,11 +104,11 @@ class InterruptHook(Hook):
         return bool(asked)
 
     def after_train(self, runner: Runner) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def after_failure(self, runner: Runner) -> None:
-        """Give them back where training failed."""
+        """Restore them where training failed."""
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -122,7 +122,7 @@ class InterruptHook(Hook):
             return
         self._restore()
         if number != signal.SIGINT:
-            signal.raise_signal(number)  # does what it always did
+            signal.raise_signal(number)  # by the old handler
             return
         self._given_up = True
         self._say(f'stopped WITHOUT saving: {_lost(self._runner)}')
@@ -137,8 +137,8 @@ class InterruptHook(Hook):
         return f'finishing iteration {min(done + 1, last)}{update} and saving'
 
     def _say(self, line: str) -> None:
-        """Write at once, past what buffers and locks a signal may have come between."""
-        if is_main_process() and os.getpid() == self._pid:  # not in what was forked from here
+        """Write at once, without the buffers and locks that a signal may interrupt."""
+        if is_main_process() and os.getpid() == self._pid:  # not in a forked process
             os.write(2, f'\n{line}\n'.encode())
 
     def _restore(self) -> None:
@@ -148,7 +148,7 @@ class InterruptHook(Hook):
 
 
 def _lost(runner: Runner) -> str:
-    """What an end without a checkpoint loses, and what there is to go on from."""
+    """What a stop without a checkpoint loses, and what training can resume from."""
     newest = checkpoints_of(runner.work_dir)[:1]
     if not newest:
         return f'there is no checkpoint in {runner.work_dir}, what was trained is lost'

@@ -1,4 +1,4 @@
-"""Hooks that look at a step's numbers when they are on the host."""
+"""Hooks that read a step's numbers when these are on the host."""
 
 from collections import deque
 from typing import Any, NamedTuple
@@ -26,8 +26,8 @@ class LateHook(Hook):
     """A hook with ``after_step``, called once for each iteration when its numbers are known.
 
     On a CPU that is in the same ``after_train_iter``; on a GPU in that of the next iteration, so
-    that nothing waits. :class:`UGATITTrainLoop` has them known in time where a hook's ``interval``
-    is due, and at once while a hook's ``in_time`` is true.
+    that nothing waits. :class:`UGATITTrainLoop` reads them in the same iteration where a hook's
+    ``interval`` is due, and while a hook's ``in_time`` is true.
     """
 
     in_time = False
@@ -35,14 +35,14 @@ class LateHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Call ``after_step`` for those whose numbers are known."""
+        """Call ``after_step`` for the iterations whose numbers are known."""
         waiting = self.__dict__.setdefault('_waiting', deque())
         waiting.append(Done(runner.iter + 1, data_batch, outputs))
         while waiting and getattr(waiting[0].log, 'settled', True):
             self.after_step(runner, waiting.popleft())
 
     def after_step(self, runner: Runner, done: Done) -> None:
-        """Look at an iteration's numbers.
+        """Process an iteration's numbers.
 
         Args:
             runner: The runner.
@@ -52,10 +52,10 @@ class LateHook(Hook):
 
 @HOOKS.register_module()
 class LateRuntimeInfoHook(LateHook, RuntimeInfoHook):
-    """MMEngine's hook, which takes the losses down when they are known."""
+    """MMEngine's hook, which records the losses when they are known."""
 
     priority = RuntimeInfoHook.priority
 
     def after_step(self, runner: Runner, done: Done) -> None:
-        """Take the losses down."""
+        """Record the losses."""
         RuntimeInfoHook.after_train_iter(self, runner, done.iteration - 1, done.batch, done.log)

@@ -1,4 +1,4 @@
-"""What a training says on the terminal: rows of numbers, times, what it is and where it writes."""
+"""The lines of a run on the terminal: rows of numbers, times, its setup, where it writes."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def metric_rows(metrics: Mapping[str, float]) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """A time as a clock has it: ``'0:20'``, ``'1:02:03'``, ``'16 d 4:00'``."""
+    """A time in clock form: ``'0:20'``, ``'1:02:03'``, ``'16 d 4:00'``."""
     minutes, second = divmod(round(seconds), 60)
     hour, minute = divmod(minutes, 60)
     if seconds >= DAY:
@@ -129,15 +129,15 @@ def estimate(seconds: float, iterations: int) -> str:
 
 
 def advice(cfg: Any, device: str, types: Iterable[str] = ('float32',)) -> str:
-    """What would make a training faster and is not set: ``'try img_size=128, or a GPU'``.
+    """Ways to a faster training that are not in use: ``'try img_size=128, or a GPU'``.
 
     Args:
         cfg: Its config.
         device: ``'cpu'``, or another type of device.
-        types: Of its forward passes.
+        types: Dtypes of its forward passes.
 
     Returns:
-        Options as they are typed; fewer iterations where nothing else is left.
+        Options as they are typed; fewer iterations where all else is in use.
     """
     from ..apis import width_options, widths_of
 
@@ -158,7 +158,7 @@ def advice(cfg: Any, device: str, types: Iterable[str] = ('float32',)) -> str:
 
 
 def peak_memory(device: torch.device) -> str:
-    """The most memory that this process has taken: on a GPU by torch, else of the whole process."""
+    """Peak memory: on a GPU that of torch, else that of the whole process."""
     if device.type == 'cuda':
         return f'peak memory {gigabytes(torch.cuda.max_memory_allocated(device))} of the GPU'
     try:
@@ -179,7 +179,7 @@ def labelled(lines: Mapping[str, str]) -> list[str]:
 
 
 def about_training(runner: Runner) -> list[str]:
-    """What is known before the first iteration."""
+    """Lines before the first iteration."""
     cfg, model = runner.cfg, unwrap(runner.model)
     device = next(model.parameters()).device
     return labelled(
@@ -200,7 +200,7 @@ def about_training(runner: Runner) -> list[str]:
 
 
 def about_test(runner: Runner) -> list[str]:
-    """What is known before the first picture of a test."""
+    """Lines before the first picture of a test."""
     model = unwrap(runner.model)
     counts = images_of(runner.test_loop.dataloader.dataset)
     root = getattr(runner.test_loop.dataloader.dataset, 'data_root', None)
@@ -274,7 +274,7 @@ def _data(runner: Runner) -> str:
 
 
 def _split(root: str) -> str:
-    """How the pictures came there, if two folders were split."""
+    """Where the pictures come from, if two folders were split."""
     try:
         split = json.loads(Path(root, SPLIT).read_text(encoding='utf-8'))
         return f' ({split["links"]} of {split["A"]} and {split["B"]}; {SPLIT})'

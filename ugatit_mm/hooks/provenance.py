@@ -20,13 +20,13 @@ class ProvenanceHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Look once: the source tree may change under a long run."""
+        """Read it once: the source tree may change during a long run."""
         self._provenance = provenance()
         self._networks = unwrap(runner.model).networks_of(runner.cfg.model.to_dict())
         self._ranges = {name: list(pair) for name, pair in deep_ranges(runner.cfg).items()}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add them."""
+        """Add it to the checkpoint's ``meta``."""
         checkpoint['meta']['provenance'] = self._provenance
         checkpoint['meta']['networks'] = self._networks
         if self._ranges:

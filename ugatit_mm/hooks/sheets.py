@@ -31,22 +31,22 @@ class TranslationSheetHook(Hook):
     images of the training set, the same ones each time. Where :class:`TranslationEMAHook` is on,
     its averages translate.
 
-    A sheet is the file ``WORK_DIR/sheets/DIRECTION_ITERATION.png``, whole or not there; an
-    iteration that is trained again after a resume writes its own again. The visualiser's backends
-    receive it as ``sheet_<source>2<target>``. One that cannot be written (full disk) is an error in
-    the log, and training goes on.
+    A sheet is the file ``WORK_DIR/sheets/DIRECTION_ITERATION.png``, whole or absent; an iteration
+    that is trained again after a resume replaces its sheets. The visualiser's backends receive it
+    as ``sheet_<source>2<target>``. A sheet that cannot be written (full disk) is an error in the
+    log, and training goes on.
 
     Args:
         interval: Iterations between two sheets.
         num_images: Images of each domain.
-        num_styles: Styles of each image, of a model that has some.
-        early: Further iterations.
+        num_styles: Styles of each image, for models with styles.
+        early: Further iterations with a sheet.
 
     Raises:
         ValueError: A number that is below 1.
     """
 
-    priority = 'BELOW_NORMAL'  # before the checkpoint: what goes on from it has its sheet
+    priority = 'BELOW_NORMAL'  # before the checkpoint: a resume from it has its sheet
 
     def __init__(
         self,
@@ -66,14 +66,14 @@ class TranslationSheetHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Clear away what a killed run was writing."""
+        """Remove the unfinished files of a killed run."""
         remove_unfinished(sheets_folder(runner))
 
     @master_only
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Write the sheets if it is time."""
+        """Write the sheets if they are due."""
         done = runner.iter + 1
         if (
             done in self.early
@@ -84,7 +84,7 @@ class TranslationSheetHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Write those of the end that are not there: training was stopped early."""
+        """Write the last sheets where they are missing: training was stopped early."""
         self.write(runner, runner.iter, again=False)
 
     def write(self, runner: Runner, step: int, again: bool = True) -> None:
@@ -93,7 +93,7 @@ class TranslationSheetHook(Hook):
         Args:
             runner: The runner.
             step: The iteration.
-            again: Also those that are there.
+            again: Replace those that exist.
         """
         model = unwrap(runner.model)
         for target in model.targets():
@@ -129,7 +129,7 @@ def first_images(dataset: Dataset, model: nn.Module, count: int) -> dict[str, Te
     """Return the first images of each domain as the networks see them.
 
     Args:
-        dataset: Of a test, a validation or a training, whose random steps are the same each time.
+        dataset: Of a test, a validation or a training; its random transforms are seeded.
         model: The translation model, for its data preprocessor.
         count: Images of each domain, at most.
 

@@ -1,4 +1,4 @@
-"""A watch over signs of a training that has collapsed."""
+"""Watch for signs of a collapsed training."""
 
 import math
 
@@ -17,25 +17,25 @@ SEEN = 0.02  # mean difference in [-1, 1] from which on two sources count as dif
 
 @HOOKS.register_module()
 class WatchHook(LateHook):
-    """Warn, in words, of signs that the networks do not learn any more.
+    """Warn, in words, of signs that the networks no longer learn.
 
-    It looks every ``interval`` iterations, and warns of a sign that it found ``patience`` times in
-    a row, then again after every ``repeat`` looks that still find it. It reads the losses of all
-    iterations and translates two pictures of the training (the current one and that of the look
-    before) without gradients; it draws no random number and moves nothing, so that the training is
+    It checks every ``interval`` iterations, and warns of a sign that it found ``patience`` times in
+    a row, then again after every ``repeat`` checks that still find it. It reads the losses of all
+    iterations and translates two pictures of the training (the current one and that of the last
+    check) without gradients; it draws no random number and changes nothing, so that the training is
     the same with it and without it.
 
     Args:
-        interval: Iterations between two looks.
-        patience: Looks in a row that must find a sign.
-        repeat: Looks in a row from one warning to the next.
-        d_loss: Mean of a domain's discriminator terms over the interval, scaled so that 0.5 is a
-            coin's toss and 0 perfect, below which nothing is left for the generators to learn from.
-            Trainings of U-GAT-IT that went well stay between 0.37 and 0.6.
-        contrast: Standard deviation of a translation over its pixels, in [-1, 1]: a picture of one
-            colour. Real pictures have 0.2 to 0.6.
-        difference: Mean difference of two translations, as a share of that of their sources: the
-            same picture whatever the source.
+        interval: Iterations between two checks.
+        patience: Checks in a row that must find a sign.
+        repeat: Checks in a row from one warning to the next.
+        d_loss: Mean of a domain's discriminator terms over the interval, scaled so that 0.5 is
+            chance and 0 perfect, below which the generators get little to learn from. Trainings of
+            U-GAT-IT that went well stay between 0.37 and 0.6.
+        contrast: Standard deviation of a translation over its pixels, in [-1, 1], below which it
+            is a picture of one colour. Real pictures have 0.2 to 0.6.
+        difference: Mean difference of two translations, as a share of that of their sources, below
+            which they are the same picture whatever the source.
         still: Range of a total loss over the interval, as a share of its mean.
         own: Limits of the model's own signs, by the names of its ``SIGNS``, which are the defaults.
 
@@ -76,7 +76,7 @@ class WatchHook(LateHook):
         self._in_a_row: dict[tuple[str, str], int] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """See that the model has the signs that limits were given for."""
+        """Check that the model has the signs that limits were given for."""
         known = unwrap(runner.model).SIGNS
         if unknown := self.own.keys() - known.keys():
             raise ValueError(
@@ -85,7 +85,7 @@ class WatchHook(LateHook):
             )
 
     def after_step(self, runner: Runner, done: Done) -> None:
-        """Take the losses down; look if it is time."""
+        """Collect the losses; check if it is due."""
         if not is_main_process():
             return
         for name, value in done.log.items():
@@ -119,9 +119,9 @@ class WatchHook(LateHook):
             if mean < self.limits['d_loss']:
                 judging = _optimiser_of(model, f'discriminators.{domain}')
                 signs['d_loss', domain] = (
-                    f'the discriminators of {model.domain_names[domain]} have told real from '
-                    f'translated pictures without mistakes (loss {mean:.2g} a term; 0.5 is a '
-                    "coin's toss), so the generator into that domain gets little to learn from. "
+                    f'the discriminators of {model.domain_names[domain]} have separated real from '
+                    f'translated pictures without mistakes (loss {mean:.2g} a term; 0.5 is '
+                    'chance), so the generator into that domain gets little to learn from. '
                     'If the sheets get no better: an earlier checkpoint, more pictures, or a lower '
                     f'optim_wrapper.{judging}.optimizer.lr.'
                 )

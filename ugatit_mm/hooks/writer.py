@@ -25,15 +25,15 @@ class SaveTranslationsHook(Hook):
     Translations of more than four channels become TIFFs (:func:`write_picture`).
 
     The translation of ``testA/some/photo.jpg`` becomes ``OUT/selfie2anime/some/photo.png``. Files
-    of one folder that differ in their suffix alone keep it: ``photo.jpg.png``, ``photo.bmp.png``.
-    Of several styles they are ``photo_1.png``, ``photo_2.png``, ...
+    of one folder that differ only in their suffix keep it: ``photo.jpg.png``, ``photo.bmp.png``.
+    Several styles are written as ``photo_1.png``, ``photo_2.png``, ...
 
     Args:
         out_dir: Folder that receives a folder for each direction.
         sheet: Write ``sheet_<direction>.png`` as well: the model's ``columns`` of the first images.
         num_images: Images in a sheet.
-        num_styles: Styles of each image in a sheet, of a model that has some.
-        styles: Styles that are written, of those that the model's ``chosen`` has.
+        num_styles: Styles of each image in a sheet, for models with styles.
+        styles: Number of styles that are written, of the model's ``chosen`` ones.
     """
 
     def __init__(

@@ -61,8 +61,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for logs and checkpoints (work_dirs/CONFIG)',
     )
     add_options_argument(parser)
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='by the launcher')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how several ranks are started; tools/dist_train.sh sets it (%(default)s)',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help='set by the launcher'
+    )
 
 
 def config_of(args: argparse.Namespace) -> Config:

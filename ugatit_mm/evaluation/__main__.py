@@ -67,13 +67,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'and width (where their sizes differ, that of the translations)',
     )
     add_deep_range(parser)
-    parser.add_argument('--subset-size', type=int, default=kid.SUBSET_SIZE, help='(%(default)s)')
-    parser.add_argument('--num-subsets', type=int, default=kid.NUM_SUBSETS, help='(%(default)s)')
-    parser.add_argument('--block-size', type=int, default=kid.BLOCK_SIZE, help='(%(default)s)')
-    parser.add_argument('--seed', type=int, default=kid.SEED, help='of the subsets (%(default)s)')
-    parser.add_argument('--batch-size', type=int, default=32, help='(%(default)s)')
     parser.add_argument(
-        '--num-workers', type=int, default=min(4, os.cpu_count() or 1), help='(%(default)s)'
+        '--subset-size',
+        type=int,
+        default=kid.SUBSET_SIZE,
+        help="images of kid's subsets (%(default)s)",
+    )
+    parser.add_argument(
+        '--num-subsets', type=int, default=kid.NUM_SUBSETS, help='number of subsets (%(default)s)'
+    )
+    parser.add_argument(
+        '--block-size', type=int, default=kid.BLOCK_SIZE, help='images of kid_blocks (%(default)s)'
+    )
+    parser.add_argument('--seed', type=int, default=kid.SEED, help='of the subsets (%(default)s)')
+    parser.add_argument(
+        '--batch-size', type=int, default=32, help='images in a batch (%(default)s)'
+    )
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help='processes that read images (%(default)s)',
     )
     parser.add_argument(
         '--json', type=os.path.expanduser, help='write the measurements to this file, too'

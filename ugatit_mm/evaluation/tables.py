@@ -317,7 +317,7 @@ _LEGEND_OWN = (
     'KID times 100, lower is better. "With source" rewards an untranslated copy, as the row of the '
     f'sources shows: it must not stand by itself. Each on its own:\n\n{_PROTOCOLS}'
 )
-_NOT_INCEPTION = ", not Inception's: comparable to no paper"
+_NOT_INCEPTION = ", not Inception's: not comparable to any paper"
 
 
 def _files(path: Path) -> list[Path]:

@@ -145,7 +145,7 @@ def check_python(wanted: str) -> Line:
 
 
 def check_package(requirement: Requirement) -> Line:
-    """One requirement against what is installed; full mmcv may stand in for mmcv-lite."""
+    """One requirement against what is installed; full mmcv may replace mmcv-lite."""
     name, version = requirement.name, installed(requirement.name)
     if version is None and name == 'mmcv-lite' and (version := installed('mmcv')):
         name = 'mmcv'

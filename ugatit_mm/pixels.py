@@ -50,7 +50,7 @@ def check_channels(channels: object) -> int:
     """Return a number of channels that pictures may have.
 
     Raises:
-        ValueError: They may not.
+        ValueError: It is not a whole number from 1 to :data:`MAX_CHANNELS`.
     """
     if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f'channels must be 1 to {MAX_CHANNELS}, got {channels!r}')

@@ -135,13 +135,7 @@ def test_report_of_a_finished_run(run, written):
     assert 'Features: colour_hog' in text and "Not Inception's" in text
     assert 'colour_hog sees colours and edges only and is not a measure of quality.' in text
     copies = results['untranslated'][0]
-<<<<<<< HEAD
-    assert (
-        f'untranslated sources {100 * copies["value"]:.2f} ± {100 * copies["spread"]:.2f}' in text
-    )
-=======
     assert f'sources {100 * copies["value"]:.2f} ± {100 * copies["spread"]:.2f}' in text
->>>>>>> e3
     for end in (measurement, copies):
         assert f'{100 * end["value"]:.2f}' in text
     no = 'no ' * (measurement['value'] >= copies['value'])

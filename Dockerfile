@@ -1,7 +1,7 @@
-# Commands for a CPU and for CUDA: docs/install.md. Not built yet: no machine with Docker was at hand.
+# Commands for a CPU and for CUDA: docs/install.md. Not built yet.
 ARG BASE=ubuntu:24.04
 FROM ${BASE}
-# Where torch without CUDA is; https://pypi.org/simple for torch with it.
+# Where torch without CUDA is; empty for torch with it.
 ARG INDEX=https://download.pytorch.org/whl/cpu
 
 # Triton compiles with gcc and Python's headers; OpenCV loads libGL and GLib; ffmpeg writes videos.
@@ -16,7 +16,7 @@ COPY configs configs
 COPY tools tools
 COPY ugatit_mm ugatit_mm
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --extra-index-url "${INDEX}" '.[web,export,features]'
+    && /opt/venv/bin/pip install --no-cache-dir ${INDEX:+--extra-index-url "$INDEX"} '.[web,export,features]'
 
 # Caches go to /tmp, so that any user may run it.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp

@@ -403,7 +403,9 @@ def test_what_a_class_refuses_names_the_field(word, said, data_root, tmp_path, c
 def test_the_package_runs_as_the_command(module):
     words = [sys.executable, '-m', module, 'trane']
     left = subprocess.run(words, capture_output=True, text=True)
-    assert left.returncode == 2 and "error: no command 'trane': is it train?\n" in left.stderr
+    assert (
+        left.returncode == 2 and "error: no command 'trane': did you mean train?\n" in left.stderr
+    )
     assert left.stderr.endswith(f'{cli.usage()}\n')
 
 

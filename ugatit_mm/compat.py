@@ -22,7 +22,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import Any
 
 DOCTOR = 'ugatit_mm.doctor'
@@ -39,7 +39,8 @@ def install() -> None:
     for name, around, then in (
         ('mmagic', checked, prepare_mmengine),
         ('mmagic.registry', contextlib.nullcontext, add_location),
-        ('mmagic.models', models_importable, fix_generation_init_weights),
+        ('mmagic.utils.trans_utils', numpy_bool8, lambda: None),
+        ('mmagic.models', mmcv_ext_stand_in, fix_generation_init_weights),
         ('mmagic.apis', mediapipe_hidden, lambda: None),
         ('mmagic.apis.mmagic_inferencer', contextlib.nullcontext, add_inferencer),
     ):
@@ -293,7 +294,7 @@ def pass_over_byte_order_marks() -> None:
 
 @contextlib.contextmanager
 def numpy_bool8() -> Iterator[None]:
-    """Give NumPy its old name ``bool8`` while MMagic's models are imported.
+    """Give NumPy its old name ``bool8`` while the module of MMagic that needs it is imported.
 
     Symptom: ``module 'numpy' has no attribute 'bool8'`` with NumPy 2. May go with MMagic 1.2.0
     itself.
@@ -336,15 +337,6 @@ def mediapipe_hidden() -> Iterator[None]:
 
 
 # -- mmcv.ops ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def models_importable() -> Iterator[None]:
-    """Contexts that the import of MMagic's models needs."""
-    with ExitStack() as stack:
-        stack.enter_context(mmcv_ext_stand_in())
-        stack.enter_context(numpy_bool8())
-        yield
 
 
 @contextlib.contextmanager

@@ -207,7 +207,7 @@ def test_from_training_to_export(name: str, channels: int, size: tuple[int, int]
     cfg = config(name, **options)
     cfg.work_dir = str(tmp_path / 'work')
     run_training(cfg)
-    sheets = list((tmp_path / 'work').rglob('sheet_*.png'))
+    sheets = list((tmp_path / 'work' / 'sheets').glob('*_2.png'))
 
     checkpoint = tmp_path / 'work' / 'iter_2.pth'
     cfg = config(name, **options)

@@ -165,7 +165,7 @@ def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     with started(words, log, cwd=tmp_path, env=env) as process:
         wait_for(process, log, lambda: len(ranks_of(process)) == 2)
         if done := (4, 0, 1, 5, 2, 3, 6)[number % 7]:
-            wait_for(process, log, lambda: f'[{done}/6]' in log.read_text())
+            wait_for(process, log, lambda: f'iter {done}/6 ' in log.read_text())
         time.sleep(draw.uniform(0, 0.5 if done else 10))
         ranks = ranks_of(process)
         os.kill(draw.choice(ranks), signal.SIGKILL)

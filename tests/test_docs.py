@@ -143,7 +143,8 @@ def reader(tmp_path_factory, official):
 
 
 # First, as the reader below has their own model.
-@pytest.mark.parametrize('page', [*APART, pytest.param('README', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('page', [*APART, 'README'])
 def test_commands_of_pages_apart_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(web, 'main', lambda words: 0)
@@ -159,7 +160,8 @@ def test_commands_of_pages_apart_run(page, tmp_path, monkeypatch):
         assert Image.open('drawing.png').size == (80, 72)
 
 
-@pytest.mark.parametrize('page', [*PAGES[:-1], pytest.param(PAGES[-1], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('page', PAGES)
 def test_commands_run(page, reader, monkeypatch):
     monkeypatch.setattr(web, 'main', lambda words: 0)
     for each in PAGES[: PAGES.index(page) + 1]:  # a page goes on from those before

@@ -44,6 +44,7 @@ def names(*iterations: int) -> set[str]:
     return {f'{direction}_{i}.png' for direction in ('A2B', 'B2A') for i in iterations}
 
 
+@pytest.mark.slow
 def test_early_then_at_the_interval_and_at_the_end(train, tmp_path):
     work = tmp_path / 'work'
     train(5)

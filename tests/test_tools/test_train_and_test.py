@@ -96,6 +96,7 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, mo
     assert Image.open(tmp_path / 'losses.png').size[0] > 500
 
 
+@pytest.mark.slow
 def test_seeded_runs_repeat_to_the_bit(data_root: Path, tmp_path: Path):
     rate = {'optim_wrapper.generators.optimizer.lr': 0.5}  # throws rho out of [0, 1] at each step
     one, again, other = (

@@ -23,13 +23,20 @@ def whole(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
         OSError: It cannot be written; nothing of it is left.
     """
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as folder:
+    folder = tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent)
+    try:
         building = Path(folder) / path.name
         yield building
         if durable:
             with open(building, 'rb') as file:
                 os.fsync(file.fileno())
         os.replace(building, path)
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:  # in the middle of it
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     if durable:
         _sync_folder(path.parent)
 

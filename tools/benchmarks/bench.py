@@ -79,6 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-write', action='store_true', help='print only')
 
 
+def add_variant_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the variants of U-GAT-IT that are measured."""
+    parser.add_argument(
+        '--variant',
+        nargs='+',
+        choices=['light', 'full'],
+        default=['light', 'full'],
+        help='variants of the model (both)',
+    )
+
+
 def synchronize(device: torch.device | str) -> None:
     """Wait for the GPU, where the device is one."""
     if torch.device(device).type == 'cuda':

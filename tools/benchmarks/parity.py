@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from bench import Row, add_arguments, append_rows, seconds
+from bench import Row, add_arguments, add_variant_argument, append_rows, seconds
 from building import Case, Training, build_ours
 
 from ugatit_mm.converters import read_checkpoint
@@ -208,13 +208,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'what', nargs='+', choices=['kernels', 'steps', 'resume'], help='what to check'
     )
-    parser.add_argument(
-        '--variant',
-        nargs='+',
-        choices=['light', 'full'],
-        default=['light', 'full'],
-        help='variants of the model (both)',
-    )
+    add_variant_argument(parser)
     parser.add_argument(
         '--img-size', type=int, default=128, help='side of the images (%(default)s)'
     )

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bench import Row, add_arguments, append_rows, seconds
+from bench import Row, add_arguments, add_variant_argument, append_rows, seconds
 from official.ugatit import OfficialOrder
 from torch import Tensor
 
@@ -88,13 +88,7 @@ def onnx(model: UGATIT, image: Tensor) -> dict[str, Callable[[], object]]:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument(
-        '--variant',
-        nargs='+',
-        choices=['light', 'full'],
-        default=['light', 'full'],
-        help='variants of the model (both)',
-    )
+    add_variant_argument(parser)
     parser.add_argument('--batch', type=int, nargs='+', help='batch sizes (1, and 32 on a GPU)')
     parser.add_argument(
         '--img-size', type=int, default=256, help='side of the images (%(default)s)'

@@ -32,7 +32,7 @@ from ..pixels import (
 )
 from ..visualization import colour_heatmap, normalise_heatmap
 from ..visualization.grid import make_sheet
-from .loading import DEFAULT_WEIGHTS, model_of, open_weights
+from .loading import model_of, open_weights
 from .sizes import SIZE_MODES, Fitted, fit, tiles
 from .sources import Failure, Picture, Source, find_sources, read_with_alpha
 from .styles import Style, check_styles, choose_styles
@@ -124,7 +124,7 @@ class Translation(NamedTuple):
 
 
 KINDS: dict[str, tuple[range, dict[str, Any]]] = {
-    '.png': (range(1, 5), {}),
+    '.png': (range(1, PNG_CHANNELS + 1), {}),
     '.tif': (range(1, 9), {}),
     '.tiff': (range(1, 9), {}),
     '.webp': (range(3, 5), {'lossless': True}),
@@ -168,7 +168,6 @@ class TranslationInferencer:
         deep_range: Range | None = None,
     ) -> None:
         given = check_deep_range(deep_range)
-        checkpoint = DEFAULT_WEIGHTS if checkpoint is None else checkpoint
         self.checkpoint, content = open_weights(checkpoint)
         self.model, self.meta = model_of(self.checkpoint, content, config, device)
         self.deep_ranges = _trained_ranges(self.meta, self.checkpoint)

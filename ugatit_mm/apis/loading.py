@@ -51,12 +51,13 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_weights(
-    checkpoint: str | os.PathLike, digest: 'hashlib._Hash | None' = None
+    checkpoint: str | os.PathLike | None, digest: 'hashlib._Hash | None' = None
 ) -> tuple[str, dict[str, Any]]:
     """Read a file of weights, or the last whole checkpoint of a training's folder (logged).
 
     Args:
-        checkpoint: The file, or the work dir of a training.
+        checkpoint: The file, or the work dir of a training; ``None`` for the pair that comes with
+            the package.
         digest: See :func:`read_weights`.
 
     Returns:
@@ -66,7 +67,7 @@ def open_weights(
         FileNotFoundError: There is no such file.
         CheckpointError: The file cannot be read, or the folder has no whole checkpoint.
     """
-    checkpoint = os.path.expanduser(checkpoint)
+    checkpoint = os.path.expanduser(DEFAULT_WEIGHTS if checkpoint is None else checkpoint)
     if not os.path.isdir(checkpoint):
         return checkpoint, read_weights(checkpoint, digest)
     path, content, broken = newest_whole(checkpoint)
@@ -113,7 +114,7 @@ def load_model(
         ConfigError: The config is wrong.
         ValueError: There is no such device.
     """
-    path, content = open_weights(DEFAULT_WEIGHTS if checkpoint is None else checkpoint)
+    path, content = open_weights(checkpoint)
     return model_of(path, content, config, device)
 
 

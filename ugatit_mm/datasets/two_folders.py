@@ -177,7 +177,7 @@ def _link(split: Mapping[str, Any], building: Path) -> str:
                 try:
                     LINKS[kinds[0]](os.path.join(split[part[-1]], name), path)
                     break
-                except (OSError, NotImplementedError):
+                except (OSError, NotImplementedError):  # the latter where there are no symlinks
                     if len(kinds) == 1:
                         raise
                     kinds.pop(0)

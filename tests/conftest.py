@@ -6,6 +6,7 @@ is imported where it is used, and not there.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sys
@@ -44,10 +45,17 @@ LONGEST = (
     'test_packaging.py',
     'test_hostile_files.py',
     'test_checkpoints.py',
+    'test_page.py',
     'test_run_paper.py',
     'test_configs.py',
     'test_work_dir.py',
     'test_ugatit.py',
+    'test_cli.py',
+    'test_inferencer.py',
+    'test_web_app.py',
+    'test_norm_kernels.py',
+    'test_finite.py',
+    'test_official.py',
 )
 
 
@@ -63,6 +71,25 @@ def prepare() -> None:
     import interpreter
 
     interpreter.patch_once_a_launch()
+    make_configs_cheap()
+
+
+def make_configs_cheap() -> None:
+    """Each base file is read once, and the texts of configs are not laid out."""
+    from mmengine.config import Config, config
+
+    bases = str(Path(__file__).parents[1] / 'configs' / '_base_')
+    read, known = Config._file2dict, {}
+
+    def file2dict(filename: str, *args: object, **options: object) -> tuple:
+        if not filename.startswith(bases):
+            return read(filename, *args, **options)
+        if filename not in known:
+            known[filename] = read(filename, *args, **options)
+        return copy.deepcopy(known[filename])
+
+    Config._file2dict = staticmethod(file2dict)
+    config.FormatCode = lambda text, **options: (text, False)  # instead of yapf's
 
 
 if 'PYTEST_XDIST_WORKER' in os.environ or '-n' not in sys.argv:

@@ -43,7 +43,9 @@ SHORT = {
     'train_cfg.val_interval': 2,
     'default_hooks.logger.interval': 1,
     'default_hooks.checkpoint.interval': 2,
-    'default_hooks.sheets.interval': 2,
+    'default_hooks.sheets.early': (),
+    'default_hooks.sheets.interval': 4,
+    'default_hooks.sheets.num_images': 1,
     'randomness.seed': 0,
 }
 # And networks tiny, by the model's NAME: seconds on one core.

@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmagic.registry import MODELS as REGISTERED
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ugatit_mm.apis import add_run_arguments, config_of, results_path, width_options
 from ugatit_mm.config import config_names, data_set, load_config
@@ -159,7 +159,7 @@ class Run:
         Weights and the two moments of Adam, in 32 bits each.
         """
         init_default_scope('mmagic')
-        with FakeTensorMode():  # takes no memory
+        with torch.device('meta'):  # takes no memory
             model = REGISTERED.build({**self.cfg.model, 'channels_last': False})
         hook = self.cfg.default_hooks.checkpoint
         written = self.iterations // hook.interval + 1

@@ -95,6 +95,7 @@ def test_a_training_and_a_test_in_one_second_have_a_folder_each(run):
     assert events == [SECOND]  # a test leaves no empty one
 
 
+@pytest.mark.slow
 def test_report_of_a_run_whose_visualiser_wrote_no_file(run, tmp_path):
     """TensorBoard or a server only, as W&B."""
     work = shutil.copytree(run, tmp_path / 'work')

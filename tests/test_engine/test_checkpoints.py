@@ -121,13 +121,13 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
 
 
 def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeypatch):
-    """At iteration 500,000, as fast as at 0: a pair is looked at, one is decoded for one step."""
+    """At iteration 50,000, as fast as at 0: a pair is looked at, one is decoded for one step."""
     run_training(config(**{'train_cfg.max_iters': 2}))
     work = Path(config().work_dir)
     checkpoint = read_checkpoint(work / 'iter_2.pth')
-    checkpoint['meta']['iter'] = checkpoint['ugatit']['position'] = 500_000
-    files.save(work / 'iter_500000.pth', checkpoint)
-    (work / 'last_checkpoint').write_text(str(work / 'iter_500000.pth'))
+    checkpoint['meta']['iter'] = checkpoint['ugatit']['position'] = 50_000
+    files.save(work / 'iter_50000.pth', checkpoint)
+    (work / 'last_checkpoint').write_text(str(work / 'iter_50000.pth'))
     read = []
     transform = LoadRGBImage.transform
     monkeypatch.setattr(
@@ -137,17 +137,17 @@ def test_resume_enters_the_data_without_reading_what_lies_before(config, monkeyp
             1
         ],
     )
-    cfg = config(**{'train_cfg.max_iters': 500_001, 'train_cfg.val_interval': 10**9})
+    cfg = config(**{'train_cfg.max_iters': 50_001, 'train_cfg.val_interval': 10**9})
     cfg.resume, cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = True, None, None, None
     keep_mmengine_hooks(cfg)
     runner = run_training(cfg)
     sampler = runner.train_dataloader.sampler
-    sampler.set_position(500_000)
+    sampler.set_position(50_000)
     pair = next(iter(sampler))
     dataset = runner.train_dataloader.dataset
     of_step = [dataset.data_infos_a[pair.a]['path'], dataset.data_infos_b[pair.b]['path']]
     assert len(read) == 4 and read[2:] == of_step
-    assert runner.train_loop.position == 500_001
+    assert runner.train_loop.position == 50_001
 
 
 @pytest.mark.slow
@@ -397,6 +397,7 @@ def test_pictures_that_came_or_went_are_reported(config, data_root, tmp_path, ca
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_names_of_the_domains_are_not_resumed(config):
     """Logs, scores and sheets would be of four domains."""
     names = {'domains.A': 'red', 'domains.B': 'blue', 'train_cfg.max_iters': 2}

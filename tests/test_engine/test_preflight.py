@@ -95,7 +95,8 @@ def test_without_validation_sheets_show_training_pictures(data_root, tmp_path: P
     """The same ones each time; nothing of testA and testB is needed."""
     for folder in ('testA', 'testB'):
         shutil.rmtree(data_root / folder)
-    cfg = tiny_config(data_root, tmp_path / 'work', **QUICK)
+    options = {**QUICK, 'default_hooks.sheets.num_images': 4}
+    cfg = tiny_config(data_root, tmp_path / 'work', **options)
     for field in absent:
         cfg[field] = None
     runner = run_training(cfg)

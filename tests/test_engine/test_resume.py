@@ -104,6 +104,7 @@ def train(root: Path, name: str, iterations: int, resume: str | None = None, **f
     return root / name / f'iter_{iterations}.pth'
 
 
+@pytest.mark.slow
 def test_a_models_own_state_goes_on(tmp_path, monkeypatch, capfd):
     write_images(tmp_path / 'data')
     before = train(tmp_path, 'before', 2)

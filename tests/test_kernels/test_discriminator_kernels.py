@@ -183,6 +183,7 @@ def test_frozen_discriminators_give_the_images_a_gradient(both):
         close(a, b)
 
 
+@pytest.mark.slow
 def test_one_domain_in_evaluation_mode_moves_nothing(both):
     def judge(module: DiscriminatorPair) -> list[torch.Tensor]:
         before = vectors(module)

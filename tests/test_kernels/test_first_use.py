@@ -6,6 +6,7 @@ import torch
 from ugatit_mm.kernels.support import Fused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', Fused.known)
 def test_every_kernel_passes_its_check(kernels, monkeypatch, name):
     fused = Fused.known[name]

@@ -82,7 +82,9 @@ def by_hand(
         return to_uint8(out.image)[0].permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize('channels', [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    'channels', [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8)), 4]
+)
 @every_model
 def test_a_model_of_any_channels(name: str, channels: int):
     model = build(name, channels=channels)

@@ -414,7 +414,7 @@ def plain() -> Callable[[str], tuple[set, list]]:
 @pytest.mark.parametrize(
     ('name', 'field'),
     [
-        pytest.param(name, field, marks=longer(name))
+        pytest.param(name, field, marks=pytest.mark.slow if name != 'ugatit' else ())
         for name in ROWS
         for field in sorted(fields_of(name))
     ],
@@ -640,7 +640,7 @@ def test_weights_that_translate_are_averaged(name: str):
             assert torch.equal(shown[key], last), key
 
 
-@every_model
+@every_model_at_length
 def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     data, work = trained(name)
     part = tmp_path / 'part'

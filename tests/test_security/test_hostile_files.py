@@ -207,6 +207,7 @@ def test_files_of_others_are_still_read(weights, tmp_path):
 # -- building a model ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # a process for each
 @pytest.mark.parametrize('name', CONTENT)
 def test_contents_that_are_no_model(name, weights, tmp_path):
     content = read_checkpoint(weights)

@@ -88,7 +88,7 @@ def test_train_resume_test_through_the_tools(data_root: Path, tmp_path: Path, mo
     assert (out / 'sheet_red2blue.png').is_file()
 
     sheets = sorted(f.name for f in work.glob('*/vis_data/vis_image/*.png'))
-    assert sheets == [f'sheet_{d}_{i}.png' for d in ('blue2red', 'red2blue') for i in (1, 2, 4)]
+    assert sheets == [f'sheet_{d}_{i}.png' for d in ('blue2red', 'red2blue') for i in (2, 4)]
     assert list(work.glob('*/vis_data/events.out.tfevents*'))
     losses = read_scalars(work)
     assert [step for step, _ in losses['loss_g']] == [1, 2, 3, 4]
@@ -353,10 +353,7 @@ def test_two_folders_train_resume_and_test(two_folders, tmp_path, capfd, monkeyp
         f'data        red 4 and 2 to test, blue 3 and 2 to test; in {work}/data (symbolic links '
         f'of {red} and {blue}; split.json)'
     )
-    assert {path.name for path in work.glob('sheets/red2blue_*.png')} == {
-        'red2blue_1.png',
-        'red2blue_2.png',
-    }
+    assert [path.name for path in work.glob('sheets/red2blue_*.png')] == ['red2blue_2.png']
     before = (work / 'data' / 'split.json').read_text()
     assert train.main([*two_folders, *options_of(**short)]) == 1
     assert 'holds a training: --resume goes on from iter_2.pth' in capfd.readouterr().err

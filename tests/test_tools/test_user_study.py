@@ -153,6 +153,7 @@ def visit(chromium, server):
         person.context.close()
 
 
+@pytest.mark.slow
 def test_clicks_keys_undo_and_the_end(visit, server):
     person = visit()
     page = person.page

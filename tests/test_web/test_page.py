@@ -324,6 +324,7 @@ def test_another_picture_takes_the_place_of_one_under_way(visitor, server, pictu
     assert sum('/translate' in url for url in visitor.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('width', 'height'), [(390, 844), (320, 568)])
 def test_a_phone_scrolls_down_only(visitor, picture, width, height):
     page = visitor.page
@@ -371,6 +372,7 @@ def test_keys_only_and_names_for_all(visitor, server, picture):
     assert page.get_by_role('status').inner_text().startswith('Translated')
 
 
+@pytest.mark.slow
 def test_source_and_translation_are_divided_by_key_pointer_and_touch(chromium, visitor, picture):
     there = Visitor(chromium, visitor.server, has_touch=True)
     page = there.page
@@ -410,6 +412,7 @@ def test_source_and_translation_are_divided_by_key_pointer_and_touch(chromium, v
     assert there.errors == []
 
 
+@pytest.mark.slow
 def test_the_translation_becomes_the_source(visitor, server, picture):
     page = visitor.page
     visitor.choose(as_png(picture))
@@ -429,6 +432,7 @@ def test_the_translation_becomes_the_source(visitor, server, picture):
     np.testing.assert_array_equal(saved, back)
 
 
+@pytest.mark.slow
 def test_several_pictures_as_one_zip(visitor, server, picture):
     page = visitor.page
     turned = picture[::-1]
@@ -479,6 +483,7 @@ def test_several_pictures_as_one_zip(visitor, server, picture):
     visitor.errors.clear()
 
 
+@pytest.mark.slow
 def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture):
     page = visitor.page
     visitor.choose_all({f'my{i}.png': as_png(np.roll(picture, i, 0)) for i in range(3)})
@@ -522,6 +527,7 @@ def test_more_pictures_than_can_be_translated_at_a_time(visitor, picture):
     assert visitor.page.inner_text('#chosen') == 'my.photo.png'  # as before
 
 
+@pytest.mark.slow
 def test_examples_of_the_sources_domain_come_first(chromium, tiny, tmp_path):
     checkpoint = save_model(tiny(), tmp_path / 'pair.pth', ('photo', 'drawing'))
     with serving_page(Gated(checkpoint), LIMITS) as server:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..messages import first_line, listed, printable
 from ..models.base import TRANSLATION_MODELS, UnpairedTranslation
@@ -99,7 +98,7 @@ def check_complete(networks: Mapping[str, Any], state: Mapping[str, Tensor]) -> 
             raise ValueError(f'{field}.type must be {network.__name__}, got {name!r}')
         _check_bounds(field, fields[field], network, kind.BOUNDS.get(field, {}))
     try:
-        with FakeTensorMode():  # needs no memory, whatever the sizes
+        with torch.device('meta'):  # needs no memory, whatever the sizes
             expected = kind(**fields, channels_last=False).state_dict()
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f'networks: {first_line(error)}') from error

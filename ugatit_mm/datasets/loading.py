@@ -83,7 +83,9 @@ class ImageReadError(OSError):
     """
 
     def __init__(self, message: str, path: str | None = None) -> None:
-        super().__init__(message)
+        # Of a worker's error, torch makes one with the worker's traceback as its message.
+        last = message.rstrip().rpartition('\n')[2]
+        super().__init__(last.removeprefix(f'{__name__}.{type(self).__name__}: '))
         self.path = path
 
 

@@ -41,8 +41,10 @@ class SpectralNorm(nn.Module):
         super().__init__()
         matrix = weight.flatten(1)
         self.eps = eps
-        self.register_buffer('u', F.normalize(torch.randn(matrix.size(0)), dim=0, eps=eps))
-        self.register_buffer('v', F.normalize(torch.randn(matrix.size(1)), dim=0, eps=eps))
+        for name, vector in zip('uv', map(torch.randn, matrix.shape), strict=True):
+            # not on the meta device, where each operation runs in Python
+            unit = vector if vector.is_meta else F.normalize(vector, dim=0, eps=eps)
+            self.register_buffer(name, unit)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return ``weight`` / sigma, of the same shape."""
@@ -202,8 +204,10 @@ def join_vectors(part: nn.Module) -> Tensor | None:
 
 def spectral_norm(layer: nn.Module) -> nn.Module:
     """Register a :class:`SpectralNorm` on ``layer.weight``; each read of it is one use."""
+    weight = layer.get_parameter('weight')
+    # unsafe: without a trial, which the meta device cannot run
     parametrize.register_parametrization(
-        layer, 'weight', SpectralNorm(layer.get_parameter('weight'))
+        layer, 'weight', SpectralNorm(weight), unsafe=weight.is_meta
     )
     return layer
 

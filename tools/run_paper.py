@@ -22,10 +22,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from ugatit_mm.apis import add_run_arguments, config_of, results_path, width_options
+from ugatit_mm.apis import add_run_arguments, config_of, results_path
 from ugatit_mm.config import config_names, data_set, load_config
 from ugatit_mm.datasets.preparation.layout import FOLDERS
 from ugatit_mm.engine import length_options
+from ugatit_mm.engine.speed import width_options
 from ugatit_mm.engine.work_dir import checkpoints_of, iteration_of
 from ugatit_mm.evaluation import WeightsError
 from ugatit_mm.evaluation.extractors import build_extractor, default_extractor

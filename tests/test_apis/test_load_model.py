@@ -153,9 +153,8 @@ def test_a_trainings_folder_is_its_last_whole_checkpoint(tiny, tmp_path, monkeyp
     inferencer = TranslationInferencer(f'{work}/', device='cpu')
     assert_same(inferencer.model.state_dict(), states[1])
     assert inferencer.checkpoint == str(work / 'iter_2.pth')
-    assert told[0] == f'{work}: its last whole checkpoint is iter_3.pth'
-    assert told[1].startswith(f'passed over: {work}/iter_3.pth is not a checkpoint')
-    assert told[2:] == [f'{work}/: its last whole checkpoint is iter_2.pth']
+    (said,) = told
+    assert said.startswith(f'passed over: {work}/iter_3.pth is not a checkpoint')
     digest, expected = hashlib.sha256(), hashlib.sha256((work / 'iter_2.pth').read_bytes())
     assert open_weights(work, digest)[0] == inferencer.checkpoint
     assert digest.digest() == expected.digest()

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
 
-from ugatit_mm.apis import width_options
 from ugatit_mm.config import load_config
+from ugatit_mm.engine.speed import width_options
 from ugatit_mm.evaluation import extractors
 from ugatit_mm.evaluation.paper import TABLE_1
 from ugatit_mm.evaluation.runs import methods_of

@@ -12,8 +12,9 @@ from mmengine.optim import OptimWrapperDict
 from official import official_order
 from torch import Tensor
 
-from ugatit_mm.apis import apply_speed, width_options, widths_of
+from ugatit_mm.apis import apply_speed
 from ugatit_mm.config import load_config
+from ugatit_mm.engine.speed import width_options, widths_of
 from ugatit_mm.models.base import TRANSLATION_MODELS
 
 KNOWN = sorted(model.NAME for model in TRANSLATION_MODELS.values())

@@ -9,8 +9,6 @@ from .arguments import (
     add_speed_arguments,
     apply_speed,
     config_of,
-    width_options,
-    widths_of,
 )
 from .inferencer import Translation, TranslationInferencer, UGATITInferencer
 from .loading import DEFAULT_WEIGHTS, load_model
@@ -41,6 +39,4 @@ __all__ = [
     'results_path',
     'run_test',
     'run_training',
-    'width_options',
-    'widths_of',
 ]

@@ -153,29 +153,6 @@ def _metrics(cfg: Config, kind: str) -> Iterator[list[dict]]:
     check_config(cfg)
 
 
-def widths_of(cfg: Config) -> dict[str, int]:
-    """Channels of the first convolution of each network of a model, by its field in the config."""
-    parts = kind_of(cfg.model).NETWORKS
-    fields = {part: cfg.model.get(part) or {} for part in parts}
-    return {part: of['base_channels'] for part, of in fields.items() if 'base_channels' in of}
-
-
-def width_options(cfg: Config, base_channels: int) -> dict[str, int]:
-    """Options that change the width of a model.
-
-    Args:
-        cfg: Config of a training.
-        base_channels: Channels of the first convolution of its first network, which sees the
-            picture; the other networks keep their proportion to it.
-    """
-    widths = widths_of(cfg)
-    first = next(iter(widths.values()), base_channels)
-    return {
-        f'model.{part}.base_channels': max(1, width * base_channels // first)
-        for part, width in widths.items()
-    }
-
-
 AMP_REPLACES = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune')
 

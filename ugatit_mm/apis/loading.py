@@ -53,7 +53,9 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
 def open_weights(
     checkpoint: str | os.PathLike | None, digest: 'hashlib._Hash | None' = None
 ) -> tuple[str, dict[str, Any]]:
-    """Read a file of weights, or the last whole checkpoint of a training's folder (logged).
+    """Read a file of weights, or the last whole checkpoint of a training's folder.
+
+    Newer ones that are not whole are passed over, with a warning.
 
     Args:
         checkpoint: The file, or the work dir of a training; ``None`` for the pair that comes with
@@ -80,7 +82,6 @@ def open_weights(
         return checkpoint, read_weights(checkpoint)  # raises, or names an official file's converter
     for error in broken:
         print_log(f'passed over: {error}', 'current', logging.WARNING)
-    print_log(f'{checkpoint}: its last whole checkpoint is {os.path.basename(path)}', 'current')
     if digest is not None:
         update(digest, path)
     return path, content

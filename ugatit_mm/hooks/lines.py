@@ -24,7 +24,7 @@ from ..engine.preflight import (
     nearest,
     training_size,
 )
-from ..engine.speed import how_it_runs
+from ..engine.speed import how_it_runs, width_options, widths_of
 from ..engine.work_dir import checkpoints_of
 from ..models.base import unwrap
 from .checkpoint import checkpoint_hook
@@ -139,8 +139,6 @@ def advice(cfg: Any, device: str, types: Iterable[str] = ('float32',)) -> str:
     Returns:
         Options as they are typed; fewer iterations where all else is in use.
     """
-    from ..apis import width_options, widths_of
-
     ways = []
     size = training_size(cfg.train_dataloader.dataset.get('pipeline') or ())
     if size is not None and min(size) > 128:

@@ -107,6 +107,17 @@ def test_ctrl_c_where_nothing_is_to_be_saved(monkeypatch, capsys):
     assert capsys.readouterr().err == 'interrupted\n'
 
 
+def test_a_command_that_cannot_be_imported_leads_to_doctor(capsys, monkeypatch):
+    said = 'libGL.so.1: cannot open shared object file: No such file or directory'
+
+    def fail(name: str) -> None:
+        raise ImportError(said)
+
+    monkeypatch.setattr(cli.importlib, 'import_module', fail)
+    assert cli.main(['web']) == 1
+    assert capsys.readouterr().err == f'error: {said} (`ugatit doctor` names the fix)\n'
+
+
 def test_every_tool_has_a_command():
     """But for those that make what comes with the package, and parts of others."""
     tools = {

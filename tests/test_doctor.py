@@ -135,6 +135,12 @@ def test_a_module_that_is_missing_is_named(monkeypatch):
     error = "ModuleNotFoundError: No module named 'albumentations.core'"
     monkeypatch.setattr(doctor, 'run_python', lambda code: (None, error))
     assert doctor.check_imports()[0].fix.endswith(f'{PIP} install albumentations')
+    error = 'ImportError: libGL.so.1: cannot open shared object file: No such file or directory'
+    monkeypatch.setattr(doctor, 'run_python', lambda code: (None, error))
+    assert doctor.check_imports()[0].fix == (
+        'The system lacks libGL.so.1. Debian and Ubuntu, for OpenCV: '
+        'apt-get install libgl1 libglib2.0-0'
+    )
 
 
 def test_main_says_what_is_wrong_and_how_to_fix_it(monkeypatch, capsys):

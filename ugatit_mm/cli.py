@@ -8,6 +8,7 @@ import importlib
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .version import __version__
@@ -76,16 +77,26 @@ def main(argv: list[str] | None = None) -> int:
     before = sys.argv, sys.path[:]
     sys.argv = [f'ugatit {name}', *words]  # what help texts and errors call it
     try:
-        if not where.endswith('.py'):
-            return importlib.import_module(where).main(words)
-        file = root() / where
-        sys.path.insert(0, os.fspath(file.parent))  # as Python does for a script
-        return runpy.run_path(os.fspath(file))['main'](words)
+        try:
+            run = find(where)
+        except ImportError as error:
+            print(f'error: {error} (`ugatit doctor` names the fix)', file=sys.stderr)
+            return 1
+        return run(words)
     except KeyboardInterrupt:  # while a command is imported, or by one that has nothing to save
         print('interrupted', file=sys.stderr)
         return 130
     finally:
         sys.argv, sys.path[:] = before
+
+
+def find(where: str) -> Callable[[list[str]], int]:
+    """Import a command, a module or a tool, and return its ``main``."""
+    if not where.endswith('.py'):
+        return importlib.import_module(where).main
+    file = root() / where
+    sys.path.insert(0, os.fspath(file.parent))  # as Python does for a script
+    return runpy.run_path(os.fspath(file))['main']
 
 
 def root() -> Path:

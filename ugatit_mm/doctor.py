@@ -226,6 +226,11 @@ def check_imports() -> list[Line]:
         missing = re.search(r"No module named '(\w+)", error)
         package = missing[1] if missing else "--force-reinstall --no-deps 'mmagic==1.2.0'"
         fix = f'Fix the lines above first; if there are none: {PIP} install {package}'
+        if library := re.search(r'(lib\S+): cannot open shared object file', error):
+            fix = (
+                f'The system lacks {library[1]}. Debian and Ubuntu, for OpenCV: '
+                'apt-get install libgl1 libglib2.0-0'
+            )
         lines.append(Line(f'import {module}', error, 'no error', fix))
     return lines
 

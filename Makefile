@@ -1,12 +1,12 @@
-# Works on a fresh clone with Python 3.10-3.13, make and pip's registry. `make help` lists the targets.
+# Works on a fresh clone with Python 3.10-3.14, make and pip's registry. `make help` lists the targets.
 
 VENV   = .venv
 PY     = $(VENV)/bin/python
 STAMP  = $(VENV)/.ugatit_mm-installed
 # The interpreter to use, PYTHON=/path/to/python; by default the first below that fits.
 PYTHON =
-PYTHONS = python3.13 python3.12 python3.11 python3.10 python3
-RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHONS = python3.13 python3.12 python3.11 python3.10 python3.14 python3
+RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 
 .PHONY: help demo test test-slow test-all lint format docs doctor install clean
 
@@ -71,7 +71,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	    done; \
 	    if [ -z "$$found" ]; then \
 	        echo 'No usable Python found (tried: $(if $(PYTHON),$(PYTHON),$(PYTHONS))).' >&2; \
-	        echo 'Install Python 3.10 to 3.13 with its venv module (Debian: apt install' >&2; \
+	        echo 'Install Python 3.10 to 3.14 with its venv module (Debian: apt install' >&2; \
 	        echo 'python3 python3-venv), or name one: make PYTHON=/path/to/python3.13' >&2; \
 	        exit 1; \
 	    fi; \
@@ -79,7 +79,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	    "$$found" -m venv $(VENV); \
 	fi
 	@$(PY) -c '$(RANGE)' || { \
-	    echo '$(VENV) holds a Python other than 3.10-3.13: remove it and try again' >&2; exit 1; }
+	    echo '$(VENV) holds a Python other than 3.10-3.14: remove it and try again' >&2; exit 1; }
 	@echo 'Installing ugatit_mm and its dependencies into $(VENV): minutes and about 7 GB at first'
 	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
 	@$(PY) -m pip install --disable-pip-version-check -e '.[test]'

@@ -193,7 +193,7 @@ def hush_import_warnings() -> None:
     for message, category, module in (
         ('`torch.utils._pytree._register_pytree_node`', FutureWarning, 'transformers|diffusers'),
         (r'`\w+` is deprecated and will be removed in version', FutureWarning, 'diffusers'),
-        ('`torch.jit.script` is deprecated', FutureWarning, 'torch.jit'),
+        ('`torch.jit.script` is (deprecated|not supported)', FutureWarning, 'torch.jit'),
         ('Importing from timm', FutureWarning, 'timm'),
         ('Overwriting tiny_vit_', UserWarning, 'controlnet_aux'),
     ):

@@ -42,7 +42,7 @@ def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path):
 
     `UGATIT_KILLS=50 pytest tests/test_engine/test_resume.py` takes longer.
     """
-    iterations = 8 * KILLS
+    iterations = 12 * KILLS
     options = {
         **TINY_OF[name],
         'config': f'{name}_custom',

@@ -193,7 +193,7 @@ def test_animeface_and_pictures_of_odd_shapes():
 
 def test_without_animeface(monkeypatch):
     monkeypatch.setitem(sys.modules, 'animeface', None)
-    with pytest.raises(ModuleNotFoundError, match=r"install 'ugatit_mm\[faces\]', or give a casc"):
+    with pytest.raises(ModuleNotFoundError, match=r"install 'ugatit_mm\[faces\]' \(Python 3.13 or"):
         AnimeFace()
 
 

@@ -48,8 +48,8 @@ class Watch(Hook):
 @pytest.mark.slow
 @pytest.mark.parametrize('leak', [False, True])
 def test_memory_is_the_same_after_sheets_and_validations(data_root: Path, tmp_path: Path, leak):
-    # Sheets and validations every two iterations; the pictures of the sheets are kept from the first.
-    sheets = {'default_hooks.sheets.early': 1, 'default_hooks.sheets.interval': 2}
+    # Sheets and validations every two iterations; sheets keep their pictures from the first on.
+    sheets = {'default_hooks.sheets.early': (1,), 'default_hooks.sheets.interval': 2}
     cfg = tiny_config(data_root, tmp_path, **{'train_cfg.max_iters': 6} | sheets)
     runner = Runner.from_cfg(cfg)
     watch = Watch(leak)

@@ -79,7 +79,7 @@ class AnimeFace:
     LEAST_PICTURE = 57  # its largest window is 3/4 of the shorter side
 
     def __init__(self) -> None:
-        remedy = "pip install 'ugatit_mm[faces]' (Python up to 3.13), or give a cascade for drawings"
+        remedy = "pip install 'ugatit_mm[faces]' (Python 3.13 or older), or give a cascade"
         try:
             found = version('animeface')
             from animeface import _nvxs

@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pickle
+import pkgutil
 import subprocess
 import sys
 import warnings
@@ -226,6 +227,13 @@ def test_installing_twice_changes_nothing():
 
 
 # -- start-up ------------------------------------------------------------------------------------
+
+
+def test_mmengine_finds_loaders_on_python_3_14(monkeypatch):
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.bring_find_loader_back()
+    assert pkgutil.find_loader('json').name == 'json'
+    assert pkgutil.find_loader('mmcv._not_there') is None
 
 
 def test_a_config_is_formatted_once_for_each_text(monkeypatch):

@@ -17,6 +17,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import pickle
+import pkgutil
 import re
 import sys
 import types
@@ -50,6 +51,7 @@ def install() -> None:
 def prepare_mmengine() -> None:
     """Apply all fixes of MMEngine."""
     allow_mmengine_checkpoints()
+    bring_find_loader_back()
     format_configs_once()
     pass_over_byte_order_marks()
 
@@ -246,6 +248,16 @@ def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
 
 
 # -- start-up ------------------------------------------------------------------------------------
+
+
+def bring_find_loader_back() -> None:
+    """Let MMEngine and MMCV ask ``pkgutil.find_loader`` whether there is an ``mmcv._ext``.
+
+    Symptom: ``AttributeError`` at the start of each run on Python 3.14, which has no such function.
+    May go when they ask ``importlib.util.find_spec``.
+    """
+    if not hasattr(pkgutil, 'find_loader'):
+        vars(pkgutil)['find_loader'] = importlib.util.find_spec
 
 
 def format_configs_once() -> None:

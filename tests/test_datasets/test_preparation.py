@@ -691,7 +691,8 @@ def test_tar_header_that_claims_a_huge_name(tmp_path):
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
     source = tmp_path / 'evil.tar'
     source.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
-    refuse(source, 'a header asks for 1,099,511,627,776 bytes', tmp_path)
+    # Python 3.14.8 reads it in parts and finds the end of the file.
+    refuse(source, '(a header asks for 1,099,511,627,776 bytes|ReadError)', tmp_path)
 
 
 def test_tar_headers_without_end(tmp_path):

@@ -108,7 +108,7 @@ def test_metadata(wheel):
     version = {}
     exec((ROOT / 'ugatit_mm' / 'version.py').read_text(), version)
     assert f'Version: {version["__version__"]}' in metadata
-    assert 'Requires-Python: <3.14,>=3.10' in metadata
+    assert 'Requires-Python: <3.15,>=3.10' in metadata
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith('.dist-info/entry_points.txt')]
         assert 'ugatit = ugatit_mm.cli:main' in archive.read(name).decode()

@@ -31,7 +31,9 @@ def graph(weights: np.ndarray) -> onnx.ModelProto:
         for name, shape in (('pixels', [1, 3, 5, 6]), ('image', [1, 4, 5, 6]))
     ]
     made = helper.make_graph(nodes, 'g', ends[:1], ends[1:], values)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid('', 18)])
+    # of an age that each ONNX Runtime of setup.cfg reads
+    opsets = [helper.make_opsetid('', 18)]
+    model = helper.make_model(made, opset_imports=opsets, ir_version=10)
     return onnx.shape_inference.infer_shapes(model)
 
 

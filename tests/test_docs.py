@@ -266,7 +266,7 @@ def test_versions_of_the_readme_are_the_pins():
         assert (inside[0], inside[-1]) == (low, high), name
     assert f'[MMagic {str(specifiers["mmagic"])[2:]}]' in text
     assert re.findall(r'python-3\.(\d+)_to_3\.(\d+)', text) == re.findall(
-        r'Python 3\.(\d+) to 3\.(\d+);', text
+        r'Python 3\.(\d+) to 3\.(\d+) \(', text
     )
 
 

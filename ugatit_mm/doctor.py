@@ -223,14 +223,15 @@ def check_imports() -> list[Line]:
         seconds, error = run_python(_IMPORT.format(module=module))
         if not error:
             return [*lines, Line(f'import {module}', f'in {seconds} s', 'no error')]
-        missing = re.search(r"No module named '(\w+)", error)
-        package = missing[1] if missing else "--force-reinstall --no-deps 'mmagic==1.2.0'"
-        fix = f'Fix the lines above first; if there are none: {PIP} install {package}'
         if library := re.search(r'(lib\S+): cannot open shared object file', error):
             fix = (
                 f'The system lacks {library[1]}. Debian and Ubuntu, for OpenCV: '
                 'apt-get install libgl1 libglib2.0-0'
             )
+        else:
+            missing = re.search(r"No module named '(\w+)", error)
+            package = missing[1] if missing else "--force-reinstall --no-deps 'mmagic==1.2.0'"
+            fix = f'Fix the lines above first; if there are none: {PIP} install {package}'
         lines.append(Line(f'import {module}', error, 'no error', fix))
     return lines
 

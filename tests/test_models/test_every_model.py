@@ -414,7 +414,7 @@ def plain() -> Callable[[str], tuple[set, list]]:
 @pytest.mark.parametrize(
     ('name', 'field'),
     [
-        pytest.param(name, field, marks=pytest.mark.slow if name != 'ugatit' else ())
+        pytest.param(name, field, marks=longer(name))
         for name in ROWS
         for field in sorted(fields_of(name))
     ],

@@ -148,7 +148,7 @@ def test_a_rank_that_fails_ends_the_others_and_is_named(hung, whole, tmp_path):
 def ranks_of(process: subprocess.Popen) -> list[int]:
     try:
         words = {pid: Path(f'/proc/{pid}/cmdline').read_bytes() for pid in family(process.pid)[1:]}
-    except FileNotFoundError:  # one of the launcher's own has just ended
+    except (FileNotFoundError, ProcessLookupError):  # one of the launcher's own has just ended
         return []
     return [pid for pid in words if b'/train.py' in words[pid]]
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def simplify(model: 'onnx_ir.Model') -> None:
-    """Fold constants, and split operators that add several axes at once.
+    """Fold constants, split operators that add several axes at once, write sizes of kernels.
 
-    OpenCV 4.11 reads neither: it takes constants only as weights of layers, and its ``Unsqueeze``
-    adds one axis.
+    OpenCV 4.11 takes constants only as weights of layers, its ``Unsqueeze`` adds one axis, and its
+    convolutions need ``kernel_shape``, which onnxscript 0.7.0 leaves out.
 
     Args:
         model: Every shape in it is a number.
@@ -46,4 +46,7 @@ def simplify(model: 'onnx_ir.Model') -> None:
             graph.insert_before(node, ir.node('Reshape', [node.inputs[0], shape], outputs=[after]))
             ir.convenience.replace_all_uses_with(before, after, replace_graph_outputs=True)
             graph.remove(node, safe=True)
+        elif node.op_type in ('Conv', 'ConvTranspose') and 'kernel_shape' not in node.attributes:
+            kernel = node.inputs[1].shape.numpy()[2:]
+            node.attributes['kernel_shape'] = ir.AttrInt64s('kernel_shape', kernel)
     optimizer.remove_unused_nodes(model)

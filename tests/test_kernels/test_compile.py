@@ -28,7 +28,7 @@ from ugatit_mm.kernels.maps import NO_PADDING, empty, memory_format, reflection,
 from ugatit_mm.kernels.spectral import Place
 from ugatit_mm.kernels.support import Example, Fused
 
-CAPABILITIES = (80, 90, 100)
+CAPABILITIES = (80, 100)  # 9.0 lies between, and was measured on a GPU
 
 
 def maps(channels: int, side: int) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -37,8 +38,12 @@ def test_other_data_in_the_way_is_an_error_in_a_line(tmp_path: Path, capsys, sam
     assert (tmp_path / 'data' / 'mine.txt').read_text() == 'keep'
 
 
+class Trained(Exception):
+    """The training has ended."""
+
+
 @pytest.mark.slow
-def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
+def test_demo_runs_and_goes_on(tmp_path: Path, capsys, monkeypatch, same_threads):
     demo = load_tool('demo')
     words = ['--work-dir', str(tmp_path), '--cfg-options', 'default_hooks.logger.interval=1']
     words += ['default_hooks.checkpoint.interval=1']
@@ -69,7 +74,9 @@ def test_demo_runs_and_goes_on(tmp_path: Path, capsys, same_threads):
     assert results['iterations'] == 2 and results['seed'] == 0
     assert results['trained']['version'] == ugatit_mm.__version__
 
-    assert demo.main([*words, '--iters', '3']) == 0
+    monkeypatch.setattr(demo, 'run_test', mock.Mock(side_effect=Trained))
+    with pytest.raises(Trained):
+        demo.main([*words, '--iters', '3'])
     steps = [step for step, _ in read_scalars(tmp_path / 'run')['loss_g']]
     assert steps == [1, 2, 3]
     logs = sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))

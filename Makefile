@@ -25,19 +25,20 @@ help:
 demo: $(STAMP)
 	@$(PY) tools/demo.py
 
-# Run the tests that -m selects.
+# Run the tests that -m selects, $(1), in $(2) processes. On two cores three are quicker where many
+# tests wait for processes of their own.
 define run_tests
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m '$(1)' || { \
+	@$(PY) -m pytest -n $(2) --dist loadfile --no-loadscope-reorder -m '$(1)' || { \
 	    status=$$?; \
 	    if [ $$status -eq 5 ]; then echo 'make $@: pytest found no tests' >&2; fi; \
 	    exit $$status; }
 endef
 
 test: lint
-	$(call run_tests,not slow)
+	$(call run_tests,not slow,2)
 
 test-slow: $(STAMP)
-	$(call run_tests,slow)
+	$(call run_tests,slow,3)
 
 test-all: test test-slow
 
@@ -82,7 +83,8 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	    echo '$(VENV) holds a Python other than 3.10-3.14: remove it and try again' >&2; exit 1; }
 	@echo 'Installing ugatit_mm and its dependencies into $(VENV): minutes and about 7 GB at first'
 	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
-	@$(PY) -m pip install --disable-pip-version-check -e '.[test]'
+	@# A third of the files is ever imported, and compiled then.
+	@$(PY) -m pip install --disable-pip-version-check --no-compile -e '.[test]'
 	@touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""Triton's interpreter in two thirds of its time, and whether it works."""
+"""Triton's interpreter in half of its time, and whether it works."""
 
 from functools import cache
 from types import FunctionType
@@ -25,11 +25,24 @@ def patch_once_a_launch() -> None:
     if not hasattr(interpreter, '_LangPatchScope') or hasattr(patch, 'once'):
         return  # another version of Triton, or done
 
+    look_up, found = interpreter._get_np_dtype, {}
+
+    def np_dtype(kind: tl.dtype) -> np.dtype:
+        """By default it builds a table of all types at each call."""
+        if kind.name not in found:
+            found[kind.name] = look_up(kind)
+        return found[kind.name]
+
+    interpreter._get_np_dtype = np_dtype
     patched = set()  # since the launch began: the language's modules that a function sees
 
+    @cache
+    def modules_of(function: FunctionType) -> set[int]:
+        found = {id(each) for each in function.__globals__.values()}
+        return found & {id(language), id(language.core)}
+
     def patch_lang(function: FunctionType) -> Any:
-        seen = {id(each) for each in function.__globals__.values()}
-        seen &= {id(language), id(language.core)}
+        seen = modules_of(function)
         if patched and seen <= patched:
             return interpreter._LangPatchScope()
         scope = patch(function)

@@ -83,7 +83,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml
 	    echo '$(VENV) holds a Python other than 3.10-3.14: remove it and try again' >&2; exit 1; }
 	@echo 'Installing ugatit_mm and its dependencies into $(VENV): minutes and about 7 GB at first'
 	@$(PY) -m pip install --disable-pip-version-check 'pip>=23.1'
-	@# A third of the files is ever imported, and compiled then.
+	@# Python imports a third of the files, and compiles them then.
 	@$(PY) -m pip install --disable-pip-version-check --no-compile -e '.[test]'
 	@touch $@
 

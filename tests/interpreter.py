@@ -1,4 +1,4 @@
-"""Triton's interpreter in half of its time, and whether it works."""
+"""Triton's interpreter, made quicker, and whether it works."""
 
 from functools import cache
 from types import FunctionType
@@ -11,10 +11,11 @@ import torch
 from ugatit_mm.kernels.support import tl
 
 
-def patch_once_a_launch() -> None:
-    """Let it replace the functions of its language once per launch.
+def make_quicker() -> None:
+    """Let it replace the functions of its language once per launch, and remember NumPy's dtypes.
 
-    By default it does so again for each call that a kernel makes, when they are already replaced.
+    By default it replaces them again for each call that a kernel makes, and builds a table of all
+    dtypes for each value.
     """
     try:
         from triton import language
@@ -25,13 +26,12 @@ def patch_once_a_launch() -> None:
     if not hasattr(interpreter, '_LangPatchScope') or hasattr(patch, 'once'):
         return  # another version of Triton, or done
 
-    look_up, found = interpreter._get_np_dtype, {}
+    look_up, dtypes = interpreter._get_np_dtype, {}
 
     def np_dtype(kind: tl.dtype) -> np.dtype:
-        """By default it builds a table of all types at each call."""
-        if kind.name not in found:
-            found[kind.name] = look_up(kind)
-        return found[kind.name]
+        if kind.name not in dtypes:  # pointers cannot be hashed
+            dtypes[kind.name] = look_up(kind)
+        return dtypes[kind.name]
 
     interpreter._get_np_dtype = np_dtype
     patched = set()  # since the launch began: the language's modules that a function sees

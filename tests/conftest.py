@@ -1,6 +1,6 @@
 """What the tests share: tiny models, the recorded official numbers, small data sets.
 
-The process of `pytest -n 2` that runs no tests imports this file, too: what takes seconds to import
+The process of `pytest -n` that runs no tests imports this file, too: what takes seconds to import
 is imported where it is used, and not there.
 """
 
@@ -31,7 +31,7 @@ FLAGS = (
     '--force-color-profile=srgb',
 )
 
-# Begun first, so that the processes of `pytest -n 2 --no-loadscope-reorder` end together.
+# Begun first, so that the processes of `pytest -n --no-loadscope-reorder` end together.
 LONGEST = (
     'test_failing_ranks.py',
     'test_compile.py',

@@ -23,10 +23,11 @@ def make_quicker() -> None:
     except ImportError:
         return
     patch = getattr(interpreter, '_patch_lang', None)
-    if not hasattr(interpreter, '_LangPatchScope') or hasattr(patch, 'once'):
+    look_up = getattr(interpreter, '_get_np_dtype', None)
+    if not hasattr(interpreter, '_LangPatchScope') or look_up is None or hasattr(patch, 'once'):
         return  # another version of Triton, or done
 
-    look_up, dtypes = interpreter._get_np_dtype, {}
+    dtypes: dict[str, np.dtype] = {}
 
     def np_dtype(kind: tl.dtype) -> np.dtype:
         if kind.name not in dtypes:  # pointers cannot be hashed

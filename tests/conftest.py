@@ -7,6 +7,7 @@ is imported where it is used, and not there.
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import shutil
 import sys
@@ -61,6 +62,7 @@ LONGEST = (
 
 def prepare() -> None:
     """Before anything of ours is imported."""
+    gc.disable()  # until all is imported
     import torch
 
     if not torch.cuda.is_available():
@@ -68,6 +70,7 @@ def prepare() -> None:
         os.environ.setdefault('TRITON_INTERPRET', '1')
     # Tiny networks: a second thread costs more than it brings, above all on a busy machine.
     torch.set_num_threads(1)
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # of the processes that tests start
     import interpreter
 
     interpreter.make_quicker()
@@ -104,6 +107,16 @@ def pytest_collection() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    for item in items:
+        if item.get_closest_marker('slow') and not item.get_closest_marker('timeout'):
+            item.add_marker(pytest.mark.timeout(900))  # on a machine that others use
+
+
+def pytest_collection_finish() -> None:
+    """The collector need not look through the million objects of what was imported."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

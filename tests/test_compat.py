@@ -172,25 +172,32 @@ assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'first',
-    [
-        *('mmagic.registry', 'ugatit_mm.apis.mmagic_inferencer'),
-        *('ugatit_mm.hooks', 'ugatit_mm.models.base.unpaired'),
-    ],
-)
-def test_any_order_of_imports_registers(first):
-    code = f"""
-import {first}, ugatit_mm
-from mmengine.registry import DefaultScope, HOOKS
-with DefaultScope.overwrite_default_scope('mmagic'):
-    assert HOOKS.build(dict(type='WatchHook')).__module__ == 'ugatit_mm.hooks.watch'
-from mmagic.apis import MMagicInferencer
-assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
+ORDERS = """
+import importlib, os, sys
+import torch._dynamo, torchvision, transformers.modeling_utils  # once for all
+for first in sys.argv[1:]:
+    if pid := os.fork():
+        assert os.waitpid(pid, 0)[1] == 0, first
+        continue
+    importlib.import_module(first)
+    import ugatit_mm
+    from mmengine.registry import DefaultScope, HOOKS
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        assert HOOKS.build(dict(type='WatchHook')).__module__ == 'ugatit_mm.hooks.watch'
+    from mmagic.apis import MMagicInferencer
+    assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
+    os._exit(0)
 """
+
+
+@pytest.mark.slow
+def test_any_order_of_imports_registers():
+    first = (
+        *('mmagic.registry', 'ugatit_mm.apis.mmagic_inferencer', 'ugatit_mm.datasets'),
+        *('ugatit_mm.engine', 'ugatit_mm.hooks', 'ugatit_mm.models.base.unpaired'),
+    )
     done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, '-c', ORDERS, *first], capture_output=True, text=True, cwd=ROOT
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 

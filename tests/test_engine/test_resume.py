@@ -18,7 +18,7 @@ from ugatit_mm.converters.files import save
 from ugatit_mm.engine.runner import gather_to_first
 from ugatit_mm.models import UGATIT
 
-KILLS = int(os.environ.get('UGATIT_KILLS', 3))
+KILLS = int(os.environ.get('UGATIT_KILLS', 2))
 
 
 def comparable(path: Path) -> dict[str, Any]:

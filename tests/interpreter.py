@@ -1,5 +1,6 @@
 """Triton's interpreter, made quicker, and whether it works."""
 
+import dataclasses
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -14,8 +15,8 @@ from ugatit_mm.kernels.support import tl
 def make_quicker() -> None:
     """Let it replace the functions of its language once per launch, and remember NumPy's dtypes.
 
-    By default it replaces them again for each call that a kernel makes, and builds a table of all
-    dtypes for each value.
+    By default it replaces them again for each call that a kernel makes, builds a table of all
+    dtypes for each value, and looks for an overflow in each sum of integers.
     """
     try:
         from triton import language
@@ -35,6 +36,10 @@ def make_quicker() -> None:
         return dtypes[kind.name]
 
     interpreter._get_np_dtype = np_dtype
+    builder = getattr(interpreter, 'interpreter_builder', None)
+    if hasattr(getattr(builder, 'options', None), 'sanitize_overflow'):
+        # The compiler checks no sums either.
+        builder.options = dataclasses.replace(builder.options, sanitize_overflow=False)
     patched = set()  # since the launch began: the language's modules that a function sees
 
     @cache

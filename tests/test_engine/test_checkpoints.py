@@ -352,10 +352,8 @@ def test_a_seed_that_was_drawn_goes_on(config):
         assert_same_weights(whole / 'iter_4.pth', Path(cfg.work_dir) / 'iter_4.pth')
 
 
-@pytest.mark.parametrize(
-    'speed',
-    [pytest.param({'amp': 'float16'}, marks=pytest.mark.slow), {'amp': 'bfloat16', 'lean': True}],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('speed', [{'amp': 'float16'}, {'amp': 'bfloat16', 'lean': True}])
 def test_loss_scaler_and_lean_moments_go_on(config, speed):
     """The scale overflows before the stop and after it; lean moments are rounded at random."""
 

@@ -81,6 +81,7 @@ def warnings(work_dir: Path) -> list[str]:
     return [line.partition('WARNING - ')[2] for line in lines if 'left out' in line]
 
 
+@pytest.mark.slow
 def test_late_numbers_make_the_same_logs(data_root, tmp_path, request):
     train(data_root, tmp_path / 'plain', 4, 7)
     most = request.getfixturevalue('late')

@@ -160,6 +160,7 @@ def crops(*photos: np.ndarray) -> list[np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 def test_a_translator_that_only_shifts_colours_gains_nothing_but_in_colour_hog(lite0):
     """A cat and a coffee in the colours of a flower stay what they were."""
     source = crops(skimage.data.chelsea(), skimage.data.coffee())

@@ -142,6 +142,7 @@ def test_of_accumulated_batches_one_spoils_the_update_and_nothing_more(tiny):
     assert changed(before, state(model, optim))
 
 
+@pytest.mark.slow
 def test_float16_leaves_overflows_to_the_scaler_and_losses_to_us(tiny):
     def start(scale: float):
         model = tiny().train()

@@ -193,9 +193,13 @@ def write_data(root: Path, channels: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('channels', 'size'), [(1, (32, 32)), (4, (32, 32)), (5, (32, 48))], ids=str
+    ('name', 'channels', 'size'),
+    [
+        ('ugatit', 4, (32, 32)),
+        *((name, *each) for name in TINY_OF for each in ((1, (32, 32)), (5, (32, 48)))),
+    ],
+    ids=str,
 )
-@every_model
 def test_from_training_to_export(name: str, channels: int, size: tuple[int, int], tmp_path: Path):
     data, out = tmp_path / 'data', tmp_path / 'out'
     write_data(data, channels)

@@ -196,6 +196,7 @@ def with_config(path: Path) -> None:
     torch.save(content, path)
 
 
+@pytest.mark.slow
 def test_a_config_inside_a_checkpoint_is_never_run(weights, picture, data_root, tmp_path):
     test, train = (load_tool(name).main for name in ('test', 'train'))
     work, path = tmp_path / 'work', tmp_path / 'work' / 'iter_2.pth'

@@ -72,6 +72,7 @@ def test_the_ablation_runs_whole_and_is_not_run_again(data_dir, tmp_path, tool, 
     assert tool.calls == [] and '8 of 8 runs are done' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_table_3_goes_on_where_it_stopped(data_dir, tmp_path, tool, capsys):
     arguments = words(data_dir, 'table3', tmp_path / 'work', iters=4)
     arguments[:0] = ['--datasets', 'cat2dog', 'horse2zebra']

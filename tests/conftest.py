@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
     for item in items:
         if item.get_closest_marker('slow') and not item.get_closest_marker('timeout'):
-            item.add_marker(pytest.mark.timeout(900))  # on a machine that others use
+            item.add_marker(pytest.mark.timeout(900))  # the 300 of setup.cfg are for the fast ones
 
 
 def pytest_collection_finish() -> None:

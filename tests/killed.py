@@ -81,7 +81,7 @@ def main() -> None:
             life = time.time() - start
         else:
             end = start + rng.uniform(0, 1.3 * life)
-            # Each life has 12 iterations. One on a machine that got quicker would need more.
+            # At most to its fifth checkpoint, if the machine got quicker: a life has 12 iterations.
             while time.time() < end and len(set(work_dir.glob('iter_*.pth')) - before) < 5:
                 time.sleep(0.01)
         os.kill(pid, signal.SIGKILL)

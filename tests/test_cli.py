@@ -90,7 +90,7 @@ def test_help_imports_the_standard_library_only():
 
 
 def test_the_collector_passes_over_what_a_command_imports():
-    """In a process of its own, for good; here, only while it is imported."""
+    """For good in a process of its own; in one that has torch, only during the import."""
     code = (
         'import contextlib, gc; from ugatit_mm import cli\n'
         'with contextlib.suppress(SystemExit): cli.main(["doctor", "--help"])\n'

@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The collector need not look through the million objects of what was imported."""
+    """The collector need not look through what was imported."""
     gc.collect()
     gc.freeze()
     gc.enable()

@@ -271,6 +271,13 @@ def family(pid: int) -> list[int]:
     return [pid, *(number for child in children for number in family(int(child)))]
 
 
+def run_code(code: str, *words: str) -> subprocess.CompletedProcess:
+    """Run it in a Python of its own, which has imported nothing."""
+    return subprocess.run(
+        [sys.executable, '-c', code, *words], capture_output=True, text=True, cwd=ROOT
+    )
+
+
 @contextmanager
 def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
     """A process that is killed with its children when the test fails."""

@@ -6,6 +6,7 @@ while it started, trained and wrote. The package is imported once, so a life cos
 """
 
 import json
+import math
 import os
 import random
 import signal
@@ -72,26 +73,28 @@ def main() -> None:
     life = 0.0  # from the fork to some iterations
     done = {'starting': 0, 'training': 0, 'writing': 0}
     while sum(done.values()) < kills:
-        before = set(work_dir.glob('iter_*.pth'))
+        before = since(set(), work_dir)
         pid, start = child(work_dir, options), time.time()
-        if not life:  # the first one lives until its second checkpoint
-            while len(set(work_dir.glob('iter_*.pth')) - before) < 2:
-                assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'ended by itself'
-                time.sleep(0.01)
-            life = time.time() - start
-        else:
-            end = start + rng.uniform(0, 1.3 * life)
-            # At most to its fifth checkpoint, if the machine got quicker: a life has 12 iterations.
-            while time.time() < end and len(set(work_dir.glob('iter_*.pth')) - before) < 5:
-                time.sleep(0.01)
+        # The first lives until its second checkpoint, later ones to a random moment. The fifth is
+        # the limit, should the machine have become quicker: a life has 12 iterations.
+        most, moment = (5, rng.uniform(0, 1.3 * life)) if life else (2, math.inf)
+        while time.time() - start < moment and len(since(before, work_dir)) < most:
+            time.sleep(0.01)
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'ended by itself'
+        life = life or time.time() - start
         os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         assert os.WIFSIGNALED(status), f'ended by itself with {status}: give it more iterations'
-        new = set(work_dir.glob('iter_*.pth')) - before
+        new = since(before, work_dir)
         writing = any(folder.glob('iter_*') for folder in work_dir.glob('.unfinished-*'))
         done['writing' if writing else 'training' if new else 'starting'] += 1
     to_the_end(work_dir, options)
     print(json.dumps(done))
+
+
+def since(before: set[Path], work_dir: Path) -> set[Path]:
+    """Checkpoints that were written since."""
+    return set(work_dir.glob('iter_*.pth')) - before
 
 
 def to_the_end(work_dir: Path, options: dict) -> None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, run_code
 from PIL import Image
 
 from ugatit_mm import __version__, cli, files
@@ -85,7 +85,7 @@ def test_help_imports_the_standard_library_only():
         'heavy = {"numpy", "torch", "mmengine", "mmcv", "mmagic", "PIL"} & {*sys.modules}; '
         'assert not heavy, heavy'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    done = run_code(code)
     assert done.returncode == 0, done.stderr
 
 
@@ -96,7 +96,7 @@ def test_the_collector_passes_over_what_a_command_imports():
         'with contextlib.suppress(SystemExit): cli.main(["doctor", "--help"])\n'
         'assert gc.isenabled() and gc.get_freeze_count() > 1000'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    done = run_code(code)
     assert done.returncode == 0, done.stderr
     frozen = gc.get_freeze_count()
     with contextlib.suppress(ImportError), cli.uncollected():

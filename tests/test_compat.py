@@ -6,16 +6,15 @@ import importlib.metadata
 import importlib.util
 import pickle
 import pkgutil
-import subprocess
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import mmcv
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, run_code
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel, BaseModule
@@ -30,7 +29,6 @@ from yapf.yapflib import yapf_api
 
 from ugatit_mm import compat
 
-ROOT = Path(__file__).resolve().parents[1]
 needs_lite = pytest.mark.skipif(
     compat.installed('mmcv') is not None, reason='the full mmcv is installed: no stand-in'
 )
@@ -166,9 +164,7 @@ assert not (loaded := [name for name in heavy if name in sys.modules]), loaded
 from mmagic.apis import MMagicInferencer
 assert 'ugatit' in MMagicInferencer.get_inference_supported_models()
 """
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    done = run_code(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
@@ -196,9 +192,7 @@ def test_any_order_of_imports_registers():
         *('mmagic.registry', 'ugatit_mm.apis.mmagic_inferencer', 'ugatit_mm.datasets'),
         *('ugatit_mm.engine', 'ugatit_mm.hooks', 'ugatit_mm.models.base.unpaired'),
     )
-    done = subprocess.run(
-        [sys.executable, '-c', ORDERS, *first], capture_output=True, text=True, cwd=ROOT
-    )
+    done = run_code(ORDERS, *first)
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 

@@ -5,14 +5,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT, run_code
 from packaging.requirements import Requirement
 
 from ugatit_mm import doctor
 
-ROOT = Path(__file__).resolve().parents[1]
 PIP = f'{sys.executable} -m pip'
 
 
@@ -212,7 +211,7 @@ def test_it_imports_nothing_heavy():
         f'runpy.run_module("{doctor.__name__}", run_name="not_main")\n'
         'print([x for x in ("numpy", "torch", "mmcv", "mmengine", "mmagic") if x in sys.modules])'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    done = run_code(code)
     assert done.stdout == '[]\n', done.stderr
 
 

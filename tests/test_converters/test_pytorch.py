@@ -148,7 +148,6 @@ def test_the_same_numbers_by_kernels(official, kernels, test):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the interpreter is slow
 def test_a_training_step_by_kernels(official, kernels, monkeypatch):
     """The recorded terms of the first of three; its weights are those of the formulas."""
     init, (first, *_) = recorded_checkpoint(official, 'light.weights.'), recorded_steps(official)

@@ -35,7 +35,7 @@ def comparable(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + 60 * KILLS)
+@pytest.mark.timeout(180 + 60 * KILLS)
 @pytest.mark.parametrize('name', ['ugatit', 'cyclegan'])
 def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path):
     """A model of weights only and one with pools; tests/test_models/test_every_model.py has all.

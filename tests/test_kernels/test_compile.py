@@ -31,7 +31,7 @@ from ugatit_mm.kernels.spectral import Place
 from ugatit_mm.kernels.support import Example, Fused
 
 CAPABILITIES = (80, 100)  # 9.0 lies between, and was measured on a GPU
-EVERY = 'UGATIT_COMPILE_ALL' in os.environ  # all sizes of a training for each; a minute more
+EVERY = 'UGATIT_COMPILE_ALL' in os.environ  # all sizes of a training for each
 
 
 def maps(channels: int, side: int) -> list[Tensor]:
@@ -72,7 +72,7 @@ def larger_norms() -> Iterator[tuple]:
 
 def odd_norms() -> Iterator[tuple]:
     for x in odd_maps():
-        yield from norms(x, (PADDED,))
+        yield from norms(x, (PLAIN, PADDED))
     yield from norms(maps(2048, 8)[0], (PLAIN, PADDED))
 
 
@@ -283,7 +283,6 @@ def compile_all() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute and a half of an idle core
 def test_all_kernels_compile_without_spilled_registers(tmp_path):
     pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
     assert LARGER.keys() | ODD.keys() <= Fused.known.keys()
@@ -302,5 +301,5 @@ def test_all_kernels_compile_without_spilled_registers(tmp_path):
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
-    gc.disable()  # it takes a tenth of the time and finds nothing
+    gc.disable()  # it would look through all that is imported
     print(json.dumps(compile_all()))

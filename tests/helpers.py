@@ -27,6 +27,7 @@ from ugatit_mm.converters import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / 'data'
+PATIENCE = 240  # seconds that a test waits for what a busy machine does late
 
 
 # Options that make any training short.
@@ -294,7 +295,7 @@ def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
 
 
 def wait_for(
-    process: subprocess.Popen, log: Path, condition: Callable[[], bool], seconds: float = 120
+    process: subprocess.Popen, log: Path, condition: Callable[[], bool], seconds: float = PATIENCE
 ) -> None:
     deadline = time.time() + seconds
     while not condition():
@@ -319,7 +320,7 @@ def in_ranks(function: Callable, folder: Path, *words: object, count: int = 2) -
     with patch.dict(os.environ, {'CUDA_VISIBLE_DEVICES': ''}):
         for rank in ranks:
             rank.start()
-    running, deadline = ranks, time.time() + 200
+    running, deadline = ranks, time.time() + PATIENCE
     while running and time.time() < deadline and not any(rank.exitcode for rank in ranks):
         wait([rank.sentinel for rank in running], timeout=1)
         running = [rank for rank in ranks if rank.exitcode is None]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from helpers import PATIENCE
 from PIL import Image
 
 METHODS = ('ours', 'cyclegan', 'munit')
@@ -44,7 +45,7 @@ class Client:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Status, headers and body."""
-        connection = http.client.HTTPConnection(self.host, timeout=20)
+        connection = http.client.HTTPConnection(self.host, timeout=PATIENCE)
         try:
             connection._validate_path = lambda path: None
             names = {name.replace('_', '-'): value for name, value in headers.items()}

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, run_code
+from helpers import PATIENCE, ROOT, run_code
 from PIL import Image
 
 from ugatit_mm import __version__, cli, files
@@ -551,15 +551,15 @@ def test_ctrl_c_at_a_terminal(weights, photos: Path, tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
     )
-    deadline = time.time() + 100
+    deadline = time.time() + PATIENCE
     while len(list(out.glob('red2blue/*_figure.png'))) < 3 and time.time() < deadline:
         time.sleep(0.01)
     for _ in range(5):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.05)
-    said, error = process.communicate(timeout=100)
+    said, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and 'Traceback' not in error
     assert error.strip().splitlines()[-1] == 'stopped by Ctrl-C'
     done = len(list(out.glob('red2blue/*_figure.png')))

@@ -178,7 +178,6 @@ def test_it_trains_from_another_folder(site, data_root, tmp_path):
         *(tool, 'ugatit_custom', '--work-dir', 'run', '--cfg-options', *options),
         cwd=tmp_path,
         PYTHONPATH=str(site),
-        OMP_NUM_THREADS='1',
     )
     assert (tmp_path / 'run' / 'iter_1.pth').is_file()
     config = (tmp_path / 'run' / 'ugatit_custom.py').read_text()

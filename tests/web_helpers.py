@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from helpers import PATIENCE
 from study_helpers import Client
 
 from ugatit_mm.apis.inferencer import Translation, UGATITInferencer
@@ -17,7 +18,7 @@ from ugatit_mm.web.limits import Limits
 from ugatit_mm.web.serving import make_server
 
 ABOUT = 'Random weights, <b>for tests</b>.'
-LIMITS = Limits(upload=300_000, pixels=1_000_000, side=96, queue=2, seconds=20)
+LIMITS = Limits(upload=300_000, pixels=1_000_000, side=96, queue=2)
 
 
 def save_model(model: UGATIT, path: Path, names: tuple[str, str] = ('daisy', 'sunflower')) -> Path:
@@ -45,7 +46,7 @@ class Gated(UGATITInferencer):
 
     def __call__(self, picture: Any, target: str, **options: Any) -> list[Translation]:
         self.started.append(target)
-        assert self.gate.wait(60)
+        assert self.gate.wait(PATIENCE)
         if self.failure:
             raise self.failure
         return super().__call__(picture, target, **options)

@@ -287,8 +287,7 @@ def test_the_second_is_told_who_trains_and_a_killed_one_leaves_no_lock(data_root
     endless = options | {'train_cfg.max_iters': 10**5, 'train_dataloader.num_workers': 1}
     command = [sys.executable, ROOT / 'tools/train.py', 'ugatit_custom', '--work-dir', work]
     command += ['--cfg-options', *as_arguments(endless)]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    with started(command, log, env=env, start_new_session=True) as process:
+    with started(command, log, start_new_session=True) as process:
         wait_for(process, log, (work / 'iter_2.pth').exists)
         words = ['ugatit_custom', '--work-dir', str(work), '--resume', '--cfg-options']
         words += as_arguments(options)

@@ -60,7 +60,7 @@ class Fault(Hook):
             return
         os.kill(os.getpid(), {'killed': signal.SIGKILL, 'hung': signal.SIGSTOP}[self.kind])
 """
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+ENV = {**os.environ, 'PYTHON': sys.executable}
 
 
 def chosen(data_root: Path) -> dict:

@@ -1,18 +1,25 @@
 """The whole of a table at tiny size."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TINY, TINY_OF, as_arguments, load_tool, write_images
+from helpers import (
+    PATIENCE,
+    ROOT,
+    TINY,
+    TINY_OF,
+    as_arguments,
+    load_tool,
+    started,
+    wait_for,
+    write_images,
+)
 
 from ugatit_mm.config import load_config
 from ugatit_mm.engine.speed import width_options
@@ -420,16 +427,11 @@ def test_as_a_program_interrupted_and_resumed(data_dir, tmp_path):
     work = tmp_path / 'work'
     arguments = ['--datasets', 'cat2dog', *words(data_dir, 'table3', work, iters=400)]
     command = [sys.executable, ROOT / 'tools' / 'run_paper.py', *arguments]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
     log = tmp_path / 'log'
-    with open(log, 'w') as stream:
-        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=stream, stderr=stream)
-        deadline = time.time() + 120
-        while 'iter 2/400 ' not in log.read_text():
-            assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.1)
+    with started(command, log, cwd=tmp_path) as process:
+        wait_for(process, log, lambda: 'iter 2/400 ' in log.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130, log.read_text()[-3000:]
+        assert process.wait(PATIENCE) == 130, log.read_text()[-3000:]
     last = (work / 'ugatit_light_cat2dog' / 'last_checkpoint').read_text()
     assert Path(last).is_file()
     assert 'run the same command again to continue' in log.read_text()

@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import (
+    PATIENCE,
     ROOT,
     TINY,
     TINY_OF,
@@ -23,7 +23,9 @@ from helpers import (
     load_tool,
     same_weights,
     saved_weights,
+    started,
     tiny_config,
+    wait_for,
 )
 from PIL import Image
 
@@ -34,7 +36,7 @@ from ugatit_mm.evaluation.results import read_results
 from ugatit_mm.models.base import unwrap
 from ugatit_mm.visualization import plot_losses, read_scalars
 
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+ENV = {**os.environ, 'PYTHON': sys.executable}
 
 
 def run(*words, cwd: Path, env: dict = ENV) -> subprocess.CompletedProcess:
@@ -155,26 +157,16 @@ def test_interrupt_leaves_a_checkpoint_to_go_on_from(data_root, tmp_path: Path, 
     if ranks > 1:
         words = [ROOT / 'tools' / 'dist_train.sh', 'ugatit_custom', ranks]
     words += ['--work-dir', work, '--cfg-options', *as_arguments(options)]
-    with open(log, 'w') as file:
-        process = subprocess.Popen(
-            [str(word) for word in words],
-            cwd=tmp_path,
-            env={**ENV, 'PORT': free_port()},
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        deadline = time.time() + 120
-        while 'iter 5/100000 ' not in log.read_text():
-            assert time.time() < deadline, 'no fifth iteration'
-            assert process.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.2)
+    env = {**ENV, 'PORT': free_port()}
+    with started(words, log, cwd=tmp_path, env=env, start_new_session=True) as process:
+        wait_for(process, log, lambda: 'iter 5/100000 ' in log.read_text())
         workers = [pid for pid in family(process.pid) if os.getpgid(pid) == pid][1:]
         assert ranks > 1 or len(workers) == 2
         for pid in [*workers, -process.pid]:  # they have left the group
             os.kill(pid, number)
         # The launcher has its own exit codes.
-        assert process.wait(60) in ([130] if ranks == 1 else [1, -number]), log.read_text()[-3000:]
+        code = process.wait(PATIENCE)
+        assert code in ([130] if ranks == 1 else [1, -number]), log.read_text()[-3000:]
     assert number.name in log.read_text()
     assert ranks > 1 or 'Traceback' not in log.read_text()
     saved = Path((work / 'last_checkpoint').read_text())

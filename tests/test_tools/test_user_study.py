@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from helpers import load_tool
+from helpers import PATIENCE, load_tool
 from study_helpers import METHODS, SOURCES, Client, write_study
 
 from ugatit_mm.user_study.store import read_votes
@@ -56,7 +56,7 @@ class Server:
     def stop(self, number: int) -> int:
         """Send a signal; returns the exit code."""
         os.kill(self.process.pid, number)
-        self.process.join(20)
+        self.process.join(PATIENCE)
         return self.process.exitcode
 
     def votes(self) -> dict[str, int]:
@@ -112,7 +112,7 @@ class Person:
         self.requests, self.errors = [], []
         self.context.on('request', lambda request: self.requests.append(request.url))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on('pageerror', lambda error: self.errors.append(str(error)))
         self.page.on('console', lambda message: self.errors.append(message.text))
         self.page.goto(address)

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import PATIENCE
 from PIL import Image
 
 from ugatit_mm.apis.inferencer import UGATITInferencer
@@ -99,7 +100,7 @@ class Far:
         if alive:
             os.write(self.down, b'.')
             said = json.loads(os.read(self.up, 1 << 16))
-            end = time.monotonic() + 20
+            end = time.monotonic() + PATIENCE
             while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
                 if time.monotonic() > end:
                     os.kill(self.pid, signal.SIGKILL)
@@ -129,7 +130,7 @@ class Far:
         ).encode()
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(('127.0.0.1', self.port), timeout=30)
+        return socket.create_connection(('127.0.0.1', self.port), timeout=PATIENCE)
 
     def ask(self, *parts: bytes, pause: float = 0) -> tuple[int, bytes]:
         """Send parts of a request, with pauses between them; status and body of the answer."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from helpers import PATIENCE
 from PIL import Image
 from styled_model import write_styled
 from web_helpers import ABOUT, LIMITS, Gated, Server, save_model, serving_page
@@ -52,7 +53,7 @@ class Visitor:
         self.requests, self.errors = [], []
         self.context.on('request', lambda request: self.requests.append(request.url))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.page.on('pageerror', lambda error: self.errors.append(str(error)))
         self.page.on('console', lambda message: self.errors.append(message.text))
         self.page.goto(f'http://{server.client.host}/')

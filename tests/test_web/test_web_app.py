@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from helpers import PATIENCE
 from PIL import Image
 from styled_model import write_styled
 from web_helpers import ABOUT, LIMITS, Gated, Server, save_model, serving_page
@@ -63,11 +64,10 @@ def check(answer: Answer, expected: Translation) -> None:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if true():
-            return
+    deadline = time.time() + PATIENCE
+    while not true():
+        assert time.time() < deadline
         time.sleep(0.02)
-    raise AssertionError('it did not happen in 20 s')
 
 
 def connect(server: Server, head: str = '', body: bytes = b'', length: int = 0) -> socket.socket:
@@ -78,7 +78,7 @@ def connect(server: Server, head: str = '', body: bytes = b'', length: int = 0) 
             f'Origin: http://{server.client.host}\r\nContent-Type: image/png\r\n'
             f'Content-Length: {length}\r\n\r\n'
         )
-    connection = socket.create_connection(('127.0.0.1', server.port), timeout=30)
+    connection = socket.create_connection(('127.0.0.1', server.port), timeout=PATIENCE)
     connection.sendall(head.encode() + body)
     return connection
 

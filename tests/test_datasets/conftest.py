@@ -1,9 +1,6 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
-from PIL import Image
 
 COUNTS = {'trainA': 5, 'trainB': 3, 'testA': 2, 'testB': 4}
 
@@ -11,6 +8,8 @@ COUNTS = {'trainA': 5, 'trainB': 3, 'testA': 2, 'testB': 4}
 @pytest.fixture
 def mmagic_scope():
     """Transforms found by name, as under default_scope = 'mmagic' in a config."""
+    from mmengine.registry import DefaultScope
+
     with DefaultScope.overwrite_default_scope('mmagic'):
         yield
 
@@ -18,6 +17,9 @@ def mmagic_scope():
 @pytest.fixture(scope='session')
 def data_root(tmp_path_factory) -> Path:
     """A data set of noise images, 40 x 30 pixels, no two alike."""
+    import numpy as np
+    from PIL import Image
+
     root = tmp_path_factory.mktemp('data')
     rng = np.random.default_rng(0)
     for folder, count in COUNTS.items():

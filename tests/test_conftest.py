@@ -1,4 +1,7 @@
-"""Where pytest itself must not lose time."""
+"""Where tests must not lose time before they begin."""
+
+import os
+import subprocess
 
 from helpers import ROOT, run_code
 
@@ -20,3 +23,16 @@ def test_the_process_that_runs_no_tests_imports_nothing_slow():
     assert len(paths) > 1
     done = run_code(CODE, *paths)
     assert (done.stdout, done.stderr) == ('\n', '')
+
+
+def test_make_lets_python_keep_what_it_compiles():
+    """Where it may not, each process that imports all of ours takes 21 s of CPU instead of 6."""
+    done = subprocess.run(
+        ['make', '-f', '-', 'show'],
+        input='include Makefile\nshow:\n\t@echo "<$$PYTHONDONTWRITEBYTECODE>"\n',
+        env=os.environ | {'PYTHONDONTWRITEBYTECODE': '1'},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == '<>\n', done.stderr

@@ -28,7 +28,7 @@ def test_the_process_that_runs_no_tests_imports_nothing_slow():
 def test_make_lets_python_keep_what_it_compiles():
     """Where it may not, each process that imports all of ours takes 21 s of CPU instead of 6."""
     done = subprocess.run(
-        ['make', '-f', '-', 'show'],
+        ['make', '--no-print-directory', '-f', '-', 'show'],
         input='include Makefile\nshow:\n\t@echo "<$$PYTHONDONTWRITEBYTECODE>"\n',
         env=os.environ | {'PYTHONDONTWRITEBYTECODE': '1'},
         cwd=ROOT,

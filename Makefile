@@ -11,13 +11,14 @@ RANGE  = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 # No value: Python keeps what it compiles. Else each process would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test test-slow test-all lint format docs doctor install clean
+.PHONY: help demo test test-slow test-long test-all lint format docs doctor install clean
 
 help:
 	@echo 'make demo      translate with U-GAT-IT, end to end (tools/demo.py)'
 	@echo 'make test      ruff, mypy and the fast tests'
-	@echo 'make test-slow the tests that start many processes or run long'
-	@echo 'make test-all  both'
+	@echo 'make test-slow the tests that start many processes or take long'
+	@echo 'make test-long those that take longest'
+	@echo 'make test-all  all three'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make format    fix and format the sources with ruff'
 	@echo 'make docs      build the site of README.md and docs/ into site/'
@@ -38,12 +39,15 @@ define run_tests
 endef
 
 test: lint
-	$(call run_tests,not slow,2)
+	$(call run_tests,not slow and not long,2)
 
 test-slow: $(STAMP)
-	$(call run_tests,slow,3)
+	$(call run_tests,slow and not long,3)
 
-test-all: test test-slow
+test-long: $(STAMP)
+	$(call run_tests,long,3)
+
+test-all: test test-slow test-long
 
 lint: $(STAMP)
 	@$(PY) -m ruff check .

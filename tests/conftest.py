@@ -108,7 +108,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
     for item in items:
-        if item.get_closest_marker('slow') and not item.get_closest_marker('timeout'):
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & {'slow', 'long'} and 'timeout' not in marks:
             item.add_marker(pytest.mark.timeout(900))  # the 300 of setup.cfg are for the fast ones
 
 

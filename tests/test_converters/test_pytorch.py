@@ -147,7 +147,7 @@ def test_the_same_numbers_by_kernels(official, kernels, test):
     assert_sound()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_step_by_kernels(official, kernels, monkeypatch):
     """The recorded terms of the first of three; its weights are those of the formulas."""
     init, (first, *_) = recorded_checkpoint(official, 'light.weights.'), recorded_steps(official)

@@ -34,9 +34,14 @@ def comparable(path: Path) -> dict[str, Any]:
     return checkpoint | {'losses': losses, 'best': best, 'iter': meta['iter'], 'seed': meta['seed']}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180 + 60 * KILLS)
-@pytest.mark.parametrize('name', ['ugatit', 'cyclegan'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('ugatit', marks=pytest.mark.long),
+        pytest.param('cyclegan', marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_random_moments(name: str, data_root: Path, tmp_path: Path):
     """A model of weights only and one with pools; tests/test_models/test_every_model.py has all.
 

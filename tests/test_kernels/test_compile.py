@@ -1,7 +1,8 @@
 """All kernels, compiled for absent GPUs: a compiler may refuse what the interpreter takes.
 
 Triton decides at its import whether it interprets or compiles, so a process of its own does it:
-this file, run as a script, prints as JSON what is wrong with each fused function.
+this file, run as a script, prints as JSON what is wrong with each fused function. Its argument is
+``one`` example of each for each GPU, or ``all``.
 """
 
 import gc
@@ -31,7 +32,6 @@ from ugatit_mm.kernels.spectral import Place
 from ugatit_mm.kernels.support import Example, Fused
 
 CAPABILITIES = (80, 100)  # 9.0 lies between, and was measured on a GPU
-EVERY = 'UGATIT_COMPILE_ALL' in os.environ  # all sizes of a training for each
 
 
 def maps(channels: int, side: int) -> list[Tensor]:
@@ -234,7 +234,7 @@ def memory_on_the_stack(cubin: bytes) -> int:
     return int(numbers['STACK']) + int(numbers['LOCAL'])
 
 
-def compile_all() -> dict[str, str]:
+def compile_examples(number: str) -> dict[str, str]:
     """Errors by the name of the fused function and the compute capability."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -259,14 +259,13 @@ def compile_all() -> dict[str, str]:
             small, larger = partial(function.examples, torch.device('cpu')), LARGER.get(name)
             for capability in CAPABILITIES:
                 said = []
-                # Dtypes, shapes and layouts once; a size of a training for every GPU.
-                first = capability == CAPABILITIES[0]
-                sets = (small, ODD.get(name), larger) if first else (larger or small,)
-                count = None if first or EVERY else 1
+                sets = (larger or small,)  # sizes of a training
+                if number == 'all' and capability == CAPABILITIES[0]:
+                    sets = (small, ODD.get(name), larger)  # dtypes, shapes and layouts, too
                 for examples in filter(None, sets):
                     compiled.clear()
                     try:
-                        for example in islice(examples(), count):
+                        for example in islice(examples(), 1 if number == 'one' else None):
                             function.kernel(*example.args)
                     except Exception:
                         said.append(traceback.format_exc())
@@ -282,8 +281,11 @@ def compile_all() -> dict[str, str]:
     return problems
 
 
-@pytest.mark.slow
-def test_all_kernels_compile_without_spilled_registers(tmp_path):
+@pytest.mark.parametrize(
+    'number',
+    [pytest.param('one', marks=pytest.mark.slow), pytest.param('all', marks=pytest.mark.long)],
+)
+def test_all_kernels_compile_without_spilled_registers(number, tmp_path):
     pytest.importorskip('triton', reason='triton is not installed: it comes with torch for CUDA')
     assert LARGER.keys() | ODD.keys() <= Fused.known.keys()
     environment = {
@@ -292,7 +294,10 @@ def test_all_kernels_compile_without_spilled_registers(tmp_path):
         'TRITON_CACHE_DIR': str(tmp_path),
     }
     process = subprocess.run(
-        [sys.executable, __file__], env=os.environ | environment, capture_output=True, text=True
+        [sys.executable, __file__, number],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
     )
     assert process.returncode == 0, process.stderr
     problems = json.loads(process.stdout.splitlines()[-1])
@@ -302,4 +307,4 @@ def test_all_kernels_compile_without_spilled_registers(tmp_path):
 if __name__ == '__main__':
     torch.set_num_threads(1)
     gc.disable()  # it would look through all that is imported
-    print(json.dumps(compile_all()))
+    print(json.dumps(compile_examples(sys.argv[1])))

@@ -191,12 +191,16 @@ def write_data(root: Path, channels: int) -> None:
             write_picture(picture, root / folder / f'{index}.{"png" if channels < 5 else "tif"}')
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'channels', 'size'),
     [
-        ('ugatit', 4, (32, 32)),
-        *((name, *each) for name in TINY_OF for each in ((1, (32, 32)), (5, (32, 48)))),
+        pytest.param(name, channels, size, marks=pytest.mark.slow if first else pytest.mark.long)
+        for name in TINY_OF
+        for channels, size, first in (
+            (1, (32, 32), name in ('ugatit', 'munit')),
+            (5, (32, 48), True),
+            *([(4, (32, 32), False)] if name == 'ugatit' else []),
+        )
     ],
     ids=str,
 )

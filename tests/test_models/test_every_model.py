@@ -267,6 +267,11 @@ def longer(name: str) -> Any:
     return () if name in FAST else pytest.mark.slow
 
 
+def longest(name: str) -> Any:
+    """Marks of a row of a test that `make test` has not."""
+    return pytest.mark.slow if name in FAST else pytest.mark.long
+
+
 def training_of(name: str) -> dict[str, Any]:
     """Options of the trainings, all of which average the weights that translate."""
     return {'default_hooks.ema.momentum': 0.3, **ROWS[name].training}
@@ -275,6 +280,9 @@ def training_of(name: str) -> dict[str, Any]:
 every_model = pytest.mark.parametrize('name', list(ROWS))
 every_model_at_length = pytest.mark.parametrize(
     'name', [pytest.param(name, marks=longer(name)) for name in ROWS]
+)
+every_model_longest = pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=longest(name)) for name in ROWS]
 )
 
 
@@ -654,8 +662,7 @@ def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
         assert_same(one[key], two[key], key)
 
 
-@pytest.mark.slow
-@every_model
+@every_model_longest
 def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     """Also if parts are frozen or unfrozen on the way."""
     data, work = trained(name)
@@ -814,8 +821,16 @@ def test_sheet(name: str):
 
 
 @every_model_at_length
-@pytest.mark.parametrize('kind', ['torchscript', pytest.param('onnx', marks=pytest.mark.slow)])
-def test_export_is_equal(name: str, kind: str, tmp_path: Path):
+def test_torchscript_is_equal(name: str, tmp_path: Path):
+    export_and_compare(name, 'torchscript', tmp_path)
+
+
+@every_model_longest
+def test_onnx_is_equal(name: str, tmp_path: Path):
+    export_and_compare(name, 'onnx', tmp_path)
+
+
+def export_and_compare(name: str, kind: str, tmp_path: Path) -> None:
     """``verify`` raises if the file is off by more than 1e-4; one direction with ONNX."""
     model = build(name).eval()
     picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)

@@ -187,7 +187,7 @@ def test_parts_that_fail_do_not_stop_the_gpu_script(tmp_path):
     assert gpu_script('--anything').returncode == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gpu_script_is_rehearsed(tmp_path):
     out = tmp_path / 'rows.csv'
     # Without the interpreter no kernel runs: tests/test_kernels/test_first_use.py checks them.

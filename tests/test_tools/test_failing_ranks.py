@@ -153,7 +153,7 @@ def ranks_of(process: subprocess.Popen) -> list[int]:
     return [pid for pid in words if b'/train.py' in words[pid]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('number', range(KILLS))
 def test_a_rank_is_killed_at_a_random_moment(whole, tmp_path, number):
     """All ranks restart from the last whole checkpoint, with the same result."""
@@ -326,7 +326,7 @@ def test_two_hosts_equal_one_with_two_ranks_also_after_a_cut_link(hosts, whole, 
     assert_same_weights(expected, work / 'iter_6.pth')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_start_anew(hosts, whole, tmp_path):
     """A rank killed on one host: the processes of both restart from the last checkpoint."""
     data, expected = whole

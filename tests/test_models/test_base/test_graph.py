@@ -135,15 +135,20 @@ def same_runs(one: list, two: list) -> None:
                 ('cyclegan', {}, 1),
                 ('aggan', {'model.switch_iters': 6, 'wrapper': {'optimizer': TF_ADAM}}, 2),
                 ('ugatit', {'model.recipe': 'pytorch', 'model.generator.light': False}, 1),
-                ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
                 ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper', 'dtype': 'float16'}}, 1),
-                ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
-                ('ugatit', {'model.frozen': ['generators.A', 'discriminators.B']}, 1),
                 ('cyclegan', {'model.frozen': ['generators.A.encoder', 'discriminators.B']}, 1),
                 ('unit', {}, 1),
                 ('munit', {'model.loss_config.cycle': 10.0}, 1),
                 ('cartoongan', {'model.init_iters': 6}, 2),
                 ('drit', {'model.d_iter': 3}, 2),
+            )
+        ),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                ('ugatit', {'wrapper': {'type': 'AutocastOptimWrapper'}}, 1),
+                ('cyclegan', {'model.loss_config.identity': 0.0}, 1),
+                ('ugatit', {'model.frozen': ['generators.A', 'discriminators.B']}, 1),
                 ('drit', {'model.second_pass': 'together'}, 1),
                 ('cartoongan', {'model.init_iters': 6, 'model.frozen': ['discriminators']}, 2),
             )

@@ -191,16 +191,19 @@ def write_data(root: Path, channels: int) -> None:
             write_picture(picture, root / folder / f'{index}.{"png" if channels < 5 else "tif"}')
 
 
+GREY, FIVE = (1, (32, 32)), (5, (32, 48))
+IN_CI = [('ugatit', *GREY), ('munit', *GREY), *((name, *FIVE) for name in TINY_OF)]
+NOT_IN_CI = [
+    ('ugatit', 4, (32, 32)),
+    *((name, *GREY) for name in TINY_OF if name not in ('ugatit', 'munit')),
+]
+
+
 @pytest.mark.parametrize(
     ('name', 'channels', 'size'),
     [
-        pytest.param(name, channels, size, marks=pytest.mark.slow if first else pytest.mark.long)
-        for name in TINY_OF
-        for channels, size, first in (
-            (1, (32, 32), name in ('ugatit', 'munit')),
-            (5, (32, 48), True),
-            *([(4, (32, 32), False)] if name == 'ugatit' else []),
-        )
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in IN_CI),
+        *(pytest.param(*row, marks=pytest.mark.long) for row in NOT_IN_CI),
     ],
     ids=str,
 )

@@ -116,6 +116,7 @@ def test_nothing_is_run_and_the_file_is_named(writes, suffix, tmp_path):
     assert outcome.memory < MOST and not outcome.greedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MEMORY)
 def test_memory_and_time_are_bounded(name, tmp_path):
     refused(read_checkpoint, MEMORY[name], tmp_path / 'file.pth')
@@ -135,6 +136,7 @@ def test_an_empty_file_of_20_gb_is_no_safetensors(name, tmp_path):
     refused(read_checkpoint, write, tmp_path / 'file.safetensors')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ARRAYS)
 def test_arrays_of_the_tensorflow_converter(name, tmp_path):
     for read in (read_variables, read_weights):

@@ -191,6 +191,7 @@ def test_styles_where_the_model_has_them(chromium, visitor, styled, picture, tmp
         there.context.close()
 
 
+@pytest.mark.slow
 def test_direction_and_size(visitor, server, picture):
     visitor.choose(as_png(picture))
     visitor.translate()
@@ -204,6 +205,7 @@ def test_direction_and_size(visitor, server, picture):
     assert options == list(SIZE_MODES)
 
 
+@pytest.mark.slow
 def test_drop_paste_and_examples(visitor, server, picture):
     page = visitor.page
     for way in (DROP, PASTE):
@@ -224,6 +226,7 @@ def test_drop_paste_and_examples(visitor, server, picture):
     assert visitor.saved('Save the translation')[0] == 'flower_sunflower.png'
 
 
+@pytest.mark.slow
 def test_a_kind_that_browsers_do_not_show(visitor, picture):
     file = io.BytesIO()
     Image.fromarray(picture).save(file, 'TIFF')
@@ -233,6 +236,7 @@ def test_a_kind_that_browsers_do_not_show(visitor, picture):
     assert visitor.pixels('#source').shape == picture.shape
 
 
+@pytest.mark.slow
 def test_camera(visitor):
     page = visitor.page
     page.context.grant_permissions(['camera'])
@@ -248,6 +252,7 @@ def test_camera(visitor):
     assert len(np.unique(visitor.pixels('#source').reshape(-1, 3), axis=0)) > 10
 
 
+@pytest.mark.slow
 def test_without_a_camera_for_pages_the_devices_own_is_asked(visitor, picture):
     """As over plain HTTP from another machine."""
     page = visitor.page
@@ -296,6 +301,7 @@ def test_bad_files_get_a_clear_message(visitor, server, picture):
     visitor.errors.clear()
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer(visitor, picture):
     visitor.choose(as_png(picture))
     visitor.context.route('**/translate*', lambda route: route.abort())
@@ -306,6 +312,7 @@ def test_a_server_that_does_not_answer(visitor, picture):
     visitor.errors.clear()
 
 
+@pytest.mark.slow
 def test_another_picture_takes_the_place_of_one_under_way(visitor, server, picture):
     """The result of the first never appears under the second."""
     page = visitor.page
@@ -343,6 +350,7 @@ def test_a_phone_scrolls_down_only(visitor, picture, width, height):
     assert tops[0] == tops[1]  # next to each other where there is room
 
 
+@pytest.mark.slow
 def test_keys_only_and_names_for_all(visitor, server, picture):
     page = visitor.page
     visitor.choose(as_png(picture))
@@ -521,6 +529,7 @@ def test_several_pictures_are_stopped_and_gone_on_with(visitor, server, picture)
     visitor.context.unroute('**/translate*')
 
 
+@pytest.mark.slow
 def test_more_pictures_than_can_be_translated_at_a_time(visitor, picture):
     visitor.choose(as_png(picture))
     visitor.choose_all({f'my{i}.png': b'' for i in range(201)})
@@ -558,6 +567,7 @@ def test_examples_of_the_sources_domain_come_first(chromium, tiny, tmp_path):
         assert there.errors == []
 
 
+@pytest.mark.slow
 def test_sizes_are_named_by_what_becomes_of_the_picture(visitor):
     page = visitor.page
 

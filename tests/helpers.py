@@ -294,8 +294,10 @@ def started(words: list, log: Path, **options) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
-def wait_for(process: subprocess.Popen, log: Path, condition: Callable[[], bool]) -> None:
-    deadline = time.time() + PATIENCE
+def wait_for(
+    process: subprocess.Popen, log: Path, condition: Callable[[], bool], seconds: float = PATIENCE
+) -> None:
+    deadline = time.time() + seconds
     while not condition():
         assert time.time() < deadline and process.poll() is None, log.read_text()[-3000:]
         time.sleep(0.02)

@@ -267,11 +267,6 @@ def longer(name: str) -> Any:
     return () if name in FAST else pytest.mark.slow
 
 
-def longest(name: str) -> Any:
-    """Marks of a row of a test that `make test` has not."""
-    return pytest.mark.slow if name in FAST else pytest.mark.long
-
-
 def training_of(name: str) -> dict[str, Any]:
     """Options of the trainings, all of which average the weights that translate."""
     return {'default_hooks.ema.momentum': 0.3, **ROWS[name].training}
@@ -281,8 +276,12 @@ every_model = pytest.mark.parametrize('name', list(ROWS))
 every_model_at_length = pytest.mark.parametrize(
     'name', [pytest.param(name, marks=longer(name)) for name in ROWS]
 )
-every_model_longest = pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=longest(name)) for name in ROWS]
+every_model_out_of_make_test = pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in FAST else pytest.mark.long)
+        for name in ROWS
+    ],
 )
 
 
@@ -662,7 +661,7 @@ def test_resume_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
         assert_same(one[key], two[key], key)
 
 
-@every_model_longest
+@every_model_out_of_make_test
 def test_resume_with_frozen_parts_ends_with_the_same_bits(name: str, trained, tmp_path: Path):
     """Also if parts are frozen or unfrozen on the way."""
     data, work = trained(name)
@@ -825,7 +824,7 @@ def test_torchscript_is_equal(name: str, tmp_path: Path):
     export_and_compare(name, 'torchscript', tmp_path)
 
 
-@every_model_longest
+@every_model_out_of_make_test
 def test_onnx_is_equal(name: str, tmp_path: Path):
     export_and_compare(name, 'onnx', tmp_path)
 
